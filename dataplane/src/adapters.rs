@@ -1,0 +1,3 @@
+//! One technology each. Adapters translate; they never retry, log or count by themselves.
+
+pub mod memory;

@@ -1,0 +1,9 @@
+//! In process, nothing kept: the embedded mode's log and cache, its store with `--memory`, and the stage of the simulation.
+
+mod cache;
+mod log;
+mod store;
+
+pub use cache::MemoryCache;
+pub use log::{MemoryLog, MemorySource};
+pub use store::MemoryStore;

@@ -1,0 +1,147 @@
+//! Counters and positions under one lock.
+
+use std::collections::BTreeMap;
+
+use async_trait::async_trait;
+use parking_lot::Mutex;
+
+use crate::{
+    domain::{Generation, Millis, Minute, Partition, Positions, Token, WriterId},
+    ports::{Applied, CacheError, CounterCache, Counters, Flush, Image, Reading},
+};
+
+#[derive(Clone, Debug)]
+struct State {
+    positions: Positions,
+    total: i64,
+    minutes: BTreeMap<Minute, i64>,
+    touched: BTreeMap<Minute, Minute>,
+    as_of: BTreeMap<Partition, Millis>,
+    doubted: bool,
+}
+
+impl State {
+    fn as_of(&self) -> Millis {
+        self.as_of.values().copied().min().unwrap_or(0)
+    }
+}
+
+/// A cache in process: empty at every start.
+#[derive(Debug, Default)]
+pub struct MemoryCache(Mutex<Option<State>>);
+
+impl MemoryCache {
+    /// Loses everything.
+    pub fn clear(&self) {
+        *self.0.lock() = None;
+    }
+
+    /// A copy of everything, to go back to: what a snapshot on disk is to a real cache.
+    #[must_use]
+    pub fn save(&self) -> impl FnOnce(&Self) + Send + use<> {
+        let saved = self.0.lock().clone();
+        move |cache| *cache.0.lock() = saved
+    }
+}
+
+#[async_trait]
+impl CounterCache for MemoryCache {
+    async fn positions(&self) -> Result<Option<Positions>, CacheError> {
+        Ok(self.0.lock().as_ref().map(|state| state.positions.clone()))
+    }
+
+    async fn apply(&self, flush: &Flush) -> Result<Applied, CacheError> {
+        let mut guard = self.0.lock();
+        let Some(state) = guard.as_mut() else { return Ok(Applied::Stale("the cache is empty".into())) };
+        if state.positions.generation != flush.generation {
+            return Ok(Applied::Stale(format!("its generation is {}", state.positions.generation)));
+        }
+        for (partition, from) in &flush.from {
+            let at = state.positions.offsets.get(partition).copied().unwrap_or(0);
+            if at != *from {
+                return Ok(Applied::Stale(format!("partition {partition} stands at {at}, not {from}")));
+            }
+        }
+        state.positions.offsets.extend(&flush.to);
+        for ((writer, partition), seq) in &flush.marks {
+            state.positions.marks.advance(*writer, *partition, *seq);
+        }
+        state.total += flush.total;
+        for (minute, count) in &flush.minutes {
+            *state.minutes.entry(*minute).or_insert(0) += count;
+            state.touched.insert(*minute, flush.now);
+        }
+        let (now, window) = (flush.now, flush.window);
+        state.touched.retain(|minute, touched| *touched > now.back(window) || *minute > now.back(window));
+        state.minutes.retain(|minute, _| state.touched.contains_key(minute));
+        if let Some(as_of) = flush.as_of {
+            let known = state.as_of();
+            for partition in 0..Partition::try_from(flush.partitions).unwrap_or(Partition::MAX) {
+                state.as_of.entry(partition).or_insert(known);
+            }
+            for partition in flush.from.keys() {
+                let entry = state.as_of.entry(*partition).or_insert(as_of);
+                *entry = as_of.max(*entry);
+            }
+        }
+        Ok(Applied::Done)
+    }
+
+    async fn install(&self, seen: Option<&Generation>, image: &Image) -> Result<bool, CacheError> {
+        let mut guard = self.0.lock();
+        if guard.as_ref().map(|state| &state.positions.generation) != seen {
+            return Ok(false);
+        }
+        *guard = Some(State {
+            positions: image.positions.clone(),
+            total: image.total,
+            minutes: image.minutes.clone(),
+            touched: image.minutes.keys().map(|minute| (*minute, image.now)).collect(),
+            as_of: image.positions.offsets.keys().map(|partition| (*partition, image.as_of)).collect(),
+            doubted: false,
+        });
+        Ok(true)
+    }
+
+    async fn read(&self, minutes: Option<(Minute, Minute)>) -> Result<Option<Reading>, CacheError> {
+        let guard = self.0.lock();
+        let sum = |state: &State, (from, to)| state.minutes.range(from..to).map(|(_, count)| count).sum();
+        Ok(guard.as_ref().map(|state| Reading {
+            total: state.total,
+            minutes_total: minutes.map_or(0, |range| sum(state, range)),
+            as_of: state.as_of(),
+            doubted: state.doubted,
+        }))
+    }
+
+    async fn has_counted(&self, token: Token) -> Result<bool, CacheError> {
+        let guard = self.0.lock();
+        Ok(guard.as_ref().is_some_and(|state| state.positions.marks.get(token.writer, token.partition) >= token.seq))
+    }
+
+    async fn counters(&self) -> Result<Option<Counters>, CacheError> {
+        Ok(self.0.lock().as_ref().map(|state| Counters {
+            generation: state.positions.generation.clone(),
+            total: state.total,
+            minutes: state.minutes.clone(),
+            as_of: state.as_of(),
+            marks: state.positions.marks.clone(),
+        }))
+    }
+
+    async fn doubt(&self, generation: &Generation) -> Result<(), CacheError> {
+        if let Some(state) = self.0.lock().as_mut().filter(|state| &state.positions.generation == generation) {
+            state.doubted = true;
+        }
+        Ok(())
+    }
+
+    async fn forget_writers(&self, writers: &[WriterId]) -> Result<(), CacheError> {
+        if let Some(state) = self.0.lock().as_mut() {
+            for writer in writers {
+                state.positions.marks.0.remove(writer);
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,9 @@
+//! Plain values and their arithmetic. Nothing here does I/O or knows a technology.
+
+mod event;
+mod positions;
+mod time;
+
+pub use event::{Event, EventError, MAX_KIND_BYTES, MAX_SOURCE_BYTES, partition_of};
+pub use positions::{Generation, Mark, Marks, Offset, Partition, Positions, Seq, Token, WriterId};
+pub use time::{Clock, Millis, Minute, RangeError, RangeSplit, SystemClock, TimeRange};

@@ -1,0 +1,193 @@
+//! A lane's publisher: outbox → log, in order. It is handed rows in memory; what it missed it reads from the table.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicI64, AtomicU32, Ordering},
+    },
+    time::Duration,
+};
+
+use tokio::{
+    sync::mpsc,
+    task::JoinHandle,
+    time::{Instant, sleep, timeout},
+};
+
+use super::IngestPorts;
+use crate::{
+    domain::{Seq, WriterId},
+    metrics::IngestMetrics,
+    ports::{OutboxRow, StoreError},
+};
+
+/// Rows kept in memory; beyond it they are read from the table.
+const ROWS: usize = 64;
+/// Events per round.
+const ROUND: usize = 50_000;
+/// Pause between rounds: being woken by each batch took a fifth of the lane's time (`bench/README.md`).
+const POLL: Duration = Duration::from_millis(3);
+/// Published rows leave the table this often.
+const FORGET: Duration = Duration::from_millis(50);
+/// Pause after an error.
+const RETRY: Duration = Duration::from_millis(100);
+/// How often the topic is asked for its partitions.
+const PARTITIONS: Duration = Duration::from_secs(10);
+
+/// The lane's end of a publisher. Dropping it abandons the writer.
+pub(super) struct Publisher {
+    rows: Option<mpsc::Sender<OutboxRow>>,
+    committed: Arc<AtomicI64>,
+    task: JoinHandle<()>,
+}
+
+impl Publisher {
+    pub(super) fn start(
+        ports: IngestPorts,
+        writer: WriterId,
+        partitions: Arc<AtomicU32>,
+        metrics: Arc<IngestMetrics>,
+    ) -> Self {
+        let (sender, rows) = mpsc::channel(ROWS);
+        let committed = Arc::new(AtomicI64::new(0));
+        let worker = Worker {
+            ports,
+            writer,
+            rows,
+            committed: Arc::clone(&committed),
+            published: 0,
+            forgotten: 0,
+            forget_at: Instant::now() + FORGET,
+            ask_at: Instant::now(),
+            partitions,
+            metrics,
+        };
+        Self { rows: Some(sender), committed, task: tokio::spawn(worker.run()) }
+    }
+
+    /// Hands over a committed row. Never waits: a row that does not fit is in the table.
+    pub(super) fn offer(&self, row: OutboxRow) {
+        self.committed.store(row.batch.last_seq(), Ordering::Release);
+        if let Some(rows) = &self.rows {
+            let _ = rows.try_send(row);
+        }
+    }
+
+    /// Publishes what is left, for at most `patience`.
+    pub(super) async fn finish(mut self, patience: Duration) {
+        drop(self.rows.take());
+        if timeout(patience, &mut self.task).await.is_err() {
+            tracing::warn!("not everything is published; another server will relay the rest");
+        }
+    }
+}
+
+impl Drop for Publisher {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+struct Worker {
+    ports: IngestPorts,
+    writer: WriterId,
+    rows: mpsc::Receiver<OutboxRow>,
+    committed: Arc<AtomicI64>,
+    published: Seq,
+    forgotten: Seq,
+    forget_at: Instant,
+    ask_at: Instant,
+    partitions: Arc<AtomicU32>,
+    metrics: Arc<IngestMetrics>,
+}
+
+impl Worker {
+    async fn run(mut self) {
+        loop {
+            self.ask_partitions().await;
+            let open = self.round().await;
+            self.forget().await;
+            let idle = self.committed.load(Ordering::Acquire) <= self.published;
+            if !open && idle {
+                break;
+            }
+            sleep(POLL).await;
+        }
+        self.forget_at = Instant::now();
+        self.forget().await;
+    }
+
+    /// Publishes what waits. False when the lane has gone and nothing more will come.
+    async fn round(&mut self) -> bool {
+        let mut rows = Vec::new();
+        let mut events = 0;
+        let open = loop {
+            match self.rows.try_recv() {
+                Ok(row) => {
+                    events += row.batch.events.len();
+                    rows.push(row);
+                }
+                Err(mpsc::error::TryRecvError::Empty) => break true,
+                Err(mpsc::error::TryRecvError::Disconnected) => break false,
+            }
+            if events >= ROUND {
+                break true;
+            }
+        };
+        let behind = rows.is_empty() && self.committed.load(Ordering::Acquire) > self.published;
+        let gap = rows.first().is_some_and(|row| row.batch.first_seq != self.published + 1);
+        if (behind || gap || !contiguous(&rows)) && self.reread(&mut rows).await.is_err() {
+            sleep(RETRY).await;
+            return open;
+        }
+        let Some(last) = rows.last().map(|row| row.batch.last_seq()) else { return open };
+        let count: usize = rows.iter().map(|row| row.batch.events.len()).sum();
+        match self.ports.sink.publish(rows).await {
+            Ok(()) => {
+                self.published = last;
+                self.metrics.published.inc_by(count as u64);
+            }
+            Err(error) => {
+                self.metrics.publish_errors.inc();
+                tracing::warn!(writer = %self.writer, error = &error as &dyn std::error::Error, "not published; trying again");
+                sleep(RETRY).await;
+            }
+        }
+        open
+    }
+
+    /// Replaces `rows` by what the table has after the last published one.
+    async fn reread(&mut self, rows: &mut Vec<OutboxRow>) -> Result<(), StoreError> {
+        *rows = self.ports.outbox.unpublished(self.writer, self.published, ROUND).await?;
+        Ok(())
+    }
+
+    async fn forget(&mut self) {
+        if self.published == self.forgotten || Instant::now() < self.forget_at {
+            return;
+        }
+        self.forget_at = Instant::now() + FORGET;
+        match self.ports.outbox.forget(self.writer, self.published).await {
+            Ok(()) => self.forgotten = self.published,
+            Err(error) => {
+                tracing::debug!(writer = %self.writer, error = &error as &dyn std::error::Error, "outbox not trimmed")
+            }
+        }
+    }
+
+    async fn ask_partitions(&mut self) {
+        if Instant::now() < self.ask_at {
+            return;
+        }
+        self.ask_at = Instant::now() + PARTITIONS;
+        match self.ports.sink.partitions().await {
+            Ok(partitions) => self.partitions.store(partitions.max(1), Ordering::Relaxed),
+            Err(error) => tracing::debug!(error = &error as &dyn std::error::Error, "partitions not known"),
+        }
+    }
+}
+
+/// Whether each row follows the one before.
+fn contiguous(rows: &[OutboxRow]) -> bool {
+    rows.windows(2).all(|pair| pair[0].batch.last_seq() + 1 == pair[1].batch.first_seq)
+}

@@ -1,0 +1,133 @@
+//! Metric handles, one struct per path, registered once. Names end in their unit; label values are variant names.
+
+use prometheus_client::{
+    metrics::{
+        counter::Counter,
+        gauge::Gauge,
+        histogram::{Histogram, exponential_buckets},
+    },
+    registry::Registry,
+};
+
+/// What the write path counts.
+#[derive(Debug)]
+pub struct IngestMetrics {
+    /// Batches committed.
+    pub batches: Counter,
+    /// Events per committed batch.
+    pub batch_events: Histogram,
+    /// Events whose id was in the store before.
+    pub repeated: Counter,
+    /// Submissions turned away because the queue was full.
+    pub refused_full: Counter,
+    /// Calls of the store that failed.
+    pub store_errors: Counter,
+    /// Times a lane had to start over under a new writer.
+    pub fenced: Counter,
+    /// Events the log has acknowledged.
+    pub published: Counter,
+    /// Rounds of publishing that failed.
+    pub publish_errors: Counter,
+    /// Events published on behalf of writers that are gone.
+    pub relayed: Counter,
+}
+
+impl IngestMetrics {
+    /// Creates the handles and registers them under `ping_`.
+    #[must_use]
+    pub fn register(registry: &mut Registry) -> Self {
+        let mut counter = |name: &str, help: &str| register_counter(registry, name, help);
+        let batches = counter("ping_ingest_batches", "Batches committed to the store");
+        let repeated = counter("ping_ingest_repeated_events", "Events whose id was in the store before: retries");
+        let refused_full = counter("ping_ingest_refused_full", "Submissions turned away because the queue was full");
+        let store_errors = counter("ping_ingest_store_errors", "Calls of the store that failed");
+        let fenced = counter("ping_ingest_fenced", "Times a lane had to start over under a new writer");
+        let published = counter("ping_ingest_published_events", "Events the log has acknowledged");
+        let publish_errors = counter("ping_ingest_publish_errors", "Rounds of publishing that failed");
+        let relayed = counter("ping_ingest_relayed_events", "Events published on behalf of writers that are gone");
+        let batch_events = Histogram::new(exponential_buckets(1.0, 4.0, 8));
+        registry.register("ping_ingest_batch_events", "Events per committed batch", batch_events.clone());
+        Self { batches, batch_events, repeated, refused_full, store_errors, fenced, published, publish_errors, relayed }
+    }
+}
+
+/// What the count path counts.
+#[derive(Debug)]
+pub struct CountMetrics {
+    /// Records read.
+    pub records: Counter,
+    /// Records that were counted before.
+    pub duplicates: Counter,
+    /// Records set aside.
+    pub dead_letters: Counter,
+    /// Records per flush.
+    pub flush_records: Histogram,
+    /// Seconds per flush.
+    pub flush_seconds: Histogram,
+    /// Flushes that the cache refused because it stood elsewhere.
+    pub stale: Counter,
+    /// Fillings of the cache from the store.
+    pub rebuilds: Counter,
+    /// Audits that found cache and store equal.
+    pub audits: Counter,
+    /// Audits that found a difference.
+    pub drifts: Counter,
+    /// Events by which cache and store differed at the last audit.
+    pub drift_events: Gauge,
+    /// Records between what was counted and the end of the assigned partitions.
+    pub lag_records: Gauge,
+    /// Milliseconds between now and the time up to which everything acknowledged is counted.
+    pub lag_ms: Gauge,
+    /// Calls of log, cache or store that failed.
+    pub errors: Counter,
+}
+
+impl CountMetrics {
+    /// Creates the handles and registers them under `ping_`.
+    #[must_use]
+    pub fn register(registry: &mut Registry) -> Self {
+        let mut counter = |name: &str, help: &str| register_counter(registry, name, help);
+        let records = counter("ping_count_records", "Records read from the log");
+        let duplicates = counter("ping_count_duplicate_records", "Records dropped because they were counted before");
+        let dead_letters = counter("ping_count_dead_letters", "Records set aside because they cannot be counted");
+        let stale = counter("ping_count_stale_flushes", "Flushes the cache refused because it stood elsewhere");
+        let rebuilds = counter("ping_count_rebuilds", "Fillings of the cache from the store");
+        let audits = counter("ping_count_audits", "Audits that found cache and store equal");
+        let drifts = counter("ping_count_drifts", "Audits that found cache and store different");
+        let errors = counter("ping_count_errors", "Calls of log, cache or store that failed");
+        let mut gauge = |name: &str, help: &str| {
+            let gauge = Gauge::default();
+            registry.register(name, help, gauge.clone());
+            gauge
+        };
+        let drift_events =
+            gauge("ping_count_drift_events", "Events by which cache and store differed at the last audit");
+        let lag_records = gauge("ping_count_lag_records", "Records not counted yet on the assigned partitions");
+        let lag_ms = gauge("ping_count_lag_milliseconds", "Age of the time up to which everything is counted");
+        let flush_records = Histogram::new(exponential_buckets(1.0, 4.0, 8));
+        registry.register("ping_count_flush_records", "Records per flush", flush_records.clone());
+        let flush_seconds = Histogram::new(exponential_buckets(0.000_1, 4.0, 9));
+        registry.register("ping_count_flush_seconds", "Seconds per flush", flush_seconds.clone());
+        Self {
+            records,
+            duplicates,
+            dead_letters,
+            flush_records,
+            flush_seconds,
+            stale,
+            rebuilds,
+            audits,
+            drifts,
+            drift_events,
+            lag_records,
+            lag_ms,
+            errors,
+        }
+    }
+}
+
+fn register_counter(registry: &mut Registry, name: &str, help: &str) -> Counter {
+    let counter = Counter::default();
+    registry.register(name, help, counter.clone());
+    counter
+}

@@ -1,0 +1,118 @@
+//! The cache: it counts what happened, once.
+
+use std::collections::BTreeMap;
+
+use async_trait::async_trait;
+
+use super::Cause;
+use crate::domain::{Generation, Marks, Millis, Minute, Offset, Partition, Positions, Seq, Token, WriterId};
+
+/// The cache could not be asked, or did not answer: a change may have happened.
+#[derive(Debug, thiserror::Error)]
+#[error("the cache is unavailable")]
+pub struct CacheError(#[source] pub Cause);
+
+/// A delta of counters with the positions it starts and ends at.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Flush {
+    /// The filling it belongs to.
+    pub generation: Generation,
+    /// Offsets the cache must hold for this to be applied; absent there counts as 0.
+    pub from: BTreeMap<Partition, Offset>,
+    /// Offsets it holds afterwards. Marks change only with the offset of their partition, so offsets are all that is compared.
+    pub to: BTreeMap<Partition, Offset>,
+    /// Marks raised on the way.
+    pub marks: BTreeMap<(WriterId, Partition), Seq>,
+    /// Events to add.
+    pub total: i64,
+    /// Events to add, per minute.
+    pub minutes: BTreeMap<Minute, i64>,
+    /// Everything acknowledged before this time, and published to one of the partitions of `from`, is counted by then.
+    pub as_of: Option<Millis>,
+    /// How many partitions the topic has, known with `as_of`.
+    pub partitions: u32,
+    /// The minute it is.
+    pub now: Minute,
+    /// How many minutes a minute's count is kept after it was last touched, and at least after it happened.
+    pub window: i64,
+}
+
+/// What became of a flush.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Applied {
+    /// Counted.
+    Done,
+    /// Nothing was changed: the cache stands elsewhere. The text says where.
+    Stale(String),
+}
+
+/// A complete filling of the cache.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Image {
+    /// The new generation, its offsets, and the marks as bases.
+    pub positions: Positions,
+    /// All events.
+    pub total: i64,
+    /// Events per minute.
+    pub minutes: BTreeMap<Minute, i64>,
+    /// Everything acknowledged before this time is in.
+    pub as_of: Millis,
+    /// The minute it is.
+    pub now: Minute,
+}
+
+/// What a reader gets.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Reading {
+    /// All events.
+    pub total: i64,
+    /// Sum over the minutes asked for; 0 when none were.
+    pub minutes_total: i64,
+    /// Everything acknowledged before this time is in.
+    pub as_of: Millis,
+    /// An audit found a difference that a rebuild has not put right yet.
+    pub doubted: bool,
+}
+
+/// The readable counters: what `HGETALL ping:counters` shows.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// The filling they belong to.
+    pub generation: Generation,
+    /// All events.
+    pub total: i64,
+    /// Events per minute.
+    pub minutes: BTreeMap<Minute, i64>,
+    /// Everything acknowledged before this time is in.
+    pub as_of: Millis,
+    /// Marks of every writer.
+    pub marks: Marks,
+}
+
+/// Counters and positions that change together or not at all.
+#[async_trait]
+pub trait CounterCache: Send + Sync {
+    /// What was counted; `None` when the cache is empty.
+    async fn positions(&self) -> Result<Option<Positions>, CacheError>;
+
+    /// Applies `flush` atomically if generation and offsets are as it says, else changes nothing.
+    async fn apply(&self, flush: &Flush) -> Result<Applied, CacheError>;
+
+    /// Replaces everything atomically, if the generation is still `seen`. False: it is not.
+    async fn install(&self, seen: Option<&Generation>, image: &Image) -> Result<bool, CacheError>;
+
+    /// Total and the sum over `minutes` (half-open); `None` when the cache is empty.
+    async fn read(&self, minutes: Option<(Minute, Minute)>) -> Result<Option<Reading>, CacheError>;
+
+    /// Whether the event of `token` is counted.
+    async fn has_counted(&self, token: Token) -> Result<bool, CacheError>;
+
+    /// All counters; `None` when the cache is empty.
+    async fn counters(&self) -> Result<Option<Counters>, CacheError>;
+
+    /// Marks the filling as doubtful, so that readers go elsewhere until the next one.
+    async fn doubt(&self, generation: &Generation) -> Result<(), CacheError>;
+
+    /// Drops the marks of writers that can never appear again.
+    async fn forget_writers(&self, writers: &[WriterId]) -> Result<(), CacheError>;
+}
