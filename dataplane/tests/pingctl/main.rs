@@ -1,7 +1,9 @@
 //! `pingctl` as people and scripts use it: the built binary against `pingd dev`.
 #![cfg(test)]
 
+mod load;
 mod programs;
+mod watch;
 
 use programs::{Server, free_port, pingctl};
 
@@ -26,6 +28,18 @@ fn the_same_id_is_one_ping_for_ever() {
     let error = server.ctl(&format!("{ping}2 --json")).error(4);
     assert_eq!(error["error"]["code"], "already_exists");
     assert!(error["error"]["message"].as_str().unwrap().contains("send a new id"));
+}
+
+#[test]
+fn a_ping_whose_answer_is_late_is_sent_again_and_counted_once() {
+    let server = Server::start();
+    server.signal("STOP");
+    let late = server.start_ctl("ping --timeout 200ms --retries 20 --json");
+    std::thread::sleep(std::time::Duration::from_millis(600));
+    server.signal("CONT");
+    let sent = late.wait().json(0);
+    assert!(sent["retries"].as_i64().unwrap() > 0, "{sent}");
+    assert_eq!(server.count("--strong"), 1);
 }
 
 #[test]

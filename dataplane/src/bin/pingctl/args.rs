@@ -4,14 +4,14 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::{client::Address, completions, count, exit, output::Format, ping, when};
+use crate::{client::Address, completions, count, exit, load::LoadArgs, output::Format, ping, watch, when};
 
 /// Longest time a call may take, unless `--timeout` says otherwise.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Sends pings, asks for counts, loads a server and proves its numbers.
 #[derive(Debug, Parser)]
-#[command(name = "pingctl", version, about, max_term_width = 110, after_help = exit::help())]
+#[command(name = "pingctl", version, max_term_width = 110, after_help = exit::help())]
 pub(crate) struct Cli {
     /// What to do.
     #[command(subcommand)]
@@ -28,6 +28,10 @@ pub(crate) enum Command {
     Ping(ping::PingArgs),
     /// Says how many pings were acknowledged, and how good that answer is.
     Count(count::CountArgs),
+    /// Shows count, rate and lag, live; ends with Ctrl-C.
+    Watch(watch::WatchArgs),
+    /// Sends many pings at a fixed rate, or as fast as they are taken, and says how long they took.
+    Load(LoadArgs),
     /// Recounts the store row by row, compares totals and cache with it, and prints the proof; 0 when exact, 1 when not.
     Verify,
     /// Prints a completion script for a shell.
@@ -36,6 +40,7 @@ pub(crate) enum Command {
 
 /// What every command takes.
 #[derive(Debug, Args)]
+#[command(next_help_heading = "Options of every command")]
 pub(crate) struct Global {
     /// The server: http://host:port, or host:port.
     #[arg(short, long, env = ping_runtime::env::CTL_ADDR, default_value = "http://localhost:8080", global = true)]
@@ -53,6 +58,16 @@ pub(crate) struct Global {
     /// twice.
     #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u32).range(0..=100), global = true)]
     pub(crate) retries: u32,
+}
+
+impl Command {
+    /// Threads to start.
+    pub(crate) fn threads(&self) -> usize {
+        match self {
+            Self::Load(args) => args.threads(),
+            _ => 1,
+        }
+    }
 }
 
 impl Global {

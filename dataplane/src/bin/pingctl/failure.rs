@@ -2,7 +2,7 @@
 
 use std::{error::Error, io, process::ExitCode};
 
-use serde_json::json;
+use serde_json::{Value, json};
 use tonic::{Code, ConnectError, Status, TimeoutExpired};
 
 use crate::{exit::Exit, output::Format};
@@ -42,19 +42,27 @@ impl Failure {
         Self { exit, code, what, why, fix: fix.map(str::to_owned) }
     }
 
+    /// What and why, in one line.
+    pub(crate) fn line(&self) -> String {
+        self.why.as_ref().map_or_else(|| self.what.clone(), |why| format!("{}: {why}", self.what))
+    }
+
+    /// Everything, as an object.
+    pub(crate) fn to_json(&self) -> Value {
+        let message = self.fix.as_ref().map_or_else(|| self.line(), |fix| format!("{}; {fix}", self.line()));
+        json!({ "error": { "code": self.code, "message": message } })
+    }
+
     fn print(&self, format: Format) {
-        let (what, why, fix) = (&self.what, &self.why, &self.fix);
         if format == Format::Json {
-            let parts = [Some(what), why.as_ref(), fix.as_ref()];
-            let message = parts.into_iter().flatten().map(String::as_str).collect::<Vec<_>>().join("; ");
-            eprintln!("{}", json!({ "error": { "code": self.code, "message": message } }));
+            eprintln!("{}", self.to_json());
             return;
         }
-        eprintln!("error: {what}");
-        if let Some(why) = why {
+        eprintln!("error: {}", self.what);
+        if let Some(why) = &self.why {
             eprintln!("  why: {why}");
         }
-        if let Some(fix) = fix {
+        if let Some(fix) = &self.fix {
             eprintln!("  fix: {fix}");
         }
     }

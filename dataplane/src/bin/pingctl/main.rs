@@ -6,9 +6,11 @@ mod completions;
 mod count;
 mod exit;
 mod failure;
+mod load;
 mod output;
 mod ping;
 mod verify;
+mod watch;
 mod when;
 
 use std::process::ExitCode;
@@ -32,12 +34,17 @@ fn main() -> ExitCode {
 }
 
 fn run(cli: Cli) -> anyhow::Result<Exit> {
-    let runtime = Builder::new_current_thread().enable_all().build()?;
     let Cli { command, global } = cli;
+    let runtime = match command.threads() {
+        1 => Builder::new_current_thread().enable_all().build()?,
+        threads => Builder::new_multi_thread().worker_threads(threads).enable_all().build()?,
+    };
     runtime.block_on(async {
         match command {
             Command::Ping(args) => ping::run(args, &global).await,
             Command::Count(args) => count::run(args, &global).await,
+            Command::Watch(args) => watch::run(args, &global).await,
+            Command::Load(args) => load::run(&args, &global).await,
             Command::Verify => verify::run(&global).await,
             Command::Completions(args) => completions::run(&args),
         }

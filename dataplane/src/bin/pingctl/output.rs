@@ -56,7 +56,7 @@ pub(crate) fn pings(number: i64) -> String {
 
 /// A time as RFC 3339.
 pub(crate) fn time(at: Millis) -> String {
-    Timestamp::from_millisecond(at).map_or_else(|_| format!("{at} ms"), |at| at.to_string())
+    Timestamp::from_millisecond(at).map_or_else(|_| format!("{at} ms"), |at| format!("{at:.3}"))
 }
 
 #[cfg(test)]
@@ -68,6 +68,12 @@ mod tests {
         let texts = [0, 999, 1000, 1_234_567, -1000].map(|number: i64| grouped(number));
         assert_eq!(texts, ["0", "999", "1,000", "1,234,567", "-1,000"]);
         assert_eq!([pings(1), pings(1000)], ["1 ping", "1,000 pings"]);
+    }
+
+    #[test]
+    fn a_time_always_has_milliseconds() {
+        assert_eq!(time(1_728_926_331_000), "2024-10-14T17:18:51.000Z");
+        assert_eq!(time(i64::MAX), "9223372036854775807 ms");
     }
 
     #[test]

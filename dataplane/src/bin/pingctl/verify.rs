@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use comfy_table::{CellAlignment, Table, presets};
+use comfy_table::{CellAlignment, Table, TableComponent, presets};
 use ping_dataplane::wire::{VerifyRequest, VerifyResponse};
 use serde_json::json;
 
@@ -39,6 +39,7 @@ pub(crate) async fn run(global: &Global) -> anyhow::Result<Exit> {
 fn print(proof: &VerifyResponse) -> std::io::Result<()> {
     let mut table = Table::new();
     table.load_preset(presets::UTF8_HORIZONTAL_ONLY).set_header(["", "counted", "difference"]);
+    table.remove_style(TableComponent::HorizontalLines).remove_style(TableComponent::MiddleIntersections);
     let against_rows = |count: i64| if count == proof.rows { "none".to_owned() } else { grouped(count - proof.rows) };
     let cache = proof.cache_total.map_or_else(|| "no answer".to_owned(), grouped);
     // The cache is a moment older than the rows: whether that explains the difference is for `exact` to say.
