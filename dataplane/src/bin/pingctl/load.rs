@@ -45,7 +45,8 @@ pub(crate) async fn run(args: &LoadArgs, global: &Global) -> anyhow::Result<Exit
     let before = check::strong(&server).await?;
     let run = Arc::new(Run { schedule: Schedule::start(&plan), tally: Mutex::new(Tally::new()?), plan });
     let pacer = Arc::clone(&run);
-    let pacer = thread::spawn(move || pacer.schedule.pace());
+    // It ends by itself, within a tenth of a second after the schedule.
+    thread::spawn(move || pacer.schedule.pace());
     let mut senders = senders(&run)?;
     tokio::select! {
         joined = finish(&run, &mut senders) => joined?,
@@ -54,8 +55,6 @@ pub(crate) async fn run(args: &LoadArgs, global: &Global) -> anyhow::Result<Exit
     let ended = Instant::now();
     run.schedule.stop();
     senders.shutdown().await;
-    // The pacer ends within a tenth of a second, and has nothing to say.
-    drop(pacer);
     let outcome = {
         let tally = run.tally.lock();
         (tally.acknowledged, tally.unknown())
@@ -101,7 +100,7 @@ async fn finish(run: &Run, senders: &mut JoinSet<()>) -> Result<(), JoinError> {
     tokio::pin!(settled);
     tokio::select! {
         settled = &mut settled => settled,
-        _ = tokio::signal::ctrl_c() => {
+        Ok(()) = tokio::signal::ctrl_c() => {
             run.schedule.stop();
             timeout(run.plan.timeout, settled).await.unwrap_or(Ok(()))
         }

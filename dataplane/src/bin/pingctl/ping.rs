@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use clap::Args;
-use futures::{StreamExt, TryStreamExt, stream};
+use futures::{StreamExt, stream};
 use ping_dataplane::{domain::Millis, wire};
 use serde_json::json;
 use uuid::Uuid;
@@ -43,8 +43,8 @@ pub(crate) struct PingArgs {
     /// Print a token for each that was new, for `pingctl count --after`.
     #[arg(long)]
     receipt: bool,
-    /// How many pings to send, each with an id of its own.
-    #[arg(short, long = "count", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
+    /// How many pings to send, each with an id of its own. For more than 100,000 there is `pingctl load`.
+    #[arg(short, long = "count", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     number: u32,
 }
 
@@ -59,8 +59,11 @@ struct Acknowledged {
 pub(crate) async fn run(args: PingArgs, global: &Global) -> anyhow::Result<Exit> {
     let server = Server::new(global, global.timeout());
     let begun = Instant::now();
-    let sends = stream::iter(0..args.number).map(|_| send(&server, &args)).buffered(AT_ONCE);
-    let all: Vec<Acknowledged> = sends.try_collect().await?;
+    let mut sends = stream::iter(0..args.number).map(|_| send(&server, &args)).buffered(AT_ONCE);
+    let mut all = Vec::new();
+    while let Some(sent) = sends.next().await {
+        all.push(sent.map_err(|failure| locate(failure, all.len(), args.number))?);
+    }
     match global.format() {
         Format::Text => print(&all, &args, begun.elapsed())?,
         Format::Json => print_json(&all)?,
@@ -80,6 +83,17 @@ async fn send(server: &Server, args: &PingArgs) -> Result<Acknowledged, Failure>
     let sent = server.ask(&request, unsettled, async |mut client, request| client.ping(request).await).await;
     let (answer, retries) = sent.map_err(|failure| advise(failure, id))?;
     Ok(Acknowledged { id, token: answer.token, retries })
+}
+
+/// Of many, says which.
+fn locate(failure: Failure, before: usize, number: u32) -> Failure {
+    if number == 1 {
+        return failure;
+    }
+    Failure {
+        what: format!("{} (ping {} of {number}; those before are acknowledged)", failure.what, before + 1),
+        ..failure
+    }
 }
 
 /// The id makes it safe to repeat the ping.

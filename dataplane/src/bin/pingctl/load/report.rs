@@ -59,7 +59,10 @@ impl<'a> Report<'a> {
         output::line(format!("latency  {}  ({})", self.latencies(), self.measured()))?;
         output::line(format!("errors   {}", self.errors()))?;
         if let Some(missed) = self.not_sent().filter(|missed| *missed > 0) {
-            output::line(format!("not sent {} that were due: the server could not keep up", grouped(missed)))?;
+            output::line(format!(
+                "not sent {} that were due: every call that may be under way was waiting for its answer",
+                grouped(missed)
+            ))?;
         }
         self.check.as_ref().map_or(Ok(()), |check| output::line(format!("check    {}", check.text())))
     }
