@@ -1,3 +1,5 @@
 //! One technology each. Adapters translate; they never retry, log or count by themselves.
 
 pub mod memory;
+mod outbox_payload;
+pub mod postgres;
