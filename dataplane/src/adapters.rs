@@ -1,3 +1,4 @@
 //! One technology each. Adapters translate; they never retry, log or count by themselves.
 
 pub mod memory;
+pub mod redis;
