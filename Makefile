@@ -15,7 +15,7 @@ help: ## Lists the targets
 
 .PHONY: run
 run: install-build ## Serves embedded, in one process: prints the address and what to try (ARGS='--memory' keeps nothing)
-	cargo run -q -p ping-dataplane --bin pingd -- dev $(ARGS)
+	cargo run -q --bin pingd -- dev $(ARGS)
 
 .PHONY: test
 test: install-build install-parts install-control-plane ## Passes everything: units, simulation, real parts, chaos, control plane, README

@@ -1,5 +1,6 @@
 //! One technology each. Adapters translate; they never retry, log or count by themselves.
 
+pub mod kafka;
 pub mod memory;
 mod outbox_payload;
 pub mod postgres;

@@ -30,7 +30,8 @@ impl PostgresStore {
     pub async fn migrate(&self) -> Result<u64, MigrateError> {
         let mut connection = self.options.connect().await.map_err(MigrateError::Connect)?;
         let mut migrator = Migrator { migrations: MIGRATOR.migrations.clone(), ..Migrator::DEFAULT };
-        migrator.set_ignore_missing(true).run(&mut connection).await?;
+        // Not `run`: its future is not Send, so that nobody could migrate in the background.
+        migrator.set_ignore_missing(true).run_direct(None, &mut connection, false).await?;
         // Its session would hold the lock of the migrations if it stayed.
         let _ = connection.close().await;
         Ok(self.import_pings().await?)
