@@ -14,7 +14,7 @@ use std::{str::FromStr, time::Duration};
 
 use sqlx::postgres::PgConnectOptions;
 
-use self::connections::Connections;
+use self::{commit::Caution, connections::Connections};
 pub use self::{import::ImportError, schema::MigrateError};
 use crate::ports::StoreError;
 
@@ -45,6 +45,7 @@ pub struct PostgresStore {
     /// For everybody else.
     reading: Connections,
     timeout: Duration,
+    caution: Caution,
 }
 
 impl PostgresStore {
@@ -62,6 +63,7 @@ impl PostgresStore {
             reading: Connections::new(connect.clone(), options.reading),
             options: connect,
             timeout: options.timeout,
+            caution: Caution::default(),
         })
     }
 
