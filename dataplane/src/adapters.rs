@@ -3,3 +3,4 @@
 pub mod memory;
 mod outbox_payload;
 pub mod postgres;
+pub mod redis;

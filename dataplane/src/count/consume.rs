@@ -84,6 +84,7 @@ impl<S: EventSource> Processor<S> {
                         "counting interrupted; going on in a moment"
                     );
                     tokio::select! {
+                        biased;
                         () = shutdown.cancelled() => End::Shutdown,
                         () = sleep(self.settings.retry) => End::Resume,
                     }
@@ -102,6 +103,7 @@ impl<S: EventSource> Processor<S> {
             return self.wait_for_partitions(shutdown).await;
         }
         let positions = tokio::select! {
+            biased;
             () = shutdown.cancelled() => return Ok(End::Shutdown),
             positions = self.resume() => positions?,
         };
@@ -123,6 +125,7 @@ impl<S: EventSource> Processor<S> {
 
     async fn wait_for_partitions(&mut self, shutdown: &CancellationToken) -> Result<End, CountError> {
         let event = tokio::select! {
+            biased;
             () = shutdown.cancelled() => return Ok(End::Shutdown),
             event = self.source.next() => event?,
         };

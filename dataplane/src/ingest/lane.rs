@@ -21,6 +21,7 @@ use super::{
     publisher::Publisher,
 };
 use crate::{
+    causes::chain,
     domain::{Event, Seq, WriterId},
     metrics::IngestMetrics,
     ports::{Batch, CommitError, Committed, OutboxRow, StoreError},
@@ -143,7 +144,7 @@ impl Lane {
                 self.metrics.repeated.inc_by(known.len() as u64);
                 receipts.into_iter().map(Ok).collect()
             }
-            Err(error) => assembly.refuse(&Refusal::OutcomeUnknown(reason(&error))),
+            Err(error) => assembly.refuse(&Refusal::OutcomeUnknown(chain(&error))),
         }
     }
 
@@ -155,7 +156,7 @@ impl Lane {
                 match self.open().await {
                     Ok(()) => continue,
                     Err(error) if Instant::now() >= deadline => {
-                        return Outcome::Refused(Refusal::Unavailable(reason(&error)));
+                        return Outcome::Refused(Refusal::Unavailable(chain(&error)));
                     }
                     Err(_) => sleep(RETRY).await,
                 }
@@ -170,7 +171,7 @@ impl Lane {
                 Err(error @ CommitError::Refused(_)) => {
                     self.metrics.store_errors.inc();
                     if Instant::now() >= deadline {
-                        return Outcome::Refused(Refusal::Unavailable(reason(&error)));
+                        return Outcome::Refused(Refusal::Unavailable(chain(&error)));
                     }
                     sleep(RETRY).await;
                 }
@@ -180,7 +181,7 @@ impl Lane {
                     match self.settle(batch.writer, deadline).await {
                         Some(last) if last >= batch.last_seq() => return Outcome::Settled,
                         Some(_) => {}
-                        None => return Outcome::Refused(Refusal::OutcomeUnknown(reason(&error))),
+                        None => return Outcome::Refused(Refusal::OutcomeUnknown(chain(&error))),
                     }
                 }
             }
@@ -261,10 +262,4 @@ impl Assembly {
     fn refuse(&self, refusal: &Refusal) -> Vec<Result<Receipt, Refusal>> {
         vec![Err(refusal.clone()); self.len()]
     }
-}
-
-/// The error and its causes on one line, for the caller.
-fn reason(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(Some(error), |error| error.source());
-    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
