@@ -1,6 +1,8 @@
 //! One technology each. Adapters translate; they never retry, log or count by themselves.
 
+mod counts;
 pub mod memory;
 mod outbox_payload;
 pub mod postgres;
 pub mod redis;
+pub mod sqlite;

@@ -2,18 +2,15 @@
 //! new, so the counts are added up here and the server only writes; an id that is known makes it fail, and nothing is done.
 //! The **careful** one has the server find out what is new, costs half as much again, and is used when the bold one failed.
 
-use std::{
-    collections::BTreeMap,
-    sync::atomic::{AtomicU32, Ordering},
-};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use sqlx::{Postgres, postgres::PgArguments, query::Query};
 use uuid::Uuid;
 
 use super::millis;
 use crate::{
-    adapters::outbox_payload,
-    domain::{Event, Millis, Minute},
+    adapters::{counts::Counts, outbox_payload},
+    domain::{Event, Millis},
     ports::Batch,
 };
 
@@ -137,7 +134,7 @@ impl Caution {
 pub(super) fn statement(batch: &Batch, manner: Manner) -> Query<'static, Postgres, PgArguments> {
     let events = by_id(&batch.events);
     let plain = events.iter().all(|event| event.source.is_empty() && event.kind.is_empty());
-    let counts = Counts::of(&events);
+    let counts = Counts::of(batch.events.iter());
     let query = sqlx::query(match (manner, plain) {
         (Manner::Bold, true) => BOLD_PLAIN,
         (Manner::Bold, false) => BOLD_NAMED,
@@ -177,43 +174,9 @@ fn by_id(events: &[Event]) -> Vec<&Event> {
     events
 }
 
-/// The events of a batch, added up.
-#[derive(Debug, Default, PartialEq, Eq)]
-struct Counts {
-    /// By their time.
-    moments: BTreeMap<Millis, i64>,
-    /// By width in minutes, and bucket.
-    rollups: BTreeMap<(i32, i64), i64>,
-}
-
-impl Counts {
-    fn of(events: &[&Event]) -> Self {
-        let mut counts = Self::default();
-        for event in events {
-            *counts.moments.entry(event.at).or_insert(0) += 1;
-        }
-        for (at, count) in &counts.moments {
-            let minute = Minute::of(*at).0;
-            *counts.rollups.entry((1, minute)).or_insert(0) += count;
-            *counts.rollups.entry((1440, minute.div_euclid(1440))).or_insert(0) += count;
-        }
-        counts
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_batch_is_added_up_by_millisecond_minute_and_day() {
-        let event = |at| Event { id: Uuid::nil(), at, at_assumed: false, source: "".into(), kind: "".into() };
-        let events = [event(59_999), event(60_000), event(60_000), event(86_400_000)];
-        let counts = Counts::of(&events.iter().collect::<Vec<_>>());
-        assert_eq!(counts.moments, BTreeMap::from([(59_999, 1), (60_000, 2), (86_400_000, 1)]));
-        let rollups = [((1, 0), 1), ((1, 1), 2), ((1, 1440), 1), ((1440, 0), 3), ((1440, 1), 1)];
-        assert_eq!(counts.rollups, BTreeMap::from(rollups));
-    }
 
     #[test]
     fn one_failure_makes_the_next_commits_careful() {
