@@ -5,3 +5,4 @@ pub mod memory;
 mod outbox_payload;
 pub mod postgres;
 pub mod redis;
+pub mod sqlite;

@@ -14,9 +14,15 @@ use std::{str::FromStr, time::Duration};
 
 use sqlx::postgres::PgConnectOptions;
 
-use self::connections::Connections;
+use self::{commit::Caution, connections::Connections};
 pub use self::{import::ImportError, schema::MigrateError};
 use crate::ports::StoreError;
+
+/// A commit's plan never depends on its values; asking costs a tenth of a small one.
+const WRITING: &str = "SET plan_cache_mode = force_generic_plan";
+
+/// The plan of a read does: a range may be an hour or a year.
+const READING: &str = "SET plan_cache_mode = auto";
 
 /// How the store talks to Postgres.
 #[derive(Clone, Debug)]
@@ -45,6 +51,7 @@ pub struct PostgresStore {
     /// For everybody else.
     reading: Connections,
     timeout: Duration,
+    caution: Caution,
 }
 
 impl PostgresStore {
@@ -58,10 +65,11 @@ impl PostgresStore {
             connect = connect.application_name(&options.application_name);
         }
         Ok(Self {
-            writing: Connections::new(connect.clone(), options.writing),
-            reading: Connections::new(connect.clone(), options.reading),
+            writing: Connections::new(connect.clone(), options.writing, WRITING),
+            reading: Connections::new(connect.clone(), options.reading, READING),
             options: connect,
             timeout: options.timeout,
+            caution: Caution::default(),
         })
     }
 

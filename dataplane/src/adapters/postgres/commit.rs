@@ -1,78 +1,161 @@
-//! The commit: one statement does all of it, or nothing.
+//! The commit: one statement does all of it, or nothing. There are two ways to put it. The **bold** one takes every event for
+//! new, so the counts are added up here and the server only writes; an id that is known makes it fail, and nothing is done.
+//! The **careful** one has the server find out what is new, costs half as much again, and is used when the bold one failed.
+
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use sqlx::{Postgres, postgres::PgArguments, query::Query};
 use uuid::Uuid;
 
 use super::millis;
 use crate::{
-    adapters::outbox_payload,
+    adapters::{counts::Counts, outbox_payload},
     domain::{Event, Millis},
     ports::Batch,
 };
 
-/// The statement, around the part that reads the events. What it does, in its order of dependence:
-/// `fence` locks the writer's row while it is open, so closing waits for us or we find it closed;
-/// `inserted` are the events that were new; an id being inserted by another lane is waited for;
-/// `rolled`, `moved` and `noted` add them to the rollups, to the writer and to the outbox.
-/// Its one row says when it began and which ids were known; a closed writer gets no row.
-macro_rules! commit {
-    ($columns:literal, $events:literal) => {
+/// Careful commits after a bold one failed: whoever repeats events rarely repeats one alone.
+const CAREFUL: u32 = 32;
+
+/// Inserts the events of a batch without a source or a kind: the usual one.
+macro_rules! insert_plain {
+    () => {
+        "INSERT INTO events (id, occurred_ms)
+    SELECT id, at FROM fence, unnest($8::uuid[], $9::bigint[]) AS e (id, at)"
+    };
+}
+
+/// Inserts the events of any other.
+macro_rules! insert_named {
+    () => {
+        "INSERT INTO events (id, occurred_ms, source, kind)
+    SELECT id, at, nullif(source, ''), nullif(kind, '')
+    FROM fence, unnest($8::uuid[], $9::bigint[], $15::text[], $16::text[]) AS e (id, at, source, kind)"
+    };
+}
+
+/// `fence` is the writer's row if it is open; closing it waits for us. Everything else hangs on it.
+macro_rules! bold {
+    ($insert:expr) => {
         concat!(
-            "WITH fence AS MATERIALIZED (SELECT id AS writer FROM writers WHERE id = $1 AND open FOR UPDATE),
-inserted AS (
-    INSERT INTO events (", $columns, ")
-    SELECT ", $columns, " FROM fence, ", $events, "
-    ON CONFLICT (id) DO NOTHING RETURNING id, occurred_ms),
-minutes AS MATERIALIZED (
-    SELECT occurred_ms / 60000 AS minute, count(*) AS n FROM inserted GROUP BY 1),
+            "WITH fence AS (
+    UPDATE writers SET last_seq = $3, total = total + cardinality($8), lease_until = now() + $4 * interval '1 ms'
+    WHERE id = $1 AND open RETURNING id AS writer),
+inserted AS (",
+            $insert,
+            "),
+counted AS (
+    INSERT INTO moments (occurred_ms, count) SELECT at, n FROM fence, unnest($10::bigint[], $11::bigint[]) AS m (at, n)),
 rolled AS (
     INSERT INTO rollups AS r (width_minutes, bucket, writer, count, touched_at)
-    SELECT 1, minute, $1, n, now() FROM minutes
-    UNION ALL SELECT 1440, minute / 1440, $1, sum(n)::bigint, now() FROM minutes GROUP BY 2
+    SELECT width, bucket, writer, n, now()
+    FROM fence, unnest($12::int[], $13::bigint[], $14::bigint[]) AS b (width, bucket, n)
     ON CONFLICT (width_minutes, bucket, writer)
     DO UPDATE SET count = r.count + excluded.count, touched_at = excluded.touched_at),
-sums AS MATERIALIZED (SELECT coalesce(sum(n), 0)::bigint AS n FROM minutes),
-moved AS (
-    UPDATE writers w SET last_seq = $5, total = w.total + (SELECT n FROM sums), lease_until = now() + $6 * interval '1 ms'
-    FROM fence WHERE w.id = fence.writer),
 outcome AS MATERIALIZED (
-    SELECT floor(extract(epoch FROM now()) * 1000)::bigint AS at,
-        CASE WHEN (SELECT n FROM sums) < cardinality($2)
-            THEN ARRAY(SELECT unnest($2) EXCEPT SELECT id FROM inserted) END AS known
-    FROM fence),
+    SELECT writer, floor(extract(epoch FROM now()) * 1000)::bigint AS at, NULL::uuid[] AS known FROM fence),
 noted AS (
     INSERT INTO outbox (writer, first_seq, last_seq, partitions, \"partition\", committed_ms, known, payload)
-    SELECT $1, $4, $5, $7, $8, at, known, $9 FROM outcome)
+    SELECT writer, $2, $3, $5, $6, at, known, $7 FROM outcome)
 SELECT at, known FROM outcome"
         )
     };
 }
 
-/// For batches without a source or a kind: the usual ones.
-const PLAIN: &str = commit!("id, occurred_ms", "unnest($2::uuid[], $3::bigint[]) AS e (id, occurred_ms)");
-const NAMED: &str = commit!(
-    "id, occurred_ms, source, kind",
-    "(SELECT id, occurred_ms, nullif(source, '') AS source, nullif(kind, '') AS kind
-      FROM unnest($2::uuid[], $3::bigint[], $10::text[], $11::text[]) AS e (id, occurred_ms, source, kind)) AS e"
-);
+/// As above, but only what was `inserted` counts; an id that another lane is inserting is waited for.
+macro_rules! careful {
+    ($insert:expr) => {
+        concat!(
+            "WITH fence AS MATERIALIZED (SELECT id AS writer FROM writers WHERE id = $1 AND open FOR UPDATE),
+inserted AS (",
+            $insert,
+            "
+    ON CONFLICT (id) DO NOTHING RETURNING id, occurred_ms),
+fresh AS MATERIALIZED (SELECT occurred_ms AS at, count(*) AS n FROM inserted GROUP BY 1),
+counted AS (INSERT INTO moments (occurred_ms, count) SELECT at, n FROM fresh),
+rolled AS (
+    INSERT INTO rollups AS r (width_minutes, bucket, writer, count, touched_at)
+    SELECT 1, at / 60000, $1, sum(n)::bigint, now() FROM fresh GROUP BY 2
+    UNION ALL SELECT 1440, at / 86400000, $1, sum(n)::bigint, now() FROM fresh GROUP BY 2
+    ON CONFLICT (width_minutes, bucket, writer)
+    DO UPDATE SET count = r.count + excluded.count, touched_at = excluded.touched_at),
+sums AS MATERIALIZED (SELECT coalesce(sum(n), 0)::bigint AS n FROM fresh),
+moved AS (
+    UPDATE writers w SET last_seq = $3, total = w.total + (SELECT n FROM sums), lease_until = now() + $4 * interval '1 ms'
+    FROM fence WHERE w.id = fence.writer),
+outcome AS MATERIALIZED (
+    SELECT writer, floor(extract(epoch FROM now()) * 1000)::bigint AS at,
+        CASE WHEN (SELECT n FROM sums) < cardinality($8)
+            THEN ARRAY(SELECT unnest($8) EXCEPT SELECT id FROM inserted) END AS known
+    FROM fence),
+noted AS (
+    INSERT INTO outbox (writer, first_seq, last_seq, partitions, \"partition\", committed_ms, known, payload)
+    SELECT writer, $2, $3, $5, $6, at, known, $7 FROM outcome)
+SELECT at, known FROM outcome"
+        )
+    };
+}
 
-/// What the statement answers.
+const BOLD_PLAIN: &str = bold!(insert_plain!());
+const BOLD_NAMED: &str = bold!(insert_named!());
+const CAREFUL_PLAIN: &str = careful!(insert_plain!());
+const CAREFUL_NAMED: &str = careful!(insert_named!());
+
+/// What the statement answers, unless the writer is closed: when it began, and which ids were known.
 pub(super) type Outcome = (Millis, Option<Vec<Uuid>>);
 
+/// How to put a commit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Manner {
+    Bold,
+    Careful,
+}
+
+/// Which manner is due.
+#[derive(Debug, Default)]
+pub(super) struct Caution(AtomicU32);
+
+impl Caution {
+    pub(super) fn manner(&self) -> Manner {
+        let less = |careful: u32| careful.checked_sub(1);
+        match self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less) {
+            Ok(_) => Manner::Careful,
+            Err(_) => Manner::Bold,
+        }
+    }
+
+    /// A bold commit met an id that is known.
+    pub(super) fn raise(&self) {
+        self.0.store(CAREFUL, Ordering::Relaxed);
+    }
+}
+
 /// The statement with everything it needs.
-pub(super) fn statement(batch: &Batch) -> Query<'static, Postgres, PgArguments> {
+pub(super) fn statement(batch: &Batch, manner: Manner) -> Query<'static, Postgres, PgArguments> {
     let events = by_id(&batch.events);
     let plain = events.iter().all(|event| event.source.is_empty() && event.kind.is_empty());
-    let query = sqlx::query(if plain { PLAIN } else { NAMED })
+    let counts = Counts::of(batch.events.iter());
+    let query = sqlx::query(match (manner, plain) {
+        (Manner::Bold, true) => BOLD_PLAIN,
+        (Manner::Bold, false) => BOLD_NAMED,
+        (Manner::Careful, true) => CAREFUL_PLAIN,
+        (Manner::Careful, false) => CAREFUL_NAMED,
+    });
+    let query = query
         .bind(batch.writer.0)
-        .bind(events.iter().map(|event| event.id).collect::<Vec<_>>())
-        .bind(events.iter().map(|event| event.at).collect::<Vec<_>>())
         .bind(batch.first_seq)
         .bind(batch.last_seq())
         .bind(millis(batch.lease))
         .bind(i32::try_from(batch.partitions).unwrap_or(i32::MAX))
         .bind(batch.partition)
-        .bind(outbox_payload::encode(&batch.events));
+        .bind(outbox_payload::encode(&batch.events))
+        .bind(events.iter().map(|event| event.id).collect::<Vec<_>>())
+        .bind(events.iter().map(|event| event.at).collect::<Vec<_>>())
+        .bind(counts.moments.keys().copied().collect::<Vec<_>>())
+        .bind(counts.moments.values().copied().collect::<Vec<_>>())
+        .bind(counts.rollups.keys().map(|(width, _)| *width).collect::<Vec<_>>())
+        .bind(counts.rollups.keys().map(|(_, bucket)| *bucket).collect::<Vec<_>>())
+        .bind(counts.rollups.values().copied().collect::<Vec<_>>());
     if plain {
         return query;
     }
@@ -89,4 +172,18 @@ fn by_id(events: &[Event]) -> Vec<&Event> {
         events.sort_unstable_by_key(|event| event.id);
     }
     events
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_failure_makes_the_next_commits_careful() {
+        let caution = Caution::default();
+        assert_eq!(caution.manner(), Manner::Bold);
+        caution.raise();
+        assert!((0..CAREFUL).all(|_| caution.manner() == Manner::Careful));
+        assert_eq!(caution.manner(), Manner::Bold);
+    }
 }

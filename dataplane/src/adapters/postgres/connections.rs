@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use sqlx::{ConnectOptions, Connection, PgConnection, postgres::PgConnectOptions};
+use sqlx::{AssertSqlSafe, ConnectOptions, Connection, PgConnection, postgres::PgConnectOptions};
 use tokio::{
     sync::{Semaphore, SemaphorePermit},
     time::{Instant, timeout},
@@ -19,6 +19,10 @@ const FRESH: Duration = Duration::from_secs(1);
 /// … and has this long to give it.
 const SIGN: Duration = Duration::from_millis(500);
 
+/// Commits rely on reading what others have just committed; a statement that the server gives up while it waits for a replica
+/// would look committed and be on one machine only.
+const SESSION: &str = "SET default_transaction_isolation = 'read committed'; SET statement_timeout = 0";
+
 struct Idle {
     connection: PgConnection,
     since: Instant,
@@ -26,6 +30,7 @@ struct Idle {
 
 pub(super) struct Connections {
     options: PgConnectOptions,
+    session: String,
     idle: Mutex<Vec<Idle>>,
     room: Semaphore,
 }
@@ -38,8 +43,10 @@ pub(super) struct Held<'a> {
 }
 
 impl Connections {
-    pub(super) fn new(options: PgConnectOptions, most: usize) -> Self {
-        Self { options, idle: Mutex::default(), room: Semaphore::new(most.max(1)) }
+    /// At most `most` connections at once, each with some settings more.
+    pub(super) fn new(options: PgConnectOptions, most: usize, settings: &str) -> Self {
+        let session = [SESSION, settings].join("; ");
+        Self { options, session, idle: Mutex::default(), room: Semaphore::new(most.max(1)) }
     }
 
     /// The connection used last, or a new one.
@@ -48,11 +55,17 @@ impl Connections {
             let room = self.room.acquire().await.map_err(|closed| Failure::NotSent(closed.into()))?;
             let connection = match self.pop().await {
                 Some(connection) => connection,
-                None => self.options.connect().await.map_err(|error| Failure::NotSent(error.into()))?,
+                None => self.connect().await.map_err(|error| Failure::NotSent(error.into()))?,
             };
             Ok(Held { connection, home: self, _room: room })
         };
         timeout(WAIT, held).await.unwrap_or_else(|_| Err(Failure::NotSent(NoAnswer.into())))
+    }
+
+    async fn connect(&self) -> Result<PgConnection, sqlx::Error> {
+        let mut connection = self.options.connect().await?;
+        sqlx::raw_sql(AssertSqlSafe(self.session.as_str())).execute(&mut connection).await?;
+        Ok(connection)
     }
 
     async fn pop(&self) -> Option<PgConnection> {

@@ -3,13 +3,14 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use sqlx::Row;
+use sqlx::FromRow;
 use tokio::time::timeout;
 use uuid::Uuid;
 
 use super::{
     PostgresStore,
-    commit::{self, Outcome},
+    commit::{self, Manner, Outcome},
+    failure::Failure,
     millis,
 };
 use crate::{
@@ -28,6 +29,21 @@ const FIND: &str = "SELECT id, occurred_ms, coalesce(source, ''), coalesce(kind,
 #[error("there is no writer {0}")]
 struct NoSuchWriter(WriterId);
 
+impl PostgresStore {
+    /// Commits in one manner; `None` when the writer is closed.
+    async fn put(&self, batch: &Batch, manner: Manner) -> Result<Option<Committed>, Failure> {
+        let mut held = self.writing.take().await?;
+        let query = commit::statement(batch, manner);
+        let answer = timeout(self.timeout, async {
+            let row = query.fetch_optional(held.connection()).await?;
+            row.map(|row| Outcome::from_row(&row)).transpose()
+        });
+        let answer = answer.await;
+        let committed = |(at, known): Outcome| Committed { at, known: known.into_iter().flatten().collect() };
+        Ok(held.finish(answer)?.map(committed))
+    }
+}
+
 #[async_trait]
 impl EventStore for PostgresStore {
     async fn open_writer(&self, lease: Duration) -> Result<WriterId, StoreError> {
@@ -38,13 +54,13 @@ impl EventStore for PostgresStore {
     }
 
     async fn commit(&self, batch: &Batch) -> Result<Committed, CommitError> {
-        let mut held = self.writing.take().await?;
-        let answer = timeout(self.timeout, commit::statement(batch).fetch_optional(held.connection())).await;
-        let row = held.finish(answer)?.ok_or(CommitError::Fenced)?;
-        // The answer is there, so the batch is too; only what it says is unreadable.
-        let unreadable = |error: sqlx::Error| CommitError::Unknown(error.into());
-        let (at, known): Outcome = (row.try_get(0).map_err(unreadable)?, row.try_get(1).map_err(unreadable)?);
-        Ok(Committed { at, known: known.into_iter().flatten().collect() })
+        if self.caution.manner() == Manner::Bold {
+            match self.put(batch, Manner::Bold).await {
+                Err(failure) if failure.is_known_id() => self.caution.raise(),
+                outcome => return outcome?.ok_or(CommitError::Fenced),
+            }
+        }
+        self.put(batch, Manner::Careful).await?.ok_or(CommitError::Fenced)
     }
 
     async fn renew(&self, writer: WriterId, lease: Duration) -> Result<bool, StoreError> {

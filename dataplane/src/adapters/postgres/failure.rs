@@ -58,6 +58,13 @@ impl Failure {
         }
     }
 
+    /// Nothing was done because an event's id is in the store.
+    pub(super) fn is_known_id(&self) -> bool {
+        let Self::Undone(cause) = self else { return false };
+        let database = cause.downcast_ref().and_then(Error::as_database_error);
+        database.is_some_and(|error| error.is_unique_violation() && error.constraint() == Some("events_pkey"))
+    }
+
     fn cause(self) -> Cause {
         match self {
             Self::NotSent(cause) | Self::Undone(cause) | Self::Unknown(cause) => cause,

@@ -108,15 +108,16 @@ async fn import(connection: &mut PgConnection, table: &Table) -> Result<u64, Imp
         "WITH inserted AS (
             INSERT INTO events (id, occurred_ms) SELECT id, occurred_ms FROM {missing}
             ON CONFLICT (id) DO NOTHING RETURNING occurred_ms),
-        minutes AS MATERIALIZED (SELECT occurred_ms / 60000 AS minute, count(*) AS n FROM inserted GROUP BY 1),
+        fresh AS MATERIALIZED (SELECT occurred_ms AS at, count(*) AS n FROM inserted GROUP BY 1),
+        counted AS (INSERT INTO moments (occurred_ms, count) SELECT at, n FROM fresh),
         rolled AS (
             INSERT INTO rollups AS r (width_minutes, bucket, writer, count, touched_at)
-            SELECT 1, minute, 0, n, now() FROM minutes
-            UNION ALL SELECT 1440, minute / 1440, 0, sum(n)::bigint, now() FROM minutes GROUP BY 2
+            SELECT 1, at / 60000, 0, sum(n)::bigint, now() FROM fresh GROUP BY 2
+            UNION ALL SELECT 1440, at / 86400000, 0, sum(n)::bigint, now() FROM fresh GROUP BY 2
             ON CONFLICT (width_minutes, bucket, writer)
             DO UPDATE SET count = r.count + excluded.count, touched_at = excluded.touched_at),
-        moved AS (UPDATE writers SET total = total + (SELECT coalesce(sum(n), 0) FROM minutes)::bigint WHERE id = 0)
-        SELECT coalesce(sum(n), 0)::bigint FROM minutes"
+        moved AS (UPDATE writers SET total = total + (SELECT coalesce(sum(n), 0) FROM fresh)::bigint WHERE id = 0)
+        SELECT coalesce(sum(n), 0)::bigint FROM fresh"
     ));
     let imported = sqlx::query_scalar::<_, i64>(copy).fetch_one(&mut *transaction).await?;
     transaction.commit().await?;

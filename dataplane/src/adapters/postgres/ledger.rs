@@ -21,7 +21,7 @@ const TOTAL: &str = "SELECT coalesce(sum(total), 0)::bigint FROM writers";
 
 const RANGE: &str = "SELECT (
     coalesce((SELECT sum(n) FROM unnest($1::bigint[], $2::bigint[]) AS piece (a, b), LATERAL (
-        SELECT count(*) AS n FROM events WHERE occurred_ms >= a AND occurred_ms < b) AS edge), 0)
+        SELECT sum(count) AS n FROM moments WHERE occurred_ms >= a AND occurred_ms < b) AS edge), 0)
     + coalesce((SELECT sum(n) FROM unnest($3::int[], $4::bigint[], $5::bigint[]) AS piece (width, a, b), LATERAL (
         SELECT sum(count) AS n FROM rollups WHERE width_minutes = width AND bucket >= a AND bucket < b) AS middle), 0)
 )::bigint";
@@ -46,13 +46,15 @@ WHERE width_minutes = 1 AND bucket = ANY($1) GROUP BY bucket";
 const RECOUNT_ALL: &str = "WITH counted AS MATERIALIZED (
     SELECT occurred_ms / 60000 AS minute, count(*) AS n FROM events GROUP BY 1),
 rolled AS MATERIALIZED (
-    SELECT bucket AS minute, sum(count) AS n FROM rollups WHERE width_minutes = 1 GROUP BY 1)
+    SELECT bucket AS minute, sum(count) AS n FROM rollups WHERE width_minutes = 1 GROUP BY 1),
+fine AS MATERIALIZED (
+    SELECT occurred_ms / 60000 AS minute, sum(count) AS n FROM moments GROUP BY 1)
 SELECT (SELECT coalesce(sum(n), 0)::bigint FROM counted) AS rows,
     (SELECT coalesce(sum(total), 0)::bigint FROM writers) AS total,
     (SELECT coalesce(sum(n), 0)::bigint FROM rolled) AS minutes_total,
     (SELECT coalesce(sum(count), 0)::bigint FROM rollups WHERE width_minutes = 1440) AS days_total,
-    ARRAY(SELECT minute FROM counted FULL JOIN rolled USING (minute)
-        WHERE coalesce(counted.n, 0) <> coalesce(rolled.n, 0) ORDER BY minute LIMIT 100) AS differing";
+    ARRAY(SELECT minute FROM counted FULL JOIN rolled USING (minute) FULL JOIN fine USING (minute)
+        WHERE coalesce(counted.n, 0) <> coalesce(rolled.n, 0) OR coalesce(counted.n, 0) <> coalesce(fine.n, 0) ORDER BY minute LIMIT 100) AS differing";
 
 /// Row 0's lock lets one server fold at a time; the others find nothing to do.
 const FOLD: &str = "WITH fold AS MATERIALIZED (SELECT id FROM writers WHERE id = 0 FOR UPDATE SKIP LOCKED),
