@@ -34,12 +34,12 @@ macro_rules! contract {
 }
 
 contract! {
+    members_share_the_partitions
     records_keep_their_order_on_every_partition
     a_topic_says_how_many_partitions_it_has
     reading_starts_at_any_offset
     nothing_of_the_previous_start_comes_after_a_start
     a_future_that_is_dropped_loses_nothing
-    members_share_the_partitions
     a_revoked_member_reads_nothing
     the_end_is_beyond_everything_published
     what_cannot_be_counted_is_told_with_its_reason

@@ -28,22 +28,22 @@ use rdkafka::{
 };
 use uuid::Uuid;
 
-pub const PARTITIONS: u32 = 3;
+pub(crate) const PARTITIONS: u32 = 3;
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A log that keeps, or does not keep, the promises.
-pub enum Stage {
+pub(crate) enum Stage {
     Memory(MemoryLog),
     Kafka(KafkaSettings),
 }
 
 impl Stage {
-    pub fn memory() -> Self {
+    pub(crate) fn memory() -> Self {
         Self::Memory(MemoryLog::new(PARTITIONS))
     }
 
     /// Topics of its own.
-    pub async fn kafka(brokers: &str) -> Self {
+    pub(crate) async fn kafka(brokers: &str) -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let number = NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         let settings = KafkaSettings {
@@ -56,21 +56,21 @@ impl Stage {
         Self::Kafka(settings)
     }
 
-    pub fn sink(&self) -> Arc<dyn EventSink> {
+    pub(crate) fn sink(&self) -> Arc<dyn EventSink> {
         match self {
             Self::Memory(log) => Arc::new(log.clone()),
             Self::Kafka(settings) => Arc::new(KafkaSink::new(settings)),
         }
     }
 
-    pub fn bounds(&self) -> Arc<dyn LogBounds> {
+    pub(crate) fn bounds(&self) -> Arc<dyn LogBounds> {
         match self {
             Self::Memory(log) => Arc::new(log.clone()),
             Self::Kafka(settings) => Arc::new(KafkaBounds::new(settings).unwrap()),
         }
     }
 
-    pub fn join(&self) -> Box<dyn EventSource> {
+    pub(crate) fn join(&self) -> Box<dyn EventSource> {
         match self {
             Self::Memory(log) => Box::new(log.subscribe()),
             Self::Kafka(settings) => Box::new(KafkaSource::new(settings).unwrap()),
@@ -78,7 +78,7 @@ impl Stage {
     }
 
     /// Appends something that is no record of ours.
-    pub async fn append(&self, partition: Partition, value: &[u8], why: Malformed) {
+    pub(crate) async fn append(&self, partition: Partition, value: &[u8], why: Malformed) {
         match self {
             Self::Memory(log) => log.append(partition, Err((why, value.to_vec()))),
             Self::Kafka(settings) => {
@@ -90,7 +90,7 @@ impl Stage {
     }
 
     /// Forgets what is below `offset`.
-    pub async fn truncate(&self, partition: Partition, offset: Offset) {
+    pub(crate) async fn truncate(&self, partition: Partition, offset: Offset) {
         match self {
             Self::Memory(log) => log.truncate(partition, offset),
             Self::Kafka(settings) => {
@@ -103,7 +103,7 @@ impl Stage {
     }
 
     /// Values set aside, with the place where they were read.
-    pub async fn dead_letters(&self, count: usize) -> Vec<(String, Vec<u8>)> {
+    pub(crate) async fn dead_letters(&self, count: usize) -> Vec<(String, Vec<u8>)> {
         match self {
             Self::Memory(log) => {
                 let letters = log.dead_letters().into_iter();
@@ -144,7 +144,7 @@ fn dead_letters(settings: &KafkaSettings, count: usize) -> Vec<(String, Vec<u8>)
 }
 
 /// One commit of `count` events, some with a source, some without.
-pub fn row(writer: i64, first_seq: Seq, count: i64, at: i64) -> OutboxRow {
+pub(crate) fn row(writer: i64, first_seq: Seq, count: i64, at: i64) -> OutboxRow {
     let source = |seq: Seq| if seq % 4 == 0 { String::new() } else { format!("host-{}", seq % 4) };
     let event = |seq: Seq| Event {
         id: Uuid::from_u128(u128::from(seq.unsigned_abs())),
@@ -165,7 +165,7 @@ pub fn row(writer: i64, first_seq: Seq, count: i64, at: i64) -> OutboxRow {
 }
 
 /// Where `rows` say that their events travel, in order.
-pub fn expected(rows: &[OutboxRow]) -> BTreeMap<Partition, Vec<(i64, Seq)>> {
+pub(crate) fn expected(rows: &[OutboxRow]) -> BTreeMap<Partition, Vec<(i64, Seq)>> {
     let mut records: BTreeMap<_, Vec<_>> = BTreeMap::new();
     for row in rows {
         for (seq, partition, _) in row.records() {
@@ -175,11 +175,11 @@ pub fn expected(rows: &[OutboxRow]) -> BTreeMap<Partition, Vec<(i64, Seq)>> {
     records
 }
 
-pub async fn next(source: &mut dyn EventSource) -> Result<SourceEvent, LogError> {
+pub(crate) async fn next(source: &mut dyn EventSource) -> Result<SourceEvent, LogError> {
     tokio::time::timeout(PATIENCE, source.next()).await.expect("nothing came")
 }
 
-pub async fn assigned(source: &mut dyn EventSource) -> Vec<Partition> {
+pub(crate) async fn assigned(source: &mut dyn EventSource) -> Vec<Partition> {
     loop {
         if let SourceEvent::Assigned(mut partitions) = next(source).await.unwrap() {
             partitions.sort_unstable();
@@ -189,7 +189,7 @@ pub async fn assigned(source: &mut dyn EventSource) -> Vec<Partition> {
 }
 
 /// Joins alone and starts everywhere at `from`.
-pub async fn started(stage: &Stage, from: Offset) -> Box<dyn EventSource> {
+pub(crate) async fn started(stage: &Stage, from: Offset) -> Box<dyn EventSource> {
     let mut source = stage.join();
     let partitions = assigned(source.as_mut()).await;
     assert_eq!(partitions, (0..Partition::try_from(PARTITIONS).unwrap()).collect::<Vec<_>>());
@@ -197,7 +197,7 @@ pub async fn started(stage: &Stage, from: Offset) -> Box<dyn EventSource> {
     source
 }
 
-pub async fn records(source: &mut dyn EventSource, count: usize) -> Vec<Record> {
+pub(crate) async fn records(source: &mut dyn EventSource, count: usize) -> Vec<Record> {
     let mut records = Vec::new();
     while records.len() < count {
         match next(source).await.unwrap() {
@@ -210,7 +210,7 @@ pub async fn records(source: &mut dyn EventSource, count: usize) -> Vec<Record> 
 }
 
 /// Writer and number of every record, per partition; offsets must follow each other from `from` on.
-pub fn sorted(records: &[Record], from: Offset) -> BTreeMap<Partition, Vec<(i64, Seq)>> {
+pub(crate) fn sorted(records: &[Record], from: Offset) -> BTreeMap<Partition, Vec<(i64, Seq)>> {
     let mut sorted: BTreeMap<_, Vec<_>> = BTreeMap::new();
     for record in records {
         let partition = sorted.entry(record.partition).or_default();
@@ -222,7 +222,7 @@ pub fn sorted(records: &[Record], from: Offset) -> BTreeMap<Partition, Vec<(i64,
 }
 
 /// Polls all members until every partition has exactly one of them; tells how many each has.
-pub async fn settled(members: &mut [Box<dyn EventSource>]) -> Vec<usize> {
+pub(crate) async fn settled(members: &mut [Box<dyn EventSource>]) -> Vec<usize> {
     let mut shares = vec![Vec::new(); members.len()];
     let everything: Vec<_> = (0..Partition::try_from(PARTITIONS).unwrap()).collect();
     loop {
