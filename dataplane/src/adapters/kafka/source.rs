@@ -74,8 +74,9 @@ impl ConsumerContext for Membership {
     /// Called while polling. Nothing is fetched before `start` says from where; until then the member holds an empty
     /// assignment, so that the group can rebalance without waiting for the cache to answer.
     fn rebalance(&self, consumer: &BaseConsumer<Self>, what: RDKafkaRespErr, partitions: &mut TopicPartitionList) {
-        let _ = consumer.assign(&TopicPartitionList::new());
-        let assigned = what == RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS && partitions.count() > 0;
+        let given = what == RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS;
+        let _ = if given { consumer.assign(&TopicPartitionList::new()) } else { consumer.unassign() };
+        let assigned = given && partitions.count() > 0;
         self.0.lock().push_back(if assigned {
             SourceEvent::Assigned(partitions.elements().iter().map(|element| element.partition()).collect())
         } else {
