@@ -5,7 +5,14 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 use clap::{Args, Parser, Subcommand};
 use ping_runtime::{env, telemetry::LogFormat};
 
-use crate::{count::CountSettings, ingest::IngestSettings};
+use crate::{
+    adapters::{
+        kafka::{KafkaSecurity, KafkaSettings},
+        redis::RedisSettings,
+    },
+    count::CountSettings,
+    ingest::IngestSettings,
+};
 
 /// Counts pings: every acknowledged one exactly once.
 #[derive(Debug, Parser)]
@@ -171,11 +178,11 @@ pub struct MigrateArgs {
     #[arg(long)]
     pub create_topics: bool,
     /// Partitions of a topic that is created.
-    #[arg(long, default_value_t = 6)]
-    pub partitions: i32,
+    #[arg(long, default_value_t = 6, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub partitions: u32,
     /// Replicas of a topic that is created.
-    #[arg(long, default_value_t = 3)]
-    pub replication: i32,
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=100))]
+    pub replication: u32,
     /// Kafka.
     #[command(flatten)]
     pub kafka: KafkaArgs,
@@ -228,6 +235,28 @@ pub struct KafkaArgs {
     pub kafka_key_file: Option<PathBuf>,
 }
 
+impl KafkaArgs {
+    /// What the adapter needs.
+    #[must_use]
+    pub fn settings(&self) -> KafkaSettings {
+        KafkaSettings {
+            brokers: self.kafka_brokers.clone(),
+            topic: self.kafka_topic.clone(),
+            dead_letter_topic: self.kafka_dead_letter_topic.clone(),
+            group: self.kafka_group.clone(),
+            security: KafkaSecurity {
+                protocol: Some(self.kafka_security_protocol.clone()),
+                sasl_mechanism: self.kafka_sasl_mechanism.clone(),
+                sasl_username: self.kafka_sasl_username.clone(),
+                sasl_password: self.kafka_sasl_password.clone(),
+                ca_file: self.kafka_ca_file.clone(),
+                cert_file: self.kafka_cert_file.clone(),
+                key_file: self.kafka_key_file.clone(),
+            },
+        }
+    }
+}
+
 /// The cache.
 #[derive(Debug, Args)]
 pub struct CacheArgs {
@@ -237,6 +266,14 @@ pub struct CacheArgs {
     /// Password of the cache.
     #[arg(long, env = env::CACHE_PASSWORD, hide_env_values = true)]
     pub cache_password: Option<String>,
+}
+
+impl CacheArgs {
+    /// What the adapter needs.
+    #[must_use]
+    pub fn settings(&self) -> RedisSettings {
+        RedisSettings { password: self.cache_password.clone(), ..RedisSettings::new(&self.cache_url) }
+    }
 }
 
 #[cfg(test)]

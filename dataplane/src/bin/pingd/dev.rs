@@ -1,10 +1,14 @@
 //! `pingd dev`: server and processor in one process, over embedded stores. The log and the cache are in process and start
 //! empty, so every start is a rebuild: the recovery path is exercised each time.
 
-use std::sync::Arc;
+use std::{fs, sync::Arc};
 
+use anyhow::Context;
 use ping_dataplane::{
-    adapters::memory::{MemoryCache, MemoryLog, MemoryStore},
+    adapters::{
+        memory::{MemoryCache, MemoryLog, MemoryStore},
+        sqlite::SqliteStore,
+    },
     config::{DevArgs, ProcessArgs},
     count::CountPorts,
     domain::{Clock, SystemClock},
@@ -25,7 +29,12 @@ const PARTITIONS: u32 = 6;
 
 pub(crate) async fn run(args: DevArgs, process: ProcessArgs, shutdown: CancellationToken) -> anyhow::Result<()> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-    let store = Arc::new(MemoryStore::new(Arc::clone(&clock)));
+    if args.memory {
+        let store = Arc::new(MemoryStore::new(Arc::clone(&clock)));
+        return serve(args, process, store, clock, shutdown).await;
+    }
+    fs::create_dir_all(&args.data).with_context(|| format!("cannot make the folder {}", args.data.display()))?;
+    let store = Arc::new(SqliteStore::open(args.data.join("pings.db"), Arc::clone(&clock)).await?);
     serve(args, process, store, clock, shutdown).await
 }
 

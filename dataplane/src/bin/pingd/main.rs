@@ -2,6 +2,11 @@
 
 mod dev;
 mod halves;
+mod migrate;
+mod processor;
+mod server;
+
+use std::process::ExitCode;
 
 use clap::Parser;
 use ping_dataplane::config::{Pingd, Program};
@@ -11,8 +16,17 @@ use tokio::runtime::Builder;
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
-fn main() -> anyhow::Result<()> {
-    let Pingd { program, process } = Pingd::parse();
+fn main() -> ExitCode {
+    match run(Pingd::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("pingd: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(Pingd { program, process }: Pingd) -> anyhow::Result<()> {
     telemetry::init(&process.log, process.log_format)?;
     // One worker is a runtime without hand-overs between threads: on two shared cores a fifth faster (bench/README.md).
     let runtime = match process.worker_threads() {
@@ -23,7 +37,9 @@ fn main() -> anyhow::Result<()> {
         let shutdown = shutdown::on_signal()?;
         match program {
             Program::Dev(args) => dev::run(args, process, shutdown).await,
-            Program::Server(_) | Program::Processor(_) | Program::Migrate(_) => anyhow::bail!("not yet"),
+            Program::Server(args) => server::run(args, process, shutdown).await,
+            Program::Processor(args) => processor::run(args, process, shutdown).await,
+            Program::Migrate(args) => migrate::run(args).await,
         }
     })
 }

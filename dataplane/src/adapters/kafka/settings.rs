@@ -1,0 +1,94 @@
+//! Where Kafka is and how to talk to it.
+
+use std::{fmt, path::PathBuf};
+
+use rdkafka::ClientConfig;
+
+/// Where the log is.
+#[derive(Clone, Debug)]
+pub struct KafkaSettings {
+    /// `host:port[,host:port…]`.
+    pub brokers: String,
+    /// Topic that carries the events.
+    pub topic: String,
+    /// Topic for records that cannot be counted.
+    pub dead_letter_topic: String,
+    /// Consumer group of the processors.
+    pub group: String,
+    /// How to be let in.
+    pub security: KafkaSecurity,
+}
+
+/// How to be let in. The default is plaintext.
+#[derive(Clone, Default)]
+pub struct KafkaSecurity {
+    /// `plaintext`, `ssl`, `sasl_plaintext` or `sasl_ssl`.
+    pub protocol: Option<String>,
+    /// `PLAIN`, `SCRAM-SHA-256` or `SCRAM-SHA-512`.
+    pub sasl_mechanism: Option<String>,
+    /// User name for SASL.
+    pub sasl_username: Option<String>,
+    /// Password for SASL.
+    pub sasl_password: Option<String>,
+    /// PEM file of the CA that signed the brokers' certificates.
+    pub ca_file: Option<PathBuf>,
+    /// PEM file of this client's certificate.
+    pub cert_file: Option<PathBuf>,
+    /// PEM file of this client's key.
+    pub key_file: Option<PathBuf>,
+}
+
+impl fmt::Debug for KafkaSecurity {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_struct("KafkaSecurity")
+            .field("protocol", &self.protocol)
+            .field("sasl_username", &self.sasl_username)
+            .finish_non_exhaustive()
+    }
+}
+
+impl KafkaSettings {
+    /// The usual topics and group, in plaintext.
+    #[must_use]
+    pub fn new(brokers: impl Into<String>) -> Self {
+        Self {
+            brokers: brokers.into(),
+            topic: "pings".into(),
+            dead_letter_topic: "pings-dead-letter".into(),
+            group: "ping-processor".into(),
+            security: KafkaSecurity::default(),
+        }
+    }
+
+    /// What every client needs.
+    pub(super) fn client(&self) -> ClientConfig {
+        let mut config = ClientConfig::new();
+        config
+            .set("bootstrap.servers", &self.brokers)
+            .set("client.id", "ping")
+            .set("socket.keepalive.enable", "true")
+            // A broker that comes back is found within a second.
+            .set("reconnect.backoff.max.ms", "1000")
+            // A topic that grew is noticed soon.
+            .set("topic.metadata.refresh.interval.ms", "10000")
+            // A topic made by accident has the wrong number of partitions.
+            .set("allow.auto.create.topics", "false");
+        let KafkaSecurity { protocol, sasl_mechanism, sasl_username, sasl_password, ca_file, cert_file, key_file } =
+            &self.security;
+        let path = |file: &Option<PathBuf>| file.as_ref().map(|file| file.to_string_lossy().into_owned());
+        for (name, value) in [
+            ("security.protocol", protocol.clone()),
+            ("sasl.mechanism", sasl_mechanism.clone()),
+            ("sasl.username", sasl_username.clone()),
+            ("sasl.password", sasl_password.clone()),
+            ("ssl.ca.location", path(ca_file)),
+            ("ssl.certificate.location", path(cert_file)),
+            ("ssl.key.location", path(key_file)),
+        ] {
+            if let Some(value) = value {
+                config.set(name, value);
+            }
+        }
+        config
+    }
+}

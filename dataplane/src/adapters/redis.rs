@@ -1,0 +1,160 @@
+//! The cache in Redis, or whatever speaks its protocol. One script changes counters and positions together.
+
+mod layout;
+mod link;
+mod script;
+
+use std::{fmt, time::Duration};
+
+use async_trait::async_trait;
+use redis::Cmd;
+
+use self::{
+    layout::{COUNTERS, DOUBTED, FRONTIER, Fields, GENERATION, POSITIONS, TOTAL},
+    link::Link,
+    script::Scripts,
+};
+use crate::{
+    domain::{Generation, Minute, Positions, Token, WriterId},
+    ports::{Applied, CacheError, CounterCache, Counters, Flush, Image, Reading},
+};
+
+/// A range of more minutes than this is summed over the whole hash.
+const FEW_MINUTES: i64 = 180;
+/// Fields in one command.
+const CHUNK: usize = 1_000;
+
+/// Where the cache is.
+#[derive(Clone)]
+pub struct RedisSettings {
+    /// `redis://host:port`, or `rediss://…` for TLS.
+    pub url: String,
+    /// The password; wins over one in the URL.
+    pub password: Option<String>,
+    /// Longest time to wait for an answer.
+    pub response_timeout: Duration,
+}
+
+impl RedisSettings {
+    /// Without a password, and with the usual patience.
+    #[must_use]
+    pub fn new(url: impl Into<String>) -> Self {
+        Self { url: url.into(), password: None, response_timeout: Duration::from_secs(2) }
+    }
+}
+
+/// Counters and positions in Redis, Dragonfly or Valkey.
+pub struct RedisCache {
+    link: Link,
+    scripts: Scripts,
+}
+
+impl fmt::Debug for RedisCache {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_struct("RedisCache").finish_non_exhaustive()
+    }
+}
+
+impl RedisCache {
+    /// Does not connect yet: the first question does, and every first one after an error.
+    ///
+    /// # Errors
+    /// When the URL is not one.
+    pub fn new(settings: &RedisSettings) -> Result<Self, CacheError> {
+        let link = Link::new(settings).map_err(|error| CacheError(Box::new(error)))?;
+        Ok(Self { link, scripts: Scripts::new() })
+    }
+}
+
+fn count(value: Option<&str>) -> i64 {
+    value.and_then(|value| value.parse().ok()).unwrap_or(0)
+}
+
+#[async_trait]
+impl CounterCache for RedisCache {
+    async fn positions(&self) -> Result<Option<Positions>, CacheError> {
+        let mut question = redis::pipe();
+        question.atomic().cmd("HEXISTS").arg(COUNTERS).arg(TOTAL).hgetall(POSITIONS);
+        let (counting, fields): (bool, Fields) = self.link.pipeline(&question).await?;
+        Ok(if counting { layout::positions(&fields) } else { None })
+    }
+
+    async fn apply(&self, flush: &Flush) -> Result<Applied, CacheError> {
+        let arguments = |command: &mut Cmd| script::apply(command, flush);
+        let refusal: Option<String> = self.link.script(&self.scripts.apply, &arguments).await?;
+        Ok(refusal.map_or(Applied::Done, Applied::Stale))
+    }
+
+    async fn install(&self, seen: Option<&Generation>, image: &Image) -> Result<bool, CacheError> {
+        let contents = layout::contents(image);
+        let arguments = |command: &mut Cmd| script::install(command, seen, &contents);
+        self.link.script(&self.scripts.install, &arguments).await
+    }
+
+    async fn read(&self, minutes: Option<(Minute, Minute)>) -> Result<Option<Reading>, CacheError> {
+        let (from, to) = minutes.unwrap_or((Minute(0), Minute(0)));
+        let few = to.0.saturating_sub(from.0) <= FEW_MINUTES;
+        let mut question = redis::pipe();
+        question.atomic().cmd("HEXISTS").arg(POSITIONS).arg(GENERATION).hgetall(FRONTIER);
+        if few {
+            question.cmd("HMGET").arg(COUNTERS).arg(TOTAL);
+            for minute in from.0..to.0 {
+                question.arg(layout::minute(Minute(minute)));
+            }
+            let (filled, frontier, counts): (bool, Fields, Vec<Option<i64>>) = self.link.pipeline(&question).await?;
+            let mut counts = counts.into_iter();
+            let total = counts.next().flatten().filter(|_| filled);
+            return Ok(total.map(|total| reading(&frontier, total, counts.flatten().sum())));
+        }
+        question.hgetall(COUNTERS);
+        let (filled, frontier, counters): (bool, Fields, Fields) = self.link.pipeline(&question).await?;
+        let total = layout::value(&counters, TOTAL).filter(|_| filled);
+        let within = layout::minutes(&counters).range(from..to).map(|(_, count)| count).sum();
+        Ok(total.map(|total| reading(&frontier, count(Some(total)), within)))
+    }
+
+    async fn has_counted(&self, token: Token) -> Result<bool, CacheError> {
+        let mut question = redis::cmd("HMGET");
+        question.arg(POSITIONS).arg(layout::base(token.writer)).arg(layout::mark(token.writer, token.partition));
+        let marks: Vec<Option<i64>> = self.link.command(&question).await?;
+        Ok(marks.into_iter().flatten().any(|mark| mark >= token.seq))
+    }
+
+    async fn counters(&self) -> Result<Option<Counters>, CacheError> {
+        let mut question = redis::pipe();
+        question.atomic().hgetall(FRONTIER).hgetall(COUNTERS).hgetall(POSITIONS);
+        let (frontier, counters, positions): (Fields, Fields, Fields) = self.link.pipeline(&question).await?;
+        let total = layout::value(&counters, TOTAL);
+        let Some((positions, total)) = layout::positions(&positions).zip(total) else { return Ok(None) };
+        Ok(Some(Counters {
+            generation: positions.generation,
+            total: count(Some(total)),
+            minutes: layout::minutes(&counters),
+            as_of: layout::as_of(&frontier),
+            marks: positions.marks,
+        }))
+    }
+
+    async fn doubt(&self, generation: &Generation) -> Result<(), CacheError> {
+        let arguments = |command: &mut Cmd| _ = command.arg(generation);
+        self.link.script(&self.scripts.doubt, &arguments).await
+    }
+
+    async fn forget_writers(&self, writers: &[WriterId]) -> Result<(), CacheError> {
+        let mut question = redis::cmd("HKEYS");
+        let fields: Vec<String> = self.link.command(question.arg(POSITIONS)).await?;
+        let theirs = |field: &&String| layout::mark_of(field).is_some_and(|(writer, _)| writers.contains(&writer));
+        let fields: Vec<_> = fields.iter().filter(theirs).collect();
+        // Not in one step, and it need not be: these writers never appear again, in whatever filling.
+        for fields in fields.chunks(CHUNK) {
+            let mut removal = redis::cmd("HDEL");
+            self.link.command::<()>(removal.arg(POSITIONS).arg(fields)).await?;
+        }
+        Ok(())
+    }
+}
+
+fn reading(frontier: &Fields, total: i64, minutes_total: i64) -> Reading {
+    let doubted = layout::value(frontier, DOUBTED).is_some();
+    Reading { total, minutes_total, as_of: layout::as_of(frontier), doubted }
+}

@@ -1,0 +1,92 @@
+//! Scripts and what they are called with. All keys are declared, no script reads a clock, nothing is newer than Redis 7.0:
+//! Dragonfly and Valkey run them, too.
+
+use redis::Cmd;
+
+use super::layout::{self, Fields};
+use crate::{domain::Generation, ports::Flush};
+
+/// A script, known to the server by its hash once it has run.
+pub(super) struct Script {
+    text: &'static str,
+    hash: String,
+}
+
+impl Script {
+    fn new(text: &'static str) -> Self {
+        Self { text, hash: redis::Script::new(text).get_hash().to_owned() }
+    }
+
+    /// The call by hash.
+    pub(super) fn call(&self, arguments: &impl Fn(&mut Cmd)) -> Cmd {
+        Self::invoke("EVALSHA", &self.hash, arguments)
+    }
+
+    /// The call by text, from which the server learns the hash.
+    pub(super) fn introduce(&self, arguments: &impl Fn(&mut Cmd)) -> Cmd {
+        Self::invoke("EVAL", self.text, arguments)
+    }
+
+    fn invoke(how: &str, what: &str, arguments: &impl Fn(&mut Cmd)) -> Cmd {
+        let mut command = Cmd::with_capacity(64, 1_024);
+        command.arg(how).arg(what).arg(layout::KEYS.len()).arg(&layout::KEYS);
+        arguments(&mut command);
+        command
+    }
+}
+
+/// All of them.
+pub(super) struct Scripts {
+    pub(super) apply: Script,
+    pub(super) install: Script,
+    pub(super) doubt: Script,
+}
+
+impl Scripts {
+    pub(super) fn new() -> Self {
+        Self {
+            apply: Script::new(include_str!("apply.lua")),
+            install: Script::new(include_str!("install.lua")),
+            doubt: Script::new(include_str!("doubt.lua")),
+        }
+    }
+}
+
+/// What `apply.lua` reads: a head, then lists whose lengths the head gives.
+pub(super) fn apply(command: &mut Cmd, flush: &Flush) {
+    command.arg(&flush.generation).arg(flush.total).arg(flush.now.0).arg(flush.now.back(flush.window).0);
+    match flush.as_of {
+        Some(as_of) => command.arg(as_of).arg(flush.partitions),
+        None => command.arg("").arg(0),
+    };
+    command.arg(flush.from.len()).arg(flush.to.len()).arg(flush.marks.len()).arg(flush.minutes.len());
+    for partition in flush.from.keys() {
+        command.arg(layout::offset(*partition));
+    }
+    for offset in flush.from.values() {
+        command.arg(offset);
+    }
+    for (partition, offset) in &flush.to {
+        command.arg(layout::offset(*partition)).arg(offset);
+    }
+    for (writer, partition) in flush.marks.keys() {
+        command.arg(layout::base(*writer)).arg(layout::mark(*writer, *partition));
+    }
+    for seq in flush.marks.values() {
+        command.arg(seq);
+    }
+    for (minute, count) in &flush.minutes {
+        command.arg(minute.0).arg(count);
+    }
+}
+
+/// What `install.lua` reads: the generation to replace, then the content of every key.
+pub(super) fn install(command: &mut Cmd, seen: Option<&Generation>, contents: &[Fields]) {
+    command.arg(seen.map_or("", String::as_str));
+    for pairs in contents {
+        command.arg(pairs.len());
+        for (field, value) in pairs {
+            command.arg(field).arg(value);
+        }
+    }
+}

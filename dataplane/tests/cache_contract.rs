@@ -1,0 +1,361 @@
+//! What every cache promises: one body per promise, one case per adapter.
+#![cfg(test)]
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use ping_dataplane::{
+    adapters::{
+        memory::MemoryCache,
+        redis::{RedisCache, RedisSettings},
+    },
+    domain::{Mark, Marks, Millis, Minute, Offset, Partition, Positions, Seq, Token, WriterId},
+    ports::{Applied, CounterCache, Flush, Image, Reading},
+};
+use ping_testbed::Redis;
+
+/// The minute it is in most of these tests.
+const NOW: Minute = Minute(30_000_000);
+
+macro_rules! contract {
+    ($($promise:ident)*) => {
+        mod memory {
+            $(#[tokio::test]
+            async fn $promise() {
+                super::$promise(std::sync::Arc::new(super::MemoryCache::default())).await;
+            })*
+        }
+
+        mod redis {
+            $(#[tokio::test]
+            async fn $promise() {
+                let server = super::Redis::start().await.unwrap();
+                super::$promise(std::sync::Arc::new(super::over(&server))).await;
+            })*
+        }
+    };
+}
+
+contract! {
+    an_empty_cache_says_so_and_takes_nothing
+    counters_and_positions_move_together
+    a_replayed_flush_changes_nothing
+    a_flush_of_another_generation_or_offset_changes_nothing
+    a_missing_offset_counts_as_zero
+    of_two_appliers_of_one_flush_one_is_done
+    marks_rise_and_never_fall
+    an_image_replaces_everything
+    an_image_is_installed_only_over_what_was_seen
+    a_minute_leaves_after_the_window
+    a_range_sums_its_minutes
+    as_of_is_the_earliest_partition_and_never_falls
+    a_grown_topic_holds_as_of_back
+    doubt_ends_with_the_next_filling
+    forgotten_writers_have_no_marks
+    thousands_of_everything_fit
+}
+
+fn over(server: &Redis) -> RedisCache {
+    RedisCache::new(&RedisSettings::new(server.url())).unwrap()
+}
+
+type Cache = Arc<dyn CounterCache>;
+
+fn map<K: Ord, V>(pairs: impl IntoIterator<Item = (K, V)>) -> BTreeMap<K, V> {
+    pairs.into_iter().collect()
+}
+
+/// Two partitions, nothing counted.
+fn image(generation: &str) -> Image {
+    Image {
+        positions: Positions { generation: generation.into(), offsets: map([(0, 0), (1, 0)]), marks: Marks::default() },
+        total: 0,
+        minutes: BTreeMap::new(),
+        as_of: 100,
+        now: NOW,
+    }
+}
+
+/// `count` events of writer 7 in minute `at` on `partition`, at offsets `from` and up.
+fn flush(generation: &str, partition: Partition, from: Offset, count: i64, at: Minute) -> Flush {
+    Flush {
+        generation: generation.into(),
+        from: map([(partition, from)]),
+        to: map([(partition, from + count)]),
+        marks: map([((WriterId(7), partition), from + count)]),
+        total: count,
+        minutes: map([(at, count)]),
+        now: NOW,
+        window: 60,
+        ..Flush::default()
+    }
+}
+
+async fn filled(cache: &Cache) {
+    assert!(cache.install(None, &image("g")).await.unwrap());
+}
+
+async fn done(cache: &Cache, flush: &Flush) {
+    assert_eq!(cache.apply(flush).await.unwrap(), Applied::Done);
+}
+
+async fn stale(cache: &Cache, flush: &Flush) -> String {
+    let before = cache.counters().await.unwrap();
+    let positions = cache.positions().await.unwrap();
+    let Applied::Stale(why) = cache.apply(flush).await.unwrap() else { panic!("applied: {flush:?}") };
+    assert_eq!(cache.counters().await.unwrap(), before);
+    assert_eq!(cache.positions().await.unwrap(), positions);
+    why
+}
+
+async fn reading(cache: &Cache) -> Reading {
+    cache.read(None).await.unwrap().unwrap()
+}
+
+async fn an_empty_cache_says_so_and_takes_nothing(cache: Cache) {
+    assert_eq!(cache.positions().await.unwrap(), None);
+    assert_eq!(cache.read(Some((NOW.back(60), NOW))).await.unwrap(), None);
+    assert_eq!(cache.counters().await.unwrap(), None);
+    assert!(!cache.has_counted(Token { writer: WriterId(1), partition: 0, seq: 1 }).await.unwrap());
+    cache.doubt(&"g".into()).await.unwrap();
+    cache.forget_writers(&[WriterId(1)]).await.unwrap();
+    assert_eq!(stale(&cache, &flush("g", 0, 0, 1, NOW)).await, "the cache is empty");
+}
+
+async fn counters_and_positions_move_together(cache: Cache) {
+    filled(&cache).await;
+    done(&cache, &flush("g", 1, 0, 5, NOW)).await;
+    let mut second = flush("g", 1, 5, 2, NOW);
+    second.from.insert(0, 0);
+    second.to.insert(0, 3);
+    second.minutes.insert(NOW.back(1), 3);
+    second.total = 5;
+    done(&cache, &second).await;
+
+    let positions = cache.positions().await.unwrap().unwrap();
+    assert_eq!((positions.generation.as_str(), positions.offsets), ("g", map([(0, 3), (1, 7)])));
+    let mark = Mark { base: 0, partitions: map([(1, 7)]) };
+    assert_eq!(positions.marks.0, map([(WriterId(7), mark)]));
+    let counters = cache.counters().await.unwrap().unwrap();
+    assert_eq!((counters.generation.as_str(), counters.total), ("g", 10));
+    assert_eq!(counters.minutes, map([(NOW.back(1), 3), (NOW, 7)]));
+    assert_eq!(counters.marks, positions.marks);
+    let token = |partition, seq| Token { writer: WriterId(7), partition, seq };
+    assert!(cache.has_counted(token(1, 7)).await.unwrap());
+    assert!(!cache.has_counted(token(1, 8)).await.unwrap());
+    assert!(!cache.has_counted(token(0, 7)).await.unwrap());
+}
+
+async fn a_replayed_flush_changes_nothing(cache: Cache) {
+    filled(&cache).await;
+    let once = flush("g", 1, 0, 5, NOW);
+    done(&cache, &once).await;
+    assert_eq!(stale(&cache, &once).await, "partition 1 stands at 5, not 0");
+    assert_eq!(reading(&cache).await.total, 5);
+}
+
+async fn a_flush_of_another_generation_or_offset_changes_nothing(cache: Cache) {
+    filled(&cache).await;
+    assert_eq!(stale(&cache, &flush("h", 0, 0, 1, NOW)).await, "its generation is g");
+    let mut ahead = flush("g", 0, 0, 1, NOW);
+    ahead.from.insert(1, 4);
+    ahead.to.insert(1, 5);
+    ahead.as_of = Some(900);
+    ahead.partitions = 2;
+    assert_eq!(stale(&cache, &ahead).await, "partition 1 stands at 0, not 4");
+    assert_eq!(reading(&cache).await.as_of, 100);
+}
+
+async fn a_missing_offset_counts_as_zero(cache: Cache) {
+    filled(&cache).await;
+    assert_eq!(stale(&cache, &flush("g", 9, 3, 1, NOW)).await, "partition 9 stands at 0, not 3");
+    done(&cache, &flush("g", 9, 0, 1, NOW)).await;
+    assert_eq!(cache.positions().await.unwrap().unwrap().offsets[&9], 1);
+}
+
+async fn of_two_appliers_of_one_flush_one_is_done(cache: Cache) {
+    filled(&cache).await;
+    for round in 0..20 {
+        let once = flush("g", 0, round, 1, NOW);
+        let (one, other) = tokio::join!(cache.apply(&once), cache.apply(&once));
+        let done = [one.unwrap(), other.unwrap()].iter().filter(|applied| **applied == Applied::Done).count();
+        assert_eq!((done, reading(&cache).await.total), (1, round + 1));
+    }
+}
+
+async fn marks_rise_and_never_fall(cache: Cache) {
+    let mut start = image("g");
+    start.positions.marks.0.insert(WriterId(7), Mark { base: 10, partitions: map([(1, 15)]) });
+    assert!(cache.install(None, &start).await.unwrap());
+    let mut flush = flush("g", 0, 0, 1, NOW);
+    flush.marks = map([((WriterId(7), 0), 9), ((WriterId(7), 1), 14), ((WriterId(8), 0), 3)]);
+    done(&cache, &flush).await;
+    let marks = cache.positions().await.unwrap().unwrap().marks;
+    let get = |writer, partition| marks.get(WriterId(writer), partition);
+    assert_eq!((get(7, 0), get(7, 1), get(7, 2), get(8, 0), get(8, 1)), (10, 15, 10, 3, 0));
+}
+
+async fn an_image_replaces_everything(cache: Cache) {
+    filled(&cache).await;
+    let mut before = flush("g", 0, 0, 5, NOW);
+    before.from.insert(3, 0);
+    before.to.insert(3, 1);
+    before.as_of = Some(5_000);
+    before.partitions = 4;
+    done(&cache, &before).await;
+    let mut next = image("h");
+    next.positions.marks.0.insert(WriterId(9), Mark { base: 4, partitions: BTreeMap::new() });
+    next.total = 77;
+    next.minutes = map([(NOW.back(2), 7)]);
+    next.as_of = 6_000;
+    assert!(cache.install(Some(&"g".into()), &next).await.unwrap());
+    assert_eq!(cache.positions().await.unwrap(), Some(next.positions.clone()));
+    let counters = cache.counters().await.unwrap().unwrap();
+    assert_eq!((counters.total, counters.minutes, counters.as_of), (77, next.minutes, 6_000));
+    assert!(cache.has_counted(Token { writer: WriterId(9), partition: 5, seq: 4 }).await.unwrap());
+}
+
+async fn an_image_is_installed_only_over_what_was_seen(cache: Cache) {
+    assert!(!cache.install(Some(&"f".into()), &image("g")).await.unwrap());
+    assert!(cache.install(None, &image("g")).await.unwrap());
+    assert!(!cache.install(None, &image("h")).await.unwrap());
+    assert!(!cache.install(Some(&"f".into()), &image("h")).await.unwrap());
+    assert_eq!(cache.positions().await.unwrap().unwrap().generation, "g");
+    assert!(cache.install(Some(&"g".into()), &image("h")).await.unwrap());
+    assert_eq!(cache.positions().await.unwrap().unwrap().generation, "h");
+}
+
+/// Kept: an hour after the last touch, and at least an hour after it happened.
+async fn a_minute_leaves_after_the_window(cache: Cache) {
+    let mut start = image("g");
+    start.minutes = map([(NOW.back(59), 1), (NOW.back(500), 1)]);
+    start.total = 2;
+    assert!(cache.install(None, &start).await.unwrap());
+    let later = |offset, minutes: i64, at| Flush { now: NOW.back(-minutes), ..flush("g", 0, offset, 1, at) };
+    let kept = async || {
+        let minutes = cache.counters().await.unwrap().unwrap().minutes.into_keys();
+        minutes.map(|minute| minute.0 - NOW.0).collect::<Vec<_>>()
+    };
+    done(&cache, &later(0, 0, NOW.back(-30))).await;
+    assert_eq!(kept().await, [-500, -59, 30]);
+    done(&cache, &later(1, 59, NOW.back(59))).await;
+    assert_eq!(kept().await, [-500, -59, 30]);
+    done(&cache, &later(2, 60, NOW.back(-60))).await;
+    assert_eq!(kept().await, [-59, 30, 60]);
+    done(&cache, &later(3, 89, NOW.back(-89))).await;
+    assert_eq!(kept().await, [-59, 30, 60, 89]);
+    done(&cache, &later(4, 119, NOW.back(-119))).await;
+    assert_eq!(kept().await, [60, 89, 119]);
+    assert_eq!(reading(&cache).await.total, 7);
+}
+
+async fn a_range_sums_its_minutes(cache: Cache) {
+    let mut start = image("g");
+    start.minutes = map((0..100).map(|back| (NOW.back(back), back)));
+    start.total = 5_000;
+    assert!(cache.install(None, &start).await.unwrap());
+    let sum =
+        async |from: i64, to: i64| cache.read(Some((Minute(from), Minute(to)))).await.unwrap().unwrap().minutes_total;
+    assert_eq!(sum(NOW.0 - 3, NOW.0).await, 1 + 2 + 3);
+    assert_eq!(sum(NOW.0 - 3, NOW.0 + 1).await, 1 + 2 + 3);
+    assert_eq!(sum(NOW.0, NOW.0).await, 0);
+    assert_eq!(sum(0, Minute::of(Millis::MAX).0).await, 4_950);
+    assert_eq!(sum(0, NOW.0 - 97).await, 98 + 99);
+    assert_eq!(reading(&cache).await, Reading { total: 5_000, minutes_total: 0, as_of: 100, doubted: false });
+}
+
+fn promise(partition: Partition, as_of: Millis, partitions: u32) -> Flush {
+    Flush {
+        generation: "g".into(),
+        from: map([(partition, 0)]),
+        to: map([(partition, 0)]),
+        as_of: Some(as_of),
+        partitions,
+        now: NOW,
+        window: 60,
+        ..Flush::default()
+    }
+}
+
+async fn as_of_is_the_earliest_partition_and_never_falls(cache: Cache) {
+    filled(&cache).await;
+    done(&cache, &promise(0, 1_728_926_331_007, 2)).await;
+    assert_eq!(reading(&cache).await.as_of, 100);
+    done(&cache, &promise(1, 300, 2)).await;
+    assert_eq!(reading(&cache).await.as_of, 300);
+    done(&cache, &promise(1, 200, 2)).await;
+    assert_eq!(reading(&cache).await.as_of, 300);
+    done(&cache, &promise(1, 1_728_926_331_008, 2)).await;
+    assert_eq!(reading(&cache).await.as_of, 1_728_926_331_007);
+    done(&cache, &flush("g", 1, 0, 1, NOW)).await;
+    assert_eq!(cache.counters().await.unwrap().unwrap().as_of, 1_728_926_331_007);
+}
+
+async fn a_grown_topic_holds_as_of_back(cache: Cache) {
+    filled(&cache).await;
+    let mut both = promise(0, 200, 2);
+    both.from.insert(1, 0);
+    both.to.insert(1, 0);
+    done(&cache, &both).await;
+    both.as_of = Some(300);
+    both.partitions = 3;
+    done(&cache, &both).await;
+    assert_eq!(reading(&cache).await.as_of, 200);
+    done(&cache, &promise(2, 250, 3)).await;
+    assert_eq!(reading(&cache).await.as_of, 250);
+}
+
+async fn doubt_ends_with_the_next_filling(cache: Cache) {
+    filled(&cache).await;
+    cache.doubt(&"another".into()).await.unwrap();
+    assert!(!reading(&cache).await.doubted);
+    cache.doubt(&"g".into()).await.unwrap();
+    assert!(reading(&cache).await.doubted);
+    done(&cache, &flush("g", 0, 0, 1, NOW)).await;
+    assert!(reading(&cache).await.doubted);
+    assert!(cache.install(Some(&"g".into()), &image("h")).await.unwrap());
+    assert!(!reading(&cache).await.doubted);
+}
+
+async fn forgotten_writers_have_no_marks(cache: Cache) {
+    let mut start = image("g");
+    let mark = |base, at: Seq| Mark { base, partitions: map([(0, at), (1, at + 1)]) };
+    start.positions.marks.0 = map([(WriterId(1), mark(5, 7)), (WriterId(11), mark(6, 8)), (WriterId(2), mark(7, 9))]);
+    assert!(cache.install(None, &start).await.unwrap());
+    cache.forget_writers(&[WriterId(1), WriterId(2), WriterId(3)]).await.unwrap();
+    let positions = cache.positions().await.unwrap().unwrap();
+    assert_eq!(positions.marks.0, map([(WriterId(11), mark(6, 8))]));
+    assert_eq!(positions.offsets, start.positions.offsets);
+}
+
+async fn thousands_of_everything_fit(cache: Cache) {
+    let mut start = image("g");
+    start.positions.offsets = map((0..2_500).map(|partition| (partition, i64::from(partition))));
+    let mark = |writer| Mark { base: writer, partitions: map([(3, writer + 1)]) };
+    start.positions.marks.0 = map((1..=10_000).map(|writer| (WriterId(writer), mark(writer))));
+    start.minutes = map((0..5_000).map(|back| (NOW.back(back), 1)));
+    start.total = 5_000;
+    assert!(cache.install(None, &start).await.unwrap());
+    assert_eq!(cache.positions().await.unwrap().unwrap(), start.positions);
+
+    let flush = Flush {
+        generation: "g".into(),
+        from: start.positions.offsets.clone(),
+        to: map(start.positions.offsets.iter().map(|(partition, offset)| (*partition, offset + 1))),
+        marks: map((9_001..12_000).map(|writer| ((WriterId(writer), 3), writer + 2))),
+        total: 3_000,
+        minutes: map((0..3_000).map(|back| (NOW.back(10_000 + back), 1))),
+        as_of: Some(4_000),
+        partitions: 2_500,
+        now: NOW.back(-120),
+        window: 60,
+    };
+    done(&cache, &flush).await;
+    let positions = cache.positions().await.unwrap().unwrap();
+    assert_eq!(positions.offsets, flush.to);
+    let get = |writer| positions.marks.get(WriterId(writer), 3);
+    assert_eq!((get(9_000), get(9_001), get(11_999)), (9_001, 9_003, 12_001));
+    let counters = cache.counters().await.unwrap().unwrap();
+    assert_eq!((counters.total, counters.as_of, counters.minutes), (8_000, 4_000, flush.minutes));
+    cache.forget_writers(&(1..12_000).map(WriterId).collect::<Vec<_>>()).await.unwrap();
+    assert_eq!(cache.positions().await.unwrap().unwrap().marks, Marks::default());
+}

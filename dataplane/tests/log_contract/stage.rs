@@ -1,0 +1,245 @@
+//! The adapters under one roof, and what the tests do with them.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, atomic::AtomicU32},
+    time::Duration,
+};
+
+use futures::{FutureExt, future::select_all};
+use ping_dataplane::{
+    adapters::{
+        kafka::{KafkaBounds, KafkaSettings, KafkaSink, KafkaSource, ensure_topics},
+        memory::MemoryLog,
+    },
+    domain::{Event, Offset, Partition, Seq, WriterId},
+    ports::{
+        Batch, Committed, EventSink, EventSource, LogBounds, LogError, Malformed, Occurrence, OutboxRow, Record,
+        SourceEvent,
+    },
+};
+use rdkafka::{
+    Message, Offset as KafkaOffset, TopicPartitionList,
+    admin::{AdminClient, AdminOptions},
+    client::DefaultClientContext,
+    config::ClientConfig,
+    consumer::{BaseConsumer, Consumer},
+    producer::{FutureProducer, FutureRecord},
+};
+use uuid::Uuid;
+
+pub(crate) const PARTITIONS: u32 = 3;
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A log that keeps, or does not keep, the promises.
+pub(crate) enum Stage {
+    Memory(MemoryLog),
+    Kafka(KafkaSettings),
+}
+
+impl Stage {
+    pub(crate) fn memory() -> Self {
+        Self::Memory(MemoryLog::new(PARTITIONS))
+    }
+
+    /// Topics of its own.
+    pub(crate) async fn kafka(brokers: &str) -> Self {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let number = NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let settings = KafkaSettings {
+            topic: format!("pings-{number}"),
+            dead_letter_topic: format!("dead-{number}"),
+            group: format!("group-{number}"),
+            ..KafkaSettings::new(brokers)
+        };
+        ensure_topics(&settings, PARTITIONS, 1).await.unwrap();
+        Self::Kafka(settings)
+    }
+
+    pub(crate) fn sink(&self) -> Arc<dyn EventSink> {
+        match self {
+            Self::Memory(log) => Arc::new(log.clone()),
+            Self::Kafka(settings) => Arc::new(KafkaSink::new(settings)),
+        }
+    }
+
+    pub(crate) fn bounds(&self) -> Arc<dyn LogBounds> {
+        match self {
+            Self::Memory(log) => Arc::new(log.clone()),
+            Self::Kafka(settings) => Arc::new(KafkaBounds::new(settings).unwrap()),
+        }
+    }
+
+    pub(crate) fn join(&self) -> Box<dyn EventSource> {
+        match self {
+            Self::Memory(log) => Box::new(log.subscribe()),
+            Self::Kafka(settings) => Box::new(KafkaSource::new(settings).unwrap()),
+        }
+    }
+
+    /// Appends something that is no record of ours.
+    pub(crate) async fn append(&self, partition: Partition, value: &[u8], why: Malformed) {
+        match self {
+            Self::Memory(log) => log.append(partition, Err((why, value.to_vec()))),
+            Self::Kafka(settings) => {
+                let producer: FutureProducer = settings_of(settings).create().unwrap();
+                let record = FutureRecord::<(), _>::to(&settings.topic).partition(partition).payload(value);
+                producer.send(record, PATIENCE).await.unwrap();
+            }
+        }
+    }
+
+    /// Forgets what is below `offset`.
+    pub(crate) async fn truncate(&self, partition: Partition, offset: Offset) {
+        match self {
+            Self::Memory(log) => log.truncate(partition, offset),
+            Self::Kafka(settings) => {
+                let admin: AdminClient<DefaultClientContext> = settings_of(settings).create().unwrap();
+                let mut below = TopicPartitionList::new();
+                below.add_partition_offset(&settings.topic, partition, KafkaOffset::Offset(offset)).unwrap();
+                admin.delete_records(&below, &AdminOptions::new()).await.unwrap();
+            }
+        }
+    }
+
+    /// Values set aside, with the place where they were read.
+    pub(crate) async fn dead_letters(&self, count: usize) -> Vec<(String, Vec<u8>)> {
+        match self {
+            Self::Memory(log) => {
+                let letters = log.dead_letters().into_iter();
+                letters.map(|letter| (format!("{}/{}", letter.partition, letter.offset), letter.value)).collect()
+            }
+            Self::Kafka(settings) => {
+                let settings = settings.clone();
+                tokio::task::spawn_blocking(move || dead_letters(&settings, count)).await.unwrap()
+            }
+        }
+    }
+}
+
+fn settings_of(settings: &KafkaSettings) -> ClientConfig {
+    let mut config = ClientConfig::new();
+    config.set("bootstrap.servers", &settings.brokers);
+    config
+}
+
+fn dead_letters(settings: &KafkaSettings, count: usize) -> Vec<(String, Vec<u8>)> {
+    use rdkafka::message::Headers;
+    let consumer: BaseConsumer = settings_of(settings).set("group.id", "dead").create().unwrap();
+    let mut from = TopicPartitionList::new();
+    from.add_partition_offset(&settings.dead_letter_topic, 0, KafkaOffset::Beginning).unwrap();
+    consumer.assign(&from).unwrap();
+    let mut letters = Vec::new();
+    while letters.len() < count {
+        let message = consumer.poll(PATIENCE).unwrap().unwrap();
+        let header = |name| {
+            let mut headers = message.headers().unwrap().iter();
+            String::from_utf8(headers.find(|header| header.key == name).unwrap().value.unwrap().to_vec()).unwrap()
+        };
+        assert_eq!(header("topic"), settings.topic);
+        assert!(!header("reason").is_empty());
+        letters.push((format!("{}/{}", header("partition"), header("offset")), message.payload().unwrap().to_vec()));
+    }
+    letters
+}
+
+/// One commit of `count` events, some with a source, some without.
+pub(crate) fn row(writer: i64, first_seq: Seq, count: i64, at: i64) -> OutboxRow {
+    let source = |seq: Seq| if seq % 4 == 0 { String::new() } else { format!("host-{}", seq % 4) };
+    let event = |seq: Seq| Event {
+        id: Uuid::from_u128(u128::from(seq.unsigned_abs())),
+        at,
+        at_assumed: false,
+        source: source(seq).into(),
+        kind: "".into(),
+    };
+    let batch = Batch {
+        writer: WriterId(writer),
+        first_seq,
+        events: Arc::new((first_seq..first_seq + count).map(event).collect()),
+        partitions: PARTITIONS,
+        partition: Partition::try_from(first_seq % i64::from(PARTITIONS)).unwrap(),
+        lease: Duration::from_secs(10),
+    };
+    OutboxRow { batch, committed: Committed { at, known: Default::default() } }
+}
+
+/// Where `rows` say that their events travel, in order.
+pub(crate) fn expected(rows: &[OutboxRow]) -> BTreeMap<Partition, Vec<(i64, Seq)>> {
+    let mut records: BTreeMap<_, Vec<_>> = BTreeMap::new();
+    for row in rows {
+        for (seq, partition, _) in row.records() {
+            records.entry(partition).or_default().push((row.batch.writer.0, seq));
+        }
+    }
+    records
+}
+
+pub(crate) async fn next(source: &mut dyn EventSource) -> Result<SourceEvent, LogError> {
+    tokio::time::timeout(PATIENCE, source.next()).await.expect("nothing came")
+}
+
+pub(crate) async fn assigned(source: &mut dyn EventSource) -> Vec<Partition> {
+    loop {
+        if let SourceEvent::Assigned(mut partitions) = next(source).await.unwrap() {
+            partitions.sort_unstable();
+            return partitions;
+        }
+    }
+}
+
+/// Joins alone and starts everywhere at `from`.
+pub(crate) async fn started(stage: &Stage, from: Offset) -> Box<dyn EventSource> {
+    let mut source = stage.join();
+    let partitions = assigned(source.as_mut()).await;
+    assert_eq!(partitions, (0..Partition::try_from(PARTITIONS).unwrap()).collect::<Vec<_>>());
+    source.start(&partitions.into_iter().map(|partition| (partition, from)).collect()).await.unwrap();
+    source
+}
+
+pub(crate) async fn records(source: &mut dyn EventSource, count: usize) -> Vec<Record> {
+    let mut records = Vec::new();
+    while records.len() < count {
+        match next(source).await.unwrap() {
+            SourceEvent::Records(more) => records.extend(more),
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(records.len(), count);
+    records
+}
+
+/// Writer and number of every record, per partition; offsets must follow each other from `from` on.
+pub(crate) fn sorted(records: &[Record], from: Offset) -> BTreeMap<Partition, Vec<(i64, Seq)>> {
+    let mut sorted: BTreeMap<_, Vec<_>> = BTreeMap::new();
+    for record in records {
+        let partition = sorted.entry(record.partition).or_default();
+        assert_eq!(record.offset, from + i64::try_from(partition.len()).unwrap());
+        let Occurrence { writer, seq, .. } = *record.body.as_ref().unwrap();
+        partition.push((writer.0, seq));
+    }
+    sorted
+}
+
+/// Polls all members until every partition has exactly one of them; tells how many each has.
+pub(crate) async fn settled(members: &mut [Box<dyn EventSource>]) -> Vec<usize> {
+    let mut shares = vec![Vec::new(); members.len()];
+    let everything: Vec<_> = (0..Partition::try_from(PARTITIONS).unwrap()).collect();
+    loop {
+        let waiting = members
+            .iter_mut()
+            .enumerate()
+            .map(|(place, member)| async move { (place, next(member.as_mut()).await.unwrap()) }.boxed());
+        let ((place, event), ..) = select_all(waiting).await;
+        shares[place] = match event {
+            SourceEvent::Assigned(partitions) => partitions,
+            SourceEvent::Revoked => Vec::new(),
+            SourceEvent::Records(_) => panic!("records without a start"),
+        };
+        let mut all = shares.concat();
+        all.sort_unstable();
+        if all == everything && shares.iter().all(|share| !share.is_empty()) {
+            return shares.iter().map(Vec::len).collect();
+        }
+    }
+}
