@@ -15,7 +15,8 @@ help: ## Lists the targets
 
 .PHONY: run
 run: install-build ## Serves embedded, in one process: prints the address and what to try (ARGS='--memory' keeps nothing)
-	cargo run -q --bin pingd -- dev $(ARGS)
+	cargo build -q --bin pingd --bin pingctl
+	target/debug/pingd dev $(ARGS)
 
 .PHONY: test
 test: install-build install-parts install-control-plane ## Passes everything: units, simulation, real parts, chaos, control plane, README

@@ -14,7 +14,7 @@ end
 function done(summary, latency)
   local failed = summary.errors.connect + summary.errors.read + summary.errors.write + summary.errors.timeout
   io.write(string.format(
-    '{"requests":%d,"seconds":%.6f,"p50_ms":%.3f,"p95_ms":%.3f,"p99_ms":%.3f,"refused":%d,"failed":%d}\n',
-    summary.requests, summary.duration / 1e6, latency:percentile(50) / 1e3, latency:percentile(95) / 1e3,
+    '{"rate":%.1f,"latency_ms":{"p50":%.3f,"p95":%.3f,"p99":%.3f},"refused":%d,"failed":%d}\n',
+    (summary.requests - summary.errors.status) / (summary.duration / 1e6), latency:percentile(50) / 1e3, latency:percentile(95) / 1e3,
     latency:percentile(99) / 1e3, summary.errors.status, failed))
 end

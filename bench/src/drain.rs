@@ -19,7 +19,20 @@ const PEER_QUIET: f64 = 455_000.0;
 pub(crate) async fn measure(report: &mut Report, backlog: i64) -> anyhow::Result<()> {
     let mut pipeline = Pipeline::start(false).await?;
     while pipeline.stored().await? < backlog {
-        let load = ["--mode", "stream", "--rate", "max", "--connections", "2", "--in-flight", "8", "--batch", "500"];
+        let load = [
+            "--sources",
+            "0",
+            "--mode",
+            "stream",
+            "--rate",
+            "max",
+            "--connections",
+            "2",
+            "--in-flight",
+            "8",
+            "--batch",
+            "500",
+        ];
         json_of(pingctl_load(&pipeline)?.args(load).args(["--duration", "5s"])).await?;
     }
     let stored = pipeline.stored().await? as f64;

@@ -14,6 +14,8 @@ pub(crate) async fn measure(report: &mut Report, seconds: u64) -> anyhow::Result
         let before = pipeline.cost();
         let started = Instant::now();
         let load = json_of(pingctl_load(&pipeline)?.args([
+            "--sources",
+            "0",
             "--mode",
             "stream",
             "--rate",

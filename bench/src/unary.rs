@@ -29,7 +29,7 @@ pub(crate) async fn json(report: &mut Report, seconds: u64) -> anyhow::Result<()
         .await?;
         let events = (pipeline.stored().await? - before.0) as f64;
         let name = format!("JSON unary, {connections} connections");
-        let rate = load["requests"].as_f64().unwrap_or(0.0) / load["seconds"].as_f64().unwrap_or(1.0);
+        let rate = load["rate"].as_f64().unwrap_or(0.0);
         report.compare(&name, rate, "pings/s", "the existing system at 64", PEER_JSON);
         if let Some(limit) = report.value("limit: Postgres, one INSERT per commit, 64 clients") {
             report.compare(
@@ -52,6 +52,8 @@ pub(crate) async fn grpc(report: &mut Report, seconds: u64) -> anyhow::Result<()
     let pipeline = Pipeline::start(true).await?;
     let before = (pipeline.stored().await?, pipeline.cost());
     let load = json_of(pingctl_load(&pipeline)?.args([
+        "--sources",
+        "0",
         "--mode",
         "unary",
         "--rate",
@@ -77,10 +79,10 @@ pub(crate) async fn grpc(report: &mut Report, seconds: u64) -> anyhow::Result<()
 /// Percentiles that the load reported.
 pub(crate) fn latencies(report: &mut Report, name: &str, load: &serde_json::Value) {
     for percentile in ["p50", "p95", "p99"] {
-        let value = load.get(format!("{percentile}_ms")).and_then(serde_json::Value::as_f64).unwrap_or(f64::NAN);
+        let value = load["latency_ms"][percentile].as_f64().unwrap_or(f64::NAN);
         report.add(format!("{name}: {percentile}"), value, "ms");
     }
-    for wrong in ["refused", "failed"] {
+    for wrong in ["refused", "failed", "unknown"] {
         if let Some(count) = load[wrong].as_f64().filter(|count| *count > 0.0) {
             report.add(format!("{name}: {wrong}"), count, "calls");
         }

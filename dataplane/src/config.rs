@@ -16,7 +16,7 @@ use crate::{
 
 /// Counts pings: every acknowledged one exactly once.
 #[derive(Debug, Parser)]
-#[command(name = "pingd", version, about, max_term_width = 110)]
+#[command(name = "pingd", version, max_term_width = 110)]
 pub struct Pingd {
     /// What to run.
     #[command(subcommand)]

@@ -96,7 +96,7 @@ impl Reader {
             if let Some(token) = question.after {
                 self.wait_for(token, deadline).await?;
             }
-            if let Some(answer) = self.from_cache(question.range).await {
+            if let Some(answer) = self.ask_cache(question.range).await {
                 return Ok(answer);
             }
         }
@@ -106,7 +106,7 @@ impl Reader {
     }
 
     /// The cache's answer, if it has one to be trusted.
-    async fn from_cache(&self, range: Option<TimeRange>) -> Option<Answer> {
+    async fn ask_cache(&self, range: Option<TimeRange>) -> Option<Answer> {
         let now = self.clock.now();
         let minutes = match range {
             None => None,

@@ -1,7 +1,7 @@
 //! Domain errors as gRPC status, and gRPC status as Connect errors.
 
 use http::StatusCode;
-use tonic::{Code, Status};
+use tonic::{Code, Status, metadata::MetadataValue};
 
 use crate::{
     causes::chain,
@@ -29,10 +29,16 @@ pub(super) fn refused(refusal: &Refusal) -> Status {
             }
             status
         }
-        Refusal::Unavailable(_) | Refusal::OutcomeUnknown(_) | Refusal::ShuttingDown => {
-            Status::unavailable(refusal.to_string())
-        }
+        // For programs: without an id of their own, only a ping of which nothing was recorded is safe to send again.
+        Refusal::Unavailable(_) | Refusal::ShuttingDown => unavailable_with(refusal, "nothing-recorded"),
+        Refusal::OutcomeUnknown(_) => unavailable_with(refusal, "unknown"),
     }
+}
+
+fn unavailable_with(refusal: &Refusal, outcome: &'static str) -> Status {
+    let mut status = Status::unavailable(refusal.to_string());
+    status.metadata_mut().insert("ping-outcome", MetadataValue::from_static(outcome));
+    status
 }
 
 /// The id stands for something else.

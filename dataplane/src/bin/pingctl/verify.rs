@@ -28,6 +28,7 @@ pub(crate) async fn run(global: &Global) -> anyhow::Result<Exit> {
             "rows": proof.rows,
             "total": proof.total,
             "minutes_total": proof.minutes_total,
+            "days_total": proof.days_total,
             "cache_total": proof.cache_total,
             "minutes_compared": proof.minutes_compared,
             "differences": proof.differences,
@@ -48,6 +49,7 @@ fn print(proof: &VerifyResponse) -> std::io::Result<()> {
         ["rows, one by one".to_owned(), grouped(proof.rows), String::new()],
         ["the writers' total".to_owned(), grouped(proof.total), against_rows(proof.total)],
         ["sum of the minutes".to_owned(), grouped(proof.minutes_total), against_rows(proof.minutes_total)],
+        ["sum of the days".to_owned(), grouped(proof.days_total), against_rows(proof.days_total)],
         ["the cache's total".to_owned(), cache, of_cache],
         ["minutes compared with the cache".to_owned(), grouped(proof.minutes_compared), String::new()],
     ] {

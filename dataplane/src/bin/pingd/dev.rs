@@ -1,7 +1,11 @@
 //! `pingd dev`: server and processor in one process, over embedded stores. The log and the cache are in process and start
 //! empty, so every start is a rebuild: the recovery path is exercised each time.
 
-use std::{fs, sync::Arc};
+use std::{
+    fs,
+    io::{self, Write},
+    sync::Arc,
+};
 
 use anyhow::Context;
 use ping_dataplane::{
@@ -93,7 +97,9 @@ async fn serve<S: EventStore + Outbox + Ledger + 'static>(
 /// What to try.
 fn greet(address: std::net::SocketAddr, memory: bool) {
     let kept = if memory { "nothing is kept" } else { "pings are kept on disk" };
-    println!(
+    // Whoever closed our output does not want to read it.
+    let _ = writeln!(
+        io::stdout(),
         "pingd is ready on {address} ({kept}). Try:
 
   curl -X POST {address}/ping.v1.PingService/Ping -H \"Content-Type: application/json\" -d '{{\"timestamp_ms\": 1728926331000}}'
