@@ -14,7 +14,10 @@ use std::{str::FromStr, time::Duration};
 
 use sqlx::postgres::PgConnectOptions;
 
-use self::{commit::Caution, connections::Connections};
+use self::{
+    commit::Caution,
+    connections::{Connections, Trust},
+};
 pub use self::{import::ImportError, schema::MigrateError};
 use crate::ports::StoreError;
 
@@ -64,9 +67,10 @@ impl PostgresStore {
         if connect.get_application_name().is_none() {
             connect = connect.application_name(&options.application_name);
         }
+        let trust = Trust::default();
         Ok(Self {
-            writing: Connections::new(connect.clone(), options.writing, WRITING),
-            reading: Connections::new(connect.clone(), options.reading, READING),
+            writing: Connections::new(connect.clone(), options.writing, WRITING, trust.clone()),
+            reading: Connections::new(connect.clone(), options.reading, READING, trust),
             options: connect,
             timeout: options.timeout,
             caution: Caution::default(),

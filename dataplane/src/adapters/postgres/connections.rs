@@ -1,7 +1,13 @@
 //! Connections that stay open between calls. Not sqlx's pool: that asks the server for a sign of life after every use, a round
 //! trip per commit, and hands connections out in turn, where one lane is best served by one warm backend.
 
-use std::time::Duration;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use parking_lot::Mutex;
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, PgConnection, postgres::PgConnectOptions};
@@ -23,9 +29,14 @@ const SIGN: Duration = Duration::from_millis(500);
 /// would look committed and be on one machine only.
 const SESSION: &str = "SET default_transaction_isolation = 'read committed'; SET statement_timeout = 0";
 
+/// How often connections turned out to be broken. An idle one that answered before the last time is not trusted any more.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Trust(Arc<AtomicU64>);
+
 struct Idle {
     connection: PgConnection,
     since: Instant,
+    trust: u64,
 }
 
 pub(super) struct Connections {
@@ -33,6 +44,7 @@ pub(super) struct Connections {
     session: String,
     idle: Mutex<Vec<Idle>>,
     room: Semaphore,
+    trust: Trust,
 }
 
 /// A connection in use. Dropped before its call is finished, it is closed: nobody knows what it would answer next.
@@ -44,9 +56,9 @@ pub(super) struct Held<'a> {
 
 impl Connections {
     /// At most `most` connections at once, each with some settings more.
-    pub(super) fn new(options: PgConnectOptions, most: usize, settings: &str) -> Self {
+    pub(super) fn new(options: PgConnectOptions, most: usize, settings: &str, trust: Trust) -> Self {
         let session = [SESSION, settings].join("; ");
-        Self { options, session, idle: Mutex::default(), room: Semaphore::new(most.max(1)) }
+        Self { options, session, idle: Mutex::default(), room: Semaphore::new(most.max(1)), trust }
     }
 
     /// The connection used last, or a new one.
@@ -69,15 +81,25 @@ impl Connections {
     }
 
     async fn pop(&self) -> Option<PgConnection> {
-        let Idle { mut connection, since } = self.idle.lock().pop()?;
-        if since.elapsed() < FRESH {
-            return Some(connection);
+        loop {
+            let Idle { mut connection, since, trust } = self.idle.lock().pop()?;
+            if trust != self.trust.0.load(Ordering::Relaxed) {
+                continue;
+            }
+            if since.elapsed() < FRESH || matches!(timeout(SIGN, connection.ping()).await, Ok(Ok(()))) {
+                return Some(connection);
+            }
+            self.lose_trust();
         }
-        if let Ok(Ok(())) = timeout(SIGN, connection.ping()).await {
-            return Some(connection);
-        }
-        self.idle.lock().clear();
-        None
+    }
+
+    fn push(&self, connection: PgConnection) {
+        let trust = self.trust.0.load(Ordering::Relaxed);
+        self.idle.lock().push(Idle { connection, since: Instant::now(), trust });
+    }
+
+    fn lose_trust(&self) {
+        self.trust.0.fetch_add(1, Ordering::Relaxed);
     }
 }
 
@@ -89,7 +111,7 @@ impl Held<'_> {
 
     /// Puts it back unused.
     pub(super) fn keep(self) {
-        self.home.idle.lock().push(Idle { connection: self.connection, since: Instant::now() });
+        self.home.push(self.connection);
     }
 
     /// Ends the call: keeps the connection if it is worth keeping, and says what is certain if there is no answer.
@@ -105,7 +127,7 @@ impl Held<'_> {
         match health {
             Health::Sound => self.keep(),
             Health::Broken => {}
-            Health::AllBroken => self.home.idle.lock().clear(),
+            Health::AllBroken => self.home.lose_trust(),
         }
         Err(failure)
     }
