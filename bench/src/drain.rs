@@ -75,7 +75,8 @@ pub(crate) async fn measure(report: &mut Report, backlog: i64) -> anyhow::Result
 async fn stand_at_the_beginning(url: &str) -> anyhow::Result<()> {
     let mut connection = redis::Client::open(url)?.get_multiplexed_async_connection().await?;
     let _: () = redis::cmd("FLUSHALL").query_async(&mut connection).await?;
-    let _: () =
-        redis::cmd("HSET").arg("ping:positions").arg("generation").arg("bench").query_async(&mut connection).await?;
+    for (key, field, value) in [("ping:positions", "generation", "bench"), ("ping:counters", "total", "0")] {
+        let _: () = redis::cmd("HSET").arg(key).arg(field).arg(value).query_async(&mut connection).await?;
+    }
     Ok(())
 }

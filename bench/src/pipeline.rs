@@ -136,7 +136,7 @@ impl Pipeline {
 
     /// Processor seconds of everything, now.
     pub(crate) fn cost(&self) -> Cost {
-        let pid = |pid: Option<ping_testbed::pid::Pid>| pid.map_or(0, |pid| pid.number());
+        let pid = |pid: Option<ping_testbed::pid::Pid>| pid.map_or(0, |pid| pid.number().unsigned_abs());
         let mut at = vec![
             ("server", machine::cpu_seconds(self.server.pid())),
             ("Postgres", machine::cpu_seconds(pid(self.parts.postgres.pid()))),
