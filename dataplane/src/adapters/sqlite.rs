@@ -30,6 +30,10 @@ static MIGRATOR: Migrator = sqlx::migrate!("migrations/sqlite");
 
 /// Reads at once.
 const READERS: u32 = 4;
+/// Pages of the writer's cache, as SQLite takes it: 64 MiB instead of 2, for ids in no order touch a page each.
+const CACHE: &str = "-65536";
+/// Pages in the write-ahead log before they go to the file: 32 MiB.
+const CHECKPOINT: &str = "8192";
 
 /// Implements every store port.
 pub struct SqliteStore {
@@ -72,7 +76,8 @@ impl SqliteStore {
             .create_if_missing(true)
             .journal_mode(SqliteJournalMode::Wal)
             .synchronous(SqliteSynchronous::Full);
-        let mut writer = options.connect().await.map_err(failed)?;
+        let writing = options.clone().pragma("cache_size", CACHE).pragma("wal_autocheckpoint", CHECKPOINT);
+        let mut writer = writing.connect().await.map_err(failed)?;
         let mut migrator = Migrator { migrations: MIGRATOR.migrations.clone(), ..Migrator::DEFAULT };
         let migrated = migrator.set_ignore_missing(true).run(&mut writer).await;
         migrated.map_err(|error| OpenError::Migrate(path.to_owned(), error))?;

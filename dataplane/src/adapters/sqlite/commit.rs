@@ -57,7 +57,9 @@ async fn attempt(
     if fence.fetch_optional(&mut *transaction).await.map_err(refused)?.is_none() {
         return Ok(Tried::Fenced);
     }
-    let new: Vec<_> = batch.events.iter().filter(|event| !committed.known.contains(&event.id)).collect();
+    let mut new: Vec<_> = batch.events.iter().filter(|event| !committed.known.contains(&event.id)).collect();
+    // Neighbours in the table are written together.
+    new.sort_unstable_by_key(|event| event.id);
     if insert(&mut transaction, &new).await.map_err(refused)? < new.len() as u64 {
         return Ok(Tried::MetKnown);
     }
