@@ -58,17 +58,19 @@ async fn at_rate(pipeline: &Pipeline, rate: u32, seconds: u64) -> anyhow::Result
         let answer = client.ping_count(PingCountRequest::default()).await?.into_inner();
         let now = Instant::now();
         let visible = usize::try_from(answer.ping_count - already)?;
-        let times = acknowledged.lock().unwrap_or_else(PoisonError::into_inner);
-        // A ping may be visible before its caller heard of it: it is fresher than can be told.
-        let known = visible.min(times.len());
-        for at in times.get(seen..known).unwrap_or_default() {
-            histogram.record(u64::try_from(now.duration_since(*at).as_micros())?.max(1))?;
-        }
-        seen = seen.max(known);
-        if sent && seen == times.len() {
+        let done = {
+            let times = acknowledged.lock().unwrap_or_else(PoisonError::into_inner);
+            // A ping may be visible before its caller heard of it: it is fresher than can be told.
+            let known = visible.min(times.len());
+            for at in times.get(seen..known).unwrap_or_default() {
+                histogram.record(u64::try_from(now.duration_since(*at).as_micros())?.max(1))?;
+            }
+            seen = seen.max(known);
+            sent && seen == times.len()
+        };
+        if done {
             return Ok(histogram);
         }
-        drop(times);
         while let Some(ended) = senders.try_join_next() {
             ended??;
         }

@@ -112,6 +112,19 @@ async fn a_stream_acknowledges_batches_in_order_and_lists_what_it_refused() {
 }
 
 #[tokio::test]
+async fn a_batch_without_a_valid_ping_is_acknowledged_at_once() {
+    let pingd = Pingd::dev(&["--memory"]).await;
+    let mut client = PingServiceClient::connect(pingd.api.clone()).await.unwrap();
+    let bad = StreamPingsRequest { pings: vec![PingRequest { timestamp_ms: -1, ..PingRequest::default() }] };
+    let batches = tokio_stream::iter([StreamPingsRequest::default(), bad]);
+    let answers: Vec<_> = client.stream_pings(batches).await.unwrap().into_inner().collect().await;
+    let refused: Vec<_> = answers.into_iter().map(|answer| answer.unwrap().refused.len()).collect();
+    assert_eq!(refused, [0, 1]);
+    pingd.ping(json!({})).await;
+    pingd.wait_for_count(1).await;
+}
+
+#[tokio::test]
 async fn grpc_web_is_answered_on_the_same_port() {
     use prost::Message;
     let pingd = Pingd::dev(&["--memory"]).await;

@@ -252,12 +252,12 @@ impl World {
 
     async fn verdict(self) -> Result<Report, String> {
         let recount = self.store.recount().await.unwrap();
-        let told = self.told.lock();
         let stored = self.store.snapshot(ping_dataplane::domain::Minute(0), Duration::ZERO).await.unwrap();
-        let ids: Vec<_> = told.acknowledged.keys().copied().collect();
+        let ids: Vec<_> = self.told.lock().acknowledged.keys().copied().collect();
         let present = ping_dataplane::ports::EventStore::find(&*self.store, &ids).await.unwrap().len();
         let counters = self.cache.counters().await.unwrap().ok_or("the cache is empty in the end")?;
         let drifts = self.count_metrics.drifts.get();
+        let told = self.told.lock();
         if present != ids.len() {
             return Err(format!("{} of {} acknowledged events are not in the store", ids.len() - present, ids.len()));
         }
