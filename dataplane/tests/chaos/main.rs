@@ -44,7 +44,7 @@ async fn call(load: Arc<Load>, url: String, caller: usize) {
     let http = reqwest::Client::builder().timeout(Duration::from_secs(10)).build().unwrap();
     while !load.over.load(Ordering::Relaxed) {
         let id = Uuid::now_v7();
-        let source = if caller % 2 == 0 { String::new() } else { format!("caller-{caller}") };
+        let source = if caller.is_multiple_of(2) { String::new() } else { format!("caller-{caller}") };
         let body = json!({"eventId": id, "timestampMs": jiff::Timestamp::now().as_millisecond(), "source": source});
         loop {
             match http.post(&url).json(&body).send().await {
