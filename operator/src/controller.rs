@@ -39,7 +39,7 @@ use crate::{
     status::status,
     teardown::{TeardownError, teardown},
     validate::validate,
-    watches::{Scope, Triggers, watch},
+    watches::{Scope, Triggers, discover, watch},
 };
 
 /// Passes that run at the same time.
@@ -183,6 +183,10 @@ pub async fn run(
         Scope::Cluster => Api::all(context.client.clone()),
         Scope::Namespace(namespace) => Api::namespaced(context.client.clone(), namespace),
     };
+    tokio::select! {
+        () = shutdown.cancelled() => return,
+        () = discover(&context) => {}
+    }
     let (store, writer) = reflector::store();
     publish(store.clone());
     let changed = predicates::generation.combine(predicates::annotations).combine(predicates::finalizers);

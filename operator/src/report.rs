@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use k8s_openapi::{apimachinery::pkg::apis::meta::v1::Condition, jiff::Timestamp};
 use kube::{
     Api, Resource, ResourceExt,
     api::{Patch, PatchParams},
@@ -23,10 +23,16 @@ use crate::{
     status::condition::ConditionType,
 };
 
-/// Others may be slow to say something, or say nothing: look again after this long.
+/// Others may be slow to say something, or say nothing: look again after this long, in the first minute.
 const WAITING: Duration = Duration::from_secs(15);
+/// Later, the watches have to do.
+const WAITING_LONG: Duration = Duration::from_secs(120);
+/// This long, in seconds, waiting is short.
+const FIRST_MINUTE: i64 = 60;
 /// Watches bring us back; this is for what no watch sees.
 const SETTLED: Duration = Duration::from_secs(600);
+/// An operator of one namespace does not watch the one that Kafka is in.
+const SETTLED_ABROAD: Duration = Duration::from_secs(60);
 
 /// What stands in the way of a finished pass.
 #[derive(Debug, thiserror::Error)]
@@ -68,10 +74,24 @@ pub async fn report(
         return Err(ReportError::Apply { source: error, progress: !applied.changes.is_empty() });
     }
     Ok(match (is(ConditionType::Ready), is(ConditionType::Stalled)) {
+        (true, _) if is_abroad(pipeline) => (Outcome::Settled, Action::requeue(SETTLED_ABROAD)),
         (true, _) => (Outcome::Settled, Action::requeue(SETTLED)),
         (false, true) => (Outcome::Refused, Action::requeue(SETTLED)),
-        (false, false) => (Outcome::Waiting, Action::requeue(WAITING)),
+        (false, false) => (Outcome::Waiting, Action::requeue(waiting(pipeline, &status))),
     })
+}
+
+/// How soon to look again at a pipeline that waits for others.
+fn waiting(pipeline: &PingPipeline, status: &PingPipelineStatus) -> Duration {
+    let since = find(status, ConditionType::Ready).map(|ready| ready.last_transition_time.0.as_second());
+    let waited = Timestamp::now().as_second() - since.unwrap_or_default();
+    if waited < FIRST_MINUTE || is_abroad(pipeline) { WAITING } else { WAITING_LONG }
+}
+
+/// True when Kafka is in another namespace.
+fn is_abroad(pipeline: &PingPipeline) -> bool {
+    let kafka = pipeline.spec.kafka.cluster_ref.as_ref().and_then(|reference| reference.namespace.clone());
+    kafka.is_some_and(|namespace| Some(namespace) != pipeline.namespace())
 }
 
 /// Writes the part of the status that a pass owns.

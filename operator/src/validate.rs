@@ -22,6 +22,9 @@ use crate::{
     refs::Refs,
 };
 
+/// Dragonfly wants 256 MiB, and counts on 80 % of its limit.
+const DRAGONFLY_BYTES: f64 = 320.0 * 1024.0 * 1024.0;
+
 /// Why a pipeline is refused. The message says what to do instead.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum Invalid {
@@ -111,7 +114,16 @@ fn cache(spec: &CacheSpec) -> Result<Cache, Invalid> {
     match (&spec.dragonfly, &spec.external) {
         (Some(_), Some(_)) => Err(conflicting("give either spec.cache.dragonfly or spec.cache.external, not both")),
         (None, Some(external)) => Ok(Cache::External(external.clone())),
-        (dragonfly, None) => Ok(Cache::Dragonfly(dragonfly.clone().unwrap_or_else(DragonflySpec::default))),
+        (dragonfly, None) => {
+            let dragonfly = dragonfly.clone().unwrap_or_else(DragonflySpec::default);
+            match dragonfly.resources.memory_limit() {
+                Some(bytes) if bytes < DRAGONFLY_BYTES => Err(conflicting(
+                    "spec.cache.dragonfly.resources.limits.memory is less than 320Mi: Dragonfly does not start with so \
+                     little. Raise it, or leave the limit out",
+                )),
+                _ => Ok(Cache::Dragonfly(dragonfly)),
+            }
+        }
     }
 }
 

@@ -81,23 +81,42 @@ fn note(context: &Context, dependency: Dependency, served: bool, triggers: &Trig
 }
 
 async fn wait_until_served(context: &Context, dependency: Dependency) {
-    while !is_served(context, dependency).await {
+    while is_served(context, dependency).await != Some(true) {
         context.metrics.dependency(dependency, false);
         tokio::time::sleep(LOOK_FOR).await;
     }
 }
 
-/// True when every kind that we use is served.
+/// Finds out about every API once, so that the first passes know: an operator that restarts must not take what it has not
+/// looked for yet as missing.
+pub async fn discover(context: &Context) {
+    join_all(Dependency::ALL.map(async |dependency| {
+        let served = loop {
+            match is_served(context, dependency).await {
+                Some(served) => break served,
+                None => tokio::time::sleep(LOOK_FOR).await,
+            }
+        };
+        context.dependencies.set(dependency, served);
+        context.metrics.dependency(dependency, served);
+    }))
+    .await;
+}
+
+/// True when every kind that we use is served; none when the API server does not answer.
 ///
 /// Discovery needs no permission of its own, which a watch on CRDs would.
-pub async fn is_served(context: &Context, dependency: Dependency) -> bool {
+async fn is_served(context: &Context, dependency: Dependency) -> Option<bool> {
     let (group, version) = dependency.group_version();
     match context.client.list_api_group_resources(&format!("{group}/{version}")).await {
-        Ok(list) => dependency.kinds().all(|kind| list.resources.iter().any(|resource| resource.name == kind.path().2)),
-        Err(error) if is_absent(&error) => false,
+        Ok(list) => {
+            let served = |kind: Kind| list.resources.iter().any(|resource| resource.name == kind.path().2);
+            Some(dependency.kinds().all(served))
+        }
+        Err(error) if is_absent(&error) => Some(false),
         Err(error) => {
             tracing::debug!(error = chain(&error), dependency = dependency.title(), "cannot look for an API");
-            false
+            None
         }
     }
 }
@@ -122,7 +141,7 @@ async fn watch_kind(context: &Context, kind: Kind, scope: &Scope, triggers: &Tri
                 let dependency = kind.dependency();
                 if let Some(dependency) = dependency
                     && is_not_found(&error)
-                    && !is_served(context, dependency).await
+                    && is_served(context, dependency).await == Some(false)
                 {
                     return;
                 }

@@ -7,7 +7,10 @@ use k8s_openapi::{
 
 use super::{metadata, resources, selector};
 use crate::{
-    crd::cache::{DragonflySpec as Wanted, Snapshot as WantedSnapshot},
+    crd::{
+        cache::{DragonflySpec as Wanted, Snapshot as WantedSnapshot},
+        workload::Resources,
+    },
     foreign::{
         Foreign,
         dragonfly::{Authentication, DragonflySpec, PodMetadata, Snapshot},
@@ -19,6 +22,7 @@ use crate::{
 };
 
 const COMPONENT: &str = "cache";
+const THREAD_BYTES: f64 = 256.0 * 1024.0 * 1024.0;
 
 pub(super) fn build(pipeline: &Pipeline, desired: &mut Desired) {
     let Cache::Dragonfly(dragonfly) = &pipeline.cache else { return };
@@ -44,7 +48,7 @@ fn spec(pipeline: &Pipeline, wanted: &Wanted, name: &str) -> DragonflySpec {
     DragonflySpec {
         replicas: wanted.replicas,
         image: wanted.image.clone(),
-        args: vec!["--cache_mode=false".into()],
+        args: vec!["--cache_mode=false".into(), format!("--proactor_threads={}", threads(&wanted.resources))],
         resources: resources(&wanted.resources),
         authentication: wanted.password.clone().map(|password_from_secret| Authentication { password_from_secret }),
         snapshot: wanted.snapshot.as_ref().map(snapshot),
@@ -68,4 +72,11 @@ fn snapshot(wanted: &WantedSnapshot) -> Snapshot {
             ..PersistentVolumeClaimSpec::default()
         },
     }
+}
+
+/// Dragonfly starts a thread per core of the node and exits when it has less than 256 MiB for each; it counts on 80 % of
+/// the memory limit.
+fn threads(resources: &Resources) -> i64 {
+    let Some(bytes) = resources.memory_limit() else { return 1 };
+    ((bytes * 0.8 / THREAD_BYTES) as i64).clamp(1, 16)
 }

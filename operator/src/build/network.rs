@@ -15,6 +15,7 @@ use super::{metadata, selector};
 use crate::{
     foreign::cnpg::pods_of,
     kinds::Kind,
+    names::OPERATOR,
     object::Desired,
     pipeline::{Cache, KafkaSource, Pipeline, Postgres},
 };
@@ -27,7 +28,7 @@ pub(super) fn build(pipeline: &Pipeline, desired: &mut Desired) {
     let metrics = from(vec![namespaces(&pipeline.network_policy.metrics_namespaces)], &[8081]);
     let clients = match pipeline.network_policy.client_namespaces.is_empty() {
         true => NetworkPolicyIngressRule { from: None, ports: Some(vec![tcp(8080)]) },
-        false => from(vec![namespaces(&pipeline.network_policy.client_namespaces)], &[8080]),
+        false => from(vec![namespaces(&pipeline.network_policy.client_namespaces), operator()], &[8080]),
     };
     let policies = [
         ("server", pipeline.names.selector("server"), vec![clients, metrics.clone()]),
@@ -63,6 +64,15 @@ fn push(
         }),
     };
     desired.push(Kind::NetworkPolicy, &pipeline.names.namespace, &name, policy);
+}
+
+/// The operator asks servers for their figures.
+fn operator() -> NetworkPolicyPeer {
+    NetworkPolicyPeer {
+        namespace_selector: Some(LabelSelector::default()),
+        pod_selector: Some(selector([("app.kubernetes.io/name".to_owned(), OPERATOR.to_owned())].into())),
+        ip_block: None,
+    }
 }
 
 /// Servers and processors, the other instances, the CloudNativePG operator (8000 is its status port), metrics.

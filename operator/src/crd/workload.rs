@@ -49,8 +49,9 @@ pub struct ProcessorSpec {
     pub autoscaling: Option<ProcessorAutoscaling>,
     /// When counted events go to the cache. These are upper bounds: at normal load it happens at once.
     pub flush: Flush,
-    /// Minutes that the cache keeps per-minute counts. Default 60; from 1 to 1440. Older ranges are read from Postgres.
-    #[schemars(range(min = 1, max = 1440))]
+    /// Minutes that the cache keeps per-minute counts. Default 60; from 2 to 10,080. Older ranges are read from
+    /// Postgres.
+    #[schemars(range(min = 2, max = 10_080))]
     pub window_minutes: i32,
     /// What servers and processors have in common.
     #[serde(flatten)]
@@ -142,6 +143,15 @@ impl Resources {
         Self {
             requests: [("cpu".into(), quantity(cpu)), ("memory".into(), quantity(memory))].into(),
             limits: [("memory".into(), quantity(memory))].into(),
+        }
+    }
+
+    /// The memory limit in bytes; none when there is none.
+    #[must_use]
+    pub fn memory_limit(&self) -> Option<f64> {
+        match self.limits.get("memory")? {
+            IntOrString::Int(bytes) => Some(f64::from(*bytes)),
+            IntOrString::String(text) => crate::quantity::parse(text),
         }
     }
 }

@@ -87,6 +87,16 @@ async fn plain_yaml_is_what_the_chart_renders() {
     assert_eq!(documents(&plain), documents(&rendered), "stale: run charts/plain/generate.sh");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn kustomize_takes_the_plain_yaml() {
+    let folder = root().join("charts/plain").to_string_lossy().into_owned();
+    let built = crate::harness::shared().await.kubectl(["kustomize", &folder]).await.unwrap();
+    let kinds: Vec<Value> = documents(&built).into_iter().map(|object| object["kind"].clone()).collect();
+    for kind in ["Namespace", "CustomResourceDefinition", "ClusterRole", "Deployment"] {
+        assert!(kinds.contains(&json!(kind)), "no {kind} in {kinds:?}");
+    }
+}
+
 /// A control plane of its own: the shared one has the CRD already, and not from Helm.
 #[tokio::test(flavor = "multi_thread")]
 async fn helm_installs_and_helm_upgrade_brings_a_new_field_of_the_crd() {

@@ -9,7 +9,8 @@ use std::{
 };
 
 use kube::api::{DeleteParams, Patch, PatchParams};
-use ping_operator::kinds::Kind;
+use ping_operator::{kinds::Kind, run::Settings, watches::Scope};
+use ping_testbed::control_plane::{ControlPlane, Options};
 use serde_json::json;
 
 use crate::harness::{
@@ -17,6 +18,7 @@ use crate::harness::{
     intercept::{self, Fate},
     operator::{Operator, settings, settled},
     others::{api, make_all_ready},
+    own_crd, root,
     shape::{differences, shape},
     until,
 };
@@ -59,6 +61,31 @@ async fn an_api_server_that_stumbles_is_outlasted() {
     })
     .await;
     make_all_ready(&place, "demo", 3, 2).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_api_server_that_was_killed_is_waited_for() {
+    let options = Options { more_crds: vec![own_crd()], ..Options::default() };
+    let mut control_plane = ControlPlane::start_with(options).await.unwrap();
+    let config = crate::harness::config(&control_plane).await;
+    let client = kube::Client::try_from(config.clone()).unwrap();
+    let settings = Settings {
+        scope: Scope::Namespace("default".into()),
+        image: "pingpipeline/pingd:test".into(),
+        server_address: "http://127.0.0.1:9".into(),
+        figures_every: Duration::from_secs(1),
+        admin_listen: ([127, 0, 0, 1], 0).into(),
+        lease_namespace: None,
+        identity: "test".into(),
+    };
+    let _operator = Operator::start(client.clone(), settings);
+    control_plane.kill_apiserver().await.unwrap();
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    control_plane.restart_apiserver().await.unwrap();
+    let manifest = std::fs::read_to_string(root().join("examples/demo.yaml")).unwrap();
+    control_plane.kubectl_with_input(["apply", "-f", "-"], &manifest).await.unwrap();
+    let deployments: kube::Api<k8s_openapi::api::apps::v1::Deployment> = kube::Api::namespaced(client, "default");
+    until("servers", async || deployments.get_opt("demo-server").await.ok().flatten().ok_or("none".to_owned())).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -2,6 +2,7 @@
 //! an operator of its own. The other operators do not run: `harness::others` writes what they were recorded to write.
 #![cfg(test)]
 
+mod changes;
 mod chart;
 mod cut_points;
 mod dependencies;

@@ -2,15 +2,19 @@
 
 use std::collections::BTreeSet;
 
-use kube::{Client, Config, api::DeleteParams};
-use ping_operator::kinds::Kind;
+use kube::{Config, api::DeleteParams};
+use ping_operator::{
+    kinds::Kind,
+    run::{Settings, run},
+};
 use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
 
 use crate::{
     chart::render,
     harness::{
         Place,
-        operator::{Operator, settings},
+        operator::settings,
         others::{api, make_all_ready},
         until,
     },
@@ -19,12 +23,12 @@ use crate::{
 /// Group, resource (with its subresource) and verb.
 type Right = (String, String, String);
 
-fn granted(role: &Value) -> BTreeSet<Right> {
+fn granted(rules: &Value) -> BTreeSet<Right> {
     let texts = |value: &Value| -> Vec<String> {
         value.as_array().unwrap().iter().map(|text| text.as_str().unwrap().to_owned()).collect()
     };
     let mut rights = BTreeSet::new();
-    for rule in role["rules"].as_array().unwrap() {
+    for rule in rules.as_array().unwrap() {
         for group in texts(&rule["apiGroups"]) {
             for resource in texts(&rule["resources"]) {
                 rights.extend(texts(&rule["verbs"]).into_iter().map(|verb| (group.clone(), resource.clone(), verb)));
@@ -59,13 +63,13 @@ fn used(log: &str, user: &str) -> (BTreeSet<Right>, Vec<String>) {
     (rights, refused)
 }
 
-/// A client of a service account that has the chart's role, bound in the place's namespace only.
-async fn client_with_role(place: &Place, role: &Value) -> Client {
+/// How a service account reaches the API server that has the chart's rights, in the place's namespace only.
+async fn config_with_rights(place: &Place, rules: &Value) -> Config {
     let (name, namespace) = ("operator", &place.namespace);
     let account = json!({ "apiVersion": "v1", "kind": "ServiceAccount", "metadata": { "name": name } });
     let cluster_role = json!({
         "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole",
-        "metadata": { "name": "rights-operator" }, "rules": role["rules"],
+        "metadata": { "name": "rights-operator" }, "rules": rules,
     });
     let binding = json!({
         "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding", "metadata": { "name": name },
@@ -80,18 +84,23 @@ async fn client_with_role(place: &Place, role: &Value) -> Client {
     let mut config = Config::new(place.config.cluster_url.clone());
     config.root_cert.clone_from(&place.config.root_cert);
     config.auth_info.token = Some(token.trim().to_owned().into());
-    Client::try_from(config).unwrap()
+    config
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_operator_uses_every_right_that_the_chart_grants_and_needs_no_other() {
     let rendered = render(&[]).await;
-    let role = rendered.iter().find(|object| object["kind"] == "ClusterRole").unwrap();
+    let roles = rendered.iter().filter(|object| object["kind"] == "ClusterRole" || object["kind"] == "Role");
+    let rules: Value = roles.flat_map(|role| role["rules"].as_array().unwrap().clone()).collect();
     let place = Place::new("rights").await;
-    let client = client_with_role(&place, role).await;
-    let _operator = Operator::start(client, settings(&place, "http://127.0.0.1:9"));
+    let config = config_with_rights(&place, &rules).await;
+    let settings = Settings { lease_namespace: Some("rights".into()), ..settings(&place, "http://127.0.0.1:9") };
+    let shutdown = CancellationToken::new();
+    let operator = tokio::spawn(run(config, settings, shutdown.clone()));
     live_a_full_life(&place).await;
-    let granted = granted(role);
+    shutdown.cancel();
+    operator.await.unwrap().unwrap();
+    let granted = granted(&rules);
     until("every right used", async || {
         let log = std::fs::read_to_string(place.control_plane.audit_log_path()).unwrap();
         let (used, refused) = used(&log, "system:serviceaccount:rights:operator");

@@ -61,7 +61,8 @@ async fn a_hundred_pipelines_cost_little_and_a_change_is_applied_within_a_second
         })
         .await;
     }
-    tokio::time::sleep(Duration::from_secs(40)).await;
+    // Past the first minute, in which waiting pipelines are looked at more often.
+    tokio::time::sleep(Duration::from_secs(75)).await;
     let (before, began) = (operator.ticks(), Instant::now());
     tokio::time::sleep(Duration::from_secs(30)).await;
     let percent = (operator.ticks() - before) as f64 / began.elapsed().as_secs_f64();
@@ -76,7 +77,8 @@ async fn a_hundred_pipelines_cost_little_and_a_change_is_applied_within_a_second
     eprintln!("{PIPELINES} pipelines: {memory:.1} MiB, {percent:.2} % of a core at rest, change p99 {p99:?}");
     assert!(memory < 50.0, "{memory} MiB");
     assert!(p99 < Duration::from_secs(1), "{p99:?}");
-    assert!(percent < 5.0, "{percent} % of a core, in a build without optimisation");
+    // 1 % is for the optimised build; this one is not.
+    assert!(percent < 2.0, "{percent} % of a core");
 }
 
 /// How long it takes from a change of the spec to the Deployment.

@@ -6,6 +6,7 @@ use ping_operator::{
         Durability, PingPipeline, SecretKey,
         kafka::{KafkaCluster, NodePool},
         postgres::{DataDurability, ExternalPostgres, PostgresCluster, Storage, Synchronous},
+        workload::Resources,
     },
     kinds::Kind,
     validate::{Invalid, validate},
@@ -117,6 +118,15 @@ fn more_processors_than_partitions_is_refused() {
 fn more_topic_replicas_than_brokers_is_refused() {
     let invalid = refusal(|pipeline| pipeline.spec.kafka.topic.replicas = 4);
     assert!(invalid.to_string().contains("no more copies than brokers"), "{invalid}");
+}
+
+#[test]
+fn too_little_memory_for_dragonfly_is_refused() {
+    let invalid = refusal(|pipeline| {
+        let dragonfly = pipeline.spec.cache.dragonfly.get_or_insert_default();
+        dragonfly.resources = Resources::of("100m", "256Mi");
+    });
+    assert!(invalid.to_string().contains("320Mi"), "{invalid}");
 }
 
 #[test]

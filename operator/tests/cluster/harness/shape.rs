@@ -1,6 +1,6 @@
 //! The objects of a pipeline without what differs from run to run: two runs that end the same have equal shapes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use kube::{ResourceExt, api::ListParams};
 use ping_operator::kinds::Kind;
@@ -22,11 +22,32 @@ pub(crate) async fn shape(place: &Place) -> BTreeMap<String, Value> {
     shape
 }
 
-/// The keys in which two shapes differ, with both values.
+/// Where two shapes differ.
 pub(crate) fn differences(left: &BTreeMap<String, Value>, right: &BTreeMap<String, Value>) -> Vec<String> {
-    let keys: std::collections::BTreeSet<_> = left.keys().chain(right.keys()).collect();
-    let differ = keys.into_iter().filter(|key| left.get(*key) != right.get(*key));
-    differ.map(|key| format!("{key}: {:?} / {:?}", left.get(key), right.get(key))).collect()
+    let keys: BTreeSet<_> = left.keys().chain(right.keys()).collect();
+    let mut found = Vec::new();
+    for key in keys {
+        match (left.get(key), right.get(key)) {
+            (Some(left), Some(right)) => differ(key.clone(), left, right, &mut found),
+            (left, _) => found.push(format!("{key} is {}", if left.is_some() { "too much" } else { "missing" })),
+        }
+    }
+    found
+}
+
+fn differ(path: String, left: &Value, right: &Value, found: &mut Vec<String>) {
+    match (left, right) {
+        (Value::Object(left), Value::Object(right)) => {
+            let fields: BTreeSet<_> = left.keys().chain(right.keys()).collect();
+            let value =
+                |fields: &serde_json::Map<String, Value>, field: &str| fields.get(field).cloned().unwrap_or_default();
+            for field in fields {
+                differ(format!("{path}.{field}"), &value(left, field), &value(right, field), found);
+            }
+        }
+        (left, right) if left == right => {}
+        (left, right) => found.push(format!("{path}: {left} / {right}")),
+    }
 }
 
 fn without_chance(mut value: Value, namespace: &str) -> Value {
@@ -40,7 +61,11 @@ fn without_chance(mut value: Value, namespace: &str) -> Value {
     let annotations = &mut value["metadata"]["annotations"];
     annotations["pingpipeline.io/applied"] = Value::Null;
     annotations["deployment.kubernetes.io/revision"] = Value::Null;
-    if value["kind"] == "Service" {
+    // Fingerprints are salted with the namespace.
+    if let Some(secrets) = value.pointer_mut("/spec/template/metadata/annotations/pingpipeline.io~1secrets") {
+        *secrets = json!(secrets != "pending");
+    }
+    if value.pointer("/spec/clusterIP").is_some() {
         value["spec"]["clusterIP"] = Value::Null;
         value["spec"]["clusterIPs"] = json!([]);
     }
