@@ -1,6 +1,6 @@
 //! The store as a process sees it.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use parking_lot::Mutex;
@@ -131,10 +131,6 @@ impl Ledger for FaultyStore {
             Some(early) if !touched.is_zero() => Ok(early),
             _ => self.host.call(away, self.inner.snapshot(since, touched)).await,
         }
-    }
-
-    async fn minutes(&self, minutes: &[Minute]) -> Result<BTreeMap<Minute, i64>, StoreError> {
-        self.host.call(away, self.inner.minutes(minutes)).await
     }
 
     async fn recount(&self) -> Result<Recount, StoreError> {

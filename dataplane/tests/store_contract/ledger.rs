@@ -91,16 +91,6 @@ pub async fn a_snapshot_holds_the_window_and_what_was_touched(stage: &Stage) {
     assert_eq!(touched, expected);
 }
 
-pub async fn minutes_are_those_asked_for(stage: &Stage) {
-    let now = Minute::of(THEN);
-    let (one, two) = (stage.open().await, stage.open().await);
-    stage.commit(one, 1, vec![event(1, THEN), event(2, THEN), event(3, THEN + MINUTE)]).await;
-    stage.commit(two, 1, vec![event(4, THEN), event(5, THEN + 2 * MINUTE)]).await;
-    let minutes = stage.store.minutes(&[now, now.back(1), now.back(-2)]).await.unwrap();
-    assert_eq!(minutes, BTreeMap::from([(now, 3), (now.back(-2), 1)]));
-    assert_eq!(stage.store.minutes(&[]).await.unwrap(), BTreeMap::new());
-}
-
 pub async fn folding_keeps_every_count(stage: &Stage) {
     let range = Some(TimeRange::new(THEN - 1, THEN + 1).unwrap());
     for round in 1..=2_i64 {

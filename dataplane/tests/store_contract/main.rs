@@ -67,7 +67,6 @@ mod every {
             a_range_counts_what_is_in_it
             a_snapshot_is_of_one_moment
             a_snapshot_holds_the_window_and_what_was_touched
-            minutes_are_those_asked_for
             folding_keeps_every_count
             open_and_unpublished_writers_are_not_folded
             folding_at_once_folds_each_writer_once

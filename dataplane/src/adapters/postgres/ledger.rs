@@ -1,6 +1,6 @@
 //! Reading totals. Each answer is one statement, so everything in it is of one snapshot, taken after its `now()`.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use sqlx::FromRow;
@@ -39,9 +39,6 @@ SELECT floor(extract(epoch FROM now()) * 1000)::bigint AS at,
     ARRAY(SELECT n FROM wanted ORDER BY bucket) AS counts,
     ARRAY(SELECT id FROM live ORDER BY id) AS writers,
     ARRAY(SELECT last_seq FROM live ORDER BY id) AS seqs";
-
-const MINUTES: &str = "SELECT bucket, sum(count)::bigint FROM rollups
-WHERE width_minutes = 1 AND bucket = ANY($1) GROUP BY bucket";
 
 const RECOUNT_ALL: &str = "WITH counted AS MATERIALIZED (
     SELECT occurred_ms / 60000 AS minute, count(*) AS n FROM events GROUP BY 1),
@@ -127,14 +124,6 @@ impl Ledger for PostgresStore {
             minutes: row.minutes.into_iter().map(Minute).zip(row.counts).collect(),
             writers: writers.map(|(id, last_seq)| WriterTotal { writer: WriterId(id), last_seq }).collect(),
         })
-    }
-
-    async fn minutes(&self, minutes: &[Minute]) -> Result<BTreeMap<Minute, i64>, StoreError> {
-        let buckets: Vec<_> = minutes.iter().map(|minute| minute.0).collect();
-        let mut held = self.reading.take().await?;
-        let query = sqlx::query_as::<_, (i64, i64)>(MINUTES).bind(buckets);
-        let answer = timeout(self.timeout, query.fetch_all(held.connection())).await;
-        Ok(held.finish(answer)?.into_iter().map(|(bucket, count)| (Minute(bucket), count)).collect())
     }
 
     async fn recount(&self) -> Result<Recount, StoreError> {

@@ -1,18 +1,15 @@
 //! Reading totals, each answer from one look.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use sqlx::{QueryBuilder, Sqlite};
 
-use super::{SqliteStore, among, failed, millis, turn};
+use super::{SqliteStore, failed, millis, turn};
 use crate::{
     domain::{Millis, Minute, Seq, TimeRange, WriterId},
     ports::{Ledger, Recount, Snapshot, StoreError, WriterTotal},
 };
-
-/// Minutes per statement: far below SQLite's limit of variables.
-const MINUTES: usize = 1000;
 
 const TOTAL: &str = "SELECT coalesce(sum(total), 0) FROM writers";
 /// Minutes that were touched are looked for among all of them, when they are asked for: at a rebuild.
@@ -70,18 +67,6 @@ impl Ledger for SqliteStore {
             minutes: wanted.into_iter().map(|(bucket, count)| (Minute(bucket), count)).collect(),
             writers: writers.into_iter().map(writer).collect(),
         })
-    }
-
-    async fn minutes(&self, minutes: &[Minute]) -> Result<BTreeMap<Minute, i64>, StoreError> {
-        let (_, mut look) = self.look().await?;
-        let mut counts = BTreeMap::new();
-        for chunk in minutes.chunks(MINUTES) {
-            let select = "SELECT bucket, count FROM rollups WHERE width_minutes = 1 AND bucket";
-            let mut query = among(select, chunk.iter().map(|minute| minute.0));
-            let rows = query.build_query_as::<(i64, i64)>().fetch_all(&mut *look).await.map_err(failed)?;
-            counts.extend(rows.into_iter().map(|(bucket, count)| (Minute(bucket), count)));
-        }
-        Ok(counts)
     }
 
     async fn recount(&self) -> Result<Recount, StoreError> {
