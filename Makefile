@@ -40,11 +40,11 @@ deny:
 
 .PHONY: simulate
 simulate: install-build ## The fault simulation alone: SCHEDULES=n, or SEED=n to replay one
-	SCHEDULES=$(SCHEDULES) SEED=$(SEED) cargo test -q -p ping-dataplane --test simulation every_schedule -- --nocapture
+	SCHEDULES=$(SCHEDULES) SEED=$(SEED) cargo test -q --workspace --test simulation every_schedule -- --nocapture
 
 .PHONY: chaos
 chaos: install-build install-parts ## The kill test on real parts: ROUNDS=n kills of each part
-	ROUNDS=$(ROUNDS) cargo test -q -p ping-tests --test chaos -- --nocapture
+	ROUNDS=$(ROUNDS) cargo test -q --workspace --test chaos -- --nocapture
 
 .PHONY: bench
 bench: install-build install-parts install-bench ## Ratios against the limits of the parts, in one run of a few minutes; writes bench/results/

@@ -22,7 +22,7 @@ use std::{
 
 use parking_lot::Mutex;
 use ping_testbed::Parts;
-use processes::Pingd;
+use processes::{Pingd, pipeline};
 use serde_json::json;
 use sqlx::PgPool;
 use tokio::{task::JoinSet, time::sleep};
@@ -127,9 +127,7 @@ async fn cached(parts: &Parts) -> Option<(i64, Minutes)> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_is_lost_or_counted_twice_whatever_is_killed() {
     let rounds: usize = std::env::var("ROUNDS").map_or(3, |rounds| rounds.parse().expect("ROUNDS is a whole number"));
-    let mut parts = Parts::start().await.unwrap();
-    Pingd::migrate(&parts, &[]).await;
-    let (mut server, mut processor) = tokio::join!(Pingd::server(&parts, &[]), Pingd::processor(&parts, &[]));
+    let (mut parts, mut server, mut processor) = pipeline().await;
     let load = Arc::new(Load::default());
     let mut callers = JoinSet::new();
     for caller in 0..CALLERS {

@@ -4,9 +4,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use crate::processes::Pingd;
-
-const EXAMPLE: i64 = 1_728_926_331_000;
+use crate::processes::{EXAMPLE, Pingd};
 
 #[tokio::test]
 async fn three_pings_are_counted_within_a_second() {

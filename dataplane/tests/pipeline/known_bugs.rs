@@ -3,20 +3,10 @@
 
 use std::time::Duration;
 
-use ping_testbed::Parts;
 use serde_json::json;
 use tokio::time::sleep;
 
-use crate::processes::Pingd;
-
-const EXAMPLE: i64 = 1_728_926_331_000;
-
-async fn pipeline() -> (Parts, Pingd, Pingd) {
-    let parts = Parts::start().await.unwrap();
-    Pingd::migrate(&parts, &[]).await;
-    let (server, processor) = tokio::join!(Pingd::server(&parts, &[]), Pingd::processor(&parts, &[]));
-    (parts, server, processor)
-}
+use crate::processes::{EXAMPLE, Pingd, pipeline};
 
 #[tokio::test]
 async fn retry_after_a_timeout_counts_once() {

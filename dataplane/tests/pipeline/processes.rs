@@ -13,6 +13,17 @@ use tokio::{
     time::sleep,
 };
 
+/// The README's example.
+pub const EXAMPLE: i64 = 1_728_926_331_000;
+
+/// A server and a processor on parts of their own.
+pub async fn pipeline() -> (Parts, Pingd, Pingd) {
+    let parts = Parts::start().await.unwrap();
+    Pingd::migrate(&parts).await;
+    let (server, processor) = tokio::join!(Pingd::server(&parts), Pingd::processor(&parts, &[]));
+    (parts, server, processor)
+}
+
 /// One `pingd`.
 pub struct Pingd {
     args: Vec<String>,
@@ -32,8 +43,8 @@ impl Pingd {
         pingd
     }
 
-    pub async fn server(parts: &Parts, args: &[&str]) -> Self {
-        let pingd = Self::start("server", args, true, parts.env().to_vec());
+    pub async fn server(parts: &Parts) -> Self {
+        let pingd = Self::start("server", &[], true, parts.env().to_vec());
         pingd.wait_ready(Duration::from_secs(30)).await;
         pingd
     }
@@ -45,10 +56,9 @@ impl Pingd {
     }
 
     /// Schema and topics.
-    pub async fn migrate(parts: &Parts, args: &[&str]) -> String {
+    pub async fn migrate(parts: &Parts) -> String {
         let output = Command::new(env!("CARGO_BIN_EXE_pingd"))
             .args(["migrate", "--create-topics", "--replication", "1"])
-            .args(args)
             .envs(parts.env())
             .output()
             .await
@@ -58,7 +68,7 @@ impl Pingd {
         text
     }
 
-    pub fn start(program: &str, args: &[&str], api: bool, env: Vec<(&'static str, String)>) -> Self {
+    fn start(program: &str, args: &[&str], api: bool, env: Vec<(&'static str, String)>) -> Self {
         let (api_port, admin_port) = (free_port().unwrap(), free_port().unwrap());
         let mut all = vec![program.to_owned()];
         if api {

@@ -7,9 +7,7 @@ use ping_dataplane::wire::{
 use serde_json::{Value, json};
 use tokio::process::Command;
 
-use crate::processes::Pingd;
-
-const EXAMPLE: i64 = 1_728_926_331_000;
+use crate::processes::{EXAMPLE, Pingd};
 
 #[tokio::test]
 async fn bad_input_is_refused_in_words() {

@@ -6,16 +6,7 @@ use ping_testbed::Parts;
 use serde_json::json;
 use tokio::process::Command;
 
-use crate::processes::Pingd;
-
-const EXAMPLE: i64 = 1_728_926_331_000;
-
-async fn pipeline() -> (Parts, Pingd, Pingd) {
-    let parts = Parts::start().await.unwrap();
-    Pingd::migrate(&parts, &[]).await;
-    let (server, processor) = tokio::join!(Pingd::server(&parts, &[]), Pingd::processor(&parts, &[]));
-    (parts, server, processor)
-}
+use crate::processes::{EXAMPLE, Pingd, pipeline};
 
 /// `HGETALL ping:counters`, as a person would read it.
 async fn counters(parts: &Parts) -> std::collections::BTreeMap<String, i64> {
@@ -149,13 +140,13 @@ async fn an_existing_table_is_in_the_total_from_the_start() {
     ] {
         sqlx::query(statement).execute(&pool).await.unwrap();
     }
-    let said = Pingd::migrate(&parts, &[]).await;
+    let said = Pingd::migrate(&parts).await;
     assert!(said.contains("5000 rows"), "{said}");
-    let (server, _processor) = tokio::join!(Pingd::server(&parts, &[]), Pingd::processor(&parts, &[]));
+    let (server, _processor) = tokio::join!(Pingd::server(&parts), Pingd::processor(&parts, &[]));
     server.wait_for_count(5_000).await;
     server.ping(json!({})).await;
     server.wait_for_count(5_001).await;
-    let said = Pingd::migrate(&parts, &[]).await;
+    let said = Pingd::migrate(&parts).await;
     assert!(said.contains("; 0 rows"), "a second import takes nothing twice: {said}");
 }
 
