@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use kube::Client;
+use kube::{Client, Config};
 use kube_lease_manager::{LeaseManager, LeaseManagerBuilder, LeaseManagerError};
 use tokio_util::sync::CancellationToken;
 
@@ -11,9 +11,14 @@ use crate::error::chain;
 /// A lease holds this long without being renewed, in seconds.
 const LEASE_SECONDS: u64 = 15;
 /// It is renewed this long before it runs out, in seconds.
-const GRACE_SECONDS: u64 = 8;
+const GRACE_SECONDS: u64 = 9;
 /// Between attempts while the API server does not answer.
 const RETRY: Duration = Duration::from_secs(1);
+/// A request about the lease that takes longer has failed.
+const TIMEOUT: Duration = Duration::from_secs(2);
+/// Who cannot renew the lease for this long gives up. The first attempt fails at most 8 seconds after the last success, so this
+/// is over before the lease is.
+const GIVE_UP: Duration = Duration::from_secs(4);
 
 /// The lease that decides who leads.
 pub struct Election(LeaseManager);
@@ -23,8 +28,16 @@ impl Election {
     ///
     /// # Errors
     /// When the Lease can neither be read nor made.
-    pub async fn join(client: Client, namespace: &str, name: &str, identity: &str) -> Result<Self, LeaseManagerError> {
-        let manager = LeaseManagerBuilder::new(client, name)
+    pub async fn join(
+        mut config: Config,
+        namespace: &str,
+        name: &str,
+        identity: &str,
+    ) -> Result<Self, LeaseManagerError> {
+        config.connect_timeout = Some(TIMEOUT);
+        config.read_timeout = Some(TIMEOUT);
+        config.write_timeout = Some(TIMEOUT);
+        let manager = LeaseManagerBuilder::new(Client::try_from(config)?, name)
             .with_namespace(namespace)
             .with_identity(identity)
             .with_duration(LEASE_SECONDS)
@@ -68,8 +81,7 @@ impl Election {
                     Err(error) => {
                         tracing::warn!(error = chain(&error), "cannot renew the lease");
                         let since: Instant = *failing_since.get_or_insert_with(Instant::now);
-                        // The first failure came when the grace period began.
-                        if since.elapsed() + RETRY * 2 >= Duration::from_secs(GRACE_SECONDS) {
+                        if since.elapsed() >= GIVE_UP {
                             return;
                         }
                         tokio::time::sleep(RETRY).await;

@@ -40,6 +40,8 @@ pub struct Pipeline {
     pub monitoring: MonitoringSpec,
     /// Fingerprints of the secrets that pods read at start.
     pub checksums: Checksums,
+    /// How many pods the Deployments are told to have.
+    pub replicas: Replicas,
     /// Secrets to copy from Kafka's namespace into the pipeline's.
     pub copies: Vec<SecretCopy>,
     /// Settings by which acknowledged pings could be lost. Always empty for `Exact`.
@@ -222,6 +224,15 @@ pub struct Checksums {
     pub processor: String,
     /// What the cache reads.
     pub cache: String,
+}
+
+/// How many pods the Deployments are told to have; none where an autoscaler has taken the number over.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Replicas {
+    /// Servers.
+    pub server: Option<i32>,
+    /// Processors.
+    pub processor: Option<i32>,
 }
 
 /// A Secret to copy into the pipeline's namespace.

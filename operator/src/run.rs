@@ -54,7 +54,7 @@ pub struct Settings {
 pub async fn run(config: Config, settings: Settings, shutdown: CancellationToken) -> anyhow::Result<()> {
     let mut registry = Registry::default();
     let metrics = Arc::new(Metrics::register(&mut registry));
-    let client = client::connect(config, metrics.clone()).context("cannot connect to the API server")?;
+    let client = client::connect(config.clone(), metrics.clone()).context("cannot connect to the API server")?;
     let readiness = Readiness::default();
     let listener = TcpListener::bind(settings.admin_listen)
         .await
@@ -66,7 +66,7 @@ pub async fn run(config: Config, settings: Settings, shutdown: CancellationToken
         lead(client, &settings, metrics, shutdown).await;
         return Ok(());
     };
-    let election = Election::join(client.clone(), namespace, OPERATOR, &settings.identity)
+    let election = Election::join(config, namespace, OPERATOR, &settings.identity)
         .await
         .context("cannot take part in the election")?;
     if !election.win(&shutdown).await {

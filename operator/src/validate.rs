@@ -3,6 +3,7 @@
 
 mod hazards;
 mod kafka;
+mod scaling;
 mod secrets;
 
 use kube::ResourceExt;
@@ -67,6 +68,7 @@ pub fn validate(pipeline: &PingPipeline, refs: &Refs) -> Result<Pipeline, Invali
         network_policy: spec.network_policy.clone(),
         monitoring: spec.monitoring.clone(),
         checksums: secrets::checksums(&names, &spec.postgres, &kafka, &cache, refs),
+        replicas: scaling::replicas(spec, &names, refs),
         copies: secrets::copies(&names, &kafka, refs),
         names,
         postgres,

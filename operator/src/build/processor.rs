@@ -33,7 +33,7 @@ pub(super) fn build(pipeline: &Pipeline, desired: &mut Desired) {
     let parts = workload::Workload {
         role: ROLE,
         pod: &spec.pod,
-        replicas: scaled.is_none().then(|| pipeline.processors()),
+        replicas: pipeline.replicas.processor,
         checksum: &pipeline.checksums.processor,
         connection,
         login: &connection.processor,
@@ -53,7 +53,7 @@ fn autoscaler(pipeline: &Pipeline, name: &str, scaling: &ProcessorAutoscaling) -
     let metric = MetricSpec {
         type_: "Pods".into(),
         pods: Some(PodsMetricSource {
-            metric: MetricIdentifier { name: "ping_processor_lag_records".into(), selector: None },
+            metric: MetricIdentifier { name: "ping_count_lag_records".into(), selector: None },
             target: MetricTarget {
                 type_: "AverageValue".into(),
                 average_value: Some(Quantity(scaling.target_lag_records.to_string())),

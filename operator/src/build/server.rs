@@ -36,7 +36,7 @@ pub(super) fn build(pipeline: &Pipeline, desired: &mut Desired) {
     let parts = workload::Workload {
         role: ROLE,
         pod: &spec.pod,
-        replicas: scaled.is_none().then(|| pipeline.servers()),
+        replicas: pipeline.replicas.server,
         checksum: &pipeline.checksums.server,
         connection,
         login: &connection.server,

@@ -188,7 +188,7 @@ impl Default for ServerAutoscaling {
     }
 }
 
-/// How the number of processors follows the load. Needs a metrics adapter that serves `ping_processor_lag_records`.
+/// How the number of processors follows the load. Needs a metrics adapter that serves `ping_count_lag_records`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, rename_all = "camelCase")]
 #[schemars(extend("x-kubernetes-validations" = [

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::harness::Place;
+use crate::harness::{Place, root};
 
 /// A spec that is refused at creation, and words of the refusal.
 fn at_creation() -> Vec<(Value, &'static str)> {
@@ -54,6 +54,15 @@ fn later() -> Vec<(Value, &'static str)> {
         (json!({ "kafka": { "clusterRef": { "name": "other" } } }), "cannot move to another Kafka"),
         (json!({ "kafka": { "external": { "bootstrapServers": ["a:9092"] } } }), "cannot move to another Kafka"),
     ]
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_api_server_accepts_every_example() {
+    let place = Place::new("examples").await;
+    for name in ["demo", "development", "existing-parts", "production"] {
+        let path = root().join(format!("examples/{name}.yaml")).to_string_lossy().into_owned();
+        place.kubectl(&["apply", "--dry-run=server", "-f", &path]).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -77,8 +77,7 @@ async fn a_hundred_pipelines_cost_little_and_a_change_is_applied_within_a_second
     eprintln!("{PIPELINES} pipelines: {memory:.1} MiB, {percent:.2} % of a core at rest, change p99 {p99:?}");
     assert!(memory < 50.0, "{memory} MiB");
     assert!(p99 < Duration::from_secs(1), "{p99:?}");
-    // 1 % is for the optimised build; this one is not.
-    assert!(percent < 2.0, "{percent} % of a core");
+    assert!(percent < 1.0, "{percent} % of a core");
 }
 
 /// How long it takes from a change of the spec to the Deployment.

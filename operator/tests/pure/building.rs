@@ -136,11 +136,22 @@ fn while_the_address_of_kafka_is_unknown_running_pods_are_kept() {
 }
 
 #[test]
-fn an_autoscaler_takes_the_number_of_pods_over() {
-    let desired = desired("existing-parts", &shared_kafka());
-    assert!(find(&desired, Kind::Deployment, "shared-server")["spec"]["replicas"].is_null());
-    let autoscaler = find(&desired, Kind::HorizontalPodAutoscaler, "shared-processor");
-    assert_eq!(autoscaler["spec"]["maxReplicas"], 12);
+fn the_number_of_pods_is_kept_until_an_autoscaler_has_taken_it_over() {
+    let mut refs = shared_kafka();
+    let replicas = |refs: &Refs| {
+        find(&desired("existing-parts", refs), Kind::Deployment, "shared-server")["spec"]["replicas"].clone()
+    };
+    assert_eq!(replicas(&refs), 3, "at first, the least that is asked for");
+    let running = |manager: &str| {
+        let fields = json!({ "f:spec": { "f:replicas": {} } });
+        let owner = json!({ "manager": manager, "operation": "Update", "fieldsType": "FieldsV1", "fieldsV1": fields });
+        let extra = json!({ "metadata": { "managedFields": [owner] }, "spec": { "replicas": 7 } });
+        live_of([live(Kind::Deployment, "default", "shared-server", extra)])
+    };
+    refs.live = running("ping-operator");
+    assert_eq!(replicas(&refs), 7, "as it is, as long as nobody else owns it");
+    refs.live = running("kube-controller-manager");
+    assert_eq!(replicas(&refs), Value::Null, "the autoscaler's");
 }
 
 #[test]
