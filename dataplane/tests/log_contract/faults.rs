@@ -17,8 +17,8 @@ use tokio::time::{Instant, sleep, timeout};
 
 use crate::stage::{Stage, expected, next, row, settings_of, started};
 
-const ROWS: usize = 40;
-const EVENTS: i64 = 200;
+const ROWS: usize = 25;
+const EVENTS: i64 = 3_000;
 
 fn settings(stage: &Stage) -> &KafkaSettings {
     let Stage::Kafka(settings) = stage else { panic!("not Kafka") };
@@ -30,8 +30,8 @@ fn settings(stage: &Stage) -> &KafkaSettings {
 async fn publish(sink: Arc<KafkaSink>, rows: Vec<OutboxRow>, mut random: StdRng) -> usize {
     let (mut published, mut failures) = (0, 0);
     while published < rows.len() {
-        let upto = rows.len().min(published + random.random_range(1..8));
-        let patience = Duration::from_millis(if random.random_bool(0.5) { random.random_range(0..12) } else { 10_000 });
+        let upto = rows.len().min(published + random.random_range(1..5));
+        let patience = Duration::from_millis(if random.random_bool(0.5) { random.random_range(0..25) } else { 10_000 });
         match timeout(patience, sink.publish(rows[published..upto].to_vec())).await {
             Ok(Ok(())) => published = upto,
             Ok(Err(_)) | Err(_) => failures += 1,
@@ -44,7 +44,7 @@ async fn publish(sink: Arc<KafkaSink>, rows: Vec<OutboxRow>, mut random: StdRng)
 /// Breaks the producer for everybody, again and again: Kafka refuses this event, which is fatal to a stream without gaps.
 async fn poison(sink: Arc<KafkaSink>, mut random: StdRng) {
     loop {
-        sleep(Duration::from_millis(random.random_range(30..150))).await;
+        sleep(Duration::from_millis(random.random_range(0..80))).await;
         let mut row = row(666, 1, 1, 5);
         let large: String = (0..900_000).map(|_| char::from(random.random_range(32..127_u8))).collect();
         let event =

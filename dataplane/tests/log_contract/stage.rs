@@ -34,7 +34,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// A log that keeps, or does not keep, the promises.
 pub(crate) enum Stage {
     Memory(MemoryLog),
-    Kafka(KafkaSettings),
+    Kafka(Box<KafkaSettings>),
 }
 
 impl Stage {
@@ -53,7 +53,7 @@ impl Stage {
             ..KafkaSettings::new(brokers)
         };
         ensure_topics(&settings, PARTITIONS, 1).await.unwrap();
-        Self::Kafka(settings)
+        Self::Kafka(Box::new(settings))
     }
 
     pub(crate) fn sink(&self) -> Arc<dyn EventSink> {
