@@ -4,6 +4,7 @@
 mod audit;
 mod consume;
 mod delta;
+mod flush;
 mod frontier;
 mod rebuild;
 

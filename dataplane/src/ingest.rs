@@ -39,8 +39,6 @@ pub struct IngestSettings {
     pub lease: Duration,
     /// How long callers wait for a store that does not answer.
     pub patience: Duration,
-    /// Partitions to assume until the topic could be asked.
-    pub partitions: u32,
 }
 
 impl Default for IngestSettings {
@@ -51,7 +49,6 @@ impl Default for IngestSettings {
             batch_events: 2_000,
             lease: Duration::from_secs(3),
             patience: Duration::from_secs(5),
-            partitions: 6,
         }
     }
 }
@@ -121,7 +118,8 @@ impl Ingest {
         metrics: Arc<IngestMetrics>,
         tasks: &mut JoinSet<()>,
     ) -> Self {
-        let partitions = Arc::new(AtomicU32::new(settings.partitions));
+        // Until the topic could be asked: the first partition is there, and stays where it is when the topic grows.
+        let partitions = Arc::new(AtomicU32::new(1));
         let orphaned = Arc::new(Notify::new());
         let (alive, done) = tokio::sync::watch::channel(());
         let lanes = (0..settings.lanes.max(1))
@@ -184,6 +182,10 @@ impl Ingest {
     }
 
     async fn enqueue(&self, events: Vec<Event>, room: OwnedSemaphorePermit) -> Result<Receipt, Refusal> {
+        // A batch has a last event; nothing at all is recorded as it is.
+        if events.is_empty() {
+            return Ok(Receipt::default());
+        }
         let lane = self.lane_of(&events);
         let (reply, answer) = oneshot::channel();
         self.lanes[lane].send(Submission { events, reply, _room: room }).map_err(|_| Refusal::ShuttingDown)?;

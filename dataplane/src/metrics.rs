@@ -51,6 +51,39 @@ impl IngestMetrics {
     }
 }
 
+/// What the API counts. No labels: the paths behind it have their own metrics.
+#[derive(Debug)]
+pub struct RpcMetrics {
+    /// Pings acknowledged, retries included.
+    pub pings: Counter,
+    /// Pings refused because of what they say.
+    pub invalid: Counter,
+    /// Pings refused because their id stands for something else.
+    pub conflicts: Counter,
+    /// Counts answered.
+    pub counts: Counter,
+    /// Counts answered by the store of record.
+    pub store_reads: Counter,
+}
+
+impl RpcMetrics {
+    /// Creates the handles and registers them under `ping_`.
+    #[must_use]
+    pub fn register(registry: &mut Registry) -> Self {
+        let mut counter = |name: &str, help: &str| register_counter(registry, name, help);
+        Self {
+            pings: counter("ping_rpc_acknowledged_pings", "Pings acknowledged, retries included"),
+            invalid: counter("ping_rpc_invalid_pings", "Pings refused because of what they say"),
+            conflicts: counter(
+                "ping_rpc_conflicting_pings",
+                "Pings refused because their id stands for something else",
+            ),
+            counts: counter("ping_rpc_counts", "Counts answered"),
+            store_reads: counter("ping_rpc_store_reads", "Counts answered by the store of record, not the cache"),
+        }
+    }
+}
+
 /// What the count path counts.
 #[derive(Debug)]
 pub struct CountMetrics {

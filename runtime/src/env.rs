@@ -52,3 +52,5 @@ pub const LOG: &str = "PING_LOG";
 pub const LOG_FORMAT: &str = "PING_LOG_FORMAT";
 /// `true`: the embedded mode keeps nothing on disk (the name existing users know).
 pub const IN_MEMORY: &str = "INMEMORY";
+/// Address of the server that `pingctl` talks to. Default `http://localhost:8080`. Nobody but people sets it.
+pub const CTL_ADDR: &str = "PINGCTL_ADDR";

@@ -1,1 +1,1 @@
-//! Tests only.
+//! What crosses the crates is tested from `tests/`; there is nothing to use here.

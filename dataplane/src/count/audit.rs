@@ -1,14 +1,15 @@
 //! The audit: cache against store, every few seconds. Between two looks at the store everything only grows, so a counter read
 //! in between must lie between them, once the cache has counted what the first look saw.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, future::pending, time::Duration};
 
+use futures::{FutureExt, future::BoxFuture};
 use tokio::time::sleep;
 
-use super::{CountError, CountPorts, CountSettings};
+use super::{CountError, CountPorts, CountSettings, Processor, consume::Session};
 use crate::{
     domain::{Generation, Minute},
-    ports::{Counters, Snapshot},
+    ports::{Counters, EventSource, Snapshot},
 };
 
 /// How often, and how long apart, the audit waits for the cache to reach its first look.
@@ -75,6 +76,50 @@ pub(super) async fn audit(ports: &CountPorts, settings: &CountSettings) -> Resul
         sleep(WAIT).await;
     }
     Ok(Verdict::Unknown)
+}
+
+impl<S: EventSource> Processor<S> {
+    /// The next audit, by whoever has the first partition.
+    pub(super) fn audit_later(&self) -> BoxFuture<'static, Result<Verdict, CountError>> {
+        if !self.assigned.contains(&0) {
+            return pending().boxed();
+        }
+        let (ports, settings) = (self.ports.clone(), self.settings.clone());
+        async move {
+            sleep(settings.audit_interval).await;
+            let folded = ports.ledger.fold(settings.fold_after).await?;
+            if !folded.is_empty() {
+                ports.cache.forget_writers(&folded).await?;
+            }
+            audit(&ports, &settings).await
+        }
+        .boxed()
+    }
+
+    /// Acts on an audit. A difference that is still there at the next one is drift: readers are warned, the cache rebuilt.
+    pub(super) async fn judge(&self, session: &mut Session, verdict: Verdict) -> Result<bool, CountError> {
+        match verdict {
+            Verdict::Equal => {
+                session.suspicions = 0;
+                self.metrics.audits.inc();
+                self.metrics.drift_events.set(0);
+                Ok(false)
+            }
+            Verdict::Unknown => Ok(false),
+            Verdict::Drift { generation, events, differences } => {
+                session.suspicions += 1;
+                if session.suspicions < 2 {
+                    return Ok(false);
+                }
+                self.metrics.drifts.inc();
+                self.metrics.drift_events.set(events);
+                tracing::error!(events, ?differences, "cache and store differ: rebuilding the cache");
+                self.ports.cache.doubt(&generation).await?;
+                self.rebuild(Some(generation)).await?;
+                Ok(true)
+            }
+        }
+    }
 }
 
 #[cfg(test)]

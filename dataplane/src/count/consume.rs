@@ -1,12 +1,6 @@
 //! The processor: reads records, drops what was counted, and flushes deltas into the cache, one at a time.
 
-use std::{
-    collections::BTreeMap,
-    future::{pending, ready},
-    mem,
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::BTreeMap, future::ready, sync::Arc, time::Duration};
 
 use futures::{FutureExt, future::BoxFuture};
 use tokio::time::{Instant, sleep, sleep_until};
@@ -14,46 +8,40 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     CountError, CountPorts, CountSettings,
-    audit::{Verdict, audit},
+    audit::Verdict,
     delta::{Delta, Taken},
+    flush::{Flushing, result_of},
     frontier::Horizon,
     rebuild::rebuild,
 };
 use crate::{
-    domain::{Minute, Offset, Partition, Positions},
+    domain::{Offset, Partition, Positions},
     metrics::CountMetrics,
-    ports::{Applied, CacheError, EventSource, LogError, Record, SourceEvent},
+    ports::{EventSource, LogError, Record, SourceEvent},
 };
 
 /// One member of the group of processors.
 pub struct Processor<S> {
-    source: S,
-    ports: CountPorts,
-    settings: CountSettings,
-    metrics: Arc<CountMetrics>,
-    assigned: Vec<Partition>,
+    pub(super) source: S,
+    pub(super) ports: CountPorts,
+    pub(super) settings: CountSettings,
+    pub(super) metrics: Arc<CountMetrics>,
+    pub(super) assigned: Vec<Partition>,
 }
 
 /// Counting from one set of positions on, until they turn out not to be the cache's any more.
-struct Session {
+pub(super) struct Session {
     /// What was read, flushed or not.
-    positions: Positions,
+    pub(super) positions: Positions,
     /// What the cache has.
-    counted: BTreeMap<Partition, Offset>,
-    delta: Delta,
-    first_record: Option<Instant>,
-    flushing: Option<Flushing>,
-    horizon: Option<Horizon>,
-    looking: BoxFuture<'static, Result<Horizon, CountError>>,
-    auditing: BoxFuture<'static, Result<Verdict, CountError>>,
-    suspicions: u32,
-}
-
-struct Flushing {
-    to: BTreeMap<Partition, Offset>,
-    records: usize,
-    started: Instant,
-    result: BoxFuture<'static, Result<Applied, CacheError>>,
+    pub(super) counted: BTreeMap<Partition, Offset>,
+    pub(super) delta: Delta,
+    pub(super) first_record: Option<Instant>,
+    pub(super) flushing: Option<Flushing>,
+    pub(super) horizon: Option<Horizon>,
+    pub(super) looking: BoxFuture<'static, Result<Horizon, CountError>>,
+    pub(super) auditing: BoxFuture<'static, Result<Verdict, CountError>>,
+    pub(super) suspicions: u32,
 }
 
 /// Why a session ended.
@@ -84,6 +72,7 @@ impl<S: EventSource> Processor<S> {
                         "counting interrupted; going on in a moment"
                     );
                     tokio::select! {
+                        biased;
                         () = shutdown.cancelled() => End::Shutdown,
                         () = sleep(self.settings.retry) => End::Resume,
                     }
@@ -102,6 +91,7 @@ impl<S: EventSource> Processor<S> {
             return self.wait_for_partitions(shutdown).await;
         }
         let positions = tokio::select! {
+            biased;
             () = shutdown.cancelled() => return Ok(End::Shutdown),
             positions = self.resume() => positions?,
         };
@@ -123,6 +113,7 @@ impl<S: EventSource> Processor<S> {
 
     async fn wait_for_partitions(&mut self, shutdown: &CancellationToken) -> Result<End, CountError> {
         let event = tokio::select! {
+            biased;
             () = shutdown.cancelled() => return Ok(End::Shutdown),
             event = self.source.next() => event?,
         };
@@ -157,7 +148,7 @@ impl<S: EventSource> Processor<S> {
             .into())
     }
 
-    async fn rebuild(&self, seen: Option<String>) -> Result<(), CountError> {
+    pub(super) async fn rebuild(&self, seen: Option<String>) -> Result<(), CountError> {
         if rebuild(&self.ports, &self.settings, seen.as_ref()).await? {
             self.metrics.rebuilds.inc();
         }
@@ -229,74 +220,6 @@ impl<S: EventSource> Processor<S> {
         }
     }
 
-    /// Starts a flush of the delta, and of the horizon if it is reached by then.
-    async fn flush(&self, session: &mut Session) {
-        let mut delta = mem::take(&mut session.delta);
-        session.first_record = None;
-        self.bury(&mut delta).await;
-        let records = delta.records();
-        let now = Minute::of(self.ports.clock.now());
-        let mut flush = delta.into_flush(&session.positions.generation, now, self.settings.window);
-        if let Some(horizon) = self.reached(session) {
-            flush.as_of = Some(horizon.as_of);
-            flush.partitions = horizon.partitions();
-            // The promise is about all our partitions, so all of them must still be where we think.
-            for partition in &self.assigned {
-                let at = session.counted.get(partition).copied().unwrap_or(0);
-                flush.from.entry(*partition).or_insert(at);
-                flush.to.entry(*partition).or_insert(at);
-            }
-            session.horizon = None;
-            self.metrics.lag_ms.set(self.ports.clock.now() - flush.as_of.unwrap_or_default());
-        }
-        let cache = Arc::clone(&self.ports.cache);
-        let to = flush.to.clone();
-        let result = async move { cache.apply(&flush).await }.boxed();
-        session.flushing = Some(Flushing { to, records, started: Instant::now(), result });
-    }
-
-    /// The horizon, if everything below it is read by now.
-    fn reached<'a>(&self, session: &'a Session) -> Option<&'a Horizon> {
-        session.horizon.as_ref().filter(|horizon| horizon.lag(&self.assigned, &session.positions.offsets) == 0)
-    }
-
-    async fn bury(&self, delta: &mut Delta) {
-        let dead = delta.dead();
-        if dead.is_empty() {
-            return;
-        }
-        let (count, first) = (dead.len(), dead[0].clone());
-        let place = format!("{}/{}", first.partition, first.offset);
-        if let Err(error) = self.ports.sink.bury(dead).await {
-            // The record stays in the topic until its retention ends; waiting for it would block everybody behind it.
-            tracing::error!(
-                count,
-                first = place,
-                error = &error as &dyn std::error::Error,
-                "dead letters not delivered"
-            );
-        } else {
-            tracing::warn!(count, first = place, reason = %first.reason, "records that cannot be counted are in the dead-letter topic");
-        }
-    }
-
-    /// Notes the result of a flush; false when the cache stands elsewhere.
-    fn flushed(&self, session: &mut Session, applied: Applied) -> Result<bool, CountError> {
-        let Some(flushing) = session.flushing.take() else { return Ok(true) };
-        if let Applied::Stale(why) = applied {
-            self.metrics.stale.inc();
-            tracing::info!(why, "flush refused: reading the cache's positions again");
-            return Ok(false);
-        }
-        if flushing.records > 0 {
-            self.metrics.flush_records.observe(flushing.records as f64);
-            self.metrics.flush_seconds.observe(flushing.started.elapsed().as_secs_f64());
-            self.source.commit(&flushing.to);
-        }
-        session.counted.extend(flushing.to);
-        Ok(true)
-    }
-
     fn look(&self, after: Duration) -> BoxFuture<'static, Result<Horizon, CountError>> {
         let ports = self.ports.clone();
         async move {
@@ -304,55 +227,5 @@ impl<S: EventSource> Processor<S> {
             Horizon::look(&ports).await
         }
         .boxed()
-    }
-
-    /// The next audit, by whoever has the first partition.
-    fn audit_later(&self) -> BoxFuture<'static, Result<Verdict, CountError>> {
-        if !self.assigned.contains(&0) {
-            return pending().boxed();
-        }
-        let (ports, settings) = (self.ports.clone(), self.settings.clone());
-        async move {
-            sleep(settings.audit_interval).await;
-            let folded = ports.ledger.fold(settings.fold_after).await?;
-            if !folded.is_empty() {
-                ports.cache.forget_writers(&folded).await?;
-            }
-            audit(&ports, &settings).await
-        }
-        .boxed()
-    }
-
-    /// Acts on an audit. A difference that is still there at the next one is drift: readers are warned, the cache rebuilt.
-    async fn judge(&self, session: &mut Session, verdict: Verdict) -> Result<bool, CountError> {
-        match verdict {
-            Verdict::Equal => {
-                session.suspicions = 0;
-                self.metrics.audits.inc();
-                self.metrics.drift_events.set(0);
-                Ok(false)
-            }
-            Verdict::Unknown => Ok(false),
-            Verdict::Drift { generation, events, differences } => {
-                session.suspicions += 1;
-                if session.suspicions < 2 {
-                    return Ok(false);
-                }
-                self.metrics.drifts.inc();
-                self.metrics.drift_events.set(events);
-                tracing::error!(events, ?differences, "cache and store differ: rebuilding the cache");
-                self.ports.cache.doubt(&generation).await?;
-                self.rebuild(Some(generation)).await?;
-                Ok(true)
-            }
-        }
-    }
-}
-
-/// The result of the flush under way, if there is one.
-async fn result_of(flushing: &mut Option<Flushing>) -> Result<Applied, CacheError> {
-    match flushing {
-        Some(flushing) => (&mut flushing.result).await,
-        None => pending().await,
     }
 }

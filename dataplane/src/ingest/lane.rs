@@ -21,6 +21,7 @@ use super::{
     publisher::Publisher,
 };
 use crate::{
+    causes::chain,
     domain::{Event, Seq, WriterId},
     metrics::IngestMetrics,
     ports::{Batch, CommitError, Committed, OutboxRow, StoreError},
@@ -30,12 +31,14 @@ use crate::{
 const RETRY: Duration = Duration::from_millis(50);
 /// Turns given to the callers' tasks before a batch is taken: they double it (`bench/README.md`).
 const YIELDS: usize = 3;
+/// Events without a source stay on one partition for about this many: every partition in a round of publishing is one more
+/// batch for Kafka to take, to store and to hand out.
+const STRETCH: i64 = 4_096;
 
 /// A lane's stay under one writer id.
 struct Tenure {
     writer: WriterId,
     next_seq: Seq,
-    batches: u32,
     renew_at: Instant,
     publisher: Publisher,
 }
@@ -143,7 +146,7 @@ impl Lane {
                 self.metrics.repeated.inc_by(known.len() as u64);
                 receipts.into_iter().map(Ok).collect()
             }
-            Err(error) => assembly.refuse(&Refusal::OutcomeUnknown(reason(&error))),
+            Err(error) => assembly.refuse(&Refusal::OutcomeUnknown(chain(&error))),
         }
     }
 
@@ -155,7 +158,7 @@ impl Lane {
                 match self.open().await {
                     Ok(()) => continue,
                     Err(error) if Instant::now() >= deadline => {
-                        return Outcome::Refused(Refusal::Unavailable(reason(&error)));
+                        return Outcome::Refused(Refusal::Unavailable(chain(&error)));
                     }
                     Err(_) => sleep(RETRY).await,
                 }
@@ -170,7 +173,7 @@ impl Lane {
                 Err(error @ CommitError::Refused(_)) => {
                     self.metrics.store_errors.inc();
                     if Instant::now() >= deadline {
-                        return Outcome::Refused(Refusal::Unavailable(reason(&error)));
+                        return Outcome::Refused(Refusal::Unavailable(chain(&error)));
                     }
                     sleep(RETRY).await;
                 }
@@ -180,7 +183,7 @@ impl Lane {
                     match self.settle(batch.writer, deadline).await {
                         Some(last) if last >= batch.last_seq() => return Outcome::Settled,
                         Some(_) => {}
-                        None => return Outcome::Refused(Refusal::OutcomeUnknown(reason(&error))),
+                        None => return Outcome::Refused(Refusal::OutcomeUnknown(chain(&error))),
                     }
                 }
             }
@@ -194,7 +197,7 @@ impl Lane {
             first_seq: tenure.next_seq,
             events: Arc::clone(events),
             partitions,
-            partition: i32::try_from(tenure.batches % partitions.max(1)).unwrap_or_default(),
+            partition: i32::try_from(tenure.next_seq / STRETCH % i64::from(partitions.max(1))).unwrap_or_default(),
             lease: self.settings.lease,
         })
     }
@@ -202,7 +205,6 @@ impl Lane {
     fn advance(&mut self, batch: &Batch, committed: &Committed) {
         if let Some(tenure) = &mut self.tenure {
             tenure.next_seq = batch.last_seq() + 1;
-            tenure.batches = tenure.batches.wrapping_add(1);
             tenure.renew_at = Instant::now() + self.settings.lease / 3;
             tenure.publisher.offer(OutboxRow { batch: batch.clone(), committed: committed.clone() });
         }
@@ -231,7 +233,7 @@ impl Lane {
         let publisher =
             Publisher::start(self.ports.clone(), writer, Arc::clone(&self.partitions), Arc::clone(&self.metrics));
         let renew_at = Instant::now() + self.settings.lease / 3;
-        self.tenure = Some(Tenure { writer, next_seq: 1, batches: 0, renew_at, publisher });
+        self.tenure = Some(Tenure { writer, next_seq: 1, renew_at, publisher });
         Ok(())
     }
 
@@ -261,10 +263,4 @@ impl Assembly {
     fn refuse(&self, refusal: &Refusal) -> Vec<Result<Receipt, Refusal>> {
         vec![Err(refusal.clone()); self.len()]
     }
-}
-
-/// The error and its causes on one line, for the caller.
-fn reason(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(Some(error), |error| error.source());
-    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }

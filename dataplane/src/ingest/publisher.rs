@@ -26,7 +26,7 @@ const ROWS: usize = 64;
 /// Events per round.
 const ROUND: usize = 50_000;
 /// Pause between rounds: being woken by each batch took a fifth of the lane's time (`bench/README.md`).
-const POLL: Duration = Duration::from_millis(3);
+const POLL: Duration = Duration::from_millis(5);
 /// Published rows leave the table this often.
 const FORGET: Duration = Duration::from_millis(50);
 /// Pause after an error.

@@ -38,12 +38,14 @@ pub(super) async fn run(
 ) {
     loop {
         tokio::select! {
+            biased;
             gone = done.changed() => if gone.is_err() { return },
             () = orphaned.notified() => {}
             () = sleep(LOOK) => {}
         }
         // Leaving in the middle is fine: whoever relays next starts at the first row that is left.
         tokio::select! {
+            biased;
             gone = done.changed() => if gone.is_err() { return },
             relayed = relay_all(&ports, &metrics) => if let Err(error) = relayed {
                 tracing::debug!(error = &error as &dyn std::error::Error, "relay interrupted; it goes on in a moment");

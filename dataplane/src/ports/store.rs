@@ -191,9 +191,6 @@ pub trait Ledger: Send + Sync {
     /// Totals, writers, and the minutes from `since` on or touched in the last `touched`.
     async fn snapshot(&self, since: Minute, touched: Duration) -> Result<Snapshot, StoreError>;
 
-    /// Per-minute counts of exactly these minutes.
-    async fn minutes(&self, minutes: &[Minute]) -> Result<BTreeMap<Minute, i64>, StoreError>;
-
     /// Counts every row: slow on purpose.
     async fn recount(&self) -> Result<Recount, StoreError>;
 

@@ -37,7 +37,6 @@ impl MemoryCache {
     }
 
     /// A copy of everything, to go back to: what a snapshot on disk is to a real cache.
-    #[must_use]
     pub fn save(&self) -> impl FnOnce(&Self) + Send + use<> {
         let saved = self.0.lock().clone();
         move |cache| *cache.0.lock() = saved

@@ -47,6 +47,7 @@ struct State {
     partitions: Vec<Lane>,
     members: BTreeMap<u64, Member>,
     next_member: u64,
+    rotation: usize,
     dead: Vec<DeadLetter>,
 }
 
@@ -56,7 +57,7 @@ impl State {
         let count = self.members.len().max(1);
         let partitions = self.partitions.len();
         for (place, member) in self.members.values_mut().enumerate() {
-            let ours = (0..partitions).filter(|partition| partition % count == place);
+            let ours = (0..partitions).filter(|partition| (partition + self.rotation) % count == place);
             member.assigned = ours.filter_map(|partition| Partition::try_from(partition).ok()).collect();
             member.told = false;
         }
@@ -125,9 +126,12 @@ impl MemoryLog {
         }
     }
 
-    /// Deals the partitions out anew, as when a member comes or goes.
+    /// Deals the partitions out anew, each to another member if there are several.
     pub fn rebalance(&self) {
-        self.state.lock().rebalance();
+        let mut state = self.state.lock();
+        state.rotation += 1;
+        state.rebalance();
+        drop(state);
         self.changed.notify_waiters();
     }
 

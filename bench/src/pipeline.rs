@@ -1,0 +1,174 @@
+//! The parts and the programs under load.
+
+use std::{path::PathBuf, time::Duration};
+
+use anyhow::{Context, ensure};
+use ping_dataplane::wire::{PingCountRequest, ping_service_client::PingServiceClient};
+use ping_testbed::{Compiler, Parts, ports::free_port};
+use tokio::{
+    process::{Child, Command},
+    time::{Instant, sleep},
+};
+use tonic::transport::Channel;
+
+use crate::{machine, report::Report};
+
+/// A program of this workspace, from the same build as the bench.
+fn program(name: &str) -> anyhow::Result<PathBuf> {
+    let path = std::env::current_exe()?.with_file_name(name);
+    ensure!(path.exists(), "{} is not built; run `make bench`", path.display());
+    Ok(path)
+}
+
+/// One running `pingd`.
+pub(crate) struct Pingd {
+    child: Child,
+    admin: u16,
+}
+
+impl Pingd {
+    async fn start(parts: &Parts, args: &[&str]) -> anyhow::Result<Self> {
+        let admin = free_port()?;
+        let child = Command::new(program("pingd")?)
+            .args(args)
+            .args(["--admin-listen", &format!("127.0.0.1:{admin}"), "--log", "warn"])
+            .envs(parts.env())
+            .kill_on_drop(true)
+            .spawn()?;
+        Ok(Self { child, admin })
+    }
+
+    /// The process.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id().unwrap_or_default()
+    }
+
+    async fn get(&self, path: &str) -> anyhow::Result<String> {
+        let url = format!("http://127.0.0.1:{}{path}", self.admin);
+        let output = Command::new("curl").args(["-sf", "--max-time", "2", &url]).output().await?;
+        ensure!(output.status.success(), "{path} does not answer");
+        Ok(String::from_utf8(output.stdout)?)
+    }
+
+    async fn ready(&self) -> anyhow::Result<()> {
+        for _ in 0..300 {
+            if self.get("/readyz").await.is_ok() {
+                return Ok(());
+            }
+            sleep(Duration::from_millis(50)).await;
+        }
+        anyhow::bail!("pingd did not get ready")
+    }
+
+    /// A metric without labels.
+    pub(crate) async fn metric(&self, name: &str) -> anyhow::Result<f64> {
+        let text = self.get("/metrics").await?;
+        let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        value.with_context(|| format!("no metric {name}"))?.parse().context("metric")
+    }
+}
+
+/// Everything, on this machine.
+pub(crate) struct Pipeline {
+    pub(crate) parts: Parts,
+    pub(crate) server: Pingd,
+    pub(crate) processor: Option<Pingd>,
+    pub(crate) address: String,
+}
+
+/// Processor seconds so far.
+pub(crate) struct Cost {
+    at: Vec<(&'static str, f64)>,
+}
+
+impl Pipeline {
+    /// Starts parts, server and, if wanted, processor.
+    pub(crate) async fn start(with_processor: bool) -> anyhow::Result<Self> {
+        let parts = Parts::start_with(Compiler::Full).await?;
+        let migrate = Command::new(program("pingd")?)
+            .args(["migrate", "--create-topics", "--replication", "1"])
+            .envs(parts.env())
+            .output()
+            .await?;
+        ensure!(migrate.status.success(), "pingd migrate: {}", String::from_utf8_lossy(&migrate.stderr));
+        let listen = format!("127.0.0.1:{}", free_port()?);
+        let server = Pingd::start(&parts, &["server", "--listen", &listen]).await?;
+        server.ready().await?;
+        let mut pipeline = Self { parts, server, processor: None, address: format!("http://{listen}") };
+        if with_processor {
+            pipeline.start_processor().await?;
+        }
+        Ok(pipeline)
+    }
+
+    pub(crate) async fn start_processor(&mut self) -> anyhow::Result<()> {
+        let processor = Pingd::start(&self.parts, &["processor"]).await?;
+        processor.ready().await?;
+        self.processor = Some(processor);
+        Ok(())
+    }
+
+    pub(crate) async fn client(&self) -> anyhow::Result<PingServiceClient<Channel>> {
+        Ok(PingServiceClient::connect(self.address.clone()).await?)
+    }
+
+    /// The strong count, which is the number of rows acknowledged.
+    pub(crate) async fn stored(&self) -> anyhow::Result<i64> {
+        let request = PingCountRequest { strong: true, ..PingCountRequest::default() };
+        Ok(self.client().await?.ping_count(request).await?.into_inner().ping_count)
+    }
+
+    /// Waits until the cache has counted everything that is stored; how long that took.
+    pub(crate) async fn settle(&self) -> anyhow::Result<Duration> {
+        let started = Instant::now();
+        let stored = self.stored().await?;
+        let mut client = self.client().await?;
+        loop {
+            let answer = client.ping_count(PingCountRequest::default()).await?.into_inner();
+            ensure!(answer.ping_count <= stored, "the cache counts {} of {stored}", answer.ping_count);
+            if answer.ping_count == stored && answer.store == ping_dataplane::wire::Store::Cache as i32 {
+                return Ok(started.elapsed());
+            }
+            ensure!(started.elapsed() < Duration::from_secs(60), "{} of {stored} after a minute", answer.ping_count);
+            sleep(Duration::from_millis(2)).await;
+        }
+    }
+
+    /// Processor seconds of everything, now.
+    pub(crate) fn cost(&self) -> Cost {
+        let pid = |pid: Option<ping_testbed::pid::Pid>| pid.map_or(0, |pid| pid.number().unsigned_abs());
+        let mut at = vec![
+            ("server", machine::cpu_seconds(self.server.pid())),
+            ("Postgres", machine::cpu_seconds(pid(self.parts.postgres.pid()))),
+            ("Kafka", machine::cpu_seconds(pid(self.parts.kafka.pid()))),
+            ("cache", machine::cpu_seconds(pid(self.parts.redis.pid()))),
+        ];
+        if let Some(processor) = &self.processor {
+            at.push(("processor", machine::cpu_seconds(processor.pid())));
+        }
+        Cost { at }
+    }
+
+    /// Notes what `events` events cost since `before`.
+    pub(crate) fn note_cost(&self, report: &mut Report, name: &str, before: &Cost, events: f64) {
+        for ((part, from), (_, to)) in before.at.iter().zip(self.cost().at) {
+            report.add(format!("{name}: {part} CPU per 100,000"), (to - from) / events * 100_000.0, "s");
+        }
+    }
+}
+
+/// Runs a command to its end and reads the JSON on its last line.
+pub(crate) async fn json_of(command: &mut Command) -> anyhow::Result<serde_json::Value> {
+    let output = command.output().await?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    ensure!(output.status.success(), "{command:?}: {text}{}", String::from_utf8_lossy(&output.stderr));
+    let last = text.lines().rev().find(|line| line.starts_with('{')).context("no JSON in the output")?;
+    Ok(serde_json::from_str(last)?)
+}
+
+/// `pingctl load` against the pipeline, answering JSON.
+pub(crate) fn pingctl_load(pipeline: &Pipeline) -> anyhow::Result<Command> {
+    let mut command = Command::new(program("pingctl")?);
+    command.args(["--addr", &pipeline.address, "-o", "json", "load"]);
+    Ok(command)
+}

@@ -1,0 +1,97 @@
+//! The two halves of the data plane, each over whatever adapters it is given.
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use anyhow::Context;
+use ping_dataplane::{
+    count::{CountPorts, CountSettings, Processor},
+    domain::Clock,
+    health,
+    ingest::{Ingest, IngestPorts, IngestSettings},
+    metrics::{CountMetrics, IngestMetrics, RpcMetrics},
+    ports::EventSource,
+    query::Reader,
+    rpc::{self, Api},
+};
+use ping_runtime::admin::{self, Readiness};
+use prometheus_client::registry::Registry;
+use tokio::{net::TcpListener, task::JoinSet, time::timeout};
+use tokio_util::sync::CancellationToken;
+
+/// Binds `address`, or says what is in the way.
+pub(crate) async fn bind(address: SocketAddr, flag: &str) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(address)
+        .await
+        .with_context(|| format!("cannot listen on {address}; choose another address with {flag}"))
+}
+
+/// What the server half needs.
+pub(crate) struct ServerHalf {
+    pub(crate) listener: TcpListener,
+    pub(crate) ports: IngestPorts,
+    pub(crate) settings: IngestSettings,
+    pub(crate) reader: Reader,
+    pub(crate) clock: Arc<dyn Clock>,
+}
+
+impl ServerHalf {
+    /// Serves until `shutdown`, then finishes what is under way, for at most `drain`.
+    pub(crate) async fn run(
+        self,
+        registry: &mut Registry,
+        readiness: &Readiness,
+        shutdown: CancellationToken,
+        drain: Duration,
+    ) -> anyhow::Result<impl Future<Output = anyhow::Result<()>> + use<>> {
+        let mut lanes = JoinSet::new();
+        let ingest = Ingest::start(self.ports, self.settings, Arc::new(IngestMetrics::register(registry)), &mut lanes);
+        let metrics = Arc::new(RpcMetrics::register(registry));
+        let api = Api::new(ingest, self.reader, self.clock, metrics, shutdown.clone());
+        let (reporter, service) = tonic_health::server::health_reporter();
+        let mut watchers = JoinSet::new();
+        health::report(&mut watchers, readiness, reporter);
+        let listener = self.listener;
+        Ok(async move {
+            let _watchers = watchers;
+            let serving = rpc::serve(listener, api, service, shutdown.clone());
+            let overdue = async {
+                shutdown.cancelled().await;
+                tokio::time::sleep(drain).await;
+            };
+            tokio::select! {
+                served = serving => served?,
+                () = overdue => tracing::warn!("some calls did not end in time"),
+            }
+            // The last entrance is closed now: the lanes commit and publish what they hold, then end.
+            let drained = timeout(drain, async { while lanes.join_next().await.is_some() {} }).await;
+            drained.context("the lanes did not drain in time; their outbox is relayed by another server")
+        })
+    }
+}
+
+/// Counts until `shutdown`, then flushes what it holds.
+pub(crate) fn processor_half<S: EventSource + 'static>(
+    source: S,
+    ports: CountPorts,
+    settings: CountSettings,
+    registry: &mut Registry,
+    shutdown: CancellationToken,
+) -> impl Future<Output = ()> + use<S> {
+    Processor::new(source, ports, settings, Arc::new(CountMetrics::register(registry))).run(shutdown)
+}
+
+/// Serves the admin port in the background.
+pub(crate) async fn serve_admin(
+    address: SocketAddr,
+    readiness: Readiness,
+    registry: Registry,
+    tasks: &mut JoinSet<()>,
+) -> anyhow::Result<()> {
+    let listener = bind(address, "--admin-listen").await?;
+    tasks.spawn(async move {
+        if let Err(error) = admin::serve(listener, readiness, Arc::new(registry), CancellationToken::new()).await {
+            tracing::error!(%error, "the admin port failed");
+        }
+    });
+    Ok(())
+}

@@ -1,0 +1,77 @@
+//! `pingd server`: takes pings and answers counts, over Postgres, Kafka and the cache.
+
+use std::{sync::Arc, time::Duration};
+
+use ping_dataplane::{
+    adapters::{
+        kafka::KafkaSink,
+        postgres::{PostgresOptions, PostgresStore},
+        redis::RedisCache,
+    },
+    config::{ProcessArgs, ServerArgs},
+    domain::{Clock, SystemClock},
+    health,
+    ingest::IngestPorts,
+    ports::Outbox,
+    query::Reader,
+};
+use ping_runtime::admin::Readiness;
+use prometheus_client::registry::Registry;
+use tokio::{task::JoinSet, time::sleep};
+use tokio_util::sync::CancellationToken;
+
+use crate::halves::{ServerHalf, bind, serve_admin};
+
+/// Pause between two tries to bring the schema up to date.
+const RETRY: Duration = Duration::from_secs(1);
+
+pub(crate) async fn run(args: ServerArgs, process: ProcessArgs, shutdown: CancellationToken) -> anyhow::Result<()> {
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let store = Arc::new(PostgresStore::new(&args.postgres.postgres_url, &PostgresOptions::default())?);
+    let sink = Arc::new(KafkaSink::new(&args.kafka.settings()));
+    let cache = Arc::new(RedisCache::new(&args.cache.settings())?);
+    let readiness = Readiness::default();
+    let mut registry = Registry::default();
+    let mut tasks = JoinSet::new();
+    migrate(&mut tasks, &readiness, Arc::clone(&store));
+    let asked = Arc::clone(&store);
+    health::watch(&mut tasks, &readiness, "postgres", move || {
+        let store = Arc::clone(&asked);
+        async move { store.frontier().await }
+    });
+    let server = ServerHalf {
+        listener: bind(args.listen, "--listen").await?,
+        settings: args.ingest(),
+        ports: IngestPorts { store: store.clone(), outbox: store.clone(), sink },
+        reader: Reader::new(cache, store, Arc::clone(&clock), i64::from(args.window_minutes)),
+        clock,
+    };
+    let serving = server.run(&mut registry, &readiness, shutdown, process.drain()).await?;
+    serve_admin(process.admin_listen, readiness, registry, &mut tasks).await?;
+    serving.await
+}
+
+/// Brings the schema up to date in the background; until then the server is not ready, and callers are told to retry.
+fn migrate(tasks: &mut JoinSet<()>, readiness: &Readiness, store: Arc<PostgresStore>) {
+    let readiness = readiness.clone();
+    readiness.set("schema", Err("not looked at yet".into()));
+    tasks.spawn(async move {
+        loop {
+            match store.migrate().await {
+                Ok(imported) => {
+                    if imported > 0 {
+                        tracing::info!(imported, "rows of the table pings taken over");
+                    }
+                    readiness.set("schema", Ok(()));
+                    return;
+                }
+                Err(error) => {
+                    let error = format!("{:#}", anyhow::Error::from(error));
+                    tracing::warn!(error, "the schema is not up to date; trying again");
+                    readiness.set("schema", Err(error));
+                    sleep(RETRY).await;
+                }
+            }
+        }
+    });
+}

@@ -1,0 +1,98 @@
+//! Flushing: a delta into the cache, one at a time, with the promise behind `as_of` when it is reached.
+
+use std::{collections::BTreeMap, future::pending, mem, sync::Arc};
+
+use futures::{FutureExt, future::BoxFuture};
+use tokio::time::Instant;
+
+use super::{CountError, Processor, consume::Session, delta::Delta, frontier::Horizon};
+use crate::{
+    domain::{Minute, Offset, Partition},
+    ports::{Applied, CacheError, EventSource},
+};
+
+/// A flush under way.
+pub(super) struct Flushing {
+    to: BTreeMap<Partition, Offset>,
+    records: usize,
+    started: Instant,
+    result: BoxFuture<'static, Result<Applied, CacheError>>,
+}
+
+impl<S: EventSource> Processor<S> {
+    /// Starts a flush of the delta, and of the horizon if it is reached by then.
+    pub(super) async fn flush(&self, session: &mut Session) {
+        let mut delta = mem::take(&mut session.delta);
+        session.first_record = None;
+        self.bury(&mut delta).await;
+        let records = delta.records();
+        let now = Minute::of(self.ports.clock.now());
+        let mut flush = delta.into_flush(&session.positions.generation, now, self.settings.window);
+        if let Some(horizon) = self.reached(session) {
+            flush.as_of = Some(horizon.as_of);
+            flush.partitions = horizon.partitions();
+            // The promise is about all our partitions, so all of them must still be where we think.
+            for partition in &self.assigned {
+                let at = session.counted.get(partition).copied().unwrap_or(0);
+                flush.from.entry(*partition).or_insert(at);
+                flush.to.entry(*partition).or_insert(at);
+            }
+            session.horizon = None;
+            self.metrics.lag_ms.set(self.ports.clock.now() - flush.as_of.unwrap_or_default());
+        }
+        let cache = Arc::clone(&self.ports.cache);
+        let to = flush.to.clone();
+        let result = async move { cache.apply(&flush).await }.boxed();
+        session.flushing = Some(Flushing { to, records, started: Instant::now(), result });
+    }
+
+    /// The horizon, if everything below it is read by now.
+    pub(super) fn reached<'a>(&self, session: &'a Session) -> Option<&'a Horizon> {
+        session.horizon.as_ref().filter(|horizon| horizon.lag(&self.assigned, &session.positions.offsets) == 0)
+    }
+
+    async fn bury(&self, delta: &mut Delta) {
+        let dead = delta.dead();
+        if dead.is_empty() {
+            return;
+        }
+        let (count, first) = (dead.len(), dead[0].clone());
+        let place = format!("{}/{}", first.partition, first.offset);
+        if let Err(error) = self.ports.sink.bury(dead).await {
+            // The record stays in the topic until its retention ends; waiting for it would block everybody behind it.
+            tracing::error!(
+                count,
+                first = place,
+                error = &error as &dyn std::error::Error,
+                "dead letters not delivered"
+            );
+        } else {
+            tracing::warn!(count, first = place, reason = %first.reason, "records that cannot be counted are in the dead-letter topic");
+        }
+    }
+
+    /// Notes the result of a flush; false when the cache stands elsewhere.
+    pub(super) fn flushed(&self, session: &mut Session, applied: Applied) -> Result<bool, CountError> {
+        let Some(flushing) = session.flushing.take() else { return Ok(true) };
+        if let Applied::Stale(why) = applied {
+            self.metrics.stale.inc();
+            tracing::info!(why, "flush refused: reading the cache's positions again");
+            return Ok(false);
+        }
+        if flushing.records > 0 {
+            self.metrics.flush_records.observe(flushing.records as f64);
+            self.metrics.flush_seconds.observe(flushing.started.elapsed().as_secs_f64());
+            self.source.commit(&flushing.to);
+        }
+        session.counted.extend(flushing.to);
+        Ok(true)
+    }
+}
+
+/// The result of the flush under way, if there is one.
+pub(super) async fn result_of(flushing: &mut Option<Flushing>) -> Result<Applied, CacheError> {
+    match flushing {
+        Some(flushing) => (&mut flushing.result).await,
+        None => pending().await,
+    }
+}

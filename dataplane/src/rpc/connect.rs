@@ -1,0 +1,151 @@
+//! The Connect protocol, unary: what `curl` speaks. JSON and binary bodies, errors as `{"code","message"}`.
+
+use std::time::Duration;
+
+use axum::{
+    Router,
+    body::{Body, to_bytes},
+    extract::{Request, State},
+    response::{IntoResponse, Response},
+    routing::post,
+};
+use http::{HeaderValue, Method, StatusCode, header};
+use prost::Message;
+use serde::{Serialize, de::DeserializeOwned};
+use tonic::{Code, Status};
+
+use super::{Api, errors::connect_code};
+use crate::wire;
+
+/// Longest body of a unary call, in bytes.
+const MAX_BODY: usize = 64 * 1024;
+
+/// How a body is written.
+#[derive(Clone, Copy)]
+enum Encoding {
+    Json,
+    Proto,
+}
+
+/// The routes of the service.
+pub(super) fn router(api: Api) -> Router {
+    Router::new()
+        .route("/ping.v1.PingService/Ping", post(ping).fallback(only_post))
+        .route("/ping.v1.PingService/PingCount", post(ping_count).fallback(only_post))
+        .route("/ping.v1.PingService/Verify", post(verify).fallback(only_post))
+        .route("/ping.v1.PingService/StreamPings", post(streams_need_grpc).fallback(streams_need_grpc))
+        .fallback(no_such_method)
+        .with_state(api)
+}
+
+async fn ping(State(api): State<Api>, request: Request) -> Response {
+    unary(request, async |message, _| api.ping(message).await).await
+}
+
+async fn ping_count(State(api): State<Api>, request: Request) -> Response {
+    unary(request, async |message, timeout| api.ping_count(message, timeout).await).await
+}
+
+async fn verify(State(api): State<Api>, request: Request) -> Response {
+    unary::<wire::VerifyRequest, _>(request, async |message, _| api.verify(message).await).await
+}
+
+async fn only_post(method: Method) -> Response {
+    let message = format!("{method} is not supported here; use POST with Content-Type: application/json");
+    let mut response = error(&Status::unimplemented(message));
+    *response.status_mut() = StatusCode::METHOD_NOT_ALLOWED;
+    response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("POST"));
+    response
+}
+
+async fn streams_need_grpc() -> Response {
+    error(&Status::unimplemented("StreamPings is a stream in both directions; call it by gRPC on this same port"))
+}
+
+async fn no_such_method(request: Request) -> Response {
+    let message = format!("{} is no method of ours; try POST /ping.v1.PingService/Ping", request.uri().path());
+    let mut response = error(&Status::unimplemented(message));
+    *response.status_mut() = StatusCode::NOT_FOUND;
+    response
+}
+
+async fn unary<Q, A>(request: Request, call: impl AsyncFnOnce(Q, Option<Duration>) -> Result<A, Status>) -> Response
+where
+    Q: Message + DeserializeOwned + Default,
+    A: Message + Serialize,
+{
+    let (parts, body) = request.into_parts();
+    let encoding = match parts.headers.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes) {
+        Some(kind) if kind.starts_with(b"application/json") => Encoding::Json,
+        Some(kind) if kind.starts_with(b"application/proto") => Encoding::Proto,
+        _ => return unsupported(),
+    };
+    if parts.headers.get(header::CONTENT_ENCODING).is_some_and(|value| value != "identity") {
+        return error(&Status::unimplemented(
+            "compressed requests are not supported; send them with identity encoding",
+        ));
+    }
+    let timeout = parts.headers.get("connect-timeout-ms").and_then(|value| value.to_str().ok()?.parse().ok());
+    let answer = match read(encoding, body).await {
+        Ok(message) => call(message, timeout.map(Duration::from_millis)).await,
+        Err(status) => Err(status),
+    };
+    match answer.and_then(|answer| write(encoding, &answer)) {
+        Ok(response) => response,
+        Err(status) => error(&status),
+    }
+}
+
+fn unsupported() -> Response {
+    let message = "the content type is not supported; send application/json, application/proto or gRPC";
+    let mut response = error(&Status::invalid_argument(message));
+    *response.status_mut() = StatusCode::UNSUPPORTED_MEDIA_TYPE;
+    response.headers_mut().insert("accept-post", HeaderValue::from_static("application/json, application/proto"));
+    response
+}
+
+async fn read<Q: Message + DeserializeOwned + Default>(encoding: Encoding, body: Body) -> Result<Q, Status> {
+    let bytes = to_bytes(body, MAX_BODY).await.map_err(|error| {
+        Status::invalid_argument(format!("the body could not be read; it may have {MAX_BODY} bytes at most: {error}"))
+    })?;
+    match encoding {
+        Encoding::Proto => Q::decode(bytes)
+            .map_err(|error| Status::invalid_argument(format!("the body is not the binary message expected: {error}"))),
+        Encoding::Json if bytes.is_empty() => Ok(Q::default()),
+        Encoding::Json => serde_json::from_slice(&bytes)
+            .map_err(|error| Status::invalid_argument(format!("the body is not the JSON message expected: {error}"))),
+    }
+}
+
+fn write<A: Message + Serialize>(encoding: Encoding, answer: &A) -> Result<Response, Status> {
+    let (kind, body) = match encoding {
+        Encoding::Proto => ("application/proto", answer.encode_to_vec()),
+        Encoding::Json => {
+            let json = serde_json::to_vec(answer).map_err(|error| Status::internal(error.to_string()))?;
+            ("application/json", json)
+        }
+    };
+    Ok(([(header::CONTENT_TYPE, HeaderValue::from_static(kind))], body).into_response())
+}
+
+#[derive(Serialize)]
+struct ConnectError<'a> {
+    code: &'static str,
+    message: &'a str,
+}
+
+/// A status as Connect JSON. Metadata of the status becomes headers.
+fn error(status: &Status) -> Response {
+    let (code, http) = connect_code(match status.code() {
+        Code::Ok => Code::Internal,
+        code => code,
+    });
+    let body = serde_json::to_vec(&ConnectError { code, message: status.message() }).unwrap_or_default();
+    let mut response = (http, [(header::CONTENT_TYPE, "application/json")], body).into_response();
+    for (name, value) in status.metadata().clone().into_headers() {
+        if let Some(name) = name {
+            response.headers_mut().insert(name, value);
+        }
+    }
+    response
+}

@@ -1,0 +1,52 @@
+//! gRPC.
+
+use std::{pin::Pin, time::Duration};
+
+use futures::Stream;
+use tonic::{Request, Response, Status, Streaming};
+
+use super::Api;
+use crate::wire::{self, ping_service_server::PingService};
+
+/// What the caller's `grpc-timeout` leaves us.
+fn timeout<T>(request: &Request<T>) -> Option<Duration> {
+    let text = request.metadata().get("grpc-timeout")?.to_str().ok()?;
+    let (value, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
+    let value: u64 = value.parse().ok()?;
+    Some(match unit {
+        "H" => Duration::from_secs(value * 3600),
+        "M" => Duration::from_secs(value * 60),
+        "S" => Duration::from_secs(value),
+        "m" => Duration::from_millis(value),
+        "u" => Duration::from_micros(value),
+        _ => Duration::from_nanos(value),
+    })
+}
+
+#[tonic::async_trait]
+impl PingService for Api {
+    type StreamPingsStream = Pin<Box<dyn Stream<Item = Result<wire::StreamPingsResponse, Status>> + Send>>;
+
+    async fn ping(&self, request: Request<wire::PingRequest>) -> Result<Response<wire::PingResponse>, Status> {
+        Self::ping(self, request.into_inner()).await.map(Response::new)
+    }
+
+    async fn ping_count(
+        &self,
+        request: Request<wire::PingCountRequest>,
+    ) -> Result<Response<wire::PingCountResponse>, Status> {
+        let timeout = timeout(&request);
+        Self::ping_count(self, request.into_inner(), timeout).await.map(Response::new)
+    }
+
+    async fn stream_pings(
+        &self,
+        request: Request<Streaming<wire::StreamPingsRequest>>,
+    ) -> Result<Response<Self::StreamPingsStream>, Status> {
+        Ok(Response::new(Box::pin(Self::stream_pings(self.clone(), request.into_inner()))))
+    }
+
+    async fn verify(&self, request: Request<wire::VerifyRequest>) -> Result<Response<wire::VerifyResponse>, Status> {
+        Self::verify(self, request.into_inner()).await.map(Response::new)
+    }
+}

@@ -1,0 +1,74 @@
+//! One port for everything: the content type says which protocol a request speaks.
+
+use std::{convert::Infallible, future::Future};
+
+use axum::{Router, extract::Request, response::Response, serve::ListenerExt};
+use http::{HeaderName, header};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tonic::service::Routes;
+use tonic_web::GrpcWebLayer;
+use tower::{Layer, ServiceExt, service_fn};
+use tower_http::cors::{Any, CorsLayer};
+
+use super::{Api, connect};
+use crate::wire::{self, ping_service_server::PingServiceServer};
+
+/// Longest message of a stream, in bytes: 10,000 pings with ids and sources fit.
+const MAX_MESSAGE: usize = 8 * 1024 * 1024;
+
+/// Serves the API on `listener` until `shutdown`; calls under way are finished first. `health` answers
+/// `grpc.health.v1`.
+///
+/// # Errors
+/// When reflection cannot be set up or the listener fails.
+pub async fn serve(
+    listener: TcpListener,
+    api: Api,
+    health: tonic_health::pb::health_server::HealthServer<impl tonic_health::pb::health_server::Health>,
+    shutdown: CancellationToken,
+) -> anyhow::Result<()> {
+    let reflection = tonic_reflection::server::Builder::configure()
+        .register_encoded_file_descriptor_set(wire::DESCRIPTORS)
+        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+        .build_v1()?;
+    let pings = PingServiceServer::new(api.clone()).max_decoding_message_size(MAX_MESSAGE);
+    let grpc = Routes::new(pings).add_service(health).add_service(reflection).into_axum_router();
+    let grpc = Router::new().fallback_service(GrpcWebLayer::new().layer(grpc));
+    let router = Router::new().fallback_service(by_protocol(grpc, connect::router(api))).layer(cors());
+    // Without it, answers wait up to 48 ms for the caller's delayed acknowledgement.
+    let listener = listener.tap_io(|stream| {
+        if let Err(error) = stream.set_nodelay(true) {
+            tracing::debug!(%error, "TCP_NODELAY not set");
+        }
+    });
+    axum::serve(listener, router).with_graceful_shutdown(shutdown.cancelled_owned()).await?;
+    Ok(())
+}
+
+/// gRPC and gRPC-Web to the one, everything else to the other.
+fn by_protocol(
+    grpc: Router,
+    connect: Router,
+) -> impl tower::Service<
+    Request,
+    Response = Response,
+    Error = Infallible,
+    Future = impl Future<Output = Result<Response, Infallible>> + Send,
+> + Clone
++ Send
++ Sync
++ 'static {
+    service_fn(move |request: Request| {
+        let kind = request.headers().get(header::CONTENT_TYPE);
+        let is_grpc = kind.is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"));
+        let router = if is_grpc { grpc.clone() } else { connect.clone() };
+        router.oneshot(request)
+    })
+}
+
+/// Browsers may call from any page: there is nothing here that a cookie would open.
+fn cors() -> CorsLayer {
+    let exposed = ["grpc-status", "grpc-message", "grpc-status-details-bin"].map(HeaderName::from_static);
+    CorsLayer::new().allow_origin(Any).allow_headers(Any).allow_methods(Any).expose_headers(exposed)
+}

@@ -1,0 +1,182 @@
+//! The kill test: every part is killed with -9 under load, again and again. In the end every acknowledged id is in Postgres, and
+//! Postgres and the cache agree minute by minute. `ROUNDS=n` sets how often (default 3).
+#![cfg(test)]
+#![allow(
+    unreachable_pub,
+    missing_docs,
+    dead_code,
+    reason = "a test binary has no callers; the processes are shared with another"
+)]
+
+#[path = "../pipeline/processes.rs"]
+mod processes;
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use parking_lot::Mutex;
+use ping_testbed::Parts;
+use processes::Pingd;
+use serde_json::json;
+use sqlx::PgPool;
+use tokio::{task::JoinSet, time::sleep};
+use uuid::Uuid;
+
+/// Callers at once.
+const CALLERS: usize = 16;
+
+#[derive(Default)]
+struct Load {
+    acknowledged: Mutex<Vec<Uuid>>,
+    count: AtomicU64,
+    retries: AtomicU64,
+    over: AtomicBool,
+}
+
+/// One caller: sends, and sends again with the same id until it is acknowledged.
+async fn call(load: Arc<Load>, url: String, caller: usize) {
+    let http = reqwest::Client::builder().timeout(Duration::from_secs(10)).build().unwrap();
+    while !load.over.load(Ordering::Relaxed) {
+        let id = Uuid::now_v7();
+        let source = if caller.is_multiple_of(2) { String::new() } else { format!("caller-{caller}") };
+        let body = json!({"eventId": id, "timestampMs": jiff::Timestamp::now().as_millisecond(), "source": source});
+        loop {
+            match http.post(&url).json(&body).send().await {
+                Ok(answer) if answer.status().is_success() => break,
+                Ok(answer) if answer.status().is_client_error() && answer.status() != 429 => {
+                    panic!("refused: {}", answer.text().await.unwrap());
+                }
+                _ => {
+                    load.retries.fetch_add(1, Ordering::Relaxed);
+                    sleep(Duration::from_millis(20)).await;
+                }
+            }
+        }
+        load.acknowledged.lock().push(id);
+        load.count.fetch_add(1, Ordering::Relaxed);
+        // Some load is enough: the point is what is under way when something dies.
+        sleep(Duration::from_millis(2)).await;
+    }
+}
+
+/// Waits until pings are acknowledged again.
+async fn flowing(load: &Load) -> Duration {
+    let (started, before) = (Instant::now(), load.count.load(Ordering::Relaxed));
+    while load.count.load(Ordering::Relaxed) < before + 50 {
+        assert!(started.elapsed() < Duration::from_secs(60), "no ping was acknowledged for a minute");
+        sleep(Duration::from_millis(10)).await;
+    }
+    started.elapsed()
+}
+
+const VICTIMS: [&str; 6] =
+    ["server", "processor", "kafka", "postgres", "cache with its data", "cache without its data"];
+
+async fn kill(victim: &str, parts: &mut Parts, server: &mut Pingd, processor: &mut Pingd) {
+    match victim {
+        "server" => {
+            server.kill_9().await;
+            server.restart();
+        }
+        "processor" => {
+            processor.kill_9().await;
+            processor.restart();
+        }
+        "kafka" => {
+            parts.kafka.kill_9().await.unwrap();
+            parts.kafka.restart().await.unwrap();
+        }
+        "postgres" => {
+            parts.postgres.kill_9().await.unwrap();
+            parts.postgres.restart().await.unwrap();
+        }
+        "cache with its data" => {
+            parts.redis.kill_9().await.unwrap();
+            parts.redis.restart_with_data().await.unwrap();
+        }
+        _ => {
+            parts.redis.kill_9().await.unwrap();
+            parts.redis.restart_empty().await.unwrap();
+        }
+    }
+}
+
+type Minutes = BTreeMap<i64, i64>;
+
+async fn rows(pool: &PgPool) -> Minutes {
+    let rows = "SELECT occurred_ms / 60000, count(*) FROM events GROUP BY 1";
+    sqlx::query_as::<_, (i64, i64)>(rows).fetch_all(pool).await.unwrap().into_iter().collect()
+}
+
+async fn cached(parts: &Parts) -> Option<(i64, Minutes)> {
+    let client = redis::Client::open(parts.redis.url()).unwrap();
+    let mut connection = client.get_multiplexed_async_connection().await.ok()?;
+    let mut fields: BTreeMap<String, i64> =
+        redis::cmd("HGETALL").arg("ping:counters").query_async(&mut connection).await.ok()?;
+    let total = fields.remove("total")?;
+    let minutes = fields.into_iter().map(|(field, count)| (field["minute:".len()..].parse().unwrap(), count));
+    Some((total, minutes.collect()))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_is_lost_or_counted_twice_whatever_is_killed() {
+    let rounds: usize = std::env::var("ROUNDS").map_or(3, |rounds| rounds.parse().expect("ROUNDS is a whole number"));
+    let mut parts = Parts::start().await.unwrap();
+    Pingd::migrate(&parts, &[]).await;
+    let (mut server, mut processor) = tokio::join!(Pingd::server(&parts, &[]), Pingd::processor(&parts, &[]));
+    let load = Arc::new(Load::default());
+    let mut callers = JoinSet::new();
+    for caller in 0..CALLERS {
+        callers.spawn(call(Arc::clone(&load), format!("{}/ping.v1.PingService/Ping", server.api), caller));
+    }
+    flowing(&load).await;
+    for round in 1..=rounds {
+        for victim in VICTIMS {
+            kill(victim, &mut parts, &mut server, &mut processor).await;
+            let waited = flowing(&load).await;
+            println!("round {round}: {victim} killed and back; pings flow again after {waited:?}");
+            sleep(Duration::from_millis(500)).await;
+        }
+    }
+    load.over.store(true, Ordering::Relaxed);
+    while let Some(ended) = callers.join_next().await {
+        ended.unwrap();
+    }
+    let quiet = Instant::now();
+    let pool = PgPool::connect(&parts.postgres.url()).await.unwrap();
+    let rows = rows(&pool).await;
+    let total: i64 = rows.values().sum();
+    loop {
+        let cached = cached(&parts).await;
+        if cached.as_ref() == Some(&(total, rows.clone())) {
+            break;
+        }
+        assert!(
+            quiet.elapsed() < Duration::from_secs(5),
+            "after 5 s of quiet the rows are {rows:?} ({total}), the cache {cached:?}\n{}\n{}",
+            server.log_tail(),
+            processor.log_tail()
+        );
+        sleep(Duration::from_millis(20)).await;
+    }
+    let settled = quiet.elapsed();
+    let acknowledged = load.acknowledged.lock().clone();
+    let present: i64 = sqlx::query_scalar("SELECT count(*) FROM events WHERE id = ANY($1)")
+        .bind(&acknowledged)
+        .fetch_one(&pool)
+        .await
+        .unwrap();
+    println!(
+        "{} acknowledged, {} retries, {total} rows, cache equal {settled:?} after the last answer",
+        acknowledged.len(),
+        load.retries.load(Ordering::Relaxed)
+    );
+    assert_eq!(present, acknowledged.len() as i64, "every acknowledged id is in Postgres");
+    assert!(total >= present);
+}

@@ -1,0 +1,54 @@
+//! `pingctl watch`
+
+use crate::programs::Server;
+
+#[test]
+fn a_watch_prints_a_line_for_each_answer() {
+    let server = Server::start();
+    server.ctl("ping -n 7").text(0);
+    let text = server.ctl("watch --interval 500ms --times 3").text(0);
+    let lines: Vec<_> = text.lines().collect();
+    assert_eq!(lines.len(), 3);
+    assert!(lines[2].starts_with("20") && lines[2].contains("  7 pings  ") && lines[2].contains("/s  lag "), "{text}");
+}
+
+#[test]
+fn a_watch_prints_objects_for_programs() {
+    let server = Server::start();
+    let text = server.ctl("watch --interval 50ms --times 2 --json").text(0);
+    let lines: Vec<serde_json::Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!((&lines[1]["ping_count"], &lines[0]["rate"]), (&0.into(), &serde_json::Value::Null));
+}
+
+#[test]
+fn ctrl_c_ends_a_watch_with_0() {
+    let server = Server::start();
+    let mut watch = server.start_ctl("watch --interval 50ms");
+    watch.line_with("0 pings");
+    watch.interrupt();
+    watch.wait().text(0);
+}
+
+#[test]
+fn a_watch_waits_for_a_server_that_went_away() {
+    let server = Server::start();
+    let port = server.port();
+    let mut watch = server.start_ctl("watch --interval 50ms --retries 0");
+    watch.line_with("0 pings");
+    drop(server);
+    watch.line_with("no answer: cannot reach");
+    let server = Server::start_at(port);
+    server.ctl("ping").text(0);
+    watch.line_with("  1 ping  ");
+}
+
+#[test]
+fn a_watch_of_nobody_exits_with_3() {
+    let server = Server::start();
+    let mut watch = server.start_ctl("watch --interval 100ms --retries 0 --times 15");
+    watch.line_with("0 pings");
+    drop(server);
+    watch.line_with("no answer");
+    let ended = watch.wait();
+    assert!(ended.complaint(3).contains("cannot reach"));
+}

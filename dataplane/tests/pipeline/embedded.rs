@@ -1,0 +1,96 @@
+//! `pingd dev`: one process, no infrastructure.
+
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+
+use crate::processes::Pingd;
+
+const EXAMPLE: i64 = 1_728_926_331_000;
+
+#[tokio::test]
+async fn three_pings_are_counted_within_a_second() {
+    let pingd = Pingd::dev(&["--memory"]).await;
+    for _ in 0..3 {
+        pingd.ping(json!({"timestamp_ms": EXAMPLE})).await;
+    }
+    let waited = pingd.wait_for_count(3).await;
+    assert!(waited < Duration::from_secs(1), "{waited:?}");
+}
+
+#[tokio::test]
+async fn a_start_takes_less_than_a_second() {
+    let started = Instant::now();
+    let _pingd = Pingd::dev(&["--memory"]).await;
+    assert!(started.elapsed() < Duration::from_secs(3), "bounded generously: two cores run other tests, too");
+}
+
+#[tokio::test]
+async fn the_file_survives_kill_9() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().to_str().unwrap();
+    let mut pingd = Pingd::dev(&["--data", data]).await;
+    for place in 0..50 {
+        pingd.ping(json!({"timestampMs": EXAMPLE + place})).await;
+    }
+    pingd.kill_9().await;
+    pingd.restart();
+    pingd.wait_ready(Duration::from_secs(10)).await;
+    pingd.wait_for_count(50).await;
+    pingd.ping(json!({"timestampMs": EXAMPLE})).await;
+    pingd.wait_for_count(51).await;
+}
+
+#[tokio::test]
+async fn two_processes_on_one_file_are_refused_in_words() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().to_str().unwrap();
+    let _first = Pingd::dev(&["--data", data]).await;
+    let second = std::process::Command::new(env!("CARGO_BIN_EXE_pingd"))
+        .args(["dev", "--data", data, "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"])
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&second.stderr);
+    assert!(!second.status.success() && said.contains("another"), "{said}");
+}
+
+#[tokio::test]
+async fn a_terminated_process_drains_and_exits_with_zero() {
+    let mut pingd = Pingd::dev(&["--memory"]).await;
+    pingd.ping(json!({})).await;
+    let (code, took) = pingd.terminate().await;
+    assert_eq!(code, Some(0), "{}", pingd.log_tail());
+    assert!(took < Duration::from_secs(10), "{took:?}");
+}
+
+#[tokio::test]
+async fn ranges_are_half_open_and_to_the_millisecond() {
+    let pingd = Pingd::dev(&["--memory"]).await;
+    for at in [EXAMPLE, EXAMPLE + 1, EXAMPLE + 60_000, EXAMPLE + 86_400_000] {
+        pingd.ping(json!({"timestampMs": at.to_string()})).await;
+    }
+    for (start, end, expected) in [
+        (EXAMPLE, EXAMPLE + 1, 1),
+        (EXAMPLE, EXAMPLE + 2, 2),
+        (EXAMPLE + 1, EXAMPLE + 60_000, 1),
+        (EXAMPLE + 1, EXAMPLE + 60_001, 2),
+        (0, 0, 4),
+        (EXAMPLE + 2, 0, 2),
+        (EXAMPLE, EXAMPLE, 0),
+    ] {
+        let (count, _) = pingd.count(json!({"timeRange": {"start": start, "end": end}})).await;
+        assert_eq!(count, expected, "{start}..{end}");
+    }
+}
+
+#[tokio::test]
+async fn a_reader_can_wait_for_its_own_write() {
+    let pingd = Pingd::dev(&["--memory"]).await;
+    for expected in 1..=20 {
+        let (_, receipt) = pingd.call("Ping", &json!({"receipt": true})).await.unwrap();
+        let (count, store) = pingd.count(json!({"after": receipt["token"]})).await;
+        assert_eq!((count, store.as_str()), (expected, "STORE_CACHE"));
+    }
+    let (strong, store) = pingd.count(json!({"strong": true})).await;
+    assert_eq!((strong, store.as_str()), (20, "STORE_DATABASE"));
+}

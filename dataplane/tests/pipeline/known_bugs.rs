@@ -1,0 +1,153 @@
+//! What the existing system of this design gets wrong, each as a test by name. (Retries, idle hours and upgrades also occur in
+//! every schedule of the simulation.)
+
+use std::time::Duration;
+
+use ping_testbed::Parts;
+use serde_json::json;
+use tokio::time::sleep;
+
+use crate::processes::Pingd;
+
+const EXAMPLE: i64 = 1_728_926_331_000;
+
+async fn pipeline() -> (Parts, Pingd, Pingd) {
+    let parts = Parts::start().await.unwrap();
+    Pingd::migrate(&parts, &[]).await;
+    let (server, processor) = tokio::join!(Pingd::server(&parts, &[]), Pingd::processor(&parts, &[]));
+    (parts, server, processor)
+}
+
+#[tokio::test]
+async fn retry_after_a_timeout_counts_once() {
+    let (_parts, mut server, _processor) = pipeline().await;
+    let ids: Vec<_> = (0..100).map(|_| uuid::Uuid::now_v7().to_string()).collect();
+    // The caller hangs up before the answer, the server dies in the middle, and the caller tries again.
+    for (place, id) in ids.iter().enumerate() {
+        let body = json!({"timestampMs": EXAMPLE, "eventId": id});
+        let _ = tokio::time::timeout(Duration::from_micros(700), server.call("Ping", &body)).await;
+        if place == 50 {
+            server.kill_9().await;
+            server.restart();
+            server.wait_ready(Duration::from_secs(20)).await;
+        }
+    }
+    for id in &ids {
+        server.ping(json!({"timestampMs": EXAMPLE, "eventId": id})).await;
+    }
+    server.wait_for_count(100).await;
+}
+
+#[tokio::test]
+async fn total_does_not_restart_after_an_idle_hour() {
+    let (parts, server, _processor) = pipeline().await;
+    for _ in 0..5 {
+        server.ping(json!({"timestampMs": EXAMPLE})).await;
+    }
+    server.wait_for_count(5).await;
+    // What an hour does to the existing system: its hash expires. Here the worst it could do is force a rebuild.
+    let client = redis::Client::open(parts.redis.url()).unwrap();
+    let mut connection = client.get_multiplexed_async_connection().await.unwrap();
+    let ttl: i64 = redis::cmd("TTL").arg("ping:counters").query_async(&mut connection).await.unwrap();
+    assert_eq!(ttl, -1, "the counters never expire");
+    let _: () = redis::cmd("FLUSHALL").query_async(&mut connection).await.unwrap();
+    server.ping(json!({"timestampMs": EXAMPLE})).await;
+    server.wait_for_count(6).await;
+}
+
+#[tokio::test]
+async fn an_upgrade_does_not_recount_the_topic() {
+    let (parts, server, mut processor) = pipeline().await;
+    for _ in 0..300 {
+        server.ping(json!({"timestampMs": EXAMPLE})).await;
+    }
+    server.wait_for_count(300).await;
+    // Another version, another consumer group: the existing system starts at the beginning of the topic.
+    processor.terminate().await;
+    let upgraded = Pingd::processor(&parts, &["--kafka-group", "ping-processor-v2"]).await;
+    server.ping(json!({"timestampMs": EXAMPLE})).await;
+    server.wait_for_count(301).await;
+    assert_eq!(upgraded.metric("ping_count_records_total").await, 1.0);
+}
+
+#[tokio::test]
+async fn a_count_is_not_stale_until_the_next_event() {
+    let (_parts, server, _processor) = pipeline().await;
+    server.ping(json!({"timestampMs": EXAMPLE})).await;
+    // One isolated ping, nothing after it: it shows up at once.
+    let waited = server.wait_for_count(1).await;
+    assert!(waited < Duration::from_secs(1), "{waited:?}");
+    sleep(Duration::from_millis(500)).await;
+    let (_, answer) = server.call("PingCount", &json!({})).await.unwrap();
+    let lag: i64 = answer["lagMs"].as_str().unwrap().parse().unwrap();
+    assert!(lag < 1_000, "as_of moves on without events: {answer}");
+}
+
+#[tokio::test]
+async fn no_row_without_event() {
+    let (mut parts, mut server, _processor) = pipeline().await;
+    server.ping(json!({})).await;
+    parts.kafka.kill_9().await.unwrap();
+    for _ in 0..10 {
+        server.ping(json!({})).await;
+    }
+    // The server that took them dies before it could publish them; its successor relays them.
+    server.kill_9().await;
+    parts.kafka.restart().await.unwrap();
+    server.restart();
+    server.wait_ready(Duration::from_secs(20)).await;
+    server.wait_for_count(11).await;
+}
+
+#[tokio::test]
+async fn no_event_without_row() {
+    let (mut parts, server, _processor) = pipeline().await;
+    server.ping(json!({})).await;
+    server.wait_for_count(1).await;
+    parts.postgres.kill_9().await.unwrap();
+    for _ in 0..3 {
+        let (status, _) = server.call("Ping", &json!({})).await.unwrap();
+        assert_eq!(status, 503);
+    }
+    parts.postgres.restart().await.unwrap();
+    server.wait_ready(Duration::from_secs(20)).await;
+    let (rows, _) = server.count(json!({"strong": true})).await;
+    server.wait_for_count(rows).await;
+    let (_, proof) = server.call("Verify", &json!({})).await.unwrap();
+    assert_eq!(proof["exact"], true, "{proof}");
+}
+
+#[tokio::test]
+async fn the_time_range_is_not_ignored() {
+    let (_parts, server, _processor) = pipeline().await;
+    for place in 0..10 {
+        server.ping(json!({"timestampMs": EXAMPLE + place * 60_000})).await;
+    }
+    let range = |from: i64, to: i64| json!({"timeRange": {"start": EXAMPLE + from, "end": EXAMPLE + to}});
+    assert_eq!(server.count(range(0, 60_000)).await.0, 1);
+    assert_eq!(server.count(range(1, 180_001)).await.0, 3);
+    assert_eq!(server.count(range(-1_000, 0)).await.0, 0);
+    assert_eq!(server.count(json!({"timeRange": {"start": 0, "end": 0}})).await.0, 10);
+}
+
+#[tokio::test]
+async fn the_fallback_is_not_a_full_scan() {
+    let (mut parts, server, _processor) = pipeline().await;
+    for _ in 0..5 {
+        server.ping(json!({})).await;
+    }
+    server.wait_for_count(5).await;
+    parts.redis.kill_9().await.unwrap();
+    let pool = sqlx::PgPool::connect(&parts.postgres.superuser_url()).await.unwrap();
+    let scans = async || -> i64 {
+        // Statistics of a backend arrive when it is idle for a while.
+        sleep(Duration::from_millis(1_500)).await;
+        let scans = "SELECT seq_scan + idx_scan FROM pg_stat_user_tables WHERE relname = 'events'";
+        sqlx::query_scalar(scans).fetch_one(&pool).await.unwrap()
+    };
+    let before = scans().await;
+    for _ in 0..20 {
+        assert_eq!(server.count(json!({})).await, (5, "STORE_DATABASE".into()));
+    }
+    assert_eq!(scans().await, before, "the rows were not read");
+}

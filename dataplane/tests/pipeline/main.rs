@@ -1,0 +1,9 @@
+//! The whole data plane from outside, as processes: embedded, and on real parts.
+#![cfg(test)]
+#![allow(unreachable_pub, missing_docs, reason = "a test binary has no callers")]
+
+mod embedded;
+mod known_bugs;
+mod processes;
+mod protocols;
+mod real_parts;

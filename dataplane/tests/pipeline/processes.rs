@@ -1,0 +1,178 @@
+//! `pingd` processes under test: started with free ports, killed and restarted with the same arguments, gone when dropped.
+
+use std::{
+    path::PathBuf,
+    process::Stdio,
+    time::{Duration, Instant},
+};
+
+use ping_testbed::{Parts, ports::free_port};
+use serde_json::{Value, json};
+use tokio::{
+    process::{Child, Command},
+    time::sleep,
+};
+
+/// One `pingd`.
+pub struct Pingd {
+    args: Vec<String>,
+    env: Vec<(&'static str, String)>,
+    child: Child,
+    log: PathBuf,
+    pub api: String,
+    pub admin: String,
+    http: reqwest::Client,
+}
+
+impl Pingd {
+    /// `pingd dev` with more arguments.
+    pub async fn dev(args: &[&str]) -> Self {
+        let pingd = Self::start("dev", args, true, Vec::new());
+        pingd.wait_ready(Duration::from_secs(10)).await;
+        pingd
+    }
+
+    pub async fn server(parts: &Parts, args: &[&str]) -> Self {
+        let pingd = Self::start("server", args, true, parts.env().to_vec());
+        pingd.wait_ready(Duration::from_secs(30)).await;
+        pingd
+    }
+
+    pub async fn processor(parts: &Parts, args: &[&str]) -> Self {
+        let pingd = Self::start("processor", args, false, parts.env().to_vec());
+        pingd.wait_ready(Duration::from_secs(30)).await;
+        pingd
+    }
+
+    /// Schema and topics.
+    pub async fn migrate(parts: &Parts, args: &[&str]) -> String {
+        let output = Command::new(env!("CARGO_BIN_EXE_pingd"))
+            .args(["migrate", "--create-topics", "--replication", "1"])
+            .args(args)
+            .envs(parts.env())
+            .output()
+            .await
+            .unwrap();
+        let text = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "pingd migrate: {text}");
+        text
+    }
+
+    pub fn start(program: &str, args: &[&str], api: bool, env: Vec<(&'static str, String)>) -> Self {
+        let (api_port, admin_port) = (free_port().unwrap(), free_port().unwrap());
+        let mut all = vec![program.to_owned()];
+        if api {
+            all.extend(["--listen".into(), format!("127.0.0.1:{api_port}")]);
+        }
+        all.extend(["--admin-listen".into(), format!("127.0.0.1:{admin_port}")]);
+        all.extend(args.iter().map(|arg| (*arg).to_owned()));
+        let log = std::env::temp_dir().join(format!("pingd-{program}-{admin_port}.log"));
+        let child = spawn(&all, &env, &log);
+        Self {
+            args: all,
+            env,
+            child,
+            log,
+            api: format!("http://127.0.0.1:{api_port}"),
+            admin: format!("http://127.0.0.1:{admin_port}"),
+            http: reqwest::Client::new(),
+        }
+    }
+
+    pub async fn wait_ready(&self, patience: Duration) {
+        let started = Instant::now();
+        loop {
+            let answer = self.http.get(format!("{}/readyz", self.admin)).send().await;
+            if answer.as_ref().is_ok_and(|answer| answer.status().is_success()) {
+                return;
+            }
+            if started.elapsed() > patience {
+                let report = match answer {
+                    Ok(answer) => answer.text().await.unwrap_or_default(),
+                    Err(error) => error.to_string(),
+                };
+                panic!("pingd {} is not ready: {report}\n{}", self.args[0], self.log_tail());
+            }
+            sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    pub fn log_tail(&self) -> String {
+        let log = std::fs::read_to_string(&self.log).unwrap_or_default();
+        let lines: Vec<_> = log.lines().rev().take(30).collect();
+        lines.into_iter().rev().collect::<Vec<_>>().join("\n")
+    }
+
+    pub async fn kill_9(&mut self) {
+        self.child.kill().await.unwrap();
+    }
+
+    /// Starts it again, as it was.
+    pub fn restart(&mut self) {
+        self.child = spawn(&self.args, &self.env, &self.log);
+    }
+
+    /// SIGTERM; the exit code, and how long it took.
+    pub async fn terminate(&mut self) -> (Option<i32>, Duration) {
+        let started = Instant::now();
+        let pid = self.child.id().unwrap().to_string();
+        assert!(std::process::Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+        let status = self.child.wait().await.unwrap();
+        (status.code(), started.elapsed())
+    }
+
+    /// A unary call by Connect JSON: HTTP status and body.
+    pub async fn call(&self, method: &str, body: &Value) -> Result<(u16, Value), reqwest::Error> {
+        let url = format!("{}/ping.v1.PingService/{method}", self.api);
+        let answer = self.http.post(url).json(body).timeout(Duration::from_secs(20)).send().await?;
+        let status = answer.status().as_u16();
+        Ok((status, answer.json().await.unwrap_or(Value::Null)))
+    }
+
+    pub async fn ping(&self, body: Value) {
+        let (status, answer) = self.call("Ping", &body).await.unwrap();
+        assert_eq!((status, answer), (200, json!({})), "{body}");
+    }
+
+    /// The count and which store said so.
+    pub async fn count(&self, body: Value) -> (i64, String) {
+        let (status, answer) = self.call("PingCount", &body).await.unwrap();
+        assert_eq!(status, 200, "{answer}");
+        let count = answer["pingCount"].as_str().unwrap().parse().unwrap();
+        (count, answer["store"].as_str().unwrap().to_owned())
+    }
+
+    /// Waits until the cache says `expected`; how long it took.
+    pub async fn wait_for_count(&self, expected: i64) -> Duration {
+        let started = Instant::now();
+        loop {
+            let (count, store) = self.count(json!({})).await;
+            if count == expected && store == "STORE_CACHE" {
+                return started.elapsed();
+            }
+            assert!(started.elapsed() < Duration::from_secs(20), "{count} from {store}, not {expected}");
+            sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    /// One metric's value.
+    pub async fn metric(&self, name: &str) -> f64 {
+        let text = self.http.get(format!("{}/metrics", self.admin)).send().await.unwrap().text().await.unwrap();
+        let line = text.lines().find(|line| line.starts_with(name) && line[name.len()..].starts_with(' '));
+        let line = line.unwrap_or_else(|| panic!("no metric {name} in\n{text}"));
+        line.rsplit(' ').next().unwrap().parse().unwrap()
+    }
+}
+
+fn spawn(args: &[String], env: &[(&'static str, String)], log: &PathBuf) -> Child {
+    let output = std::fs::OpenOptions::new().create(true).append(true).open(log).unwrap();
+    Command::new("setpriv")
+        .args(["--pdeathsig", "KILL", env!("CARGO_BIN_EXE_pingd")])
+        .args(args)
+        .envs(env.iter().map(|(name, value)| (*name, value)))
+        .stdout(Stdio::from(output.try_clone().unwrap()))
+        .stderr(Stdio::from(output))
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap()
+}

@@ -1,0 +1,197 @@
+//! One port, every protocol: what each caller gets, and what a caller with bad input is told.
+
+use futures::StreamExt;
+use ping_dataplane::wire::{
+    PingCountRequest, PingRequest, StreamPingsRequest, VerifyRequest, ping_service_client::PingServiceClient,
+};
+use serde_json::{Value, json};
+use tokio::process::Command;
+
+use crate::processes::Pingd;
+
+const EXAMPLE: i64 = 1_728_926_331_000;
+
+#[tokio::test]
+async fn bad_input_is_refused_in_words() {
+    let pingd = Pingd::dev(&["--memory"]).await;
+    for (body, word) in [
+        (json!({"timestamp_ms": -1}), "negative"),
+        (json!({"timestamp_ms": 1_728_926_331}), "seconds"),
+        (json!({"timestamp_ms": i64::MAX}), "ahead"),
+        (json!({"timestamp_ms": "yesterday"}), "JSON"),
+        (json!({"timestamp_ms": EXAMPLE, "event_id": "7"}), "UUID"),
+        (json!({"timestamp_ms": EXAMPLE, "source": "x".repeat(300)}), "255"),
+        (json!({"timestamp_ms": EXAMPLE, "source": "x".repeat(100_000)}), "bytes"),
+        (json!([1, 2]), "JSON"),
+    ] {
+        let (status, answer) = pingd.call("Ping", &body).await.unwrap();
+        assert_eq!((status, &answer["code"]), (400, &json!("invalid_argument")), "{answer}");
+        assert!(answer["message"].as_str().unwrap().contains(word), "{answer} should say {word}");
+    }
+    let (status, answer) = pingd.call("PingCount", &json!({"timeRange": {"start": 9, "end": 5}})).await.unwrap();
+    assert_eq!((status, &answer["code"]), (400, &json!("invalid_argument")));
+    assert_eq!(pingd.count(json!({"strong": true})).await.0, 0, "nothing of it was recorded");
+}
+
+#[tokio::test]
+async fn other_methods_and_media_types_get_an_error_of_the_protocol() {
+    let pingd = Pingd::dev(&["--memory"]).await;
+    let http = reqwest::Client::new();
+    let url = format!("{}/ping.v1.PingService/Ping", pingd.api);
+    let get = http.get(&url).send().await.unwrap();
+    assert_eq!((get.status().as_u16(), get.headers()["allow"].to_str().unwrap()), (405, "POST"));
+    let text = http.post(&url).header("content-type", "text/plain").body("x").send().await.unwrap();
+    assert_eq!(text.status(), 415);
+    let unknown = http.post(format!("{}/ping.v1.PingService/Pong", pingd.api)).send().await.unwrap();
+    assert_eq!(unknown.status(), 404);
+    assert_eq!(unknown.json::<Value>().await.unwrap()["code"], "unimplemented");
+}
+
+#[tokio::test]
+async fn the_same_id_is_one_event_and_another_content_is_a_conflict() {
+    let pingd = Pingd::dev(&["--memory"]).await;
+    let id = "018f4e3c-7b1a-7cc0-8000-3a5b1c2d4e5f";
+    for _ in 0..3 {
+        pingd.ping(json!({"timestampMs": EXAMPLE, "eventId": id})).await;
+    }
+    let (status, answer) = pingd.call("Ping", &json!({"timestampMs": EXAMPLE + 1, "eventId": id})).await.unwrap();
+    assert_eq!((status, &answer["code"]), (409, &json!("already_exists")), "{answer}");
+    pingd.wait_for_count(1).await;
+}
+
+#[tokio::test]
+async fn binary_connect_bodies_work() {
+    use prost::Message;
+    let pingd = Pingd::dev(&["--memory"]).await;
+    let ping = PingRequest { timestamp_ms: EXAMPLE, ..PingRequest::default() };
+    let answer = reqwest::Client::new()
+        .post(format!("{}/ping.v1.PingService/Ping", pingd.api))
+        .header("content-type", "application/proto")
+        .body(ping.encode_to_vec())
+        .send()
+        .await
+        .unwrap();
+    assert_eq!((answer.status().as_u16(), answer.bytes().await.unwrap().len()), (200, 0));
+    pingd.wait_for_count(1).await;
+}
+
+#[tokio::test]
+async fn grpc_clients_ping_count_and_verify() {
+    let pingd = Pingd::dev(&["--memory"]).await;
+    let mut client = PingServiceClient::connect(pingd.api.clone()).await.unwrap();
+    let ping = PingRequest { timestamp_ms: EXAMPLE, receipt: true, ..PingRequest::default() };
+    let receipt = client.ping(ping).await.unwrap().into_inner();
+    let count = PingCountRequest { after: receipt.token.unwrap(), ..PingCountRequest::default() };
+    let answer = client.ping_count(count).await.unwrap().into_inner();
+    assert_eq!((answer.ping_count, answer.exact), (1, true));
+    let refused = client.ping(PingRequest { timestamp_ms: -1, ..PingRequest::default() }).await.unwrap_err();
+    assert_eq!(refused.code(), tonic::Code::InvalidArgument);
+    let proof = client.verify(VerifyRequest {}).await.unwrap().into_inner();
+    assert!(proof.exact && proof.rows == 1, "{proof:?}");
+}
+
+#[tokio::test]
+async fn a_stream_acknowledges_batches_in_order_and_lists_what_it_refused() {
+    let pingd = Pingd::dev(&["--memory"]).await;
+    let mut client = PingServiceClient::connect(pingd.api.clone()).await.unwrap();
+    let batch = |place: i64| {
+        let good = (0..100).map(|_| PingRequest { timestamp_ms: EXAMPLE + place, ..PingRequest::default() });
+        let bad = PingRequest { timestamp_ms: -1, ..PingRequest::default() };
+        StreamPingsRequest { pings: good.chain([bad]).collect() }
+    };
+    let batches = tokio_stream::iter((0..50).map(batch));
+    let answers: Vec<_> = client.stream_pings(batches).await.unwrap().into_inner().collect().await;
+    assert_eq!(answers.len(), 50);
+    for (place, answer) in answers.into_iter().enumerate() {
+        let answer = answer.unwrap();
+        assert_eq!((answer.batches, answer.accepted), (place as i64 + 1, 100));
+        assert_eq!((answer.refused.len(), answer.refused[0].index), (1, 100));
+        assert!(answer.refused[0].message.contains("negative"), "{:?}", answer.refused);
+    }
+    pingd.wait_for_count(5_000).await;
+}
+
+#[tokio::test]
+async fn a_batch_without_a_valid_ping_is_acknowledged_at_once() {
+    let pingd = Pingd::dev(&["--memory"]).await;
+    let mut client = PingServiceClient::connect(pingd.api.clone()).await.unwrap();
+    let bad = StreamPingsRequest { pings: vec![PingRequest { timestamp_ms: -1, ..PingRequest::default() }] };
+    let batches = tokio_stream::iter([StreamPingsRequest::default(), bad]);
+    let answers: Vec<_> = client.stream_pings(batches).await.unwrap().into_inner().collect().await;
+    let refused: Vec<_> = answers.into_iter().map(|answer| answer.unwrap().refused.len()).collect();
+    assert_eq!(refused, [0, 1]);
+    pingd.ping(json!({})).await;
+    pingd.wait_for_count(1).await;
+}
+
+#[tokio::test]
+async fn grpc_web_is_answered_on_the_same_port() {
+    use prost::Message;
+    let pingd = Pingd::dev(&["--memory"]).await;
+    let message = PingRequest { timestamp_ms: EXAMPLE, ..PingRequest::default() }.encode_to_vec();
+    let mut body = vec![0, 0, 0, 0, u8::try_from(message.len()).unwrap()];
+    body.extend(message);
+    let answer = reqwest::Client::new()
+        .post(format!("{}/ping.v1.PingService/Ping", pingd.api))
+        .header("content-type", "application/grpc-web+proto")
+        .header("origin", "https://page.example")
+        .body(body)
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(answer.status(), 200);
+    assert_eq!(answer.headers()["access-control-allow-origin"], "*");
+    let bytes = answer.bytes().await.unwrap();
+    assert!(bytes.windows(13).any(|window| window == b"grpc-status:0"), "{bytes:?}");
+    pingd.wait_for_count(1).await;
+}
+
+#[tokio::test]
+async fn health_and_reflection_are_there_for_grpc_tools() {
+    let pingd = Pingd::dev(&["--memory"]).await;
+    let channel = tonic::transport::Channel::from_shared(pingd.api.clone()).unwrap().connect().await.unwrap();
+    let mut health = tonic_health::pb::health_client::HealthClient::new(channel.clone());
+    let request = tonic_health::pb::HealthCheckRequest { service: "ping.v1.PingService".into() };
+    let mut serving = false;
+    for _ in 0..50 {
+        let status = health.check(request.clone()).await.unwrap().into_inner().status();
+        serving = status == tonic_health::pb::health_check_response::ServingStatus::Serving;
+        if serving {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+    assert!(serving);
+    use tonic_reflection::pb::v1::{
+        ServerReflectionRequest, server_reflection_client::ServerReflectionClient,
+        server_reflection_request::MessageRequest, server_reflection_response::MessageResponse,
+    };
+    let ask = ServerReflectionRequest {
+        host: String::new(),
+        message_request: Some(MessageRequest::ListServices(String::new())),
+    };
+    let mut reflection = ServerReflectionClient::new(channel);
+    let answer = reflection.server_reflection_info(tokio_stream::iter([ask])).await.unwrap();
+    let answer = answer.into_inner().next().await.unwrap().unwrap().message_response;
+    let Some(MessageResponse::ListServicesResponse(services)) = answer else { panic!("{answer:?}") };
+    let names: Vec<_> = services.service.into_iter().map(|service| service.name).collect();
+    assert!(
+        names.contains(&"ping.v1.PingService".into()) && names.contains(&"grpc.health.v1.Health".into()),
+        "{names:?}"
+    );
+}
+
+#[tokio::test]
+async fn curl_speaks_to_it_as_the_readme_says() {
+    let pingd = Pingd::dev(&["--memory"]).await;
+    let curl = async |method: &str, body: &str| {
+        let url = format!("{}/ping.v1.PingService/{method}", pingd.api);
+        let args = ["-sf", "-X", "POST", &url, "-H", "Content-Type: application/json", "-d", body];
+        let output = Command::new("curl").args(args).output().await.unwrap();
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    assert_eq!(curl("Ping", r#"{"timestamp_ms": 1728926331000}"#).await, "{}");
+    pingd.wait_for_count(1).await;
+    assert!(curl("PingCount", "{}").await.contains(r#""pingCount":"1""#));
+}

@@ -1,0 +1,90 @@
+//! Callers: they send, retry with the same id when they hear nothing, and sometimes give up or repeat themselves.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use parking_lot::Mutex;
+use ping_dataplane::{
+    domain::{Clock, Event, Millis},
+    ingest::{Ingest, Refusal},
+};
+use tokio::time::sleep;
+use uuid::Uuid;
+
+use crate::fate::Fate;
+
+/// What the callers know.
+#[derive(Default)]
+pub struct Told {
+    /// When each id was acknowledged first.
+    pub acknowledged: BTreeMap<Uuid, Millis>,
+    /// Every id ever sent.
+    pub sent: BTreeSet<Uuid>,
+    /// Refusals by the words of their first three letters, to see that all kinds occur.
+    pub refused: u64,
+}
+
+/// The servers a caller can reach.
+pub type Servers = Arc<Mutex<Vec<Ingest>>>;
+
+/// One caller's life: `events` events, in small batches.
+pub async fn live(fate: Fate, servers: Servers, clock: Arc<dyn Clock>, told: Arc<Mutex<Told>>, events: u64) {
+    for _ in 0..events {
+        sleep(fate.millis(30)).await;
+        let count = 1 + fate.below(3);
+        let batch: Vec<_> = (0..count).map(|_| event(&fate, &*clock)).collect();
+        told.lock().sent.extend(batch.iter().map(|event| event.id));
+        let patience = 1 + fate.below(30);
+        for _ in 0..patience {
+            if send(&fate, &servers, &*clock, &told, &batch).await && !fate.chance(5) {
+                break;
+            }
+            sleep(fate.millis(200)).await;
+        }
+    }
+}
+
+fn event(fate: &Fate, clock: &dyn Clock) -> Event {
+    let ago = if fate.chance(80) { 0 } else { i64::try_from(fate.below(300_000)).unwrap() };
+    let source = if fate.chance(50) { String::new() } else { format!("source-{}", fate.below(5)) };
+    Event {
+        id: Uuid::from_u128(fate.id()),
+        at: clock.now() - ago,
+        at_assumed: false,
+        source: source.into(),
+        kind: "".into(),
+    }
+}
+
+/// True when the batch is acknowledged.
+async fn send(fate: &Fate, servers: &Servers, clock: &dyn Clock, told: &Mutex<Told>, batch: &[Event]) -> bool {
+    let server = {
+        let servers = servers.lock();
+        let pick = usize::try_from(fate.below(servers.len() as u64)).unwrap();
+        servers.get(pick).cloned()
+    };
+    let Some(server) = server else { return false };
+    // A caller may hang up before the answer.
+    let answer = tokio::select! {
+        biased;
+        answer = server.submit(batch.to_vec()) => answer,
+        () = sleep(fate.millis(2_000)), if fate.chance(20) => return false,
+    };
+    match answer {
+        Ok(receipt) => {
+            assert!(receipt.conflicts.is_empty(), "an id got into conflict with itself: {receipt:?}");
+            let now = clock.now();
+            let mut told = told.lock();
+            for event in batch {
+                told.acknowledged.entry(event.id).or_insert(now);
+            }
+            true
+        }
+        Err(Refusal::Full(_) | Refusal::Unavailable(_) | Refusal::OutcomeUnknown(_) | Refusal::ShuttingDown) => {
+            told.lock().refused += 1;
+            false
+        }
+    }
+}

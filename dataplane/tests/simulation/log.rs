@@ -1,0 +1,145 @@
+//! The log as a process sees it.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use parking_lot::Mutex;
+use ping_dataplane::{
+    adapters::memory::{MemoryLog, MemorySource},
+    domain::{Minute, Offset, Partition, WriterId},
+    ports::{
+        Bounds, DeadLetter, EventSink, EventSource, Ledger, LogBounds, LogError, Occurrence, OutboxRow, SourceEvent,
+    },
+};
+use tokio::time::sleep;
+
+use crate::{
+    bugs::Bug,
+    fate::{Course, Host},
+    store::FaultyStore,
+};
+
+fn away() -> LogError {
+    LogError("the log is away (simulated)".into())
+}
+
+#[derive(Clone)]
+pub struct FaultyLog {
+    pub host: Host,
+    pub inner: MemoryLog,
+    pub store: FaultyStore,
+}
+
+impl FaultyLog {
+    fn records(&self, rows: &[OutboxRow]) -> Vec<(Partition, Occurrence)> {
+        let renumbered = WriterId(i64::try_from(self.host.fate.below(1 << 40)).unwrap() + 1_000);
+        let mut records = Vec::new();
+        for row in rows {
+            let bug = self.host.fate.bug == Some(Bug::ReplayUnderNewNumbers);
+            let writer = if bug { renumbered } else { row.batch.writer };
+            records.extend(
+                row.records().map(|(seq, partition, event)| (partition, Occurrence { writer, seq, at: event.at })),
+            );
+        }
+        if self.host.fate.bug == Some(Bug::PublishedOutOfOrder) {
+            records.reverse();
+        }
+        records
+    }
+}
+
+#[async_trait]
+impl EventSink for FaultyLog {
+    async fn publish(&self, rows: Vec<OutboxRow>) -> Result<(), LogError> {
+        let records = self.records(&rows);
+        let course = self.host.course();
+        let cut = match course {
+            Course::Fine | Course::AnswerLost => records.len(),
+            Course::Lost | Course::Late(_) => usize::try_from(self.host.fate.below(records.len() as u64 + 1)).unwrap(),
+        };
+        for (partition, occurrence) in &records[..cut] {
+            if self.host.fate.chance(20) {
+                self.host.pause().await;
+            }
+            self.inner.append(*partition, Ok(*occurrence));
+        }
+        self.host.pause().await;
+        if self.host.fate.bug == Some(Bug::PublishedTooEarly) {
+            return Ok(());
+        }
+        match course {
+            Course::Fine => Ok(()),
+            Course::Lost | Course::AnswerLost => Err(away()),
+            Course::Late(time) => {
+                let (log, rest) = (self.inner.clone(), records[cut..].to_vec());
+                tokio::spawn(async move {
+                    for (partition, occurrence) in rest {
+                        sleep(time / 4).await;
+                        log.append(partition, Ok(occurrence));
+                    }
+                });
+                Err(away())
+            }
+        }
+    }
+
+    async fn partitions(&self) -> Result<u32, LogError> {
+        self.host.call(away, self.inner.partitions()).await
+    }
+
+    async fn bury(&self, letters: Vec<DeadLetter>) -> Result<(), LogError> {
+        self.host.call(away, self.inner.bury(letters)).await
+    }
+}
+
+#[async_trait]
+impl LogBounds for FaultyLog {
+    async fn bounds(&self) -> Result<BTreeMap<Partition, Bounds>, LogError> {
+        if self.host.fate.bug == Some(Bug::SnapshotBeforeEnds) {
+            let early = self.store.inner.snapshot(Minute(0), Duration::ZERO).await.unwrap();
+            *self.store.early.lock() = Some(early);
+            self.host.pause().await;
+        }
+        self.host.call(away, self.inner.bounds()).await
+    }
+}
+
+/// Offsets committed to the log by anybody.
+pub type CommittedOffsets = Arc<Mutex<BTreeMap<Partition, Offset>>>;
+
+pub struct FaultySource {
+    pub host: Host,
+    pub inner: MemorySource,
+    pub committed: CommittedOffsets,
+}
+
+#[async_trait]
+impl EventSource for FaultySource {
+    async fn next(&mut self) -> Result<SourceEvent, LogError> {
+        self.host.pause().await;
+        if self.host.fate.fault(2) {
+            return Err(away());
+        }
+        // Nothing may come between taking records and handing them out: `next` may be dropped while it waits.
+        self.inner.next().await
+    }
+
+    async fn start(&mut self, offsets: &BTreeMap<Partition, Offset>) -> Result<(), LogError> {
+        self.host.pause().await;
+        let mut offsets = offsets.clone();
+        if self.host.fate.bug == Some(Bug::CommittedOffsetsBelieved) {
+            for (partition, offset) in &mut offsets {
+                *offset = self.committed.lock().get(partition).copied().unwrap_or(*offset);
+            }
+        }
+        self.inner.start(&offsets).await
+    }
+
+    fn commit(&self, offsets: &BTreeMap<Partition, Offset>) {
+        for (partition, offset) in offsets {
+            let mut committed = self.committed.lock();
+            let entry = committed.entry(*partition).or_insert(0);
+            *entry = (*entry).max(*offset);
+        }
+    }
+}

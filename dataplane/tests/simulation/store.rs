@@ -1,0 +1,143 @@
+//! The store as a process sees it.
+
+use std::{sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use parking_lot::Mutex;
+use ping_dataplane::{
+    adapters::memory::MemoryStore,
+    domain::{Event, Minute, Seq, TimeRange, WriterId},
+    ports::{
+        Batch, CommitError, Committed, EventStore, Frontier, Ledger, Outbox, OutboxRow, Recount, Snapshot, StoreError,
+    },
+};
+use tokio::time::sleep;
+use uuid::Uuid;
+
+use crate::{
+    bugs::Bug,
+    fate::{Course, Host},
+};
+
+#[derive(Clone)]
+pub struct FaultyStore {
+    pub host: Host,
+    pub inner: Arc<MemoryStore>,
+    /// What a rebuild that looks too early would see; see [`Bug::SnapshotBeforeEnds`].
+    pub early: Arc<Mutex<Option<Snapshot>>>,
+}
+
+fn away() -> StoreError {
+    StoreError("the store is away (simulated)".into())
+}
+
+impl FaultyStore {
+    pub fn new(host: &Host, inner: &Arc<MemoryStore>) -> Self {
+        Self { host: host.clone(), inner: Arc::clone(inner), early: Arc::default() }
+    }
+
+    fn spoiled(&self, batch: &Batch) -> Batch {
+        let mut batch = batch.clone();
+        if self.host.fate.bug == Some(Bug::IdsNotUnique) {
+            let fresh = |event: &Event| Event { id: Uuid::from_u128(self.host.fate.id()), ..event.clone() };
+            batch.events = Arc::new(batch.events.iter().map(fresh).collect());
+        }
+        batch
+    }
+}
+
+#[async_trait]
+impl EventStore for FaultyStore {
+    async fn open_writer(&self, lease: Duration) -> Result<WriterId, StoreError> {
+        self.host.call(away, self.inner.open_writer(lease)).await
+    }
+
+    async fn commit(&self, batch: &Batch) -> Result<Committed, CommitError> {
+        let batch = self.spoiled(batch);
+        self.host.pause().await;
+        if self.host.fate.bug == Some(Bug::AcknowledgedTooEarly) && self.host.fate.fault(5) {
+            return Ok(Committed::default());
+        }
+        let unknown = || Err(CommitError::Unknown("connection lost (simulated)".into()));
+        match self.host.course() {
+            Course::Fine => {
+                let answer = self.inner.commit(&batch).await;
+                self.host.pause().await;
+                answer
+            }
+            Course::Lost if self.host.fate.chance(50) => Err(CommitError::Refused("refused (simulated)".into())),
+            Course::Lost => unknown(),
+            Course::AnswerLost => {
+                let _ = self.inner.commit(&batch).await;
+                unknown()
+            }
+            Course::Late(time) => {
+                let inner = Arc::clone(&self.inner);
+                tokio::spawn(async move {
+                    sleep(time).await;
+                    let _ = inner.commit(&batch).await;
+                });
+                unknown()
+            }
+        }
+    }
+
+    async fn renew(&self, writer: WriterId, lease: Duration) -> Result<bool, StoreError> {
+        self.host.call(away, self.inner.renew(writer, lease)).await
+    }
+
+    async fn close_writer(&self, writer: WriterId) -> Result<Seq, StoreError> {
+        self.host.call(away, self.inner.close_writer(writer)).await
+    }
+
+    async fn find(&self, ids: &[Uuid]) -> Result<Vec<Event>, StoreError> {
+        self.host.call(away, self.inner.find(ids)).await
+    }
+}
+
+#[async_trait]
+impl Outbox for FaultyStore {
+    async fn unpublished(&self, writer: WriterId, after: Seq, limit: usize) -> Result<Vec<OutboxRow>, StoreError> {
+        // Small answers: many rounds.
+        let limit = limit.min(1 + usize::try_from(self.host.fate.below(20)).unwrap());
+        self.host.call(away, self.inner.unpublished(writer, after, limit)).await
+    }
+
+    async fn forget(&self, writer: WriterId, seq: Seq) -> Result<(), StoreError> {
+        self.host.call(away, self.inner.forget(writer, seq)).await
+    }
+
+    async fn claim_orphan(&self, lease: Duration) -> Result<Option<WriterId>, StoreError> {
+        self.host.call(away, self.inner.claim_orphan(lease)).await
+    }
+
+    async fn frontier(&self) -> Result<Frontier, StoreError> {
+        let frontier = self.host.call(away, self.inner.frontier()).await?;
+        let blind = self.host.fate.bug == Some(Bug::OutboxNotInAsOf);
+        Ok(if blind { Frontier { oldest_unpublished: None, ..frontier } } else { frontier })
+    }
+}
+
+#[async_trait]
+impl Ledger for FaultyStore {
+    async fn count(&self, range: Option<TimeRange>) -> Result<i64, StoreError> {
+        self.host.call(away, self.inner.count(range)).await
+    }
+
+    async fn snapshot(&self, since: Minute, touched: Duration) -> Result<Snapshot, StoreError> {
+        let early = self.early.lock().take();
+        match early {
+            // A rebuild asks for what was touched; an audit does not.
+            Some(early) if !touched.is_zero() => Ok(early),
+            _ => self.host.call(away, self.inner.snapshot(since, touched)).await,
+        }
+    }
+
+    async fn recount(&self) -> Result<Recount, StoreError> {
+        self.host.call(away, self.inner.recount()).await
+    }
+
+    async fn fold(&self, age: Duration) -> Result<Vec<WriterId>, StoreError> {
+        self.host.call(away, self.inner.fold(age)).await
+    }
+}

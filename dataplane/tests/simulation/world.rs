@@ -1,0 +1,292 @@
+//! One schedule: servers, processors and callers, what happens to them, and what must be true meanwhile and in the end.
+
+use std::{sync::Arc, time::Duration};
+
+use parking_lot::Mutex;
+use ping_dataplane::{
+    adapters::memory::{MemoryCache, MemoryLog, MemoryStore},
+    count::{CountPorts, CountSettings, Processor},
+    domain::Clock,
+    ingest::{Ingest, IngestPorts, IngestSettings},
+    metrics::{CountMetrics, IngestMetrics},
+    ports::{CounterCache, Ledger, LogBounds},
+};
+use prometheus_client::registry::Registry;
+use tokio::{
+    task::JoinSet,
+    time::{Instant, sleep},
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    bugs::Bug,
+    cache::FaultyCache,
+    clients::{Servers, Told, live},
+    fate::{Fate, Host, VirtualClock},
+    log::{CommittedOffsets, FaultyLog, FaultySource},
+    store::FaultyStore,
+};
+
+/// What a schedule went through.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Report {
+    pub events: u64,
+    pub refused: u64,
+    pub replayed: u64,
+    pub rebuilds: u64,
+    pub stale: u64,
+    pub fenced: u64,
+    pub relayed: u64,
+    pub crashes: u64,
+}
+
+impl Report {
+    pub fn add(&mut self, other: &Self) {
+        self.events += other.events;
+        self.refused += other.refused;
+        self.replayed += other.replayed;
+        self.rebuilds += other.rebuilds;
+        self.stale += other.stale;
+        self.fenced += other.fenced;
+        self.relayed += other.relayed;
+        self.crashes += other.crashes;
+    }
+}
+
+struct Server {
+    host: Host,
+    _tasks: JoinSet<()>,
+}
+
+struct World {
+    fate: Fate,
+    clock: Arc<dyn Clock>,
+    store: Arc<MemoryStore>,
+    log: MemoryLog,
+    cache: Arc<MemoryCache>,
+    committed: CommittedOffsets,
+    ingest_metrics: Arc<IngestMetrics>,
+    count_metrics: Arc<CountMetrics>,
+    entrances: Servers,
+    servers: Vec<Server>,
+    processors: Vec<(Host, JoinSet<()>)>,
+    told: Arc<Mutex<Told>>,
+    crashes: u64,
+}
+
+/// Runs one schedule to its end.
+pub fn run(seed: u64, bug: Option<Bug>) -> Result<Report, String> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+    runtime.block_on(World::new(seed, bug).live())
+}
+
+impl World {
+    fn new(seed: u64, bug: Option<Bug>) -> Self {
+        let fate = Fate::new(seed, bug);
+        let clock: Arc<dyn Clock> = Arc::new(VirtualClock(Instant::now()));
+        Self {
+            store: Arc::new(MemoryStore::new(Arc::clone(&clock))),
+            log: MemoryLog::new(1 + u32::try_from(fate.below(3)).unwrap()),
+            cache: Arc::default(),
+            committed: Arc::default(),
+            ingest_metrics: Arc::new(IngestMetrics::register(&mut Registry::default())),
+            count_metrics: Arc::new(CountMetrics::register(&mut Registry::default())),
+            entrances: Arc::default(),
+            servers: Vec::new(),
+            processors: Vec::new(),
+            told: Arc::default(),
+            crashes: 0,
+            fate,
+            clock,
+        }
+    }
+
+    fn start_server(&mut self) {
+        let host = Host::new(&self.fate);
+        let store = FaultyStore::new(&host, &self.store);
+        let log = FaultyLog { host: host.clone(), inner: self.log.clone(), store: store.clone() };
+        let ports = IngestPorts { store: Arc::new(store.clone()), outbox: Arc::new(store), sink: Arc::new(log) };
+        let settings = IngestSettings {
+            lanes: 1 + usize::try_from(self.fate.below(2)).unwrap(),
+            queue_events: 40,
+            batch_events: 1 + usize::try_from(self.fate.below(10)).unwrap(),
+            lease: Duration::from_millis(300),
+            patience: Duration::from_millis(800),
+        };
+        let mut tasks = JoinSet::new();
+        let ingest = Ingest::start(ports, settings, Arc::clone(&self.ingest_metrics), &mut tasks);
+        self.entrances.lock().push(ingest);
+        self.servers.push(Server { host, _tasks: tasks });
+    }
+
+    fn start_processor(&mut self) {
+        let host = Host::new(&self.fate);
+        let store = FaultyStore::new(&host, &self.store);
+        let log = FaultyLog { host: host.clone(), inner: self.log.clone(), store: store.clone() };
+        let ports = CountPorts {
+            cache: Arc::new(FaultyCache { host: host.clone(), inner: Arc::clone(&self.cache) }),
+            ledger: Arc::new(store.clone()),
+            outbox: Arc::new(store),
+            bounds: Arc::new(log.clone()),
+            sink: Arc::new(log),
+            clock: Arc::clone(&self.clock),
+        };
+        let settings = CountSettings {
+            flush_records: 1 + usize::try_from(self.fate.below(20)).unwrap(),
+            retry: Duration::from_millis(20),
+            ..CountSettings::default()
+        };
+        let source =
+            FaultySource { host: host.clone(), inner: self.log.subscribe(), committed: Arc::clone(&self.committed) };
+        let processor = Processor::new(source, ports, settings, Arc::clone(&self.count_metrics));
+        let mut tasks = JoinSet::new();
+        tasks.spawn(processor.run(CancellationToken::new()));
+        self.processors.push((host, tasks));
+    }
+
+    async fn live(mut self) -> Result<Report, String> {
+        self.start_server();
+        self.start_server();
+        self.start_processor();
+        let mut callers = JoinSet::new();
+        for _ in 0..4 {
+            let (fate, servers) = (self.fate.clone(), Arc::clone(&self.entrances));
+            callers.spawn(live(fate, servers, Arc::clone(&self.clock), Arc::clone(&self.told), 12));
+        }
+        let mut saved = self.cache.save();
+        for _ in 0..25 {
+            sleep(self.fate.millis(200)).await;
+            self.check_reading().await?;
+            if self.fate.chance(10) {
+                saved = self.cache.save();
+            } else if self.fate.chance(4) {
+                saved(&self.cache);
+                saved = self.cache.save();
+            } else {
+                self.mishap().await;
+            }
+        }
+        self.fate.end_of_faults();
+        while callers.join_next().await.is_some() {}
+        self.settle().await
+    }
+
+    /// Something happens.
+    async fn mishap(&mut self) {
+        let (servers, processors) = (self.servers.len() as u64, self.processors.len() as u64);
+        match self.fate.below(20) {
+            0 | 1 => {
+                let victim = usize::try_from(self.fate.below(servers)).unwrap();
+                self.entrances.lock().remove(victim);
+                self.servers.remove(victim);
+                self.crashes += 1;
+                self.start_server();
+            }
+            2 | 3 => {
+                let victim = usize::try_from(self.fate.below(servers)).unwrap();
+                self.servers[victim].host.stall(self.fate.millis(1_500));
+            }
+            4 | 5 => {
+                let victim = usize::try_from(self.fate.below(processors)).unwrap();
+                self.processors.remove(victim);
+                self.crashes += 1;
+                self.start_processor();
+            }
+            6 | 7 => {
+                let victim = usize::try_from(self.fate.below(processors)).unwrap();
+                self.processors[victim].0.stall(self.fate.millis(1_500));
+            }
+            8 if processors < 3 => self.start_processor(),
+            9 | 10 => self.log.rebalance(),
+            11 => self.cache.clear(),
+            12 => self.log.grow(4),
+            13 => {
+                let bounds = self.log.bounds().await.unwrap();
+                for (partition, bounds) in bounds {
+                    self.log.truncate(partition, bounds.low + (bounds.end - bounds.low) / 2);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// What a reader may be told at any time: never too much, and everything acknowledged before `as_of`.
+    async fn check_reading(&self) -> Result<(), String> {
+        let Some(reading) = self.cache.read(None).await.unwrap() else { return Ok(()) };
+        let stored = self.store.count(None).await.unwrap();
+        if reading.total > stored {
+            return Err(format!("the cache says {} while the store has {stored}", reading.total));
+        }
+        let told = self.told.lock();
+        let before = told.acknowledged.values().filter(|at| **at < reading.as_of).count();
+        if reading.total < i64::try_from(before).unwrap() {
+            return Err(format!(
+                "the cache says {} as of a time before which {before} were acknowledged",
+                reading.total
+            ));
+        }
+        Ok(())
+    }
+
+    /// Waits for quiet and compares everything.
+    async fn settle(mut self) -> Result<Report, String> {
+        if self.servers.is_empty() {
+            self.start_server();
+        }
+        for _ in 0..60 {
+            sleep(Duration::from_millis(500)).await;
+            self.check_reading().await?;
+            if self.is_settled().await {
+                break;
+            }
+        }
+        // One audit more than it takes to act on a difference.
+        sleep(CountSettings::default().audit_interval * 4).await;
+        self.verdict().await
+    }
+
+    async fn is_settled(&self) -> bool {
+        let stored = self.store.count(None).await.unwrap();
+        self.cache.read(None).await.unwrap().is_some_and(|reading| reading.total == stored)
+    }
+
+    async fn verdict(self) -> Result<Report, String> {
+        let recount = self.store.recount().await.unwrap();
+        let stored = self.store.snapshot(ping_dataplane::domain::Minute(0), Duration::ZERO).await.unwrap();
+        let ids: Vec<_> = self.told.lock().acknowledged.keys().copied().collect();
+        let present = ping_dataplane::ports::EventStore::find(&*self.store, &ids).await.unwrap().len();
+        let counters = self.cache.counters().await.unwrap().ok_or("the cache is empty in the end")?;
+        let drifts = self.count_metrics.drifts.get();
+        let told = self.told.lock();
+        if present != ids.len() {
+            return Err(format!("{} of {} acknowledged events are not in the store", ids.len() - present, ids.len()));
+        }
+        if usize::try_from(recount.rows).unwrap() > told.sent.len() {
+            return Err(format!("{} rows from {} distinct events", recount.rows, told.sent.len()));
+        }
+        if counters.total != stored.total || recount.rows != stored.total {
+            return Err(format!("rows {}, store {}, cache {}", recount.rows, stored.total, counters.total));
+        }
+        let touched = |minute| counters.minutes.contains_key(minute);
+        let minutes = stored.minutes.iter().filter(|(minute, _)| touched(*minute));
+        if counters.minutes != minutes.map(|(minute, count)| (*minute, *count)).collect() {
+            return Err(format!("minutes differ: store {:?}, cache {:?}", stored.minutes, counters.minutes));
+        }
+        if drifts > 0 {
+            return Err(format!("an audit had to repair the cache {drifts} times"));
+        }
+        if counters.as_of + 5_000 < self.clock.now() {
+            return Err(format!("as_of is {} ms old after a quiet time", self.clock.now() - counters.as_of));
+        }
+        Ok(Report {
+            events: u64::try_from(recount.rows).unwrap(),
+            refused: told.refused,
+            replayed: self.count_metrics.duplicates.get(),
+            rebuilds: self.count_metrics.rebuilds.get(),
+            stale: self.count_metrics.stale.get(),
+            fenced: self.ingest_metrics.fenced.get(),
+            relayed: self.ingest_metrics.relayed.get(),
+            crashes: self.crashes,
+        })
+    }
+}

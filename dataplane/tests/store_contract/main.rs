@@ -1,0 +1,87 @@
+//! What every store promises: one body per promise, one case per adapter; then what only a durable one can promise.
+#![cfg(test)]
+#![allow(unreachable_pub, missing_docs, reason = "a test binary has no callers")]
+
+mod commits;
+mod imports;
+mod ledger;
+mod outages;
+mod outbox;
+mod planted;
+mod restarts;
+mod stage;
+mod writers;
+
+macro_rules! case {
+    ($theme:ident, $promise:ident, $open:ident) => {
+        #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+        async fn $promise() {
+            crate::$theme::$promise(&crate::stage::$open().await).await;
+        }
+    };
+}
+
+macro_rules! contract {
+    ($adapters:tt $($theme:ident: $promises:tt)*) => {
+        $(contract!(@theme $adapters $theme $promises);)*
+    };
+    (@theme [$($adapter:ident)*] $theme:ident $promises:tt) => {
+        mod $theme { $(contract!(@adapter $adapter $theme $promises);)* }
+    };
+    (@adapter $adapter:ident $theme:ident [$($promise:ident)*]) => {
+        mod $adapter { $(case!($theme, $promise, $adapter);)* }
+    };
+}
+
+mod every {
+    contract! {
+        [memory sqlite postgres]
+        commits: [
+            the_same_id_counts_once
+            known_ids_are_reported
+            a_batch_of_known_ids_moves_the_writer_and_nothing_else
+            what_was_said_first_stays
+            names_survive
+            overlapping_batches_count_each_id_once
+            a_batch_of_thousands_is_one_commit
+        ]
+        writers: [
+            an_id_is_never_used_again
+            closing_tells_the_last_number
+            a_closed_writer_commits_nothing
+            a_writer_that_never_was_commits_nothing
+            a_commit_that_meets_closing_is_in_or_out
+            renewing_keeps_a_writer_open
+            an_expired_writer_is_closed
+            a_commit_renews_the_lease
+        ]
+        outbox: [
+            a_row_comes_back_as_it_was_committed
+            rows_come_in_order_and_up_to_the_limit
+            forgotten_rows_are_gone_and_later_ones_stay
+            an_orphan_is_lent_to_one
+            a_writer_without_rows_is_no_orphan
+            the_frontier_is_the_oldest_row
+        ]
+        ledger: [
+            a_range_counts_what_is_in_it
+            a_snapshot_is_of_one_moment
+            a_snapshot_holds_the_window_and_what_was_touched
+            folding_keeps_every_count
+            open_and_unpublished_writers_are_not_folded
+            folding_at_once_folds_each_writer_once
+            a_recount_agrees
+        ]
+    }
+}
+
+mod durable {
+    contract! {
+        [sqlite postgres]
+        planted: [
+            a_lost_row_is_found
+            a_wrong_minute_is_found
+            a_wrong_day_and_a_wrong_total_are_seen
+        ]
+    }
+}

@@ -1,0 +1,138 @@
+//! What is certain after a call failed, and how soon the store is itself again.
+
+use std::time::Duration;
+
+use ping_dataplane::{
+    adapters::postgres::{PostgresOptions, PostgresStore},
+    domain::WriterId,
+    ports::{CommitError, EventStore, Ledger},
+};
+use ping_testbed::Postgres;
+use sqlx::{Connection, Executor, PgConnection};
+use tokio::time::{sleep, timeout};
+
+use crate::stage::{LEASE, batch, events};
+
+const PATIENCE: Duration = Duration::from_millis(300);
+
+async fn store(server: &Postgres, timeout: Duration) -> PostgresStore {
+    let options = PostgresOptions { timeout, ..PostgresOptions::default() };
+    let store = PostgresStore::connect(&server.url(), &options).await.unwrap();
+    store.migrate().await.unwrap();
+    store
+}
+
+async fn commit(store: &PostgresStore, writer: WriterId, seq: i64) -> Result<(), CommitError> {
+    store.commit(&batch(writer, seq, events([seq.unsigned_abs().into()]))).await.map(|_| ())
+}
+
+#[tokio::test]
+async fn a_restart_costs_no_acknowledgement_and_at_most_one_answer() {
+    let mut server = Postgres::start().await.unwrap();
+    let store = store(&server, Duration::from_secs(5)).await;
+    let writer = store.open_writer(LEASE).await.unwrap();
+    // Several connections, all dead after the restart.
+    let commits = (1..=5).map(|seq| commit(&store, writer, seq));
+    futures::future::join_all(commits).await.into_iter().for_each(Result::unwrap);
+    server.kill_9().await.unwrap();
+    assert!(matches!(commit(&store, writer, 6).await, Err(CommitError::Unknown(_) | CommitError::Refused(_))));
+    assert!(matches!(commit(&store, writer, 6).await, Err(CommitError::Refused(_))));
+    server.restart().await.unwrap();
+    commit(&store, writer, 6).await.unwrap();
+    assert_eq!(store.close_writer(writer).await.unwrap(), 6);
+    assert_eq!(store.count(None).await.unwrap(), 6);
+}
+
+#[tokio::test]
+async fn an_idle_store_does_not_notice_a_restart() {
+    let mut server = Postgres::start().await.unwrap();
+    let store = store(&server, Duration::from_secs(5)).await;
+    let writer = store.open_writer(LEASE).await.unwrap();
+    commit(&store, writer, 1).await.unwrap();
+    server.kill_9().await.unwrap();
+    server.restart().await.unwrap();
+    sleep(Duration::from_millis(1_100)).await;
+    commit(&store, writer, 2).await.unwrap();
+    assert_eq!(store.count(None).await.unwrap(), 2);
+}
+
+#[tokio::test]
+async fn a_server_that_only_reads_refuses() {
+    let server = Postgres::start().await.unwrap();
+    let store = store(&server, Duration::from_secs(5)).await;
+    let writer = store.open_writer(LEASE).await.unwrap();
+    let mut admin = PgConnection::connect(&server.superuser_url()).await.unwrap();
+    for (setting, refused) in [("on", true), ("off", false)] {
+        admin
+            .execute(sqlx::AssertSqlSafe(format!("ALTER SYSTEM SET default_transaction_read_only = {setting}")))
+            .await
+            .unwrap();
+        admin.execute("SELECT pg_reload_conf()").await.unwrap();
+        sleep(Duration::from_millis(200)).await;
+        let result = commit(&store, writer, 1).await;
+        assert_eq!(matches!(result, Err(CommitError::Refused(_))), refused, "{result:?}");
+        admin.execute("SET default_transaction_read_only = off").await.unwrap();
+    }
+    assert_eq!(store.count(None).await.unwrap(), 1);
+}
+
+/// A commit that waits for `blocker` until nobody waits for its answer.
+async fn lose_an_answer(store: &PostgresStore, writer: WriterId) {
+    let result = commit(store, writer, 1).await;
+    assert!(matches!(result, Err(CommitError::Unknown(_))), "{result:?}");
+}
+
+#[tokio::test]
+async fn a_commit_that_comes_after_closing_has_no_effect() {
+    let server = Postgres::start().await.unwrap();
+    let store = store(&server, PATIENCE).await;
+    let writer = store.open_writer(LEASE).await.unwrap();
+    let mut blocker = PgConnection::connect(&server.superuser_url()).await.unwrap();
+    let mut blocked = blocker.begin().await.unwrap();
+    // The statement waits before it has looked at its writer.
+    blocked.execute("LOCK TABLE events IN ACCESS EXCLUSIVE MODE").await.unwrap();
+    lose_an_answer(&store, writer).await;
+    assert_eq!(store.close_writer(writer).await.unwrap(), 0);
+    blocked.rollback().await.unwrap();
+    sleep(PATIENCE).await;
+    assert_eq!(store.count(None).await.unwrap(), 0);
+    assert_eq!(store.close_writer(writer).await.unwrap(), 0);
+}
+
+#[tokio::test]
+async fn closing_waits_for_a_commit_whose_answer_is_lost() {
+    let server = Postgres::start().await.unwrap();
+    let store = store(&server, PATIENCE).await;
+    let patient = self::store(&server, Duration::from_secs(5)).await;
+    let writer = store.open_writer(LEASE).await.unwrap();
+    let mut blocker = PgConnection::connect(&server.superuser_url()).await.unwrap();
+    let mut blocked = blocker.begin().await.unwrap();
+    // The statement has its writer and waits to know whether this id is taken.
+    let take = "INSERT INTO events VALUES ('00000000-0000-0000-0000-000000000001', 0)";
+    blocked.execute(take).await.unwrap();
+    lose_an_answer(&store, writer).await;
+    assert!(timeout(PATIENCE, patient.close_writer(writer)).await.is_err());
+    blocked.rollback().await.unwrap();
+    assert_eq!(patient.close_writer(writer).await.unwrap(), 1);
+    assert_eq!(store.count(None).await.unwrap(), 1);
+}
+
+#[tokio::test]
+async fn a_session_that_is_ended_leaves_the_outcome_open() {
+    let server = Postgres::start().await.unwrap();
+    let store = store(&server, Duration::from_secs(5)).await;
+    let writer = store.open_writer(LEASE).await.unwrap();
+    let mut admin = PgConnection::connect(&server.superuser_url()).await.unwrap();
+    let mut blocker = PgConnection::connect(&server.superuser_url()).await.unwrap();
+    let mut blocked = blocker.begin().await.unwrap();
+    blocked.execute("LOCK TABLE events IN ACCESS EXCLUSIVE MODE").await.unwrap();
+    let end = async {
+        sleep(PATIENCE).await;
+        admin.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE wait_event_type = 'Lock'").await
+    };
+    let (result, ended) = tokio::join!(commit(&store, writer, 1), end);
+    ended.unwrap();
+    assert!(matches!(result, Err(CommitError::Unknown(_))), "{result:?}");
+    blocked.rollback().await.unwrap();
+    commit(&store, writer, 1).await.unwrap();
+}

@@ -1,0 +1,168 @@
+//! A store to test, and the time it lives in.
+
+use std::{
+    any::Any,
+    path::PathBuf,
+    sync::{
+        Arc, Weak,
+        atomic::{AtomicI64, AtomicU32, Ordering},
+    },
+    time::Duration,
+};
+
+use ping_dataplane::{
+    adapters::{
+        memory::MemoryStore,
+        postgres::{PostgresOptions, PostgresStore},
+        sqlite::SqliteStore,
+    },
+    domain::{Clock, Event, Millis, Seq, SystemClock, WriterId},
+    ports::{Batch, Committed, EventStore, Ledger, Outbox},
+};
+use ping_testbed::Postgres;
+use sqlx::{AssertSqlSafe, ConnectOptions, Connection, PgConnection, sqlite::SqliteConnectOptions};
+use tokio::{sync::Mutex, time::sleep};
+use uuid::Uuid;
+
+/// Long enough not to run out.
+pub const LEASE: Duration = Duration::from_secs(60);
+/// 2024-10-14T17:18:51Z: when the events of most tests happened.
+pub const THEN: Millis = 1_728_926_331_000;
+
+pub trait Store: EventStore + Outbox + Ledger {}
+impl<S: EventStore + Outbox + Ledger> Store for S {}
+
+/// A clock that moves when it is told to.
+pub struct TestClock(AtomicI64);
+
+impl Clock for TestClock {
+    fn now(&self) -> Millis {
+        self.0.load(Ordering::SeqCst)
+    }
+}
+
+pub fn clock() -> Arc<TestClock> {
+    Arc::new(TestClock(AtomicI64::new(SystemClock.now())))
+}
+
+/// Where somebody can change the tables behind the store's back.
+enum Backdoor {
+    None,
+    Sqlite(PathBuf),
+    Postgres(String),
+}
+
+pub struct Stage {
+    pub store: Arc<dyn Store>,
+    clock: Option<Arc<TestClock>>,
+    backdoor: Backdoor,
+    _kept: Box<dyn Any + Send + Sync>,
+}
+
+pub async fn memory() -> Stage {
+    let clock = clock();
+    let store = Arc::new(MemoryStore::new(clock.clone()));
+    Stage { store, clock: Some(clock), backdoor: Backdoor::None, _kept: Box::new(()) }
+}
+
+pub async fn sqlite() -> Stage {
+    let folder = tempfile::tempdir().unwrap();
+    let clock = clock();
+    let path = folder.path().join("ping.db");
+    let store = Arc::new(SqliteStore::open(&path, clock.clone()).await.unwrap());
+    Stage { store, clock: Some(clock), backdoor: Backdoor::Sqlite(path), _kept: Box::new(folder) }
+}
+
+pub async fn postgres() -> Stage {
+    let (server, url) = database().await;
+    let store = PostgresStore::connect(&url, &PostgresOptions::default()).await.unwrap();
+    store.migrate().await.unwrap();
+    Stage { store: Arc::new(store), clock: None, backdoor: Backdoor::Postgres(url), _kept: Box::new(server) }
+}
+
+/// An empty database of its own, on a server shared with the tests that run at the same time.
+pub async fn database() -> (Arc<Postgres>, String) {
+    static SERVER: Mutex<Weak<Postgres>> = Mutex::const_new(Weak::new());
+    static NUMBER: AtomicU32 = AtomicU32::new(0);
+    let mut shared = SERVER.lock().await;
+    let server = match shared.upgrade() {
+        Some(server) => server,
+        None => Arc::new(Postgres::start().await.unwrap()),
+    };
+    *shared = Arc::downgrade(&server);
+    drop(shared);
+    let name = format!("test{}", NUMBER.fetch_add(1, Ordering::Relaxed));
+    let mut connection = PgConnection::connect(&server.superuser_url()).await.unwrap();
+    let create = AssertSqlSafe(format!("CREATE DATABASE {name} OWNER ping"));
+    sqlx::query(create).execute(&mut connection).await.unwrap();
+    let url = format!("postgres://ping@127.0.0.1:{}/{name}", server.port());
+    (server, url)
+}
+
+impl Stage {
+    /// Lets time go by.
+    pub async fn pass(&self, duration: Duration) {
+        match &self.clock {
+            Some(clock) => {
+                clock.0.fetch_add(i64::try_from(duration.as_millis()).unwrap(), Ordering::SeqCst);
+            }
+            None => sleep(duration).await,
+        }
+    }
+
+    /// Changes the tables behind the store's back.
+    pub async fn tamper(&self, sql: &'static str) {
+        match &self.backdoor {
+            Backdoor::None => panic!("nobody can reach into this store"),
+            Backdoor::Sqlite(path) => {
+                let mut connection = SqliteConnectOptions::new().filename(path).connect().await.unwrap();
+                sqlx::query(sql).execute(&mut connection).await.unwrap();
+            }
+            Backdoor::Postgres(url) => {
+                let mut connection = PgConnection::connect(url).await.unwrap();
+                sqlx::query(sql).execute(&mut connection).await.unwrap();
+            }
+        }
+    }
+
+    pub async fn open(&self) -> WriterId {
+        self.store.open_writer(LEASE).await.unwrap()
+    }
+
+    /// Commits `events` as the ones from `first_seq` on.
+    pub async fn commit(&self, writer: WriterId, first_seq: Seq, events: Vec<Event>) -> Committed {
+        self.store.commit(&batch(writer, first_seq, events)).await.unwrap()
+    }
+
+    /// Opens a writer, commits `events` and closes it; its id.
+    pub async fn visit(&self, events: Vec<Event>) -> WriterId {
+        let writer = self.open().await;
+        self.commit(writer, 1, events).await;
+        self.store.close_writer(writer).await.unwrap();
+        writer
+    }
+
+    pub async fn total(&self) -> i64 {
+        self.store.count(None).await.unwrap()
+    }
+
+    /// The rows and every sum over them are `count`.
+    pub async fn counts(&self, count: i64) {
+        let recount = self.store.recount().await.unwrap();
+        let sums = [recount.rows, recount.total, recount.minutes_total, recount.days_total];
+        assert_eq!((sums, recount.differing_minutes), ([count; 4], vec![]));
+    }
+}
+
+pub fn event(id: u128, at: Millis) -> Event {
+    Event { id: Uuid::from_u128(id), at, at_assumed: false, source: "".into(), kind: "".into() }
+}
+
+/// Events with these ids, now.
+pub fn events(ids: impl IntoIterator<Item = u128>) -> Vec<Event> {
+    ids.into_iter().map(|id| event(id, THEN)).collect()
+}
+
+pub fn batch(writer: WriterId, first_seq: Seq, events: Vec<Event>) -> Batch {
+    Batch { writer, first_seq, events: Arc::new(events), partitions: 6, partition: 4, lease: LEASE }
+}

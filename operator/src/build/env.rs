@@ -1,0 +1,120 @@
+//! The environment of servers and processors. The names stand in `ping_runtime::env`.
+
+use k8s_openapi::api::core::v1::{EnvVar, EnvVarSource, SecretKeySelector};
+use ping_runtime::env;
+
+use super::kafka::group;
+use crate::{
+    crd::{SecretKey, kafka::SaslMechanism, workload::PodSpec},
+    pipeline::{Connection, Login, Pipeline},
+};
+
+/// Folder with the CA of the Kafka brokers.
+pub(super) const KAFKA_CA_FOLDER: &str = "/etc/ping/kafka-ca";
+/// Folder with the client certificate for Kafka.
+pub(super) const KAFKA_CERTIFICATE_FOLDER: &str = "/etc/ping/kafka-certificate";
+
+/// Every name that the operator sets on a workload.
+const OURS: [&str; 24] = [
+    env::LISTEN,
+    env::ADMIN_LISTEN,
+    env::POSTGRES_URL,
+    env::KAFKA_BROKERS,
+    env::KAFKA_TOPIC,
+    env::KAFKA_DEAD_LETTER_TOPIC,
+    env::KAFKA_GROUP,
+    env::KAFKA_SECURITY_PROTOCOL,
+    env::KAFKA_SASL_MECHANISM,
+    env::KAFKA_SASL_USERNAME,
+    env::KAFKA_SASL_PASSWORD,
+    env::KAFKA_CA_FILE,
+    env::KAFKA_CERT_FILE,
+    env::KAFKA_KEY_FILE,
+    env::CACHE_URL,
+    env::CACHE_PASSWORD,
+    env::FLUSH_RECORDS,
+    env::FLUSH_INTERVAL_MS,
+    env::WINDOW_MINUTES,
+    env::LANES,
+    env::DRAIN_SECONDS,
+    env::LOG,
+    env::LOG_FORMAT,
+    env::IN_MEMORY,
+];
+
+/// True for names that the operator sets, so that nobody else may.
+#[must_use]
+pub fn is_ours(name: &str) -> bool {
+    OURS.contains(&name)
+}
+
+/// What servers and processors have in common; `login` is that of the role.
+pub(super) fn common(pipeline: &Pipeline, connection: &Connection, login: &Login, pod: &PodSpec) -> Vec<EnvVar> {
+    let mut variables = vec![
+        value(env::ADMIN_LISTEN, "0.0.0.0:8081"),
+        secret(env::POSTGRES_URL, &pipeline.postgres_uri()),
+        value(env::KAFKA_BROKERS, &connection.brokers),
+        value(env::KAFKA_TOPIC, &pipeline.kafka.topic.name),
+        value(env::KAFKA_DEAD_LETTER_TOPIC, &pipeline.kafka.dead_letter.name),
+        value(env::KAFKA_GROUP, &group(pipeline)),
+    ];
+    variables.extend(kafka_login(connection, login));
+    variables.push(value(env::CACHE_URL, &pipeline.cache_url()));
+    variables.extend(pipeline.cache.password().map(|password| secret(env::CACHE_PASSWORD, password)));
+    variables.extend([
+        value(env::WINDOW_MINUTES, &pipeline.processor.window_minutes.to_string()),
+        value(env::DRAIN_SECONDS, &pod.drain_seconds.to_string()),
+        value(env::LOG, &pod.log),
+        value(env::LOG_FORMAT, "json"),
+    ]);
+    variables
+}
+
+fn kafka_login(connection: &Connection, login: &Login) -> Vec<EnvVar> {
+    let protocol = match (connection.tls, login) {
+        (true, Login::Password { .. }) => "sasl_ssl",
+        (true, _) => "ssl",
+        (false, Login::Password { .. }) => "sasl_plaintext",
+        (false, _) => "plaintext",
+    };
+    let mut variables = vec![value(env::KAFKA_SECURITY_PROTOCOL, protocol)];
+    if connection.ca.is_some() {
+        variables.push(value(env::KAFKA_CA_FILE, &format!("{KAFKA_CA_FOLDER}/ca.crt")));
+    }
+    match login {
+        Login::Nothing => {}
+        Login::Password { mechanism, username, password } => variables.extend([
+            value(env::KAFKA_SASL_MECHANISM, mechanism_name(*mechanism)),
+            value(env::KAFKA_SASL_USERNAME, username),
+            secret(env::KAFKA_SASL_PASSWORD, password),
+        ]),
+        Login::Certificate(_) => variables.extend([
+            value(env::KAFKA_CERT_FILE, &format!("{KAFKA_CERTIFICATE_FOLDER}/user.crt")),
+            value(env::KAFKA_KEY_FILE, &format!("{KAFKA_CERTIFICATE_FOLDER}/user.key")),
+        ]),
+    }
+    variables
+}
+
+fn mechanism_name(mechanism: SaslMechanism) -> &'static str {
+    match mechanism {
+        SaslMechanism::Plain => "PLAIN",
+        SaslMechanism::ScramSha256 => "SCRAM-SHA-256",
+        SaslMechanism::ScramSha512 => "SCRAM-SHA-512",
+    }
+}
+
+/// A variable with a value that everybody may see.
+pub(super) fn value(name: &str, value: &str) -> EnvVar {
+    EnvVar { name: name.into(), value: Some(value.into()), value_from: None }
+}
+
+/// A variable whose value is in a Secret.
+fn secret(name: &str, key: &SecretKey) -> EnvVar {
+    let selector = SecretKeySelector { name: key.name.clone(), key: key.key.clone(), optional: None };
+    EnvVar {
+        name: name.into(),
+        value: None,
+        value_from: Some(EnvVarSource { secret_key_ref: Some(selector), ..EnvVarSource::default() }),
+    }
+}

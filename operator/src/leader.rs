@@ -1,0 +1,81 @@
+//! Leader election: one of several operators works, the others wait. Who loses the lease ends, so that no two ever work.
+
+use std::time::{Duration, Instant};
+
+use kube::Client;
+use kube_lease_manager::{LeaseManager, LeaseManagerBuilder, LeaseManagerError};
+use tokio_util::sync::CancellationToken;
+
+use crate::error::chain;
+
+/// A lease holds this long without being renewed, in seconds.
+const LEASE_SECONDS: u64 = 15;
+/// It is renewed this long before it runs out, in seconds.
+const GRACE_SECONDS: u64 = 8;
+/// Between attempts while the API server does not answer.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// The lease that decides who leads.
+pub struct Election(LeaseManager);
+
+impl Election {
+    /// Takes part in the election over the Lease `name` in `namespace`, as `identity`.
+    ///
+    /// # Errors
+    /// When the Lease can neither be read nor made.
+    pub async fn join(client: Client, namespace: &str, name: &str, identity: &str) -> Result<Self, LeaseManagerError> {
+        let manager = LeaseManagerBuilder::new(client, name)
+            .with_namespace(namespace)
+            .with_identity(identity)
+            .with_duration(LEASE_SECONDS)
+            .with_grace(GRACE_SECONDS)
+            .build()
+            .await?;
+        Ok(Self(manager))
+    }
+
+    /// Returns when this process leads, or at `shutdown` (then false).
+    pub async fn win(&self, shutdown: &CancellationToken) -> bool {
+        loop {
+            tokio::select! {
+                () = shutdown.cancelled() => return false,
+                state = self.0.changed() => match state {
+                    Ok(true) => return true,
+                    Ok(false) => {}
+                    Err(error) => {
+                        tracing::warn!(error = chain(&error), "cannot take part in the election");
+                        tokio::time::sleep(RETRY).await;
+                    }
+                },
+            }
+        }
+    }
+
+    /// Renews the lease until it is lost, or until `shutdown`; then it is given back.
+    pub async fn hold(&self, shutdown: &CancellationToken) {
+        let mut failing_since = None;
+        loop {
+            tokio::select! {
+                () = shutdown.cancelled() => {
+                    if let Err(error) = self.0.release().await {
+                        tracing::warn!(error = chain(&error), "cannot give the lease back");
+                    }
+                    return;
+                }
+                state = self.0.changed() => match state {
+                    Ok(true) => failing_since = None,
+                    Ok(false) => return,
+                    Err(error) => {
+                        tracing::warn!(error = chain(&error), "cannot renew the lease");
+                        let since: Instant = *failing_since.get_or_insert_with(Instant::now);
+                        // The first failure came when the grace period began.
+                        if since.elapsed() + RETRY * 2 >= Duration::from_secs(GRACE_SECONDS) {
+                            return;
+                        }
+                        tokio::time::sleep(RETRY).await;
+                    }
+                },
+            }
+        }
+    }
+}

@@ -1,0 +1,136 @@
+//! What every object of a pipeline is called, and the labels it carries. Pure functions of the pipeline's own name.
+
+use std::collections::BTreeMap;
+
+use crate::{
+    crd::{PingPipeline, SecretKey, kafka::KafkaClusterRef},
+    kinds::{Key, Kind},
+};
+
+/// Field manager of the operator, and the value of `app.kubernetes.io/managed-by`.
+pub const OPERATOR: &str = "ping-operator";
+/// Label: name of the pipeline that an object belongs to.
+pub const PIPELINE_LABEL: &str = "pingpipeline.io/pipeline";
+/// Label: namespace of the pipeline that an object belongs to.
+pub const NAMESPACE_LABEL: &str = "pingpipeline.io/namespace";
+/// Annotation: fingerprint of what was applied.
+pub const APPLIED_ANNOTATION: &str = "pingpipeline.io/applied";
+/// Annotation of pod templates: fingerprint of the secrets that the pods read at start.
+pub const SECRETS_ANNOTATION: &str = "pingpipeline.io/secrets";
+/// Annotation on a PingPipeline: `true` takes Strimzi's finalizer off topics that nobody deletes.
+pub const FORCE_ANNOTATION: &str = "pingpipeline.io/force-delete";
+/// Finalizer on a PingPipeline.
+pub const FINALIZER: &str = "pingpipeline.io/teardown";
+
+/// Names of one pipeline's objects.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Names {
+    /// The pipeline's name.
+    pub pipeline: String,
+    /// The pipeline's namespace.
+    pub namespace: String,
+}
+
+impl Names {
+    /// The names that belong to `pipeline`.
+    #[must_use]
+    pub fn of(pipeline: &PingPipeline) -> Self {
+        Self {
+            pipeline: pipeline.metadata.name.clone().unwrap_or_default(),
+            namespace: pipeline.metadata.namespace.clone().unwrap_or_default(),
+        }
+    }
+
+    /// `<pipeline>-<part>`.
+    #[must_use]
+    pub fn part(&self, part: &str) -> String {
+        format!("{}-{part}", self.pipeline)
+    }
+
+    /// The CloudNativePG cluster, and the start of its Services' names.
+    #[must_use]
+    pub fn postgres(&self) -> String {
+        self.part("postgres")
+    }
+
+    /// Where CloudNativePG writes the connection URI.
+    #[must_use]
+    pub fn postgres_uri(&self) -> SecretKey {
+        SecretKey { name: self.part("postgres-app"), key: "uri".into() }
+    }
+
+    /// The Strimzi Kafka of the pipeline's own.
+    #[must_use]
+    pub fn kafka(&self) -> String {
+        self.part("kafka")
+    }
+
+    /// Start of the names of topics and users: with a Kafka of somebody else the namespace is in it.
+    #[must_use]
+    pub fn kafka_prefix(&self, reference: Option<&KafkaClusterRef>) -> String {
+        match reference {
+            Some(_) => format!("{}-{}", self.namespace, self.pipeline),
+            None => self.pipeline.clone(),
+        }
+    }
+
+    /// The Secret in the pipeline's namespace with the Kafka login of `role` (`server` or `processor`).
+    #[must_use]
+    pub fn kafka_login(&self, role: &str) -> String {
+        self.part(&format!("kafka-{role}"))
+    }
+
+    /// The Secret in the pipeline's namespace with the CA of a Kafka in another namespace.
+    #[must_use]
+    pub fn kafka_ca_copy(&self) -> String {
+        self.part("kafka-ca")
+    }
+
+    /// The Dragonfly and its Service.
+    #[must_use]
+    pub fn cache(&self) -> String {
+        self.part("cache")
+    }
+
+    /// Labels by which the operator finds what belongs to this pipeline.
+    #[must_use]
+    pub fn ownership(&self) -> BTreeMap<String, String> {
+        [(PIPELINE_LABEL.to_owned(), self.pipeline.clone()), (NAMESPACE_LABEL.to_owned(), self.namespace.clone())]
+            .into()
+    }
+
+    /// Labels of an object of `component`, the recommended ones included.
+    #[must_use]
+    pub fn labels(&self, component: &str) -> BTreeMap<String, String> {
+        let mut labels = self.ownership();
+        labels.extend(
+            [
+                ("app.kubernetes.io/name", "ping"),
+                ("app.kubernetes.io/instance", self.pipeline.as_str()),
+                ("app.kubernetes.io/component", component),
+                ("app.kubernetes.io/part-of", "pingpipeline"),
+                ("app.kubernetes.io/managed-by", OPERATOR),
+            ]
+            .map(|(key, value)| (key.to_owned(), value.to_owned())),
+        );
+        labels
+    }
+
+    /// Labels that select the pods of `component`; they never change.
+    #[must_use]
+    pub fn selector(&self, component: &str) -> BTreeMap<String, String> {
+        [
+            ("app.kubernetes.io/name", "ping"),
+            ("app.kubernetes.io/instance", self.pipeline.as_str()),
+            ("app.kubernetes.io/component", component),
+        ]
+        .map(|(key, value)| (key.to_owned(), value.to_owned()))
+        .into()
+    }
+
+    /// The object of `kind` called `name` in the pipeline's namespace.
+    #[must_use]
+    pub fn key(&self, kind: Kind, name: impl Into<String>) -> Key {
+        Key::new(kind, self.namespace.clone(), name)
+    }
+}

@@ -1,0 +1,240 @@
+//! A pipeline that passed `validate`: every default filled in, every reference resolved, nothing left to doubt.
+
+use crate::{
+    crd::{
+        DeletionPolicy, Durability, MonitoringSpec, NetworkPolicySpec, SecretKey,
+        cache::{DragonflySpec, ExternalCache},
+        kafka::{ExternalKafka, KafkaCluster, SaslMechanism},
+        postgres::{ExternalPostgres, PostgresCluster},
+        workload::{ProcessorSpec, ServerSpec},
+    },
+    names::Names,
+};
+
+/// What is built, applied and judged.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Pipeline {
+    /// Names of its objects.
+    pub names: Names,
+    /// Identity of the PingPipeline, for owner references.
+    pub uid: String,
+    /// What an acknowledgement is worth.
+    pub durability: Durability,
+    /// What happens to the data at deletion.
+    pub deletion_policy: DeletionPolicy,
+    /// Whether the pods are to go to zero.
+    pub hibernate: bool,
+    /// The store of record.
+    pub postgres: Postgres,
+    /// What carries the events.
+    pub kafka: Kafka,
+    /// What holds the counters.
+    pub cache: Cache,
+    /// The servers; the image is filled in.
+    pub server: ServerSpec,
+    /// The processors; the image is filled in.
+    pub processor: ProcessorSpec,
+    /// Who may talk to whom.
+    pub network_policy: NetworkPolicySpec,
+    /// Metrics for Prometheus.
+    pub monitoring: MonitoringSpec,
+    /// Fingerprints of the secrets that pods read at start.
+    pub checksums: Checksums,
+    /// Secrets to copy from Kafka's namespace into the pipeline's.
+    pub copies: Vec<SecretCopy>,
+    /// Settings by which acknowledged pings could be lost. Always empty for `Exact`.
+    pub hazards: Vec<String>,
+}
+
+/// The store of record.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Postgres {
+    /// A CloudNativePG cluster.
+    Cluster(Box<PostgresCluster>),
+    /// One that exists already.
+    External(ExternalPostgres),
+}
+
+/// What carries the events.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Kafka {
+    /// Who runs it.
+    pub source: KafkaSource,
+    /// The topic of the events.
+    pub topic: Topic,
+    /// The topic of records that cannot be counted.
+    pub dead_letter: Topic,
+    /// How to get in; none while a referenced Kafka has not told its address.
+    pub connection: Option<Connection>,
+}
+
+/// Who runs Kafka.
+#[derive(Clone, Debug, PartialEq)]
+pub enum KafkaSource {
+    /// The pipeline has one of its own.
+    Own(KafkaCluster),
+    /// Strimzi runs one for somebody else.
+    Reference(KafkaReference),
+    /// It is outside of Strimzi.
+    External(ExternalKafka),
+}
+
+/// A Kafka that Strimzi runs for somebody else.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KafkaReference {
+    /// Its name.
+    pub name: String,
+    /// Its namespace.
+    pub namespace: String,
+    /// How its listener asks for a login; none while unknown.
+    pub authentication: Option<Authentication>,
+    /// Whether it checks permissions.
+    pub authorization: bool,
+}
+
+/// How a listener asks for a login.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Authentication {
+    /// Not at all.
+    Nothing,
+    /// By SCRAM-SHA-512.
+    Scram,
+    /// By client certificate.
+    Certificate,
+}
+
+/// A topic.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Topic {
+    /// Its name in Kafka.
+    pub name: String,
+    /// Name of its KafkaTopic.
+    pub object: String,
+    /// Partitions.
+    pub partitions: i32,
+    /// Copies.
+    pub replicas: i32,
+    /// Copies that must have a record before it is accepted.
+    pub min_in_sync_replicas: i32,
+    /// How long records are kept, in milliseconds.
+    pub retention_ms: i64,
+}
+
+/// How to get into Kafka.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Connection {
+    /// `host:port[,host:port…]`.
+    pub brokers: String,
+    /// Encrypted?
+    pub tls: bool,
+    /// The CA of the brokers, in the pipeline's namespace; none means the public CAs.
+    pub ca: Option<SecretKey>,
+    /// How servers log in.
+    pub server: Login,
+    /// How processors log in.
+    pub processor: Login,
+}
+
+/// A login at Kafka.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Login {
+    /// None.
+    Nothing,
+    /// By name and password.
+    Password {
+        /// How the password is sent.
+        mechanism: SaslMechanism,
+        /// The name.
+        username: String,
+        /// The password.
+        password: SecretKey,
+    },
+    /// By the client certificate in this Secret: `user.crt`, `user.key`.
+    Certificate(String),
+}
+
+/// What holds the counters.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Cache {
+    /// A Dragonfly.
+    Dragonfly(DragonflySpec),
+    /// One that exists already.
+    External(ExternalCache),
+}
+
+impl Cache {
+    /// Its password, if it has one.
+    #[must_use]
+    pub fn password(&self) -> Option<&SecretKey> {
+        match self {
+            Self::Dragonfly(dragonfly) => dragonfly.password.as_ref(),
+            Self::External(external) => external.password.as_ref(),
+        }
+    }
+}
+
+impl Pipeline {
+    /// `redis://…` of the cache, without a password.
+    #[must_use]
+    pub fn cache_url(&self) -> String {
+        match &self.cache {
+            Cache::Dragonfly(_) => format!("redis://{}.{}.svc:6379", self.names.cache(), self.names.namespace),
+            Cache::External(external) => external.url.clone(),
+        }
+    }
+
+    /// Where the connection URI of Postgres is.
+    #[must_use]
+    pub fn postgres_uri(&self) -> SecretKey {
+        match &self.postgres {
+            Postgres::Cluster(_) => self.names.postgres_uri(),
+            Postgres::External(external) => external.uri.clone(),
+        }
+    }
+
+    /// How many servers are wanted at least.
+    #[must_use]
+    pub fn servers(&self) -> i32 {
+        match (&self.server.autoscaling, self.hibernate) {
+            (_, true) => 0,
+            (Some(scaling), false) => scaling.min_replicas,
+            (None, false) => self.server.replicas,
+        }
+    }
+
+    /// How many processors are wanted at least.
+    #[must_use]
+    pub fn processors(&self) -> i32 {
+        match (&self.processor.autoscaling, self.hibernate) {
+            (_, true) => 0,
+            (Some(scaling), false) => scaling.min_replicas,
+            (None, false) => self.processor.replicas,
+        }
+    }
+}
+
+/// Fingerprints of the secrets that pods read at start; `pending` while one is missing.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Checksums {
+    /// What servers read.
+    pub server: String,
+    /// What processors read.
+    pub processor: String,
+    /// What the cache reads.
+    pub cache: String,
+}
+
+/// A Secret to copy into the pipeline's namespace.
+#[derive(Clone, PartialEq, Eq)]
+pub struct SecretCopy {
+    /// Name of the copy.
+    pub name: String,
+    /// Its content, in base64; none while the original is missing: then the copy stays as it is.
+    pub data: Option<std::collections::BTreeMap<String, k8s_openapi::ByteString>>,
+}
+
+impl std::fmt::Debug for SecretCopy {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("SecretCopy").field("name", &self.name).finish_non_exhaustive()
+    }
+}

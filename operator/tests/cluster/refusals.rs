@@ -1,0 +1,94 @@
+//! What the API server refuses by itself, through the rules in the CRD, and in which words.
+
+use serde_json::{Value, json};
+
+use crate::harness::Place;
+
+/// A spec that is refused at creation, and words of the refusal.
+fn at_creation() -> Vec<(Value, &'static str)> {
+    vec![
+        (
+            json!({ "postgres": { "cluster": { "instances": 1 } } }),
+            "a single disk holds the only copy. Set instances: 3",
+        ),
+        (
+            json!({ "postgres": { "cluster": { "synchronous": { "number": 0 } } } }),
+            "on a second Postgres instance before it is acknowledged",
+        ),
+        (
+            json!({ "postgres": { "cluster": { "synchronous": { "dataDurability": "Preferred" } } } }),
+            "on a second Postgres instance",
+        ),
+        (json!({ "kafka": { "topic": { "replicas": 2 } } }), "so that one lost broker loses nothing"),
+        (json!({ "kafka": { "topic": { "minInSyncReplicas": 1 } } }), "so that one lost broker loses nothing"),
+        (json!({ "kafka": { "cluster": { "brokers": { "replicas": 2 } } } }), "at least 3 brokers"),
+        (json!({ "kafka": { "topic": { "minInSyncReplicas": 4, "replicas": 3 } } }), "nothing could be written"),
+        (json!({ "kafka": { "topic": { "partitions": 0 } } }), "should be greater than or equal to 1"),
+        (json!({ "kafka": { "cluster": {}, "clusterRef": { "name": "a" } } }), "give one of"),
+        (json!({ "postgres": { "cluster": {}, "external": { "uri": { "name": "a", "key": "uri" } } } }), "not both"),
+        (json!({ "cache": { "dragonfly": {}, "external": { "url": "redis://a:6379" } } }), "not both"),
+        (json!({ "cache": { "external": { "url": "redis://:password@a:6379" } } }), "should match"),
+        (
+            json!({ "server": { "autoscaling": { "minReplicas": 5, "maxReplicas": 4 } } }),
+            "minReplicas cannot be more than maxReplicas",
+        ),
+        (json!({ "postgres": { "cluster": { "storage": { "size": "much" } } } }), "not a quantity"),
+        (
+            json!({ "postgres": { "cluster": { "backup": {
+            "schedule": "0 0 2 * * *", "destinationPath": "s3://a/",
+            "accessKeyId": { "name": "a", "key": "a" }, "secretAccessKey": { "name": "a", "key": "b" },
+        } } } }),
+            "five cron fields",
+        ),
+    ]
+}
+
+/// A change of `spec: {}` that is refused, and words of the refusal.
+fn later() -> Vec<(Value, &'static str)> {
+    let external = json!({ "uri": { "name": "a", "key": "uri" } });
+    vec![
+        (json!({ "postgres": { "cluster": { "storage": { "size": "9Gi" } } } }), "a volume cannot shrink"),
+        (json!({ "postgres": { "cluster": null, "external": external } }), "the pings would stay behind"),
+        (json!({ "kafka": { "topic": { "partitions": 5 } } }), "Kafka cannot take partitions away"),
+        (json!({ "kafka": { "topic": { "name": "other" } } }), "a topic cannot be renamed"),
+        (json!({ "kafka": { "clusterRef": { "name": "other" } } }), "cannot move to another Kafka"),
+        (json!({ "kafka": { "external": { "bootstrapServers": ["a:9092"] } } }), "cannot move to another Kafka"),
+    ]
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_api_server_refuses_what_could_never_work() {
+    let place = Place::new("refused-new").await;
+    for (spec, words) in at_creation() {
+        let refusal = place.try_create("demo", spec.clone()).await.expect_err(&spec.to_string()).to_string();
+        assert!(refusal.contains(words), "{spec}: \"{words}\" is not in: {refusal}");
+    }
+    let refusal = place.try_create("has.dots", json!({})).await.unwrap_err().to_string();
+    assert!(refusal.contains("the name becomes part of Service names"), "{refusal}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_api_server_refuses_changes_that_lose_data_and_says_the_way_out() {
+    let place = Place::new("refused-change").await;
+    place.create("demo", json!({ "postgres": { "cluster": {} } })).await;
+    for (spec, words) in later() {
+        let refusal = place.change("demo", spec.clone()).await.expect_err(&spec.to_string()).to_string();
+        assert!(refusal.contains(words), "{spec}: \"{words}\" is not in: {refusal}");
+    }
+    place.change("demo", json!({ "postgres": { "cluster": { "storage": { "size": "11Gi" } } } })).await.unwrap();
+    place.change("demo", json!({ "kafka": { "topic": { "partitions": 7 } } })).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_schema_cannot_see_is_refused_by_the_operator_in_the_status() {
+    let place = Place::new("refused-status").await;
+    let _operator = crate::harness::operator::Operator::plain(&place);
+    let parameters = json!({ "fsync": "off" });
+    place.create("demo", json!({ "postgres": { "cluster": { "parameters": parameters } } })).await;
+    place.wait_for("demo", "Stalled", "True").await;
+    let (status, reason, message) = place.condition("demo", "Ready").await;
+    assert_eq!((status.as_str(), reason.as_str()), ("False", "UnsafeForExact"));
+    assert!(message.contains("fsync"), "{message}");
+    place.change("demo", json!({ "postgres": { "cluster": { "parameters": { "fsync": null } } } })).await.unwrap();
+    place.wait_for("demo", "Stalled", "False").await;
+}

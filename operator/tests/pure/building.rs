@@ -1,0 +1,182 @@
+//! What is built, as YAML. `INSTA_UPDATE=always cargo test -p ping-operator` takes a change over: read the diff.
+
+use std::collections::BTreeSet;
+
+use ping_operator::{
+    build::build,
+    crd::DeletionPolicy,
+    foreign::Observed,
+    kinds::Kind,
+    object::{Desired, Object},
+    refs::Refs,
+    validate::validate,
+};
+use serde_json::{Value, json};
+
+use crate::fixture::{demo, empty, example, live, live_of, with_secret};
+
+fn desired(name: &str, refs: &Refs) -> Desired {
+    build(&validate(&example(name), refs).unwrap())
+}
+
+fn yaml(object: &Object) -> String {
+    yaml_serde::to_string(&object.to_json().unwrap()).unwrap()
+}
+
+fn find(desired: &Desired, kind: Kind, name: &str) -> Value {
+    let found = desired.objects.iter().find(|object| object.key.kind == kind && object.key.name == name);
+    found.unwrap_or_else(|| panic!("no {} {name}", kind.name())).to_json().unwrap()
+}
+
+fn deployment_checksum(desired: &Desired, name: &str) -> String {
+    let deployment = find(desired, Kind::Deployment, name);
+    let annotations = &deployment["spec"]["template"]["metadata"]["annotations"];
+    annotations["pingpipeline.io/secrets"].as_str().unwrap().to_owned()
+}
+
+/// A Kafka of somebody else in namespace `kafka`, as `existing-parts` refers to it.
+fn shared_kafka() -> Refs {
+    let kafka = json!({
+        "spec": { "kafka": {
+            "authorization": { "type": "simple" },
+            "listeners": [{ "name": "tls", "port": 9093, "tls": true, "authentication": { "type": "scram-sha-512" } }],
+        } },
+        "status": { "listeners": [{ "name": "tls", "bootstrapServers": "events-kafka-bootstrap.kafka.svc:9093" }] },
+    });
+    let (_, object) = live(Kind::Kafka, "kafka", "events", kafka);
+    let mut refs = Refs { kafka: Some(Observed::of(&object)), ..empty() };
+    with_secret(&mut refs, "kafka", "events-cluster-ca-cert", &[("ca.crt", "certificate")]);
+    with_secret(&mut refs, "kafka", "default-shared-server", &[("password", "one")]);
+    with_secret(&mut refs, "kafka", "default-shared-processor", &[("password", "two")]);
+    refs
+}
+
+#[test]
+fn every_object_of_an_empty_spec() {
+    for object in &desired("demo", &empty()).objects {
+        let name = format!("demo-{}-{}", object.key.kind.name(), object.key.name);
+        insta::assert_snapshot!(name, yaml(object));
+    }
+}
+
+#[test]
+fn the_other_examples() {
+    for (name, refs) in [("development", empty()), ("existing-parts", shared_kafka()), ("production", empty())] {
+        let all: Vec<String> = desired(name, &refs).objects.iter().map(yaml).collect();
+        insta::assert_snapshot!(name, all.join("---\n"));
+    }
+}
+
+#[test]
+fn no_object_is_built_twice() {
+    for (name, refs) in [("demo", empty()), ("existing-parts", shared_kafka()), ("production", empty())] {
+        let desired = desired(name, &refs);
+        let keys: BTreeSet<_> = desired.objects.iter().map(|object| &object.key).collect();
+        assert_eq!(keys.len(), desired.objects.len(), "{name}");
+    }
+}
+
+#[test]
+fn data_has_no_owner_under_retain_so_that_nothing_can_cascade_to_it() {
+    let mut pipeline = example("production");
+    for (policy, owned) in [(DeletionPolicy::Retain, false), (DeletionPolicy::Delete, true)] {
+        pipeline.spec.deletion_policy = policy;
+        let desired = build(&validate(&pipeline, &empty()).unwrap());
+        for object in desired.objects.iter().filter(|object| object.key.kind.is_retained()) {
+            let has_owner = !object.to_json().unwrap()["metadata"]["ownerReferences"].is_null();
+            assert_eq!(has_owner, owned, "{policy:?}: {}", object.key);
+        }
+    }
+}
+
+#[test]
+fn objects_in_the_namespace_of_kafka_have_no_owner() {
+    for object in desired("existing-parts", &shared_kafka()).objects {
+        let value = object.to_json().unwrap();
+        assert_eq!(object.key.namespace == "kafka", value["metadata"]["ownerReferences"].is_null(), "{}", object.key);
+    }
+}
+
+#[test]
+fn a_changed_secret_changes_the_pods() {
+    let mut refs = empty();
+    let mut checksums = Vec::new();
+    for password in ["one", "two"] {
+        with_secret(&mut refs, "default", "demo-postgres-app", &[("uri", password)]);
+        with_secret(&mut refs, "default", "demo-kafka-cluster-ca-cert", &[("ca.crt", "certificate")]);
+        with_secret(&mut refs, "default", "demo-kafka-server", &[("password", "secret")]);
+        checksums.push(deployment_checksum(&desired("demo", &refs), "demo-server"));
+    }
+    assert_ne!(checksums[0], checksums[1]);
+    assert!(!checksums.contains(&"pending".to_owned()));
+}
+
+#[test]
+fn a_secret_that_is_missing_for_a_moment_restarts_nothing() {
+    let mut refs = empty();
+    let template =
+        json!({ "spec": { "template": { "metadata": { "annotations": { "pingpipeline.io/secrets": "abc" } } } } });
+    refs.live = live_of([live(Kind::Deployment, "default", "demo-server", template)]);
+    assert_eq!(deployment_checksum(&desired("demo", &refs), "demo-server"), "abc");
+}
+
+#[test]
+fn secrets_of_kafka_in_another_namespace_are_copied() {
+    let desired = desired("existing-parts", &shared_kafka());
+    assert_eq!(find(&desired, Kind::Secret, "shared-kafka-server")["data"]["password"], "b25l");
+    assert_eq!(find(&desired, Kind::Secret, "shared-kafka-ca")["data"]["ca.crt"], "Y2VydGlmaWNhdGU=");
+}
+
+#[test]
+fn while_the_address_of_kafka_is_unknown_running_pods_are_kept() {
+    let desired = desired("existing-parts", &empty());
+    assert!(!desired.objects.iter().any(|object| object.key.kind == Kind::Deployment));
+    assert!(desired.keep.iter().any(|key| key.kind == Kind::Deployment && key.name == "shared-server"));
+    assert!(desired.keep.iter().any(|key| key.kind == Kind::KafkaUser && key.name == "default-shared-server"));
+}
+
+#[test]
+fn an_autoscaler_takes_the_number_of_pods_over() {
+    let desired = desired("existing-parts", &shared_kafka());
+    assert!(find(&desired, Kind::Deployment, "shared-server")["spec"]["replicas"].is_null());
+    let autoscaler = find(&desired, Kind::HorizontalPodAutoscaler, "shared-processor");
+    assert_eq!(autoscaler["spec"]["maxReplicas"], 12);
+}
+
+#[test]
+fn an_autoscaler_never_asks_for_more_processors_than_partitions() {
+    let mut pipeline = example("existing-parts");
+    pipeline.spec.kafka.topic.partitions = 4;
+    let desired = build(&validate(&pipeline, &shared_kafka()).unwrap());
+    assert_eq!(find(&desired, Kind::HorizontalPodAutoscaler, "shared-processor")["spec"]["maxReplicas"], 4);
+}
+
+#[test]
+fn hibernation_keeps_the_data_and_nothing_else() {
+    let mut pipeline = demo();
+    pipeline.spec.hibernate = true;
+    let desired = build(&validate(&pipeline, &empty()).unwrap());
+    assert_eq!(find(&desired, Kind::Deployment, "demo-server")["spec"]["replicas"], 0);
+    assert_eq!(find(&desired, Kind::Cluster, "demo-postgres")["metadata"]["annotations"]["cnpg.io/hibernation"], "on");
+    assert!(!desired.objects.iter().any(|object| object.key.kind == Kind::Dragonfly));
+}
+
+#[test]
+fn backups_run_at_the_minute_people_wrote_and_not_at_the_second() {
+    let desired = desired("production", &empty());
+    assert_eq!(find(&desired, Kind::ScheduledBackup, "pings-postgres")["spec"]["schedule"], "0 0 2 * * *");
+}
+
+#[test]
+fn pods_meet_the_restricted_standard() {
+    for name in ["demo-server", "demo-processor"] {
+        let pod = find(&desired("demo", &empty()), Kind::Deployment, name)["spec"]["template"]["spec"].clone();
+        assert_eq!(pod["securityContext"]["runAsNonRoot"], true);
+        assert_eq!(pod["securityContext"]["seccompProfile"]["type"], "RuntimeDefault");
+        assert_eq!(pod["automountServiceAccountToken"], false);
+        let container = &pod["containers"][0]["securityContext"];
+        assert_eq!(container["allowPrivilegeEscalation"], false);
+        assert_eq!(container["readOnlyRootFilesystem"], true);
+        assert_eq!(container["capabilities"]["drop"], json!(["ALL"]));
+    }
+}

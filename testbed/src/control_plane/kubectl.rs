@@ -1,0 +1,79 @@
+//! kubectl as the admin of one control plane.
+
+use std::{
+    ffi::OsStr,
+    path::{Path, PathBuf},
+    process::Stdio,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, bail, ensure};
+use tokio::{io::AsyncWriteExt as _, process::Command};
+
+/// Some subcommands wait for ever by themselves.
+const LIMIT: Duration = Duration::from_secs(120);
+/// How long the API server may take to serve a CRD's objects.
+const SERVED_WITHIN: Duration = Duration::from_secs(60);
+
+#[derive(Debug)]
+pub(super) struct Kubectl {
+    program: PathBuf,
+    kubeconfig: PathBuf,
+    home: PathBuf,
+}
+
+impl Kubectl {
+    pub(super) fn new(program: PathBuf, kubeconfig: &Path, home: &Path) -> Self {
+        Self { program, kubeconfig: kubeconfig.to_owned(), home: home.to_owned() }
+    }
+
+    pub(super) async fn run(&self, args: impl IntoIterator<Item = impl AsRef<OsStr>>) -> anyhow::Result<String> {
+        self.run_with_input(args, "").await
+    }
+
+    pub(super) async fn run_with_input(
+        &self,
+        args: impl IntoIterator<Item = impl AsRef<OsStr>>,
+        input: &str,
+    ) -> anyhow::Result<String> {
+        let mut command = Command::new(&self.program);
+        command.args(args).kill_on_drop(true);
+        // With a home of its own it finds neither a developer's settings nor what another server on this port offered.
+        command.env("HOME", &self.home).env("KUBECONFIG", &self.kubeconfig).env_remove("KUBECACHEDIR");
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().context("cannot run kubectl")?;
+        let mut stdin = child.stdin.take().context("kubectl has no input")?;
+        let conversation = async {
+            // Written meanwhile, because kubectl may print before it has read all. That it ends without reading shows
+            // in its own answer.
+            let write = async move {
+                let _ = stdin.write_all(input.as_bytes()).await;
+                drop(stdin);
+            };
+            tokio::join!(write, child.wait_with_output()).1
+        };
+        let output = tokio::time::timeout(LIMIT, conversation).await;
+        let output = output.with_context(|| format!("kubectl takes longer than {LIMIT:?}"))??;
+        if !output.status.success() {
+            bail!("kubectl: {}\n{}", output.status, String::from_utf8_lossy(&output.stderr).trim_end());
+        }
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    }
+
+    /// Applies all CRDs in the file, or below the folder, and waits until the API server takes their objects.
+    pub(super) async fn install_crds(&self, path: &Path) -> anyhow::Result<()> {
+        let apply = ["apply", "--server-side", "--validate=false", "--output=name", "--recursive", "--filename"];
+        let applied = self.run(apply.map(OsStr::new).into_iter().chain([path.as_os_str()])).await?;
+        let names: Vec<&str> = applied.lines().filter_map(|line| Some(line.split_once('/')?.1)).collect();
+        // `kubectl wait --for=condition=Established` fails on a CRD that has no conditions yet, and takes seconds.
+        let deadline = Instant::now() + SERVED_WITHIN;
+        loop {
+            let served = self.run(["api-resources", "--output=name"]).await?;
+            let missing: Vec<&&str> = names.iter().filter(|name| !served.lines().any(|line| line == **name)).collect();
+            if missing.is_empty() {
+                return Ok(());
+            }
+            ensure!(Instant::now() < deadline, "not served after {SERVED_WITHIN:?}: {missing:?}");
+        }
+    }
+}

@@ -1,0 +1,82 @@
+//! What `install.sh parts` put into the cache: Kafka's jars, a formatted data folder, a class archive.
+
+use std::{
+    env,
+    ffi::OsString,
+    fs,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context as _, bail};
+
+use crate::tools::{self, INSTALL};
+
+/// The version in `kafka/pom.xml` and `install.sh`.
+const VERSION: &str = "4.3.1";
+const PROPERTIES: &str = include_str!("../../kafka/server.properties");
+const LOGGING: &str = include_str!("../../kafka/log4j2.xml");
+
+/// Kafka in the cache folder.
+pub(super) struct Installed(PathBuf);
+
+impl Installed {
+    pub(super) fn find() -> anyhow::Result<Self> {
+        let folder = tools::cache_folder()?.join(format!("kafka-{VERSION}"));
+        if !folder.join("formatted/meta.properties").exists() {
+            bail!("Kafka is missing in {}: {INSTALL}", folder.display());
+        }
+        Ok(Self(folder))
+    }
+
+    /// An empty data folder and the configuration.
+    pub(super) fn prepare(&self, folder: &Path, port: u16, controller_port: u16) -> anyhow::Result<()> {
+        let data = folder.join("data");
+        fs::create_dir(&data)?;
+        for entry in fs::read_dir(self.0.join("formatted"))? {
+            let entry = entry?;
+            fs::copy(entry.path(), data.join(entry.file_name()))?;
+        }
+        let properties = PROPERTIES
+            .replace("@PORT@", &port.to_string())
+            .replace("@CONTROLLER_PORT@", &controller_port.to_string())
+            .replace("@DATA@", &data.to_string_lossy());
+        fs::write(folder.join("server.properties"), properties)?;
+        fs::write(folder.join("log4j2.xml"), LOGGING)?;
+        Ok(())
+    }
+
+    /// In byte order, like `install.sh`: shared classes fit only the class path that they were dumped with.
+    pub(super) fn class_path(&self) -> anyhow::Result<OsString> {
+        let entries = fs::read_dir(&self.0)?.collect::<Result<Vec<_>, _>>()?;
+        let mut jars: Vec<PathBuf> = entries.into_iter().map(|entry| entry.path()).collect();
+        jars.retain(|path| path.extension().is_some_and(|extension| extension == "jar"));
+        jars.sort();
+        Ok(env::join_paths(jars)?)
+    }
+
+    /// The classes that a broker loads, in the form in which this JVM keeps them. Starts work without it, slowly.
+    pub(super) fn shared_classes(&self) -> Option<PathBuf> {
+        Some(self.0.join("classes.jsa")).filter(|archive| archive.exists())
+    }
+}
+
+/// JAVA_HOME first, as Kafka's own scripts have it.
+pub(super) fn java() -> anyhow::Result<PathBuf> {
+    let home = env::var_os("JAVA_HOME").map(|home| PathBuf::from(home).join("bin/java"));
+    match home.filter(|java| tools::is_program(java)) {
+        Some(java) => Ok(java),
+        None => tools::on_path("java").context("Kafka needs Java 17"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_three_places_name_the_same_version() {
+        let pom = include_str!("../../kafka/pom.xml");
+        assert!(pom.contains(&format!("<artifactId>kafka_2.13</artifactId>\n      <version>{VERSION}</version>")));
+        assert!(include_str!("../../install.sh").contains(&format!("\nkafka_version={VERSION}\n")));
+    }
+}

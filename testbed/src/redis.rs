@@ -1,0 +1,112 @@
+//! A Redis of our own, in the place of the cache.
+
+use std::{fs, net::Ipv4Addr, time::Duration};
+
+use rustix::process::Signal;
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+};
+
+use crate::{
+    folder::Folder,
+    pid::Pid,
+    ports::free_port,
+    process::{Lifetime, Process, Recipe},
+    tools,
+};
+
+const STARTS_WITHIN: Duration = Duration::from_secs(20);
+
+/// A running Redis that writes its data to an append-only file once a second. Gone when dropped.
+#[derive(Debug)]
+pub struct Redis {
+    process: Process,
+    folder: Folder,
+    port: u16,
+}
+
+impl Redis {
+    /// Starts an empty one on a free port.
+    pub async fn start() -> anyhow::Result<Self> {
+        Self::launch(Lifetime::Owned, Folder::create("redis")?).await
+    }
+
+    pub(crate) async fn start_to_leave() -> anyhow::Result<Self> {
+        Self::launch(Lifetime::Left, Folder::create_to_leave("redis")?).await
+    }
+
+    async fn launch(lifetime: Lifetime, folder: Folder) -> anyhow::Result<Self> {
+        let port = free_port()?;
+        let port_text = port.to_string();
+        let settings = [
+            ["--bind", "127.0.0.1"],
+            ["--port", &port_text],
+            ["--appendonly", "yes"],
+            ["--appendfsync", "everysec"],
+            ["--save", ""],
+        ];
+        let process = Process::new(Recipe {
+            name: "Redis",
+            program: tools::on_path("redis-server")?,
+            args: settings.as_flattened().iter().map(Into::into).collect(),
+            user: None,
+            folder: folder.path().to_owned(),
+            lifetime,
+            farewell: Signal::KILL,
+        });
+        let mut redis = Self { process, folder, port };
+        redis.run().await?;
+        Ok(redis)
+    }
+
+    async fn run(&mut self) -> anyhow::Result<()> {
+        let port = self.port;
+        self.process.start(STARTS_WITHIN, async |_| answers(port).await.unwrap_or(false)).await
+    }
+
+    /// `redis://127.0.0.1:PORT`
+    pub fn url(&self) -> String {
+        format!("redis://127.0.0.1:{}", self.port)
+    }
+
+    /// The port it listens on.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// The running process.
+    pub fn pid(&self) -> Option<Pid> {
+        self.process.pid()
+    }
+
+    /// Kills it with SIGKILL.
+    pub async fn kill_9(&mut self) -> anyhow::Result<()> {
+        self.process.kill_9().await
+    }
+
+    /// Starts it again, on its port, with what the append-only file holds; kills it first if it runs.
+    pub async fn restart_with_data(&mut self) -> anyhow::Result<()> {
+        self.run().await
+    }
+
+    /// Starts it again, on its port, without any data; kills it first if it runs.
+    pub async fn restart_empty(&mut self) -> anyhow::Result<()> {
+        self.kill_9().await?;
+        fs::remove_dir_all(self.folder.path().join("appendonlydir"))?;
+        self.run().await
+    }
+
+    pub(crate) fn leave(self) -> (Option<Pid>, std::path::PathBuf) {
+        (self.process.leave(), self.folder.leave())
+    }
+}
+
+/// While it still reads its file it answers `-LOADING`.
+async fn answers(port: u16) -> std::io::Result<bool> {
+    let mut connection = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await?;
+    connection.write_all(b"PING\r\n").await?;
+    let mut reply = [0; 7];
+    connection.read_exact(&mut reply).await?;
+    Ok(&reply == b"+PONG\r\n")
+}

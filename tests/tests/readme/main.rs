@@ -1,0 +1,179 @@
+//! Every command of the README is run here as it stands there: a command without a runner below fails the test, and so does a
+//! runner without a command. `make` builds in the tree's own target folder, so what ran is what a reader gets.
+#![cfg(test)]
+
+use std::{
+    collections::BTreeSet,
+    fs,
+    net::TcpStream,
+    os::unix::process::CommandExt,
+    path::{Path, PathBuf},
+    process::{Child, Command, Output, Stdio},
+    thread::sleep,
+    time::{Duration, Instant},
+};
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
+}
+
+/// The lines of the README's `sh` blocks, in order, and the commands in its tables.
+fn commands() -> Vec<String> {
+    let readme = fs::read_to_string(root().join("README.md")).unwrap();
+    let mut commands = Vec::new();
+    let mut in_shell = false;
+    for line in readme.lines() {
+        match line {
+            "```sh" => in_shell = true,
+            "```" => in_shell = false,
+            _ if in_shell => commands.push(line.to_owned()),
+            _ if line.starts_with("| ") => {
+                commands.extend(
+                    line.split('`').skip(1).step_by(2).filter(|code| code.starts_with("make ")).map(Into::into),
+                );
+            }
+            _ => {}
+        }
+    }
+    commands
+}
+
+/// A shell in the root of the tree, as after `git clone` and `cd`.
+fn shell(line: &str) -> Command {
+    let mut command = Command::new("bash");
+    command.args(["-euc", line]).current_dir(root()).stdin(Stdio::null());
+    // A fresh clone builds where its README says, whatever the runner of this test does.
+    command.env_remove("CARGO_TARGET_DIR");
+    command
+}
+
+fn output(line: &str) -> String {
+    let Output { status, stdout, stderr } = shell(line).output().unwrap();
+    let said = String::from_utf8_lossy(&stdout).into_owned();
+    assert!(status.success(), "{line}\n{said}{}", String::from_utf8_lossy(&stderr));
+    said
+}
+
+/// A command that runs until it is stopped. Its whole process group goes with it.
+struct Running(Child);
+
+impl Running {
+    fn start(line: &str) -> Self {
+        let log = fs::File::create(std::env::temp_dir().join("ping-readme.log")).unwrap();
+        let mut command = shell(line);
+        command.process_group(0).stdout(log.try_clone().unwrap()).stderr(log);
+        Self(command.spawn().unwrap())
+    }
+
+    fn wait_for(&mut self, port: u16) {
+        let started = Instant::now();
+        while TcpStream::connect(("127.0.0.1", port)).is_err() {
+            let log = fs::read_to_string(std::env::temp_dir().join("ping-readme.log")).unwrap_or_default();
+            assert!(self.0.try_wait().unwrap().is_none(), "it ended: {log}");
+            assert!(started.elapsed() < Duration::from_secs(1_500), "nothing listens on port {port}: {log}");
+            sleep(Duration::from_millis(100));
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = Command::new("kill").args(["-TERM", "--", &format!("-{}", self.0.id())]).status();
+        let _ = self.0.wait();
+    }
+}
+
+/// Until the count is there: a second is promised, a loaded machine gets ten.
+fn eventually(line: &str, expected: &str) {
+    let started = Instant::now();
+    loop {
+        let said = output(line);
+        if said.contains(expected) {
+            return;
+        }
+        assert!(started.elapsed() < Duration::from_secs(10), "{line} says {said}, not {expected}");
+        sleep(Duration::from_millis(50));
+    }
+}
+
+const RUN: &str = "make run";
+const PING: &str = r#"curl -X POST localhost:8080/ping.v1.PingService/Ping -H "Content-Type: application/json" -d '{"timestamp_ms": 1728926331000}'"#;
+const COUNT: &str =
+    r#"curl -X POST localhost:8080/ping.v1.PingService/PingCount -H "Content-Type: application/json" -d '{}'"#;
+const CTL_PING: &str = "target/debug/pingctl ping";
+const CTL_COUNT: &str = "target/debug/pingctl count --since 1h";
+const CTL_VERIFY: &str = "target/debug/pingctl verify";
+const PARTS_UP: &str = r#"eval "$(make -s parts-up)""#;
+const MIGRATE: &str = "target/debug/pingd migrate --create-topics --replication 1";
+const SERVER: &str = "target/debug/pingd server --listen 127.0.0.1:8080 --admin-listen 127.0.0.1:8081";
+const PROCESSOR: &str = "target/debug/pingd processor --admin-listen 127.0.0.1:8082";
+const PARTS_DOWN: &str = "make parts-down";
+
+/// Commands that run this very test, or what it would take too long to run again: their recipes are checked instead. The
+/// simulation and the kill test are run by `make test`; `make bench` builds a release and loads the machine for minutes.
+const BY_RECIPE: [(&str, &str); 5] = [
+    ("make test", "cargo test --workspace"),
+    ("make check", "cargo clippy"),
+    ("make simulate", "--test simulation"),
+    ("make chaos", "--test chaos"),
+    ("make bench", "ping-bench"),
+];
+
+#[test]
+fn every_command_of_the_readme_is_run() {
+    let run = [RUN, PING, COUNT, CTL_PING, CTL_COUNT, CTL_VERIFY, PARTS_UP, MIGRATE, SERVER, PROCESSOR, PARTS_DOWN];
+    let known: BTreeSet<_> = run.into_iter().chain(BY_RECIPE.map(|(command, _)| command)).map(String::from).collect();
+    let said: BTreeSet<_> = commands().into_iter().collect();
+    assert_eq!(said, known);
+}
+
+#[test]
+fn the_long_commands_do_what_they_say() {
+    for (command, part) in BY_RECIPE {
+        let recipe = output(&command.replace("make ", "make -n "));
+        assert!(recipe.contains(part), "{command}: {recipe}");
+    }
+    assert!(fs::read_to_string(root().join(".ci/run")).unwrap().contains("make check test"));
+}
+
+/// One after the other: both want port 8080.
+#[test]
+fn the_readme_is_true() {
+    embedded();
+    real_parts();
+}
+
+fn embedded() {
+    // Where a reader would find pings of an earlier try, there must be none now.
+    let _ = fs::remove_dir_all(root().join(".pingpipeline"));
+    let mut serving = Running::start(RUN);
+    serving.wait_for(8080);
+    assert_eq!(output(PING), "{}");
+    eventually(COUNT, r#""pingCount":"1""#);
+    output(CTL_PING);
+    eventually(CTL_COUNT, "1 ping");
+    eventually(COUNT, r#""pingCount":"2""#);
+    eventually(CTL_VERIFY, "2");
+    drop(serving);
+    let _ = fs::remove_dir_all(root().join(".pingpipeline"));
+}
+
+fn real_parts() {
+    let with_parts = |line: &str| format!("{PARTS_UP} 2>/dev/null; {line}");
+    output(&with_parts(MIGRATE));
+    let mut server = Running::start(&with_parts(SERVER));
+    let mut processor = Running::start(&with_parts(PROCESSOR));
+    server.wait_for(8080);
+    processor.wait_for(8082);
+    // The port is open before the schema is there: the first call may be told to retry.
+    let ready = "until curl -sf localhost:8081/readyz && curl -sf localhost:8082/readyz; do sleep 0.2; done";
+    output(&format!("timeout 60 bash -c '{ready}'"));
+    for _ in 0..3 {
+        assert_eq!(output(PING), "{}");
+    }
+    eventually(COUNT, r#""pingCount":"3""#);
+    eventually(&with_parts(r#"redis-cli -u "$PING_CACHE_URL" HGETALL ping:counters"#), "minute:28815438\n3");
+    output(CTL_VERIFY);
+    drop((server, processor));
+    output(PARTS_DOWN);
+}
