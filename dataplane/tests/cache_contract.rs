@@ -1,20 +1,20 @@
 //! What every cache promises: one body per promise, one case per adapter.
 #![cfg(test)]
 
-use std::{collections::BTreeMap, sync::Arc};
+#[path = "cache_contract/fixture.rs"]
+mod fixture;
+#[path = "cache_contract/redis_only.rs"]
+mod redis_only;
 
+use std::collections::BTreeMap;
+
+use fixture::{Cache, NOW, done, filled, flush, image, map, over, promise, reading, stale};
 use ping_dataplane::{
-    adapters::{
-        memory::MemoryCache,
-        redis::{RedisCache, RedisSettings},
-    },
-    domain::{Mark, Marks, Millis, Minute, Offset, Partition, Positions, Seq, Token, WriterId},
-    ports::{Applied, CounterCache, Flush, Image, Reading},
+    adapters::memory::MemoryCache,
+    domain::{Mark, Marks, Millis, Minute, Seq, Token, WriterId},
+    ports::{Applied, Flush, Reading},
 };
 use ping_testbed::Redis;
-
-/// The minute it is in most of these tests.
-const NOW: Minute = Minute(30_000_000);
 
 macro_rules! contract {
     ($($promise:ident)*) => {
@@ -52,63 +52,6 @@ contract! {
     doubt_ends_with_the_next_filling
     forgotten_writers_have_no_marks
     thousands_of_everything_fit
-}
-
-fn over(server: &Redis) -> RedisCache {
-    RedisCache::new(&RedisSettings::new(server.url())).unwrap()
-}
-
-type Cache = Arc<dyn CounterCache>;
-
-fn map<K: Ord, V>(pairs: impl IntoIterator<Item = (K, V)>) -> BTreeMap<K, V> {
-    pairs.into_iter().collect()
-}
-
-/// Two partitions, nothing counted.
-fn image(generation: &str) -> Image {
-    Image {
-        positions: Positions { generation: generation.into(), offsets: map([(0, 0), (1, 0)]), marks: Marks::default() },
-        total: 0,
-        minutes: BTreeMap::new(),
-        as_of: 100,
-        now: NOW,
-    }
-}
-
-/// `count` events of writer 7 in minute `at` on `partition`, at offsets `from` and up.
-fn flush(generation: &str, partition: Partition, from: Offset, count: i64, at: Minute) -> Flush {
-    Flush {
-        generation: generation.into(),
-        from: map([(partition, from)]),
-        to: map([(partition, from + count)]),
-        marks: map([((WriterId(7), partition), from + count)]),
-        total: count,
-        minutes: map([(at, count)]),
-        now: NOW,
-        window: 60,
-        ..Flush::default()
-    }
-}
-
-async fn filled(cache: &Cache) {
-    assert!(cache.install(None, &image("g")).await.unwrap());
-}
-
-async fn done(cache: &Cache, flush: &Flush) {
-    assert_eq!(cache.apply(flush).await.unwrap(), Applied::Done);
-}
-
-async fn stale(cache: &Cache, flush: &Flush) -> String {
-    let before = cache.counters().await.unwrap();
-    let positions = cache.positions().await.unwrap();
-    let Applied::Stale(why) = cache.apply(flush).await.unwrap() else { panic!("applied: {flush:?}") };
-    assert_eq!(cache.counters().await.unwrap(), before);
-    assert_eq!(cache.positions().await.unwrap(), positions);
-    why
-}
-
-async fn reading(cache: &Cache) -> Reading {
-    cache.read(None).await.unwrap().unwrap()
 }
 
 async fn an_empty_cache_says_so_and_takes_nothing(cache: Cache) {
@@ -261,19 +204,6 @@ async fn a_range_sums_its_minutes(cache: Cache) {
     assert_eq!(sum(0, Minute::of(Millis::MAX).0).await, 4_950);
     assert_eq!(sum(0, NOW.0 - 97).await, 98 + 99);
     assert_eq!(reading(&cache).await, Reading { total: 5_000, minutes_total: 0, as_of: 100, doubted: false });
-}
-
-fn promise(partition: Partition, as_of: Millis, partitions: u32) -> Flush {
-    Flush {
-        generation: "g".into(),
-        from: map([(partition, 0)]),
-        to: map([(partition, 0)]),
-        as_of: Some(as_of),
-        partitions,
-        now: NOW,
-        window: 60,
-        ..Flush::default()
-    }
 }
 
 async fn as_of_is_the_earliest_partition_and_never_falls(cache: Cache) {

@@ -1,6 +1,8 @@
 //! What every log promises: one body per promise, one case per adapter.
 #![cfg(test)]
 
+#[path = "log_contract/faults.rs"]
+mod faults;
 #[path = "log_contract/stage.rs"]
 mod stage;
 

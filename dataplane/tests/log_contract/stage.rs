@@ -1,7 +1,7 @@
 //! The adapters under one roof, and what the tests do with them.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashSet},
     sync::{Arc, atomic::AtomicU32},
     time::Duration,
 };
@@ -12,7 +12,7 @@ use ping_dataplane::{
         kafka::{KafkaBounds, KafkaSettings, KafkaSink, KafkaSource, ensure_topics},
         memory::MemoryLog,
     },
-    domain::{Event, Offset, Partition, Seq, WriterId},
+    domain::{Clock, Event, Offset, Partition, Seq, SystemClock, WriterId},
     ports::{
         Batch, Committed, EventSink, EventSource, LogBounds, LogError, Malformed, Occurrence, OutboxRow, Record,
         SourceEvent,
@@ -117,7 +117,7 @@ impl Stage {
     }
 }
 
-fn settings_of(settings: &KafkaSettings) -> ClientConfig {
+pub(crate) fn settings_of(settings: &KafkaSettings) -> ClientConfig {
     let mut config = ClientConfig::new();
     config.set("bootstrap.servers", &settings.brokers);
     config
@@ -161,7 +161,8 @@ pub(crate) fn row(writer: i64, first_seq: Seq, count: i64, at: i64) -> OutboxRow
         partition: Partition::try_from(first_seq % i64::from(PARTITIONS)).unwrap(),
         lease: Duration::from_secs(10),
     };
-    OutboxRow { batch, committed: Committed { at, known: Default::default() } }
+    // Kafka's retention goes by the time of the commit.
+    OutboxRow { batch, committed: Committed { at: SystemClock.now(), known: HashSet::new() } }
 }
 
 /// Where `rows` say that their events travel, in order.

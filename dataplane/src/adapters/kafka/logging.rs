@@ -19,15 +19,17 @@ impl ClientContext for Logging {
 impl rdkafka::consumer::ConsumerContext for Logging {}
 
 pub(super) fn log(level: RDKafkaLogLevel, facility: &str, message: &str) {
-    match level {
-        RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical | RDKafkaLogLevel::Error => {
-            tracing::warn!(target: "librdkafka", facility, "{message}");
-        }
-        RDKafkaLogLevel::Warning => tracing::info!(target: "librdkafka", facility, "{message}"),
+    use RDKafkaLogLevel::{Alert, Critical, Emerg, Error, Warning};
+    match (level, facility) {
+        // One line a second for each broker that is away, and one for each setting that is called experimental.
+        (_, "FAIL" | "CONFWARN") => tracing::debug!(target: "librdkafka", facility, "{message}"),
+        (Emerg | Alert | Critical | Error, _) => tracing::warn!(target: "librdkafka", facility, "{message}"),
+        (Warning, _) => tracing::info!(target: "librdkafka", facility, "{message}"),
         _ => tracing::debug!(target: "librdkafka", facility, "{message}"),
     }
 }
 
+/// What librdkafka tells the program beside its log; errors that matter here come back from the call that met them.
 pub(super) fn error(error: &KafkaError, reason: &str) {
-    tracing::warn!(target: "librdkafka", %error, "{reason}");
+    tracing::debug!(target: "librdkafka", %error, "{reason}");
 }

@@ -1,0 +1,84 @@
+//! What the promises are asked with.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use ping_dataplane::{
+    adapters::redis::{RedisCache, RedisSettings},
+    domain::{Marks, Millis, Minute, Offset, Partition, Positions, WriterId},
+    ports::{Applied, CounterCache, Flush, Image, Reading},
+};
+use ping_testbed::Redis;
+
+/// The minute it is in most of these tests.
+pub(crate) const NOW: Minute = Minute(30_000_000);
+
+pub(crate) fn over(server: &Redis) -> RedisCache {
+    RedisCache::new(&RedisSettings::new(server.url())).unwrap()
+}
+
+pub(crate) type Cache = Arc<dyn CounterCache>;
+
+pub(crate) fn map<K: Ord, V>(pairs: impl IntoIterator<Item = (K, V)>) -> BTreeMap<K, V> {
+    pairs.into_iter().collect()
+}
+
+/// Two partitions, nothing counted.
+pub(crate) fn image(generation: &str) -> Image {
+    Image {
+        positions: Positions { generation: generation.into(), offsets: map([(0, 0), (1, 0)]), marks: Marks::default() },
+        total: 0,
+        minutes: BTreeMap::new(),
+        as_of: 100,
+        now: NOW,
+    }
+}
+
+/// `count` events of writer 7 in minute `at` on `partition`, at offsets `from` and up.
+pub(crate) fn flush(generation: &str, partition: Partition, from: Offset, count: i64, at: Minute) -> Flush {
+    Flush {
+        generation: generation.into(),
+        from: map([(partition, from)]),
+        to: map([(partition, from + count)]),
+        marks: map([((WriterId(7), partition), from + count)]),
+        total: count,
+        minutes: map([(at, count)]),
+        now: NOW,
+        window: 60,
+        ..Flush::default()
+    }
+}
+
+pub(crate) async fn filled(cache: &Cache) {
+    assert!(cache.install(None, &image("g")).await.unwrap());
+}
+
+pub(crate) async fn done(cache: &Cache, flush: &Flush) {
+    assert_eq!(cache.apply(flush).await.unwrap(), Applied::Done);
+}
+
+pub(crate) async fn stale(cache: &Cache, flush: &Flush) -> String {
+    let before = cache.counters().await.unwrap();
+    let positions = cache.positions().await.unwrap();
+    let Applied::Stale(why) = cache.apply(flush).await.unwrap() else { panic!("applied: {flush:?}") };
+    assert_eq!(cache.counters().await.unwrap(), before);
+    assert_eq!(cache.positions().await.unwrap(), positions);
+    why
+}
+
+pub(crate) async fn reading(cache: &Cache) -> Reading {
+    cache.read(None).await.unwrap().unwrap()
+}
+
+/// Everything before `as_of` is counted on `partition`, and nothing else is said.
+pub(crate) fn promise(partition: Partition, as_of: Millis, partitions: u32) -> Flush {
+    Flush {
+        generation: "g".into(),
+        from: map([(partition, 0)]),
+        to: map([(partition, 0)]),
+        as_of: Some(as_of),
+        partitions,
+        now: NOW,
+        window: 60,
+        ..Flush::default()
+    }
+}

@@ -1,0 +1,163 @@
+//! What the sink promises when things go wrong under it, and the source when its broker does.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use ping_dataplane::{
+    adapters::kafka::{KafkaSettings, KafkaSink},
+    domain::Seq,
+    ports::{EventSink, OutboxRow, SourceEvent},
+};
+use ping_testbed::Kafka;
+use rand::{Rng, SeedableRng, rngs::StdRng};
+use rdkafka::{
+    admin::{AdminClient, AdminOptions, AlterConfig, ResourceSpecifier},
+    client::DefaultClientContext,
+};
+use tokio::time::{Instant, sleep, timeout};
+
+use crate::stage::{Stage, expected, next, row, settings_of, started};
+
+const ROWS: usize = 25;
+const EVENTS: i64 = 3_000;
+
+fn settings(stage: &Stage) -> &KafkaSettings {
+    let Stage::Kafka(settings) = stage else { panic!("not Kafka") };
+    settings
+}
+
+/// A publisher with a short temper: it goes away in the middle of a call, and comes back to the first row that it does not
+/// know to be published.
+async fn publish(sink: Arc<KafkaSink>, rows: Vec<OutboxRow>, mut random: StdRng) -> usize {
+    let (mut published, mut failures) = (0, 0);
+    while published < rows.len() {
+        let upto = rows.len().min(published + random.random_range(1..5));
+        let patience = Duration::from_millis(if random.random_bool(0.5) { random.random_range(0..25) } else { 10_000 });
+        match timeout(patience, sink.publish(rows[published..upto].to_vec())).await {
+            Ok(Ok(())) => published = upto,
+            Ok(Err(_)) | Err(_) => failures += 1,
+        }
+        sleep(Duration::from_millis(random.random_range(0..5))).await;
+    }
+    failures
+}
+
+/// Breaks the producer for everybody, again and again: Kafka refuses this event, which is fatal to a stream without gaps.
+async fn poison(sink: Arc<KafkaSink>, mut random: StdRng) {
+    loop {
+        sleep(Duration::from_millis(random.random_range(0..80))).await;
+        let mut row = row(666, 1, 1, 5);
+        let large: String = (0..900_000).map(|_| char::from(random.random_range(32..127_u8))).collect();
+        let event =
+            ping_dataplane::domain::Event { source: "".into(), kind: large.into(), ..row.batch.events[0].clone() };
+        row.batch.events = Arc::new(vec![event]);
+        let refused = sink.publish(vec![row]).await;
+        assert!(refused.is_err());
+    }
+}
+
+async fn limit_batches(settings: &KafkaSettings) {
+    let admin: AdminClient<DefaultClientContext> = settings_of(settings).create().unwrap();
+    let topic = AlterConfig::new(ResourceSpecifier::Topic(&settings.topic)).set("max.message.bytes", "400000");
+    admin.alter_configs([&topic], &AdminOptions::new()).await.unwrap()[0].as_ref().unwrap();
+}
+
+/// Every record of the topic: writer and number, per partition.
+async fn everything(stage: &Stage) -> BTreeMap<i32, Vec<(i64, Seq)>> {
+    let bounds = stage.bounds().bounds().await.unwrap();
+    let total: i64 = bounds.values().map(|bounds| bounds.end).sum();
+    let mut source = started(stage, 0).await;
+    let mut read: BTreeMap<_, Vec<_>> = BTreeMap::new();
+    let mut count = 0;
+    while count < total {
+        let SourceEvent::Records(records) = next(source.as_mut()).await.unwrap() else { panic!("lost the partitions") };
+        for record in records {
+            count += 1;
+            let occurrence = record.body.unwrap();
+            read.entry(record.partition).or_default().push((occurrence.writer.0, occurrence.seq));
+        }
+    }
+    read
+}
+
+/// The numbers of `writer` in the order in which they appear for the first time.
+fn first_appearances(records: &[(i64, Seq)], writer: i64) -> Vec<Seq> {
+    let mut seen = std::collections::BTreeSet::new();
+    records.iter().filter(|(of, seq)| *of == writer && seen.insert(*seq)).map(|(_, seq)| *seq).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whatever_breaks_every_number_first_appears_in_order() {
+    let mut server = Kafka::start().await.unwrap();
+    let stage = Stage::kafka(&server.brokers()).await;
+    limit_batches(settings(&stage)).await;
+    let sink = Arc::new(KafkaSink::new(settings(&stage)));
+    let rows = |writer: i64| -> Vec<_> {
+        (0..ROWS).map(|place| row(writer, 1 + i64::try_from(place).unwrap() * EVENTS, EVENTS, 5)).collect()
+    };
+    let seed = u64::from(rand::random::<u32>());
+    println!("seed {seed}");
+    let random = |more: u64| StdRng::seed_from_u64(seed + more);
+    let poison = tokio::spawn(poison(Arc::clone(&sink), random(0)));
+    let writers: Vec<_> = (1..=3)
+        .map(|writer| tokio::spawn(publish(Arc::clone(&sink), rows(writer), random(writer.unsigned_abs()))))
+        .collect();
+    sleep(Duration::from_millis(400)).await;
+    server.kill_9().await.unwrap();
+    server.restart().await.unwrap();
+    let mut failures = 0;
+    for writer in writers {
+        failures += writer.await.unwrap();
+    }
+    poison.abort();
+    assert!(failures > 20, "too few failures to mean anything: {failures}");
+
+    let read = everything(&stage).await;
+    let total: usize = read.values().map(Vec::len).sum();
+    println!("{failures} failures, {total} records of {}", 3 * ROWS * usize::try_from(EVENTS).unwrap());
+    for writer in 1..=3 {
+        for (partition, expected) in expected(&rows(writer)) {
+            let expected: Vec<_> = expected.into_iter().map(|(_, seq)| seq).collect();
+            assert_eq!(
+                first_appearances(&read[&partition], writer),
+                expected,
+                "writer {writer}, partition {partition}"
+            );
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_broker_that_was_away_is_found_again() {
+    let mut server = Kafka::start().await.unwrap();
+    let stage = Stage::kafka(&server.brokers()).await;
+    let sink = KafkaSink::new(settings(&stage));
+    sink.publish(vec![row(7, 1, 10, 5)]).await.unwrap();
+    let mut source = started(&stage, 0).await;
+    let mut count = 0;
+    while count < 10 {
+        let SourceEvent::Records(records) = next(source.as_mut()).await.unwrap() else { panic!("no records") };
+        count += records.len();
+    }
+    server.kill_9().await.unwrap();
+    // Shorter than the session, so that the partitions stay ours.
+    let waiting = timeout(Duration::from_secs(3), source.next()).await;
+    assert!(waiting.is_err(), "{waiting:?}");
+    assert!(stage.bounds().bounds().await.is_err());
+    server.restart().await.unwrap();
+    let back = Instant::now();
+    let (published, ()) = tokio::join!(sink.publish(vec![row(7, 11, 10, 5)]), async {
+        while count < 20 {
+            match next(source.as_mut()).await.unwrap() {
+                SourceEvent::Records(records) => count += records.len(),
+                // The group may have been dealt out anew meanwhile.
+                SourceEvent::Assigned(partitions) => {
+                    count = 0;
+                    source.start(&partitions.into_iter().map(|partition| (partition, 0)).collect()).await.unwrap();
+                }
+                SourceEvent::Revoked => {}
+            }
+        }
+    });
+    published.unwrap();
+    assert!(back.elapsed() < Duration::from_secs(10), "{:?}", back.elapsed());
+}
