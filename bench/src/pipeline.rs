@@ -112,6 +112,14 @@ impl Pipeline {
         Ok(PingServiceClient::connect(self.address.clone()).await?)
     }
 
+    /// A broker just started compiles itself for its first seconds of load; what is measured is one that runs for days.
+    pub(crate) async fn warm_up(&self) -> anyhow::Result<()> {
+        let load = ["--mode", "unary", "--rate", "max", "--connections", "4", "--in-flight", "16", "--duration", "10s"];
+        json_of(pingctl_load(self)?.args(load)).await?;
+        self.settle().await?;
+        Ok(())
+    }
+
     /// The strong count, which is the number of rows acknowledged.
     pub(crate) async fn stored(&self) -> anyhow::Result<i64> {
         let request = PingCountRequest { strong: true, ..PingCountRequest::default() };

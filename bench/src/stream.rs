@@ -11,7 +11,8 @@ use crate::{
 pub(crate) async fn measure(report: &mut Report, seconds: u64) -> anyhow::Result<()> {
     for batch in [100, 500] {
         let pipeline = Pipeline::start(true).await?;
-        let before = pipeline.cost();
+        pipeline.warm_up().await?;
+        let before = (pipeline.stored().await?, pipeline.cost());
         let started = Instant::now();
         let load = json_of(pingctl_load(&pipeline)?.args([
             "--sources",
@@ -31,14 +32,14 @@ pub(crate) async fn measure(report: &mut Report, seconds: u64) -> anyhow::Result
         ]))
         .await?;
         let settled = pipeline.settle().await?;
-        let events = pipeline.stored().await? as f64;
+        let events = (pipeline.stored().await? - before.0) as f64;
         let name = format!("stream, batches of {batch}");
         report.add(&name, load["rate"].as_f64().unwrap_or(0.0), "events/s acknowledged");
         let counted = events / started.elapsed().as_secs_f64();
         report.add(format!("{name}: counted, start-up and settling included"), counted, "events/s");
         latencies(report, &name, &load);
         report.add(format!("{name}: all counted after"), settled.as_secs_f64() * 1e3, "ms");
-        pipeline.note_cost(report, &name, &before, events);
+        pipeline.note_cost(report, &name, &before.1, events);
     }
     Ok(())
 }

@@ -18,6 +18,7 @@ const PEER_GRPC: f64 = 5_100.0;
 pub(crate) async fn json(report: &mut Report, seconds: u64) -> anyhow::Result<()> {
     let pipeline = Pipeline::start(true).await?;
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("ping.lua");
+    pipeline.warm_up().await?;
     for connections in [16, 64, 256] {
         let before = (pipeline.stored().await?, pipeline.cost());
         let load = json_of(
@@ -50,6 +51,7 @@ pub(crate) async fn json(report: &mut Report, seconds: u64) -> anyhow::Result<()
 
 pub(crate) async fn grpc(report: &mut Report, seconds: u64) -> anyhow::Result<()> {
     let pipeline = Pipeline::start(true).await?;
+    pipeline.warm_up().await?;
     let before = (pipeline.stored().await?, pipeline.cost());
     let load = json_of(pingctl_load(&pipeline)?.args([
         "--sources",

@@ -2,13 +2,14 @@
 
 use std::{convert::Infallible, future::Future};
 
-use axum::{Router, extract::Request, response::Response, serve::ListenerExt};
+use axum::{Router, body::Body, extract::Request, response::Response, serve::ListenerExt};
+use futures::{TryFutureExt, future::Either};
 use http::{HeaderName, header};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 use tonic_web::GrpcWebLayer;
-use tower::{Layer, ServiceExt, service_fn};
+use tower::{Layer, ServiceExt, make::Shared, service_fn};
 use tower_http::cors::{Any, CorsLayer};
 
 use super::{Api, connect};
@@ -35,18 +36,19 @@ pub async fn serve(
     let pings = PingServiceServer::new(api.clone()).max_decoding_message_size(MAX_MESSAGE);
     let grpc = Routes::new(pings).add_service(health).add_service(reflection).into_axum_router();
     let grpc = Router::new().fallback_service(GrpcWebLayer::new().layer(grpc));
-    let router = Router::new().fallback_service(by_protocol(grpc, connect::router(api))).layer(cors());
+    let service = Shared::new(by_protocol(grpc, connect::router(api)));
     // Without it, answers wait up to 48 ms for the caller's delayed acknowledgement.
     let listener = listener.tap_io(|stream| {
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%error, "TCP_NODELAY not set");
         }
     });
-    axum::serve(listener, router).with_graceful_shutdown(shutdown.cancelled_owned()).await?;
+    axum::serve(listener, service).with_graceful_shutdown(shutdown.cancelled_owned()).await?;
     Ok(())
 }
 
-/// gRPC and gRPC-Web to the one, everything else to the other.
+/// gRPC and gRPC-Web to the one, everything else to the other. Only pages ask across origins; whoever else calls does not pay
+/// for the headers.
 fn by_protocol(
     grpc: Router,
     connect: Router,
@@ -59,11 +61,16 @@ fn by_protocol(
 + Send
 + Sync
 + 'static {
+    let from_pages = (cors().layer(grpc.clone()), cors().layer(connect.clone()));
     service_fn(move |request: Request| {
         let kind = request.headers().get(header::CONTENT_TYPE);
         let is_grpc = kind.is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"));
-        let router = if is_grpc { grpc.clone() } else { connect.clone() };
-        router.oneshot(request)
+        if request.headers().contains_key(header::ORIGIN) {
+            let (grpc, connect) = from_pages.clone();
+            let answer = if is_grpc { grpc.oneshot(request) } else { connect.oneshot(request) };
+            return Either::Left(answer.map_ok(|response| response.map(Body::new)));
+        }
+        Either::Right(if is_grpc { grpc.clone() } else { connect.clone() }.oneshot(request))
     })
 }
 
