@@ -127,7 +127,7 @@ async fn whatever_breaks_every_number_first_appears_in_order() {
 }
 
 #[tokio::test]
-async fn a_broker_that_was_away_is_found_again() {
+async fn a_broker_that_was_away_is_found_again_and_one_that_is_gone_is_left() {
     let mut server = Kafka::start().await.unwrap();
     let stage = Stage::kafka(&server.brokers()).await;
     let sink = KafkaSink::new(settings(&stage));
@@ -159,5 +159,10 @@ async fn a_broker_that_was_away_is_found_again() {
         }
     });
     published.unwrap();
+    server.kill_9().await.unwrap();
+    let leaving = Instant::now();
+    drop(source);
+    drop(sink);
+    assert!(leaving.elapsed() < Duration::from_secs(3), "{:?}", leaving.elapsed());
     assert!(back.elapsed() < Duration::from_secs(10), "{:?}", back.elapsed());
 }
