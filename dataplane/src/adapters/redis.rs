@@ -4,7 +4,7 @@ mod layout;
 mod link;
 mod script;
 
-use std::{fmt, time::Duration};
+use std::{collections::BTreeSet, fmt, ops::Range, time::Duration};
 
 use async_trait::async_trait;
 use redis::Cmd;
@@ -66,16 +66,41 @@ impl RedisCache {
     }
 }
 
-fn count(value: Option<&str>) -> i64 {
-    value.and_then(|value| value.parse().ok()).unwrap_or(0)
+impl RedisCache {
+    /// Asks for each minute by name.
+    async fn read_each(&self, minutes: impl Iterator<Item = Minute>) -> Result<Option<Reading>, CacheError> {
+        let mut counts = redis::cmd("HMGET");
+        counts.arg(COUNTERS).arg(TOTAL);
+        for minute in minutes {
+            counts.arg(layout::minute(minute));
+        }
+        let question = [Cmd::hexists(POSITIONS, GENERATION), Cmd::hgetall(FRONTIER), counts];
+        let (filled, frontier, counts): (bool, Fields, Vec<Option<i64>>) = self.link.transaction(&question).await?;
+        let mut counts = counts.into_iter();
+        let total = counts.next().flatten().filter(|_| filled);
+        Ok(total.map(|total| reading(&frontier, total, counts.flatten().sum())))
+    }
+
+    /// Looks through all minutes.
+    async fn read_all(&self, minutes: Range<Minute>) -> Result<Option<Reading>, CacheError> {
+        let question = [Cmd::hexists(POSITIONS, GENERATION), Cmd::hgetall(FRONTIER), Cmd::hgetall(COUNTERS)];
+        let (filled, frontier, counters): (bool, Fields, Fields) = self.link.transaction(&question).await?;
+        let within = layout::minutes(&counters).range(minutes).map(|(_, count)| count).sum();
+        let total = layout::total(&counters).filter(|_| filled);
+        Ok(total.map(|total| reading(&frontier, total, within)))
+    }
+}
+
+fn reading(frontier: &Fields, total: i64, minutes_total: i64) -> Reading {
+    let doubted = layout::value(frontier, DOUBTED).is_some();
+    Reading { total, minutes_total, as_of: layout::as_of(frontier), doubted }
 }
 
 #[async_trait]
 impl CounterCache for RedisCache {
     async fn positions(&self) -> Result<Option<Positions>, CacheError> {
-        let mut question = redis::pipe();
-        question.atomic().cmd("HEXISTS").arg(COUNTERS).arg(TOTAL).hgetall(POSITIONS);
-        let (counting, fields): (bool, Fields) = self.link.pipeline(&question).await?;
+        let question = [Cmd::hexists(COUNTERS, TOTAL), Cmd::hgetall(POSITIONS)];
+        let (counting, fields): (bool, Fields) = self.link.transaction(&question).await?;
         Ok(if counting { layout::positions(&fields) } else { None })
     }
 
@@ -93,24 +118,11 @@ impl CounterCache for RedisCache {
 
     async fn read(&self, minutes: Option<(Minute, Minute)>) -> Result<Option<Reading>, CacheError> {
         let (from, to) = minutes.unwrap_or((Minute(0), Minute(0)));
-        let few = to.0.saturating_sub(from.0) <= FEW_MINUTES;
-        let mut question = redis::pipe();
-        question.atomic().cmd("HEXISTS").arg(POSITIONS).arg(GENERATION).hgetall(FRONTIER);
-        if few {
-            question.cmd("HMGET").arg(COUNTERS).arg(TOTAL);
-            for minute in from.0..to.0 {
-                question.arg(layout::minute(Minute(minute)));
-            }
-            let (filled, frontier, counts): (bool, Fields, Vec<Option<i64>>) = self.link.pipeline(&question).await?;
-            let mut counts = counts.into_iter();
-            let total = counts.next().flatten().filter(|_| filled);
-            return Ok(total.map(|total| reading(&frontier, total, counts.flatten().sum())));
+        if to.0.saturating_sub(from.0) <= FEW_MINUTES {
+            self.read_each((from.0..to.0).map(Minute)).await
+        } else {
+            self.read_all(from..to).await
         }
-        question.hgetall(COUNTERS);
-        let (filled, frontier, counters): (bool, Fields, Fields) = self.link.pipeline(&question).await?;
-        let total = layout::value(&counters, TOTAL).filter(|_| filled);
-        let within = layout::minutes(&counters).range(from..to).map(|(_, count)| count).sum();
-        Ok(total.map(|total| reading(&frontier, count(Some(total)), within)))
     }
 
     async fn has_counted(&self, token: Token) -> Result<bool, CacheError> {
@@ -121,14 +133,13 @@ impl CounterCache for RedisCache {
     }
 
     async fn counters(&self) -> Result<Option<Counters>, CacheError> {
-        let mut question = redis::pipe();
-        question.atomic().hgetall(FRONTIER).hgetall(COUNTERS).hgetall(POSITIONS);
-        let (frontier, counters, positions): (Fields, Fields, Fields) = self.link.pipeline(&question).await?;
-        let total = layout::value(&counters, TOTAL);
+        let question = [Cmd::hgetall(FRONTIER), Cmd::hgetall(COUNTERS), Cmd::hgetall(POSITIONS)];
+        let (frontier, counters, positions): (Fields, Fields, Fields) = self.link.transaction(&question).await?;
+        let total = layout::total(&counters);
         let Some((positions, total)) = layout::positions(&positions).zip(total) else { return Ok(None) };
         Ok(Some(Counters {
             generation: positions.generation,
-            total: count(Some(total)),
+            total,
             minutes: layout::minutes(&counters),
             as_of: layout::as_of(&frontier),
             marks: positions.marks,
@@ -143,6 +154,7 @@ impl CounterCache for RedisCache {
     async fn forget_writers(&self, writers: &[WriterId]) -> Result<(), CacheError> {
         let mut question = redis::cmd("HKEYS");
         let fields: Vec<String> = self.link.command(question.arg(POSITIONS)).await?;
+        let writers: BTreeSet<_> = writers.iter().collect();
         let theirs = |field: &&String| layout::mark_of(field).is_some_and(|(writer, _)| writers.contains(&writer));
         let fields: Vec<_> = fields.iter().filter(theirs).collect();
         // Not in one step, and it need not be: these writers never appear again, in whatever filling.
@@ -152,9 +164,4 @@ impl CounterCache for RedisCache {
         }
         Ok(())
     }
-}
-
-fn reading(frontier: &Fields, total: i64, minutes_total: i64) -> Reading {
-    let doubted = layout::value(frontier, DOUBTED).is_some();
-    Reading { total, minutes_total, as_of: layout::as_of(frontier), doubted }
 }

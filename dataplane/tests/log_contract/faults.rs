@@ -10,8 +10,10 @@ use ping_dataplane::{
 use ping_testbed::Kafka;
 use rand::{Rng, SeedableRng, rngs::StdRng};
 use rdkafka::{
+    Offset as KafkaOffset, TopicPartitionList,
     admin::{AdminClient, AdminOptions, AlterConfig, ResourceSpecifier},
     client::DefaultClientContext,
+    consumer::{BaseConsumer, Consumer},
 };
 use tokio::time::{Instant, sleep, timeout};
 
@@ -127,7 +129,7 @@ async fn whatever_breaks_every_number_first_appears_in_order() {
 }
 
 #[tokio::test]
-async fn a_broker_that_was_away_is_found_again() {
+async fn a_broker_that_was_away_is_found_again_and_one_that_is_gone_is_left() {
     let mut server = Kafka::start().await.unwrap();
     let stage = Stage::kafka(&server.brokers()).await;
     let sink = KafkaSink::new(settings(&stage));
@@ -159,5 +161,40 @@ async fn a_broker_that_was_away_is_found_again() {
         }
     });
     published.unwrap();
+    server.kill_9().await.unwrap();
+    let leaving = Instant::now();
+    drop(source);
+    drop(sink);
+    assert!(leaving.elapsed() < Duration::from_secs(3), "{:?}", leaving.elapsed());
     assert!(back.elapsed() < Duration::from_secs(10), "{:?}", back.elapsed());
+}
+
+/// For dashboards only: what was committed says nothing about where a member starts.
+#[tokio::test]
+async fn what_is_committed_can_be_seen_and_is_not_believed() {
+    let server = Kafka::start().await.unwrap();
+    let stage = Stage::kafka(&server.brokers()).await;
+    KafkaSink::new(settings(&stage)).publish(vec![row(7, 1, 100, 5)]).await.unwrap();
+    let mut source = started(&stage, 0).await;
+    source.commit(&BTreeMap::from([(1, 20)]));
+    let mut config = settings_of(settings(&stage));
+    let dashboard: BaseConsumer = config.set("group.id", &settings(&stage).group).create().unwrap();
+    let topic = settings(&stage).topic.clone();
+    let committed = tokio::task::spawn_blocking(move || {
+        let mut question = TopicPartitionList::new();
+        question.add_partition(&topic, 1);
+        for _ in 0..50 {
+            let answer = dashboard.committed_offsets(question.clone(), Duration::from_secs(5)).unwrap();
+            if answer.elements()[0].offset() != KafkaOffset::Invalid {
+                return answer.elements()[0].offset();
+            }
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        KafkaOffset::Invalid
+    });
+    assert_eq!(committed.await.unwrap(), KafkaOffset::Offset(20));
+    drop(source);
+    source = started(&stage, 0).await;
+    let SourceEvent::Records(records) = next(source.as_mut()).await.unwrap() else { panic!("no records") };
+    assert_eq!(records[0].offset, 0);
 }

@@ -92,3 +92,40 @@ impl KafkaSettings {
         config
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::adapters::kafka::KafkaBounds;
+
+    fn settings(protocol: &str, sasl_mechanism: Option<&str>) -> KafkaSettings {
+        let sasl = |value: &str| sasl_mechanism.map(|_| value.to_owned());
+        let security = KafkaSecurity {
+            protocol: Some(protocol.into()),
+            sasl_mechanism: sasl_mechanism.map(Into::into),
+            sasl_username: sasl("ping"),
+            sasl_password: sasl("secret"),
+            ..KafkaSecurity::default()
+        };
+        KafkaSettings { security, ..KafkaSettings::new("127.0.0.1:1") }
+    }
+
+    /// librdkafka says at once what it was built without.
+    #[tokio::test]
+    async fn every_kind_of_security_is_built_in() {
+        for protocol in ["plaintext", "ssl"] {
+            KafkaBounds::new(&settings(protocol, None)).unwrap();
+        }
+        for mechanism in ["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] {
+            for protocol in ["sasl_plaintext", "sasl_ssl"] {
+                KafkaBounds::new(&settings(protocol, Some(mechanism))).unwrap();
+            }
+        }
+        assert!(KafkaBounds::new(&settings("pigeon", None)).is_err());
+    }
+
+    #[test]
+    fn passwords_are_not_printed() {
+        assert!(!format!("{:?}", settings("sasl_ssl", Some("PLAIN"))).contains("secret"));
+    }
+}

@@ -99,6 +99,8 @@ impl KafkaSource {
             // A killed processor's partitions move within six seconds; that is as low as brokers allow by default.
             .set("session.timeout.ms", "6000")
             .set("heartbeat.interval.ms", "1500")
+            // One that is alive and does not poll, because its cache is away, holds a rebalance up for a minute at most.
+            .set("max.poll.interval.ms", "60000")
             // An offset that is not in the log any more is an error: the processor then rebuilds the cache.
             .set("auto.offset.reset", "error")
             // Offsets are committed for lag dashboards, once a second, and only those passed to `commit`.

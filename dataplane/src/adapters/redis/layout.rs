@@ -92,6 +92,11 @@ pub(super) fn positions(fields: &Fields) -> Option<Positions> {
     Some(Positions { generation: generation?, offsets, marks })
 }
 
+/// Reads the total of `ping:counters`.
+pub(super) fn total(fields: &Fields) -> Option<i64> {
+    value(fields, TOTAL)?.parse().ok()
+}
+
 /// Reads the minutes of `ping:counters`.
 pub(super) fn minutes(fields: &Fields) -> BTreeMap<Minute, i64> {
     let minute = |(field, count): &(String, String)| {

@@ -11,8 +11,8 @@ use futures::{
 };
 use parking_lot::Mutex;
 use redis::{
-    AsyncConnectionConfig, Client, Cmd, ErrorKind, FromRedisValue, IntoConnectionInfo, Pipeline, RedisResult,
-    ServerErrorKind, aio::MultiplexedConnection, io::tcp::TcpSettings,
+    AsyncConnectionConfig, Client, Cmd, ErrorKind, FromRedisValue, IntoConnectionInfo, RedisResult, ServerErrorKind,
+    aio::MultiplexedConnection, io::tcp::TcpSettings,
 };
 
 use super::{RedisSettings, script::Script};
@@ -51,9 +51,18 @@ impl Link {
         self.ask(|mut connection| async move { command.query_async(&mut connection).await }).await
     }
 
-    /// Several commands in one round trip.
-    pub(super) async fn pipeline<T: FromRedisValue + Send>(&self, pipeline: &Pipeline) -> Result<T, CacheError> {
-        self.ask(|mut connection| async move { pipeline.query_async(&mut connection).await }).await
+    /// Several commands in one step and one round trip.
+    ///
+    /// `Pipeline::atomic` would do, if its bookkeeping did not underflow when the server refuses `MULTI` (redis 1.8.1).
+    pub(super) async fn transaction<T: FromRedisValue + Send>(&self, commands: &[Cmd]) -> Result<T, CacheError> {
+        let mut pipeline = redis::pipe();
+        pipeline.cmd("MULTI").ignore();
+        for command in commands {
+            pipeline.add_command(command.clone()).ignore();
+        }
+        pipeline.cmd("EXEC");
+        let answer = self.ask(|mut connection| async move { pipeline.query_async(&mut connection).await });
+        answer.await.map(|(answers,): (T,)| answers)
     }
 
     /// A script with our keys and `arguments`. Its text travels only when the server does not know it.
