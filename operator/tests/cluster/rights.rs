@@ -2,7 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use kube::{Config, api::DeleteParams};
+use kube::{
+    Config,
+    api::{DeleteParams, Patch, PatchParams},
+};
 use ping_operator::{
     kinds::Kind,
     run::{Settings, run},
@@ -125,6 +128,7 @@ async fn live_a_full_life(place: &Place) {
     place.create("demo", spec).await;
     make_all_ready(place, "demo", 3, 2).await;
     place.change("demo", json!({ "server": { "autoscaling": null } })).await.unwrap();
+    repair_twice(place).await;
     lend_secrets(place).await;
     let pipelines = place.pipelines();
     for name in ["demo", "guest"] {
@@ -135,6 +139,20 @@ async fn live_a_full_life(place: &Place) {
         if left == 0 { Ok(()) } else { Err(left.to_string()) }
     })
     .await;
+}
+
+/// The same thing happens twice: the second event is added to the first.
+async fn repair_twice(place: &Place) {
+    let deployments = api(place, Kind::Deployment, &place.namespace);
+    for _ in 0..2 {
+        let drift = Patch::Merge(json!({ "spec": { "replicas": 9 } }));
+        deployments.patch("demo-processor", &PatchParams::default(), &drift).await.unwrap();
+        until("the old number of pods", async || {
+            let replicas = deployments.get("demo-processor").await.unwrap().data["spec"]["replicas"].clone();
+            if replicas == 2 { Ok(()) } else { Err(replicas.to_string()) }
+        })
+        .await;
+    }
 }
 
 /// A second pipeline with a Kafka in another namespace: secrets are copied.
