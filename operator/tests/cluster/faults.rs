@@ -23,7 +23,8 @@ use crate::harness::{
     until,
 };
 
-/// One write in three and one read in thirty fail, in turn with 409, 429 and 500; watches break off after half a second.
+/// About one write in three and one read in thirty fail, with 409, 429 or 500; watches break off after half a second. Not every
+/// third write: a pass that fails makes as many writes as the one before, and the same of them would fail each time.
 fn stumbling() -> intercept::Judge {
     let (reads, writes) = (AtomicU64::new(1), AtomicU64::new(1));
     Arc::new(move |request| {
@@ -32,13 +33,12 @@ fn stumbling() -> intercept::Judge {
         }
         let write = intercept::is_write(request);
         let (count, period) = if write { (&writes, 3) } else { (&reads, 30) };
-        match count.fetch_add(1, Ordering::Relaxed) {
-            number if number % period != 0 => Fate::Pass,
-            number => match number / period % 3 {
-                0 if write => Fate::Answer(409),
-                1 => Fate::Answer(429),
-                _ => Fate::Answer(500),
-            },
+        let scattered = count.fetch_add(1, Ordering::Relaxed).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 33;
+        match scattered % (3 * period) {
+            0 if write => Fate::Answer(409),
+            0 | 1 => Fate::Answer(429),
+            2 => Fate::Answer(500),
+            _ => Fate::Pass,
         }
     })
 }
