@@ -6,25 +6,10 @@ use prost::{
 };
 use uuid::Uuid;
 
-use crate::domain::Event;
-
-#[derive(Clone, PartialEq, Message)]
-struct Stored {
-    #[prost(bytes = "vec", tag = "1")]
-    id: Vec<u8>,
-    #[prost(int64, tag = "2")]
-    timestamp_ms: i64,
-    #[prost(string, tag = "3")]
-    source: String,
-    #[prost(string, tag = "4")]
-    kind: String,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct StoredBatch {
-    #[prost(message, repeated, tag = "1")]
-    events: Vec<Stored>,
-}
+use crate::{
+    domain::Event,
+    wire::{self, EventBatch},
+};
 
 /// Why a payload cannot be read: the row was not written by this program.
 #[derive(Debug, thiserror::Error)]
@@ -69,8 +54,8 @@ fn body_len(event: &Event) -> usize {
 }
 
 pub(super) fn decode(payload: &[u8]) -> Result<Vec<Event>, PayloadError> {
-    let batch = StoredBatch::decode(payload)?;
-    let event = |stored: Stored| {
+    let batch = EventBatch::decode(payload)?;
+    let event = |stored: wire::Event| {
         Ok(Event {
             id: Uuid::from_slice(&stored.id)?,
             at: stored.timestamp_ms,
@@ -97,13 +82,14 @@ mod tests {
     proptest! {
         #[test]
         fn events_survive_as_the_bytes_of_the_message(events in proptest::collection::vec(any_event(), 0..20)) {
-            let stored = |event: &Event| Stored {
+            let stored = |event: &Event| wire::Event {
                 id: event.id.as_bytes().to_vec(),
                 timestamp_ms: event.at,
                 source: event.source.to_string(),
                 kind: event.kind.to_string(),
+                ..wire::Event::default()
             };
-            let message = StoredBatch { events: events.iter().map(stored).collect() };
+            let message = EventBatch { events: events.iter().map(stored).collect() };
             let bytes = encode(&events);
             prop_assert_eq!(&bytes, &message.encode_to_vec());
             prop_assert_eq!(decode(&bytes).unwrap(), events);
@@ -113,7 +99,7 @@ mod tests {
     #[test]
     fn foreign_bytes_are_refused() {
         assert!(matches!(decode(&[0xff; 3]), Err(PayloadError::NotABatch(_))));
-        let short = StoredBatch { events: vec![Stored { id: vec![1], ..Stored::default() }] };
+        let short = EventBatch { events: vec![wire::Event { id: vec![1], ..wire::Event::default() }] };
         assert!(matches!(decode(&short.encode_to_vec()), Err(PayloadError::NotAUuid(_))));
     }
 }

@@ -5,24 +5,8 @@ use prost::Message;
 use crate::{
     domain::{self, Millis, Seq, WriterId},
     ports::{Malformed, Occurrence},
+    wire::Event,
 };
-
-/// `ping.v1.Event`.
-#[derive(Clone, PartialEq, Message)]
-struct Event {
-    #[prost(bytes = "vec", tag = "1")]
-    id: Vec<u8>,
-    #[prost(int64, tag = "2")]
-    timestamp_ms: i64,
-    #[prost(string, tag = "3")]
-    source: String,
-    #[prost(string, tag = "4")]
-    kind: String,
-    #[prost(int64, tag = "5")]
-    writer: i64,
-    #[prost(int64, tag = "6")]
-    seq: i64,
-}
 
 /// Encodes events one after the other, into the same memory.
 #[derive(Debug, Default)]
