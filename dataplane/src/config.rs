@@ -3,6 +3,7 @@
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::{Args, Parser, Subcommand};
+use ipnet::IpNet;
 use ping_runtime::{env, telemetry::LogFormat};
 
 use crate::{
@@ -82,6 +83,10 @@ pub struct DevArgs {
     /// Address of the API.
     #[arg(long, env = env::LISTEN, default_value = "127.0.0.1:8080")]
     pub listen: SocketAddr,
+    /// Networks of proxies that are believed when they say whom they call for (X-Forwarded-For), e.g. 10.0.0.0/8. An event
+    /// without a source has the caller's address for one.
+    #[arg(long, env = env::TRUSTED_PROXIES, value_delimiter = ',')]
+    pub trusted_proxies: Vec<IpNet>,
     /// Keep nothing: every start begins at zero.
     #[arg(long, env = env::IN_MEMORY, num_args = 0..=1, default_value_t = false, default_missing_value = "true")]
     pub memory: bool,
@@ -99,6 +104,10 @@ pub struct ServerArgs {
     /// Address of the API: gRPC, gRPC-Web and Connect.
     #[arg(long, env = env::LISTEN, default_value = "0.0.0.0:8080")]
     pub listen: SocketAddr,
+    /// Networks of proxies that are believed when they say whom they call for (X-Forwarded-For), e.g. 10.0.0.0/8. An event
+    /// without a source has the caller's address for one.
+    #[arg(long, env = env::TRUSTED_PROXIES, value_delimiter = ',')]
+    pub trusted_proxies: Vec<IpNet>,
     /// Write lanes: one is as fast as several on a fast disk.
     #[arg(long, env = env::LANES, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=64))]
     pub lanes: u16,

@@ -1,10 +1,13 @@
 //! The API: gRPC, gRPC-Web and Connect on one port. Transport only: proto ↔ domain, errors → status.
 
 mod api;
+mod caller;
 mod connect;
 mod errors;
+mod events;
 mod grpc;
 mod serve;
 
 pub use api::Api;
+pub use caller::TrustedProxies;
 pub use serve::serve;

@@ -4,6 +4,8 @@
 
 /// Address of the API port: gRPC, gRPC-Web and Connect. Default `0.0.0.0:8080`.
 pub const LISTEN: &str = "PING_LISTEN";
+/// Networks of proxies whose `X-Forwarded-For` is believed, as CIDR, separated by commas. Default: none.
+pub const TRUSTED_PROXIES: &str = "PING_TRUSTED_PROXIES";
 /// Address of the admin port: `/healthz`, `/readyz`, `/metrics`. Default `0.0.0.0:8081`.
 pub const ADMIN_LISTEN: &str = "PING_ADMIN_LISTEN";
 /// Connection URI of Postgres: `postgres://user:password@host:port/database`.

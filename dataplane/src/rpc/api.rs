@@ -92,7 +92,7 @@ impl Api {
             })
     }
 
-    async fn record(&self, pings: Vec<wire::PingRequest>) -> Result<wire::StreamPingsResponse, Status> {
+    pub(super) async fn record(&self, pings: Vec<wire::PingRequest>) -> Result<wire::StreamPingsResponse, Status> {
         if pings.len() > MAX_BATCH {
             let message = format!("a batch of {} pings; send at most {MAX_BATCH} at once", pings.len());
             return Err(Status::invalid_argument(message));

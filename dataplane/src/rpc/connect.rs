@@ -14,11 +14,13 @@ use prost::Message;
 use serde::{Serialize, de::DeserializeOwned};
 use tonic::{Code, Status};
 
-use super::{Api, errors::connect_code};
+use super::{Api, caller::Caller, errors::connect_code};
 use crate::wire;
 
-/// Longest body of a unary call, in bytes.
+/// Longest body of a call with one question or event, in bytes.
 const MAX_BODY: usize = 64 * 1024;
+/// Longest body of a batch, in bytes: 10,000 events with ids and sources fit.
+const MAX_BATCH: usize = 8 * 1024 * 1024;
 
 /// How a body is written.
 #[derive(Clone, Copy)]
@@ -34,20 +36,38 @@ pub(super) fn router(api: Api) -> Router {
         .route("/ping.v1.PingService/PingCount", post(ping_count).fallback(only_post))
         .route("/ping.v1.PingService/Verify", post(verify).fallback(only_post))
         .route("/ping.v1.PingService/StreamPings", post(streams_need_grpc).fallback(streams_need_grpc))
+        .route("/ping.v1.EventService/Record", post(record).fallback(only_post))
+        .route("/ping.v1.EventService/RecordBatch", post(record_batch).fallback(only_post))
+        .route("/ping.v1.EventService/RecordStream", post(streams_need_grpc).fallback(streams_need_grpc))
         .fallback(no_such_method)
         .with_state(api)
 }
 
 async fn ping(State(api): State<Api>, request: Request) -> Response {
-    unary(request, async |message, _| api.ping(message).await).await
+    unary(request, MAX_BODY, async |message, _| api.ping(message).await).await
 }
 
 async fn ping_count(State(api): State<Api>, request: Request) -> Response {
-    unary(request, async |message, timeout| api.ping_count(message, timeout).await).await
+    unary(request, MAX_BODY, async |message, timeout| api.ping_count(message, timeout).await).await
 }
 
 async fn verify(State(api): State<Api>, request: Request) -> Response {
-    unary::<wire::VerifyRequest, _>(request, async |message, _| api.verify(message).await).await
+    unary::<wire::VerifyRequest, _>(request, MAX_BODY, async |message, _| api.verify(message).await).await
+}
+
+async fn record(State(api): State<Api>, request: Request) -> Response {
+    let caller = caller(&request);
+    unary(request, MAX_BODY, async |message, _| api.record_event(message, &caller).await).await
+}
+
+async fn record_batch(State(api): State<Api>, request: Request) -> Response {
+    let caller = caller(&request);
+    unary(request, MAX_BATCH, async |message, _| api.record_batch(message, &caller).await).await
+}
+
+/// Who calls, as the port found out.
+fn caller(request: &Request) -> Caller {
+    request.extensions().get().cloned().unwrap_or_default()
 }
 
 async fn only_post(method: Method) -> Response {
@@ -59,7 +79,7 @@ async fn only_post(method: Method) -> Response {
 }
 
 async fn streams_need_grpc() -> Response {
-    error(&Status::unimplemented("StreamPings is a stream in both directions; call it by gRPC on this same port"))
+    error(&Status::unimplemented("this is a stream in both directions; call it by gRPC on this same port"))
 }
 
 async fn no_such_method(request: Request) -> Response {
@@ -69,7 +89,11 @@ async fn no_such_method(request: Request) -> Response {
     response
 }
 
-async fn unary<Q, A>(request: Request, call: impl AsyncFnOnce(Q, Option<Duration>) -> Result<A, Status>) -> Response
+async fn unary<Q, A>(
+    request: Request,
+    longest: usize,
+    call: impl AsyncFnOnce(Q, Option<Duration>) -> Result<A, Status>,
+) -> Response
 where
     Q: Message + DeserializeOwned + Default,
     A: Message + Serialize,
@@ -86,7 +110,7 @@ where
         ));
     }
     let timeout = parts.headers.get("connect-timeout-ms").and_then(|value| value.to_str().ok()?.parse().ok());
-    let answer = match read(encoding, body).await {
+    let answer = match read(encoding, body, longest).await {
         Ok(message) => call(message, timeout.map(Duration::from_millis)).await,
         Err(status) => Err(status),
     };
@@ -104,9 +128,13 @@ fn unsupported() -> Response {
     response
 }
 
-async fn read<Q: Message + DeserializeOwned + Default>(encoding: Encoding, body: Body) -> Result<Q, Status> {
-    let bytes = to_bytes(body, MAX_BODY).await.map_err(|error| {
-        Status::invalid_argument(format!("the body could not be read; it may have {MAX_BODY} bytes at most: {error}"))
+async fn read<Q: Message + DeserializeOwned + Default>(
+    encoding: Encoding,
+    body: Body,
+    longest: usize,
+) -> Result<Q, Status> {
+    let bytes = to_bytes(body, longest).await.map_err(|error| {
+        Status::invalid_argument(format!("the body could not be read; it may have {longest} bytes at most: {error}"))
     })?;
     match encoding {
         Encoding::Proto => Q::decode(bytes)

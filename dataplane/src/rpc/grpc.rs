@@ -5,8 +5,8 @@ use std::{pin::Pin, time::Duration};
 use futures::Stream;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::Api;
-use crate::wire::{self, ping_service_server::PingService};
+use super::{Api, caller::Caller};
+use crate::wire::{self, event_service_server::EventService, ping_service_server::PingService};
 
 /// What the caller's `grpc-timeout` leaves us.
 fn timeout<T>(request: &Request<T>) -> Option<Duration> {
@@ -48,5 +48,36 @@ impl PingService for Api {
 
     async fn verify(&self, request: Request<wire::VerifyRequest>) -> Result<Response<wire::VerifyResponse>, Status> {
         Self::verify(self, request.into_inner()).await.map(Response::new)
+    }
+}
+
+/// Who calls, as the port found out.
+fn caller<T>(request: &Request<T>) -> Caller {
+    request.extensions().get().cloned().unwrap_or_default()
+}
+
+#[tonic::async_trait]
+impl EventService for Api {
+    type RecordStreamStream = Pin<Box<dyn Stream<Item = Result<wire::RecordBatchResponse, Status>> + Send>>;
+
+    async fn record(&self, request: Request<wire::RecordRequest>) -> Result<Response<wire::RecordResponse>, Status> {
+        let caller = caller(&request);
+        self.record_event(request.into_inner(), &caller).await.map(Response::new)
+    }
+
+    async fn record_batch(
+        &self,
+        request: Request<wire::RecordBatchRequest>,
+    ) -> Result<Response<wire::RecordBatchResponse>, Status> {
+        let caller = caller(&request);
+        Self::record_batch(self, request.into_inner(), &caller).await.map(Response::new)
+    }
+
+    async fn record_stream(
+        &self,
+        request: Request<Streaming<wire::RecordBatchRequest>>,
+    ) -> Result<Response<Self::RecordStreamStream>, Status> {
+        let caller = caller(&request);
+        Ok(Response::new(Box::pin(Self::record_stream(self.clone(), request.into_inner(), caller))))
     }
 }

@@ -1,31 +1,43 @@
 //! One port for everything: the content type says which protocol a request speaks.
 
-use std::{convert::Infallible, future::Future};
+use std::{
+    convert::Infallible,
+    future::{Future, Ready, ready},
+    net::SocketAddr,
+    task::{Context, Poll},
+};
 
-use axum::{Router, body::Body, extract::Request, response::Response, serve::ListenerExt};
+use axum::{
+    Router,
+    body::Body,
+    extract::Request,
+    response::Response,
+    serve::{IncomingStream, Listener, ListenerExt},
+};
 use futures::{TryFutureExt, future::Either};
 use http::{HeaderName, header};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 use tonic_web::GrpcWebLayer;
-use tower::{Layer, ServiceExt, make::Shared, service_fn};
+use tower::{Layer, Service, ServiceExt, service_fn};
 use tower_http::cors::{Any, CorsLayer};
 
-use super::{Api, connect};
-use crate::wire::{self, ping_service_server::PingServiceServer};
+use super::{Api, TrustedProxies, connect};
+use crate::wire::{self, event_service_server::EventServiceServer, ping_service_server::PingServiceServer};
 
 /// Longest message of a stream, in bytes: 10,000 pings with ids and sources fit.
 const MAX_MESSAGE: usize = 8 * 1024 * 1024;
 
 /// Serves the API on `listener` until `shutdown`; calls under way are finished first. `health` answers
-/// `grpc.health.v1`.
+/// `grpc.health.v1`; `proxies` are believed about whom they call for.
 ///
 /// # Errors
 /// When reflection cannot be set up or the listener fails.
 pub async fn serve(
     listener: TcpListener,
     api: Api,
+    proxies: TrustedProxies,
     health: tonic_health::pb::health_server::HealthServer<impl tonic_health::pb::health_server::Health>,
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
@@ -34,9 +46,10 @@ pub async fn serve(
         .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
         .build_v1()?;
     let pings = PingServiceServer::new(api.clone()).max_decoding_message_size(MAX_MESSAGE);
-    let grpc = Routes::new(pings).add_service(health).add_service(reflection).into_axum_router();
+    let events = EventServiceServer::new(api.clone()).max_decoding_message_size(MAX_MESSAGE);
+    let grpc = Routes::new(pings).add_service(events).add_service(health).add_service(reflection).into_axum_router();
     let grpc = Router::new().fallback_service(GrpcWebLayer::new().layer(grpc));
-    let service = Shared::new(by_protocol(grpc, connect::router(api)));
+    let service = PerConnection { proxies, service: by_protocol(grpc, connect::router(api)) };
     // Without it, answers wait up to 48 ms for the caller's delayed acknowledgement.
     let listener = listener.tap_io(|stream| {
         if let Err(error) = stream.set_nodelay(true) {
@@ -47,12 +60,66 @@ pub async fn serve(
     Ok(())
 }
 
+/// Paths of methods that take the caller's address for a source.
+const EVENTS: &str = "/ping.v1.EventService/";
+
+/// One service for each connection: it knows the address at the other end.
+struct PerConnection<S> {
+    proxies: TrustedProxies,
+    service: S,
+}
+
+impl<L, S> Service<IncomingStream<'_, L>> for PerConnection<S>
+where
+    L: Listener<Addr = SocketAddr>,
+    S: Clone,
+{
+    type Response = FromPeer<S>;
+    type Error = Infallible;
+    type Future = Ready<Result<FromPeer<S>, Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, stream: IncomingStream<'_, L>) -> Self::Future {
+        let (proxies, service) = (self.proxies.clone(), self.service.clone());
+        ready(Ok(FromPeer { peer: *stream.remote_addr(), proxies, service }))
+    }
+}
+
+/// Notes who calls, for the methods that want to know.
+#[derive(Clone)]
+struct FromPeer<S> {
+    peer: SocketAddr,
+    proxies: TrustedProxies,
+    service: S,
+}
+
+impl<S: Service<Request>> Service<Request> for FromPeer<S> {
+    type Response = S::Response;
+    type Error = S::Error;
+    type Future = S::Future;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.service.poll_ready(context)
+    }
+
+    fn call(&mut self, mut request: Request) -> Self::Future {
+        if request.uri().path().starts_with(EVENTS) {
+            let caller = self.proxies.caller(self.peer, request.headers());
+            request.extensions_mut().insert(caller);
+        }
+        self.service.call(request)
+    }
+}
+
 /// gRPC and gRPC-Web to the one, everything else to the other. Only pages ask across origins; whoever else calls does not pay
 /// for the headers.
 fn by_protocol(
     grpc: Router,
     connect: Router,
-) -> impl tower::Service<
+) -> impl Service<
     Request,
     Response = Response,
     Error = Infallible,

@@ -3,6 +3,7 @@
 #![allow(unreachable_pub, missing_docs, reason = "a test binary has no callers")]
 
 mod embedded;
+mod events;
 mod known_bugs;
 mod processes;
 mod protocols;

@@ -135,7 +135,12 @@ impl Pingd {
 
     /// A unary call by Connect JSON: HTTP status and body.
     pub async fn call(&self, method: &str, body: &Value) -> Result<(u16, Value), reqwest::Error> {
-        let url = format!("{}/ping.v1.PingService/{method}", self.api);
+        self.ask(&format!("PingService/{method}"), body).await
+    }
+
+    /// The same for a method of any service, e.g. `EventService/Record`.
+    pub async fn ask(&self, method: &str, body: &Value) -> Result<(u16, Value), reqwest::Error> {
+        let url = format!("{}/ping.v1.{method}", self.api);
         let answer = self.http.post(url).json(body).timeout(Duration::from_secs(20)).send().await?;
         let status = answer.status().as_u16();
         Ok((status, answer.json().await.unwrap_or(Value::Null)))

@@ -20,6 +20,7 @@ use ping_dataplane::{
     ingest::{IngestPorts, IngestSettings},
     ports::{EventStore, Ledger, Outbox},
     query::Reader,
+    rpc::TrustedProxies,
 };
 use ping_runtime::admin::Readiness;
 use prometheus_client::registry::Registry;
@@ -68,6 +69,7 @@ async fn serve<S: EventStore + Outbox + Ledger + 'static>(
         settings: IngestSettings::default(),
         reader: Reader::new(cache.clone(), store.clone(), Arc::clone(&clock), settings.window),
         clock: Arc::clone(&clock),
+        proxies: TrustedProxies::new(args.trusted_proxies.clone()),
     };
     let serving = server.run(&mut registry, &readiness, shutdown, process.drain()).await?;
     let counts = CountPorts {

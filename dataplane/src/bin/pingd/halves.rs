@@ -11,7 +11,7 @@ use ping_dataplane::{
     metrics::{CountMetrics, IngestMetrics, RpcMetrics},
     ports::EventSource,
     query::Reader,
-    rpc::{self, Api},
+    rpc::{self, Api, TrustedProxies},
 };
 use ping_runtime::admin::{self, Readiness};
 use prometheus_client::registry::Registry;
@@ -32,6 +32,7 @@ pub(crate) struct ServerHalf {
     pub(crate) settings: IngestSettings,
     pub(crate) reader: Reader,
     pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) proxies: TrustedProxies,
 }
 
 impl ServerHalf {
@@ -50,10 +51,10 @@ impl ServerHalf {
         let (reporter, service) = tonic_health::server::health_reporter();
         let mut watchers = JoinSet::new();
         health::report(&mut watchers, readiness, reporter);
-        let listener = self.listener;
+        let (listener, proxies) = (self.listener, self.proxies);
         Ok(async move {
             let _watchers = watchers;
-            let serving = rpc::serve(listener, api, service, shutdown.clone());
+            let serving = rpc::serve(listener, api, proxies, service, shutdown.clone());
             let overdue = async {
                 shutdown.cancelled().await;
                 tokio::time::sleep(drain).await;

@@ -14,6 +14,7 @@ use ping_dataplane::{
     ingest::IngestPorts,
     ports::Outbox,
     query::Reader,
+    rpc::TrustedProxies,
 };
 use ping_runtime::admin::Readiness;
 use prometheus_client::registry::Registry;
@@ -45,6 +46,7 @@ pub(crate) async fn run(args: ServerArgs, process: ProcessArgs, shutdown: Cancel
         ports: IngestPorts { store: store.clone(), outbox: store.clone(), sink },
         reader: Reader::new(cache, store, Arc::clone(&clock), i64::from(args.window_minutes)),
         clock,
+        proxies: TrustedProxies::new(args.trusted_proxies.clone()),
     };
     let serving = server.run(&mut registry, &readiness, shutdown, process.drain()).await?;
     serve_admin(process.admin_listen, readiness, registry, &mut tasks).await?;

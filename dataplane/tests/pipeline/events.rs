@@ -1,0 +1,89 @@
+//! `EventService`: who, what and when, by every protocol.
+
+use std::path::Path;
+
+use futures::StreamExt;
+use ping_dataplane::wire::{RecordBatchRequest, RecordRequest, event_service_client::EventServiceClient};
+use serde_json::json;
+use sqlx::{ConnectOptions, sqlite::SqliteConnectOptions};
+
+use crate::processes::{EXAMPLE, Pingd};
+
+/// Who and what is in the embedded file, in order.
+async fn stored(data: &Path) -> Vec<(Option<String>, Option<String>)> {
+    let file = SqliteConnectOptions::new().filename(data.join("pings.db")).read_only(true);
+    let mut connection = file.connect().await.unwrap();
+    let rows = sqlx::query_as("SELECT source, kind FROM events ORDER BY source, kind").fetch_all(&mut connection);
+    rows.await.unwrap()
+}
+
+fn row(source: &str, kind: Option<&str>) -> (Option<String>, Option<String>) {
+    (Some(source.to_owned()), kind.map(Into::into))
+}
+
+#[tokio::test]
+async fn an_event_without_a_source_is_the_callers_own() {
+    let folder = tempfile::tempdir().unwrap();
+    let pingd = Pingd::dev(&["--data", folder.path().to_str().unwrap()]).await;
+    let (status, answer) = pingd.ask("EventService/Record", &json!({})).await.unwrap();
+    assert_eq!((status, answer), (200, json!({})));
+    let body = json!({"source": "example.com", "kind": "delivered", "timeMs": EXAMPLE, "receipt": true});
+    let (status, answer) = pingd.ask("EventService/Record", &body).await.unwrap();
+    assert_eq!(status, 200, "{answer}");
+    assert!(answer["id"].is_string() && answer["token"].is_string(), "{answer}");
+    // A stranger's claim is not believed.
+    let url = format!("{}/ping.v1.EventService/Record", pingd.api);
+    let claim = reqwest::Client::new().post(url).header("x-forwarded-for", "192.0.2.9").json(&json!({}));
+    assert_eq!(claim.send().await.unwrap().status(), 200);
+    pingd.wait_for_count(3).await;
+    let rows = [row("127.0.0.1", None), row("127.0.0.1", None), row("example.com", Some("delivered"))];
+    assert_eq!(stored(folder.path()).await, rows);
+}
+
+#[tokio::test]
+async fn a_trusted_proxy_says_whom_it_calls_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().to_str().unwrap();
+    let pingd = Pingd::dev(&["--data", data, "--trusted-proxies", "10.0.0.0/8,127.0.0.0/8"]).await;
+    let url = format!("{}/ping.v1.EventService/RecordBatch", pingd.api);
+    let batch = json!({"events": [{}, {"source": "named"}, {"timeMs": -5}]});
+    let call = reqwest::Client::new().post(url).header("x-forwarded-for", "203.0.113.1, 192.0.2.9").json(&batch);
+    let answer: serde_json::Value = call.send().await.unwrap().json().await.unwrap();
+    assert_eq!((&answer["accepted"], &answer["refused"][0]["index"]), (&json!("2"), &json!(2)), "{answer}");
+    assert!(answer["refused"][0]["message"].as_str().unwrap().contains("negative"), "{answer}");
+
+    // The same by gRPC, one by one and as a stream.
+    let mut client = EventServiceClient::connect(pingd.api.clone()).await.unwrap();
+    let mut request = tonic::Request::new(RecordRequest::default());
+    request.metadata_mut().insert("x-forwarded-for", "198.51.100.4".parse().unwrap());
+    client.record(request).await.unwrap();
+    let named = |source: &str| RecordRequest { source: source.into(), kind: "ping".into(), ..RecordRequest::default() };
+    let batches = ["a", "b"].map(|source| RecordBatchRequest { events: vec![named(source), named("")] });
+    let answers = client.record_stream(tokio_stream::iter(batches)).await.unwrap().into_inner();
+    let durable: Vec<_> =
+        answers.map(|answer| answer.unwrap()).map(|answer| (answer.batches, answer.accepted)).collect().await;
+    assert_eq!(durable, [(1, 2), (2, 2)]);
+    pingd.wait_for_count(7).await;
+    let sources = ["127.0.0.1", "127.0.0.1", "192.0.2.9", "198.51.100.4", "a", "b", "named"];
+    assert_eq!(stored(folder.path()).await, sources.map(|source| row(source, None)));
+}
+
+#[tokio::test]
+async fn a_stream_keeps_the_order_of_a_source() {
+    let folder = tempfile::tempdir().unwrap();
+    let pingd = Pingd::dev(&["--data", folder.path().to_str().unwrap()]).await;
+    let mut client = EventServiceClient::connect(pingd.api.clone()).await.unwrap();
+    let batch = |place: i64| RecordBatchRequest {
+        events: vec![RecordRequest { source: "s".into(), time_ms: EXAMPLE + place, ..RecordRequest::default() }],
+    };
+    let batches: Vec<_> = (0..100).map(batch).collect();
+    let mut answers = client.record_stream(tokio_stream::iter(batches)).await.unwrap().into_inner();
+    let mut tokens = Vec::new();
+    while let Some(answer) = answers.next().await {
+        let token: ping_dataplane::domain::Token = answer.unwrap().token.unwrap().parse().unwrap();
+        tokens.push((token.writer, token.partition, token.seq));
+    }
+    // One writer, one partition, ascending: whoever reads the log reads them in this order.
+    assert!(tokens.is_sorted() && tokens.len() == 100, "{tokens:?}");
+    assert!(tokens.iter().all(|token| token.0 == tokens[0].0 && token.1 == tokens[0].1));
+}
