@@ -112,9 +112,9 @@ impl Pipeline {
         Ok(PingServiceClient::connect(self.address.clone()).await?)
     }
 
-    /// A broker just started compiles itself for its first seconds of load; what is measured is one that runs for days.
+    /// A broker just started compiles itself for its first half minute of load; what is measured is one that runs for days.
     pub(crate) async fn warm_up(&self) -> anyhow::Result<()> {
-        let load = ["--mode", "unary", "--rate", "max", "--connections", "4", "--in-flight", "16", "--duration", "10s"];
+        let load = ["--mode", "unary", "--rate", "max", "--connections", "4", "--in-flight", "16", "--duration", "30s"];
         json_of(pingctl_load(self)?.args(load)).await?;
         self.settle().await?;
         Ok(())

@@ -29,8 +29,8 @@ use crate::{
 
 /// Pause between two tries of a store that does not answer.
 const RETRY: Duration = Duration::from_millis(50);
-/// Turns given to the callers' tasks before a batch is taken: they double it (`bench/README.md`).
-const YIELDS: usize = 3;
+/// Turns given to the callers' tasks before a batch is taken: they make it larger at next to no cost (`bench/README.md`).
+const YIELDS: usize = 16;
 /// Events without a source stay on one partition for about this many: every partition in a round of publishing is one more
 /// batch for Kafka to take, to store and to hand out.
 const STRETCH: i64 = 4_096;

@@ -21,12 +21,16 @@ use crate::{
     ports::{OutboxRow, StoreError},
 };
 
-/// Rows kept in memory; beyond it they are read from the table.
-const ROWS: usize = 64;
+/// Rows kept in memory, and the events in them; beyond that they are read from the table.
+const ROWS: usize = 256;
+const HELD: Seq = 100_000;
 /// Events per round.
 const ROUND: usize = 50_000;
-/// Pause between rounds: being woken by each batch took a fifth of the lane's time (`bench/README.md`).
-const POLL: Duration = Duration::from_millis(5);
+/// Pause between rounds, unless half the rows are taken: each round costs the broker a produce request and a fetch, and
+/// being woken by each batch took a fifth of the lane's time (`bench/README.md`).
+const PAUSE: Duration = Duration::from_millis(20);
+/// How often the rows are counted meanwhile.
+const TICK: Duration = Duration::from_millis(5);
 /// Published rows leave the table this often.
 const FORGET: Duration = Duration::from_millis(50);
 /// Pause after an error.
@@ -34,10 +38,24 @@ const RETRY: Duration = Duration::from_millis(100);
 /// How often the topic is asked for its partitions.
 const PARTITIONS: Duration = Duration::from_secs(10);
 
+/// How far a writer is: the last number in the store, and in the log.
+#[derive(Default)]
+struct Progress {
+    committed: AtomicI64,
+    published: AtomicI64,
+}
+
+impl Progress {
+    /// Events that the log does not have.
+    fn behind(&self) -> Seq {
+        self.committed.load(Ordering::Acquire) - self.published.load(Ordering::Acquire)
+    }
+}
+
 /// The lane's end of a publisher. Dropping it abandons the writer.
 pub(super) struct Publisher {
     rows: Option<mpsc::Sender<OutboxRow>>,
-    committed: Arc<AtomicI64>,
+    progress: Arc<Progress>,
     task: JoinHandle<()>,
 }
 
@@ -49,26 +67,25 @@ impl Publisher {
         metrics: Arc<IngestMetrics>,
     ) -> Self {
         let (sender, rows) = mpsc::channel(ROWS);
-        let committed = Arc::new(AtomicI64::new(0));
+        let progress = Arc::<Progress>::default();
         let worker = Worker {
             ports,
             writer,
             rows,
-            committed: Arc::clone(&committed),
-            published: 0,
+            progress: Arc::clone(&progress),
             forgotten: 0,
             forget_at: Instant::now() + FORGET,
             ask_at: Instant::now(),
             partitions,
             metrics,
         };
-        Self { rows: Some(sender), committed, task: tokio::spawn(worker.run()) }
+        Self { rows: Some(sender), progress, task: tokio::spawn(worker.run()) }
     }
 
     /// Hands over a committed row. Never waits: a row that does not fit is in the table.
     pub(super) fn offer(&self, row: OutboxRow) {
-        self.committed.store(row.batch.last_seq(), Ordering::Release);
-        if let Some(rows) = &self.rows {
+        self.progress.committed.store(row.batch.last_seq(), Ordering::Release);
+        if let Some(rows) = self.rows.as_ref().filter(|_| self.progress.behind() <= HELD) {
             let _ = rows.try_send(row);
         }
     }
@@ -92,8 +109,7 @@ struct Worker {
     ports: IngestPorts,
     writer: WriterId,
     rows: mpsc::Receiver<OutboxRow>,
-    committed: Arc<AtomicI64>,
-    published: Seq,
+    progress: Arc<Progress>,
     forgotten: Seq,
     forget_at: Instant,
     ask_at: Instant,
@@ -107,14 +123,24 @@ impl Worker {
             self.ask_partitions().await;
             let open = self.round().await;
             self.forget().await;
-            let idle = self.committed.load(Ordering::Acquire) <= self.published;
-            if !open && idle {
+            if !open && self.progress.behind() <= 0 {
                 break;
             }
-            sleep(POLL).await;
+            self.pause().await;
         }
         self.forget_at = Instant::now();
         self.forget().await;
+    }
+
+    async fn pause(&self) {
+        let end = Instant::now() + PAUSE;
+        while Instant::now() < end && self.rows.len() < ROWS / 2 && !self.rows.is_closed() {
+            sleep(TICK).await;
+        }
+    }
+
+    fn published(&self) -> Seq {
+        self.progress.published.load(Ordering::Acquire)
     }
 
     /// Publishes what waits. False when the lane has gone and nothing more will come.
@@ -134,8 +160,8 @@ impl Worker {
                 break true;
             }
         };
-        let behind = rows.is_empty() && self.committed.load(Ordering::Acquire) > self.published;
-        let gap = rows.first().is_some_and(|row| row.batch.first_seq != self.published + 1);
+        let behind = rows.is_empty() && self.progress.behind() > 0;
+        let gap = rows.first().is_some_and(|row| row.batch.first_seq != self.published() + 1);
         if (behind || gap || !contiguous(&rows)) && self.reread(&mut rows).await.is_err() {
             sleep(RETRY).await;
             return open;
@@ -144,7 +170,7 @@ impl Worker {
         let count: usize = rows.iter().map(|row| row.batch.events.len()).sum();
         match self.ports.sink.publish(rows).await {
             Ok(()) => {
-                self.published = last;
+                self.progress.published.store(last, Ordering::Release);
                 self.metrics.published.inc_by(count as u64);
             }
             Err(error) => {
@@ -158,17 +184,18 @@ impl Worker {
 
     /// Replaces `rows` by what the table has after the last published one.
     async fn reread(&mut self, rows: &mut Vec<OutboxRow>) -> Result<(), StoreError> {
-        *rows = self.ports.outbox.unpublished(self.writer, self.published, ROUND).await?;
+        *rows = self.ports.outbox.unpublished(self.writer, self.published(), ROUND).await?;
         Ok(())
     }
 
     async fn forget(&mut self) {
-        if self.published == self.forgotten || Instant::now() < self.forget_at {
+        let published = self.published();
+        if published == self.forgotten || Instant::now() < self.forget_at {
             return;
         }
         self.forget_at = Instant::now() + FORGET;
-        match self.ports.outbox.forget(self.writer, self.published).await {
-            Ok(()) => self.forgotten = self.published,
+        match self.ports.outbox.forget(self.writer, published).await {
+            Ok(()) => self.forgotten = published,
             Err(error) => {
                 tracing::debug!(writer = %self.writer, error = &error as &dyn std::error::Error, "outbox not trimmed")
             }

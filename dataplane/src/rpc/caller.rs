@@ -1,6 +1,9 @@
 //! Who calls: the address a connection comes from or, behind proxies that are trusted, the one they forward.
 
-use std::net::{IpAddr, SocketAddr};
+use std::{
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+};
 
 use http::HeaderMap;
 use ipnet::IpNet;
@@ -11,13 +14,13 @@ pub(super) struct Caller(pub(super) Box<str>);
 
 /// Proxies whose `X-Forwarded-For` is believed. Anybody else could claim to be anybody.
 #[derive(Clone, Debug, Default)]
-pub struct TrustedProxies(Vec<IpNet>);
+pub struct TrustedProxies(Arc<[IpNet]>);
 
 impl TrustedProxies {
     /// Trusts these networks.
     #[must_use]
     pub fn new(networks: Vec<IpNet>) -> Self {
-        Self(networks)
+        Self(networks.into())
     }
 
     fn trust(&self, address: IpAddr) -> bool {

@@ -1,6 +1,6 @@
 //! The Connect protocol, unary: what `curl` speaks. JSON and binary bodies, errors as `{"code","message"}`.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use axum::{
     Router,
@@ -40,27 +40,27 @@ pub(super) fn router(api: Api) -> Router {
         .route("/ping.v1.EventService/RecordBatch", post(record_batch).fallback(only_post))
         .route("/ping.v1.EventService/RecordStream", post(streams_need_grpc).fallback(streams_need_grpc))
         .fallback(no_such_method)
-        .with_state(api)
+        .with_state(Arc::new(api))
 }
 
-async fn ping(State(api): State<Api>, request: Request) -> Response {
+async fn ping(State(api): State<Arc<Api>>, request: Request) -> Response {
     unary(request, MAX_BODY, async |message, _| api.ping(message).await).await
 }
 
-async fn ping_count(State(api): State<Api>, request: Request) -> Response {
+async fn ping_count(State(api): State<Arc<Api>>, request: Request) -> Response {
     unary(request, MAX_BODY, async |message, timeout| api.ping_count(message, timeout).await).await
 }
 
-async fn verify(State(api): State<Api>, request: Request) -> Response {
+async fn verify(State(api): State<Arc<Api>>, request: Request) -> Response {
     unary::<wire::VerifyRequest, _>(request, MAX_BODY, async |message, _| api.verify(message).await).await
 }
 
-async fn record(State(api): State<Api>, request: Request) -> Response {
+async fn record(State(api): State<Arc<Api>>, request: Request) -> Response {
     let caller = caller(&request);
     unary(request, MAX_BODY, async |message, _| api.record_event(message, &caller).await).await
 }
 
-async fn record_batch(State(api): State<Api>, request: Request) -> Response {
+async fn record_batch(State(api): State<Arc<Api>>, request: Request) -> Response {
     let caller = caller(&request);
     unary(request, MAX_BATCH, async |message, _| api.record_batch(message, &caller).await).await
 }

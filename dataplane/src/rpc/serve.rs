@@ -4,6 +4,7 @@ use std::{
     convert::Infallible,
     future::{Future, Ready, ready},
     net::SocketAddr,
+    sync::Arc,
     task::{Context, Poll},
 };
 
@@ -129,7 +130,10 @@ fn by_protocol(
 + Sync
 + 'static {
     let from_pages = (cors().layer(grpc.clone()), cors().layer(connect.clone()));
+    // The service is cloned for every call.
+    let routes = Arc::new((from_pages, grpc, connect));
     service_fn(move |request: Request| {
+        let (from_pages, grpc, connect) = routes.as_ref();
         let kind = request.headers().get(header::CONTENT_TYPE);
         let is_grpc = kind.is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"));
         if request.headers().contains_key(header::ORIGIN) {
