@@ -70,7 +70,7 @@ async fn a_count_is_not_stale_until_the_next_event() {
     server.wait_for_count(1).await;
     let as_of = async || {
         let (_, answer) = server.call("PingCount", &json!({})).await.unwrap();
-        answer["asOf"].as_str().unwrap().parse::<i64>().unwrap()
+        answer["asOfMs"].as_str().unwrap().parse::<i64>().unwrap()
     };
     let (first, started) = (as_of().await, Instant::now());
     while as_of().await == first {
