@@ -6,6 +6,7 @@ mod connect;
 mod errors;
 mod events;
 mod grpc;
+mod page;
 mod serve;
 
 pub use api::Api;

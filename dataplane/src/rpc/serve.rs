@@ -24,7 +24,7 @@ use tonic_web::GrpcWebLayer;
 use tower::{Layer, Service, ServiceExt, service_fn};
 use tower_http::cors::{Any, CorsLayer};
 
-use super::{Api, TrustedProxies, connect};
+use super::{Api, TrustedProxies, connect, page};
 use crate::wire::{self, event_service_server::EventServiceServer, ping_service_server::PingServiceServer};
 
 /// Longest message of a stream, in bytes: 10,000 pings with ids and sources fit.
@@ -50,7 +50,7 @@ pub async fn serve(
     let events = EventServiceServer::new(api.clone()).max_decoding_message_size(MAX_MESSAGE);
     let grpc = Routes::new(pings).add_service(events).add_service(health).add_service(reflection).into_axum_router();
     let grpc = Router::new().fallback_service(GrpcWebLayer::new().layer(grpc));
-    let service = PerConnection { proxies, service: by_protocol(grpc, connect::router(api)) };
+    let service = PerConnection { proxies, service: by_protocol(grpc, connect::router(api).merge(page::router())) };
     // Without it, answers wait up to 48 ms for the caller's delayed acknowledgement.
     let listener = listener.tap_io(|stream| {
         if let Err(error) = stream.set_nodelay(true) {

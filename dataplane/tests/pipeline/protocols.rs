@@ -46,6 +46,28 @@ async fn other_methods_and_media_types_get_an_error_of_the_protocol() {
 }
 
 #[tokio::test]
+async fn a_browser_gets_a_page_that_needs_nothing_from_elsewhere() {
+    let pingd = Pingd::dev(&["--memory"]).await;
+    let get = async |path: &str| {
+        let answer = reqwest::get(format!("{}/{path}", pingd.api)).await.unwrap().error_for_status().unwrap();
+        let header = |name| answer.headers()[name].to_str().unwrap().to_owned();
+        let (kind, policy) = (header("content-type"), header("content-security-policy"));
+        assert!(policy.starts_with("default-src 'none'; script-src 'self'"), "{policy}");
+        (kind, answer.text().await.unwrap())
+    };
+    let (kind, page) = get("").await;
+    assert!(kind.starts_with("text/html") && !page.contains("://"), "{kind}: {page}");
+    let (_, script) = get("page.js").await;
+    for (file, expected) in [("page.js", "text/javascript"), ("page.css", "text/css")] {
+        assert!(page.contains(file), "{page}");
+        assert!(get(file).await.0.starts_with(expected));
+    }
+    for place in script.split("place(\"").skip(1).filter_map(|rest| rest.split('"').next()) {
+        assert!(page.contains(&format!("id=\"{place}\"")), "the script writes to {place}");
+    }
+}
+
+#[tokio::test]
 async fn the_same_id_is_one_event_and_another_content_is_a_conflict() {
     let pingd = Pingd::dev(&["--memory"]).await;
     let id = "018f4e3c-7b1a-7cc0-8000-3a5b1c2d4e5f";

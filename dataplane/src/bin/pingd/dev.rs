@@ -106,6 +106,8 @@ fn greet(address: std::net::SocketAddr, memory: bool) {
 
   curl -X POST {address}/ping.v1.PingService/Ping -H \"Content-Type: application/json\" -d '{{\"timestamp_ms\": 1728926331000}}'
   curl -X POST {address}/ping.v1.PingService/PingCount -H \"Content-Type: application/json\" -d '{{}}'
+
+and http://{address}/ shows the count in a browser.
 "
     );
 }
