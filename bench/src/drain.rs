@@ -8,7 +8,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::{
     machine,
-    pipeline::{Pipeline, json_of, pingctl_load},
+    pipeline::{Pipeline, stream_load},
     report::Report,
 };
 
@@ -19,21 +19,7 @@ const PEER_QUIET: f64 = 455_000.0;
 pub(crate) async fn measure(report: &mut Report, backlog: i64) -> anyhow::Result<()> {
     let mut pipeline = Pipeline::start(false).await?;
     while pipeline.stored().await? < backlog {
-        let load = [
-            "--sources",
-            "0",
-            "--mode",
-            "stream",
-            "--rate",
-            "max",
-            "--connections",
-            "2",
-            "--in-flight",
-            "8",
-            "--batch",
-            "500",
-        ];
-        json_of(pingctl_load(&pipeline)?.args(load).args(["--duration", "5s"])).await?;
+        stream_load(&pipeline, 500, 5).await?;
     }
     let stored = pipeline.stored().await? as f64;
     while pipeline.server.metric("ping_ingest_published_events_total").await? < stored {

@@ -180,3 +180,10 @@ pub(crate) fn pingctl_load(pipeline: &Pipeline) -> anyhow::Result<Command> {
     command.args(["--addr", &pipeline.address, "-o", "json", "load"]);
     Ok(command)
 }
+
+/// Two streams flat out, eight batches in flight on each; what `pingctl load` reports.
+pub(crate) async fn stream_load(pipeline: &Pipeline, batch: u32, seconds: u64) -> anyhow::Result<serde_json::Value> {
+    let load = "--sources 0 --mode stream --rate max --connections 2 --in-flight 8".split(' ');
+    let size = [format!("--batch={batch}"), format!("--duration={seconds}s")];
+    json_of(pingctl_load(pipeline)?.args(load).args(size)).await
+}

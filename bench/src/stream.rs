@@ -3,7 +3,7 @@
 use tokio::time::Instant;
 
 use crate::{
-    pipeline::{Pipeline, json_of, pingctl_load},
+    pipeline::{Pipeline, stream_load},
     report::Report,
     unary::latencies,
 };
@@ -14,23 +14,7 @@ pub(crate) async fn measure(report: &mut Report, seconds: u64) -> anyhow::Result
         pipeline.warm_up().await?;
         let before = (pipeline.stored().await?, pipeline.cost());
         let started = Instant::now();
-        let load = json_of(pingctl_load(&pipeline)?.args([
-            "--sources",
-            "0",
-            "--mode",
-            "stream",
-            "--rate",
-            "max",
-            "--connections",
-            "2",
-            "--in-flight",
-            "8",
-            "--batch",
-            &batch.to_string(),
-            "--duration",
-            &format!("{seconds}s"),
-        ]))
-        .await?;
+        let load = stream_load(&pipeline, batch, seconds).await?;
         let settled = pipeline.settle().await?;
         let events = (pipeline.stored().await? - before.0) as f64;
         let name = format!("stream, batches of {batch}");
