@@ -1,0 +1,57 @@
+//! What is in our images: that they run is for `make e2e` to see, that nothing is missing is seen here.
+#![cfg(test)]
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
+}
+
+/// The folder that cargo put the programs of this build into.
+fn programs() -> PathBuf {
+    std::env::current_exe().unwrap().ancestors().nth(2).unwrap().to_owned()
+}
+
+fn output(command: &mut Command) -> String {
+    let output = command.output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success(), "{command:?}\n{said}{}", String::from_utf8_lossy(&output.stderr));
+    said
+}
+
+/// The value in `key = "value"`, or in `key: value`.
+fn value(file: &str, key: &str) -> String {
+    let text = fs::read_to_string(root().join(file)).unwrap();
+    let line = text.lines().find_map(|line| line.strip_prefix(key)).unwrap_or_else(|| panic!("no {key} in {file}"));
+    line.trim_start_matches([' ', '=', ':']).trim_matches('"').to_owned()
+}
+
+#[test]
+fn every_program_runs_from_its_image_alone() {
+    let to = tempfile::tempdir().unwrap();
+    output(Command::new(root().join("images/roots.sh")).arg(programs()).arg(to.path()));
+    for (image, program) in [("pingd", "pingd"), ("pingd", "pingctl"), ("ping-operator", "ping-operator")] {
+        let mut command = Command::new("unshare");
+        command.args(["--user", "--map-root-user", "chroot"]).arg(to.path().join(image)).args([program, "--version"]);
+        let said = output(command.env_clear().env("PATH", "/usr/local/bin:/usr/sbin:/usr/bin"));
+        assert!(said.starts_with(program), "{said}");
+    }
+    let shell = to.path().join("pingd/bin/sh");
+    assert!(!shell.exists(), "an image has no use for a shell");
+}
+
+#[test]
+fn the_dockerfile_builds_with_the_rust_that_the_workspace_asks_for() {
+    let dockerfile = fs::read_to_string(root().join("images/Dockerfile")).unwrap();
+    let rust = value("Cargo.toml", "rust-version");
+    assert!(dockerfile.contains(&format!("FROM rust:{rust}-")), "not Rust {rust}:\n{dockerfile}");
+}
+
+#[test]
+fn the_chart_asks_for_the_images_that_are_built() {
+    assert_eq!(value("charts/ping-operator/Chart.yaml", "appVersion"), value("Cargo.toml", "version"));
+}
