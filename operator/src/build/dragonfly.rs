@@ -1,7 +1,10 @@
 //! The Dragonfly. While hibernating there is none: it is rebuilt from Postgres.
 
 use k8s_openapi::{
-    api::core::v1::{PersistentVolumeClaimSpec, TopologySpreadConstraint, VolumeResourceRequirements},
+    api::core::v1::{
+        Capabilities, PersistentVolumeClaimSpec, PodSecurityContext, SeccompProfile, SecurityContext,
+        TopologySpreadConstraint, VolumeResourceRequirements,
+    },
     apimachinery::pkg::api::resource::Quantity,
 };
 
@@ -22,6 +25,8 @@ use crate::{
 };
 
 const COMPONENT: &str = "cache";
+/// The user `dfly` of Dragonfly's image, which owns its data folder.
+const USER: i64 = 999;
 const THREAD_BYTES: f64 = 256.0 * 1024.0 * 1024.0;
 
 pub(super) fn build(pipeline: &Pipeline, desired: &mut Desired) {
@@ -55,6 +60,19 @@ fn spec(pipeline: &Pipeline, wanted: &Wanted, name: &str) -> DragonflySpec {
         network_policy_enabled: pipeline.network_policy.enabled,
         pod_metadata: PodMetadata { labels: pipeline.names.labels(COMPONENT), annotations: annotations.collect() },
         topology_spread_constraints: vec![apart],
+        pod_security_context: PodSecurityContext {
+            run_as_non_root: Some(true),
+            run_as_user: Some(USER),
+            run_as_group: Some(USER),
+            fs_group: Some(USER),
+            seccomp_profile: Some(SeccompProfile { type_: "RuntimeDefault".into(), ..SeccompProfile::default() }),
+            ..PodSecurityContext::default()
+        },
+        container_security_context: SecurityContext {
+            allow_privilege_escalation: Some(false),
+            capabilities: Some(Capabilities { drop: Some(vec!["ALL".into()]), add: None }),
+            ..SecurityContext::default()
+        },
     }
 }
 

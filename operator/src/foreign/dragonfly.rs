@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use k8s_openapi::api::core::v1::{PersistentVolumeClaimSpec, ResourceRequirements, TopologySpreadConstraint};
+use k8s_openapi::api::core::v1::{
+    PersistentVolumeClaimSpec, PodSecurityContext, ResourceRequirements, SecurityContext, TopologySpreadConstraint,
+};
 use serde::{Deserialize, Serialize};
 
 use crate::crd::SecretKey;
@@ -32,6 +34,10 @@ pub struct DragonflySpec {
     pub pod_metadata: PodMetadata,
     /// Spread over nodes.
     pub topology_spread_constraints: Vec<TopologySpreadConstraint>,
+    /// What the pods may do: its operator asks for nothing by itself, and a restricted namespace refuses such pods.
+    pub pod_security_context: PodSecurityContext,
+    /// The same of their container.
+    pub container_security_context: SecurityContext,
 }
 
 /// Labels and annotations of the pods.
