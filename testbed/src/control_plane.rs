@@ -9,14 +9,16 @@ mod kubectl;
 mod recipes;
 
 use std::{
-    net::Ipv4Addr,
+    net::{Ipv4Addr, SocketAddrV4},
     path::{Path, PathBuf},
     time::Duration,
 };
 
 use tokio::net::TcpStream;
 
-pub use assets::{crds, helm};
+pub(crate) use assets::{cached, version};
+pub use assets::{crds, helm, kubectl};
+pub(crate) use credentials::{NodeCredentials, SERVICES};
 
 use self::{credentials::Credentials, kubectl::Kubectl, recipes::Recipes};
 use crate::{
@@ -38,15 +40,26 @@ pub struct Options {
     pub more_crds: Vec<PathBuf>,
     /// With a scheduler: pods are assigned to nodes, if a test makes some.
     pub scheduler: bool,
+    /// Real nodes that will join. Absent: there are none, and only this machine reaches the API server.
+    pub nodes: Option<Nodes>,
+}
+
+/// What a control plane has to know of its nodes beforehand.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Nodes {
+    /// The address of this machine at which they, and their pods, reach the API server.
+    pub gateway: Ipv4Addr,
+    /// Their names.
+    pub names: Vec<String>,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { crds: true, more_crds: Vec::new(), scheduler: false }
+        Self { crds: true, more_crds: Vec::new(), scheduler: false, nodes: None }
     }
 }
 
-/// A running control plane on a free port of 127.0.0.1. Gone when dropped, with all that it held.
+/// A running control plane on a free port of 127.0.0.1, or of its nodes' gateway. Gone when dropped, with all that it held.
 #[derive(Debug)]
 pub struct ControlPlane {
     // Fields are dropped in this order.
@@ -57,7 +70,7 @@ pub struct ControlPlane {
     kubectl: Kubectl,
     credentials: Credentials,
     audit_log: PathBuf,
-    port: u16,
+    address: SocketAddrV4,
     /// Absent if the folder is not ours to remove.
     _folder: Option<Folder>,
 }
@@ -75,21 +88,28 @@ impl ControlPlane {
         Self::launch(&path, Some(folder), Lifetime::Owned, options).await
     }
 
-    async fn launch(path: &Path, folder: Option<Folder>, lifetime: Lifetime, options: Options) -> anyhow::Result<Self> {
+    pub(crate) async fn launch(
+        path: &Path,
+        folder: Option<Folder>,
+        lifetime: Lifetime,
+        options: Options,
+    ) -> anyhow::Result<Self> {
         let programs = assets::programs()?;
-        let port = free_port()?;
-        let credentials = Credentials::write(path, &url(port))?;
+        let gateway = options.nodes.as_ref().map_or(Ipv4Addr::LOCALHOST, |nodes| nodes.gateway);
+        let address = SocketAddrV4::new(gateway, free_port()?);
+        let nodes = options.nodes.as_ref().map_or(&[][..], |nodes| &nodes.names);
+        let credentials = Credentials::write(path, address, nodes)?;
         let recipes = Recipes { programs: &programs, folder: path, credentials: &credentials, lifetime };
         let (audit_log, etcd_socket) = (path.join("audit.log"), recipes.etcd_socket());
         let mut control_plane = Self {
             scheduler: options.scheduler.then(|| recipes.scheduler()).transpose()?,
             controller_manager: recipes.controller_manager()?,
-            apiserver: recipes.apiserver(port, &audit_log)?,
+            apiserver: recipes.apiserver(address, &audit_log)?,
             etcd: recipes.etcd()?,
             kubectl: Kubectl::new(programs.join("kubectl"), &credentials.admin, path),
             credentials,
             audit_log,
-            port,
+            address,
             _folder: folder,
         };
         control_plane.start_all(&options, &etcd_socket).await?;
@@ -118,7 +138,7 @@ impl ControlPlane {
 
     /// `https://127.0.0.1:PORT`
     pub fn url(&self) -> String {
-        url(self.port)
+        format!("https://{}", self.address)
     }
 
     /// A kubeconfig of the user who may do everything.
@@ -167,9 +187,11 @@ impl ControlPlane {
 
     /// Starts the API server again, on its port, with what etcd holds; kills it first if it runs.
     pub async fn restart_apiserver(&mut self) -> anyhow::Result<()> {
-        let (port, kubectl) = (self.port, &self.kubectl);
+        let (address, kubectl) = (self.address, &self.kubectl);
         // The second question costs a process, so it waits for the first.
-        let ready = async |_| listens(port).await && kubectl.run(["get", "--raw", "/readyz"]).await.is_ok();
+        let ready = async |_| {
+            TcpStream::connect(address).await.is_ok() && kubectl.run(["get", "--raw", "/readyz"]).await.is_ok()
+        };
         self.apiserver.start(STARTS_WITHIN, ready).await
     }
 
@@ -189,17 +211,14 @@ impl ControlPlane {
         self.etcd.kill_9().await
     }
 
-    fn leave(self) {
+    /// What a node of that name needs to join: see [`Options::nodes`].
+    pub(crate) fn node_credentials(&self, name: &str) -> NodeCredentials {
+        self.credentials.node(name)
+    }
+
+    pub(crate) fn leave(self) {
         self.scheduler.into_iter().chain([self.controller_manager, self.apiserver, self.etcd]).for_each(|part| {
             part.leave();
         });
     }
-}
-
-fn url(port: u16) -> String {
-    format!("https://127.0.0.1:{port}")
-}
-
-async fn listens(port: u16) -> bool {
-    TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await.is_ok()
 }

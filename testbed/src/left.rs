@@ -27,12 +27,7 @@ struct Left {
 
 /// The folder that holds the note unless another is asked for.
 pub fn default_folder() -> anyhow::Result<PathBuf> {
-    let given = std::env::var_os("XDG_STATE_HOME").map(PathBuf::from).filter(|path| path.is_absolute());
-    let state = match given {
-        Some(path) => path,
-        None => tools::home()?.join(".local/state"),
-    };
-    Ok(state.join("pingpipeline/parts"))
+    Ok(tools::state_folder()?.join("parts"))
 }
 
 /// Starts the parts, leaves them running and returns their environment. Parts that run already stay as they are.

@@ -1,8 +1,10 @@
-//! Starts real parts for tests and measurements: Postgres, Kafka and Redis, without a container engine.
+//! Starts real parts for tests and measurements: Postgres, Kafka and Redis, a Kubernetes control plane, a whole cluster with
+//! nodes; all without a container engine.
 //!
 //! Everything listens on 127.0.0.1 only, keeps its data in a temporary folder and goes when its value is dropped, and
 //! also when the program that owns it is killed. `testbed/install.sh parts` installs what they need.
 
+pub mod cluster;
 pub mod control_plane;
 pub mod kafka;
 pub mod left;

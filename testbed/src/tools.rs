@@ -35,6 +35,16 @@ pub(crate) fn cache_folder() -> anyhow::Result<PathBuf> {
     Ok(cache.join("pingpipeline"))
 }
 
+/// Where what runs on without its owner is noted, and what it holds.
+pub(crate) fn state_folder() -> anyhow::Result<PathBuf> {
+    let given = env::var_os("XDG_STATE_HOME").map(PathBuf::from).filter(|path| path.is_absolute());
+    let state = match given {
+        Some(path) => path,
+        None => home()?.join(".local/state"),
+    };
+    Ok(state.join("pingpipeline"))
+}
+
 pub(crate) fn home() -> anyhow::Result<PathBuf> {
     env::home_dir().context("HOME is not set")
 }

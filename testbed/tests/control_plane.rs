@@ -14,7 +14,7 @@ use ping_testbed::{
 };
 use tokio::sync::OnceCell;
 
-const BARE: Options = Options { crds: false, more_crds: Vec::new(), scheduler: false };
+const BARE: Options = Options { crds: false, more_crds: Vec::new(), scheduler: false, nodes: None };
 
 /// For tests that do not disturb each other. It goes with this process.
 async fn shared() -> &'static ControlPlane {

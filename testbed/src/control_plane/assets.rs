@@ -31,6 +31,11 @@ pub fn crds() -> anyhow::Result<PathBuf> {
     Ok(folder)
 }
 
+/// The kubectl of the control plane.
+pub fn kubectl() -> anyhow::Result<PathBuf> {
+    Ok(programs()?.join("kubectl"))
+}
+
 /// The helm that fits the control plane.
 pub fn helm() -> anyhow::Result<PathBuf> {
     let program = cached("helm", "HELM_VERSION")?.join("helm");
@@ -42,8 +47,13 @@ fn holds_programs(folder: &Path) -> bool {
     PROGRAMS.iter().all(|program| tools::is_program(&folder.join(program)))
 }
 
-fn cached(what: &str, version: &str) -> anyhow::Result<PathBuf> {
-    let version = VERSIONS.lines().find_map(|line| line.strip_prefix(version)?.strip_prefix('='));
-    let version = version.with_context(|| format!("no version of {what} in versions.env"))?;
-    Ok(tools::cache_folder()?.join(format!("{what}-{version}")))
+/// The folder of `what`, at the version that versions.env gives.
+pub(crate) fn cached(what: &str, version: &str) -> anyhow::Result<PathBuf> {
+    Ok(tools::cache_folder()?.join(format!("{what}-{}", self::version(version)?)))
+}
+
+/// What versions.env gives for `name`.
+pub(crate) fn version(name: &str) -> anyhow::Result<&'static str> {
+    let version = VERSIONS.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('='));
+    version.with_context(|| format!("no {name} in versions.env"))
 }

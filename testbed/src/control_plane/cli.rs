@@ -1,7 +1,7 @@
 //! A control plane that stays until it is told to go, for a developer at a terminal.
 
 use std::{
-    env, fs,
+    fs,
     path::{Path, PathBuf},
 };
 
@@ -78,10 +78,5 @@ fn state_file(folder: &Path) -> PathBuf {
 }
 
 fn state_folder() -> anyhow::Result<PathBuf> {
-    let given = env::var_os("XDG_STATE_HOME").map(PathBuf::from).filter(|path| path.is_absolute());
-    let state = match given {
-        Some(path) => path,
-        None => tools::home()?.join(".local/state"),
-    };
-    Ok(state.join("pingpipeline/control-plane"))
+    Ok(tools::state_folder()?.join("control-plane"))
 }

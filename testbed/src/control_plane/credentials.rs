@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    net::SocketAddrV4,
     path::{Path, PathBuf},
 };
 
@@ -9,10 +10,16 @@ use anyhow::Context as _;
 use rcgen::{BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair};
 use serde_json::json;
 
-/// Every token's user may do everything. They differ so that the audit log tells them apart.
+/// These users may do everything. They differ so that the audit log tells them apart.
 const ADMIN: &str = "admin";
 const CONTROLLER_MANAGER: &str = "system:kube-controller-manager";
 const SCHEDULER: &str = "system:kube-scheduler";
+/// The address of the Service `kubernetes`: the first of [`SERVICES`].
+const FIRST_SERVICE: &str = "10.96.0.1";
+/// Addresses of Services.
+pub(crate) const SERVICES: &str = "10.96.0.0/16";
+const MASTERS: &str = "system:masters";
+const PROXY: &str = "system:kube-proxy";
 
 /// The files that hold them, all in the control plane's own folder.
 #[derive(Debug)]
@@ -27,11 +34,23 @@ pub(super) struct Credentials {
     pub(super) admin: PathBuf,
     pub(super) controller_manager: PathBuf,
     pub(super) scheduler: PathBuf,
+    /// By which the API server shows nodes who it is, and its key.
+    pub(super) to_nodes: (PathBuf, PathBuf),
+    folder: PathBuf,
+}
+
+/// What a node joins with.
+#[derive(Debug)]
+pub(crate) struct NodeCredentials {
+    /// The authority of whoever may call the kubelet.
+    pub(crate) ca: PathBuf,
+    pub(crate) kubelet: PathBuf,
+    pub(crate) proxy: PathBuf,
 }
 
 impl Credentials {
-    /// Writes everything that an API server at `url`, and who calls it, needs.
-    pub(super) fn write(folder: &Path, url: &str) -> anyhow::Result<Self> {
+    /// Writes everything that an API server at `address`, and who calls it, needs.
+    pub(super) fn write(folder: &Path, address: SocketAddrV4, nodes: &[String]) -> anyhow::Result<Self> {
         let credentials = Self {
             admin_token: new_token(),
             ca: folder.join("ca.crt"),
@@ -43,27 +62,46 @@ impl Credentials {
             admin: folder.join("kubeconfig"),
             controller_manager: folder.join("controller-manager.kubeconfig"),
             scheduler: folder.join("scheduler.kubeconfig"),
+            to_nodes: (folder.join("to-nodes.crt"), folder.join("to-nodes.key")),
+            folder: folder.to_owned(),
         };
-        credentials.write_certificates().context("cannot make certificates")?;
-        credentials.write_tokens(url).context("cannot write tokens")?;
+        credentials.write_certificates(address).context("cannot make certificates")?;
+        credentials.write_tokens(&format!("https://{address}"), nodes).context("cannot write tokens")?;
         Ok(credentials)
     }
 
-    fn write_certificates(&self) -> anyhow::Result<()> {
+    pub(super) fn node(&self, name: &str) -> NodeCredentials {
+        NodeCredentials {
+            ca: self.ca.clone(),
+            kubelet: self.folder.join(format!("{name}.kubeconfig")),
+            proxy: self.folder.join("proxy.kubeconfig"),
+        }
+    }
+
+    fn write_certificates(&self, address: SocketAddrV4) -> anyhow::Result<()> {
         let ca_key = KeyPair::generate()?;
         let mut ca = CertificateParams::default();
         ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         ca.distinguished_name.push(DnType::CommonName, "testbed control plane");
         fs::write(&self.ca, ca.self_signed(&ca_key)?.pem())?;
 
+        let ca = Issuer::new(ca, ca_key);
+
         let server_key = KeyPair::generate()?;
-        let mut server =
-            CertificateParams::new(["127.0.0.1", "localhost", "kubernetes.default.svc"].map(String::from))?;
+        let names = [&address.ip().to_string(), "localhost", "kubernetes.default.svc", FIRST_SERVICE];
+        let mut server = CertificateParams::new(names.map(String::from))?;
         server.distinguished_name.push(DnType::CommonName, "kube-apiserver");
         server.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
-        let certificate = server.signed_by(&server_key, &Issuer::new(ca, ca_key))?;
-        fs::write(&self.server_certificate, certificate.pem())?;
+        fs::write(&self.server_certificate, server.signed_by(&server_key, &ca)?.pem())?;
         fs::write(&self.server_key, server_key.serialize_pem())?;
+
+        let client_key = KeyPair::generate()?;
+        let mut client = CertificateParams::default();
+        client.distinguished_name.push(DnType::CommonName, "kube-apiserver");
+        client.distinguished_name.push(DnType::OrganizationName, MASTERS);
+        client.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+        fs::write(&self.to_nodes.0, client.signed_by(&client_key, &ca)?.pem())?;
+        fs::write(&self.to_nodes.1, client_key.serialize_pem())?;
 
         let service_accounts = KeyPair::generate()?;
         fs::write(&self.service_account_key, service_accounts.serialize_pem())?;
@@ -71,15 +109,23 @@ impl Credentials {
         Ok(())
     }
 
-    fn write_tokens(&self, url: &str) -> anyhow::Result<()> {
+    fn write_tokens(&self, url: &str, nodes: &[String]) -> anyhow::Result<()> {
+        let mut users = vec![
+            (ADMIN.to_owned(), MASTERS, self.admin_token.clone(), self.admin.clone()),
+            (CONTROLLER_MANAGER.to_owned(), MASTERS, new_token(), self.controller_manager.clone()),
+            (SCHEDULER.to_owned(), MASTERS, new_token(), self.scheduler.clone()),
+        ];
+        for name in nodes {
+            let files = self.node(name);
+            users.push((format!("system:node:{name}"), "system:nodes", new_token(), files.kubelet));
+        }
+        if let Some(name) = nodes.first() {
+            users.push((PROXY.to_owned(), PROXY, new_token(), self.node(name).proxy));
+        }
         let mut lines = String::new();
-        for (user, token, kubeconfig) in [
-            (ADMIN, self.admin_token.clone(), &self.admin),
-            (CONTROLLER_MANAGER, new_token(), &self.controller_manager),
-            (SCHEDULER, new_token(), &self.scheduler),
-        ] {
-            lines.push_str(&format!("{token},{user},{user},system:masters\n"));
-            fs::write(kubeconfig, self.kubeconfig(url, user, &token))?;
+        for (user, group, token, kubeconfig) in users {
+            lines.push_str(&format!("{token},{user},{user},{group}\n"));
+            fs::write(kubeconfig, self.kubeconfig(url, &user, &token))?;
         }
         fs::write(&self.tokens, lines)?;
         Ok(())

@@ -3,12 +3,13 @@
 use std::{
     ffi::OsString,
     fs,
+    net::SocketAddrV4,
     path::{Path, PathBuf},
 };
 
 use rustix::process::Signal;
 
-use super::credentials::Credentials;
+use super::credentials::{Credentials, SERVICES};
 use crate::process::{Lifetime, Process, Recipe};
 
 /// Who asked what, without bodies; but not what the control plane's own programs ask all the time.
@@ -50,16 +51,16 @@ impl Recipes<'_> {
         )
     }
 
-    pub(super) fn apiserver(&self, port: u16, audit_log: &Path) -> anyhow::Result<Process> {
+    pub(super) fn apiserver(&self, address: SocketAddrV4, audit_log: &Path) -> anyhow::Result<Process> {
         let policy = self.folder.join("audit-policy.yaml");
         fs::write(&policy, AUDIT_POLICY)?;
         self.process(
             "kube-apiserver",
             &[
                 ("etcd-servers", "unix://../etcd/client.socket".into()),
-                ("bind-address", "127.0.0.1".into()),
-                ("advertise-address", "127.0.0.1".into()),
-                ("secure-port", port.to_string().into()),
+                ("bind-address", address.ip().to_string().into()),
+                ("advertise-address", address.ip().to_string().into()),
+                ("secure-port", address.port().to_string().into()),
                 ("tls-cert-file", (&self.credentials.server_certificate).into()),
                 ("tls-private-key-file", (&self.credentials.server_key).into()),
                 ("token-auth-file", (&self.credentials.tokens).into()),
@@ -67,9 +68,13 @@ impl Recipes<'_> {
                 ("service-account-issuer", "https://kubernetes.default.svc".into()),
                 ("service-account-key-file", (&self.credentials.service_account_public_key).into()),
                 ("service-account-signing-key-file", (&self.credentials.service_account_key).into()),
-                ("service-cluster-ip-range", "10.96.0.0/16".into()),
-                // There is no node from which the service `kubernetes` could be reached.
-                ("endpoint-reconciler-type", "none".into()),
+                ("service-cluster-ip-range", SERVICES.into()),
+                // Without a node there is nobody whom the Service `kubernetes` could lead here.
+                ("endpoint-reconciler-type", if address.ip().is_loopback() { "none" } else { "lease" }.into()),
+                ("client-ca-file", (&self.credentials.ca).into()),
+                ("kubelet-client-certificate", (&self.credentials.to_nodes.0).into()),
+                ("kubelet-client-key", (&self.credentials.to_nodes.1).into()),
+                ("kubelet-preferred-address-types", "InternalIP".into()),
                 ("audit-policy-file", policy.into()),
                 ("audit-log-path", audit_log.into()),
             ],

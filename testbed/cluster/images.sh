@@ -1,0 +1,63 @@
+#!/usr/bin/env bash
+# The images of everything in the cluster that is not ours, from what install.sh and Debian put on this machine. For tests
+# only: each is as large as it happens to be. Asking again costs nothing.
+#
+#   images.sh        prints the folder that holds the archives
+set -euo pipefail
+
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+images=$here/../../images
+cache=${XDG_CACHE_HOME:-$HOME/.cache}/pingpipeline
+# shellcheck source=../control-plane/versions.env
+. "$here/../control-plane/versions.env"
+kafka_version=4.3.1
+kafka=$cache/kafka-$kafka_version
+postgres_version=15
+postgres=/usr/lib/postgresql/$postgres_version
+java=$(dirname "$(dirname "$(readlink -f "$(command -v java)")")")
+versions=$({
+  cat "$0" "$images/rootfs.sh" "$images/archive.sh" "$here/../control-plane/versions.env"
+  $postgres/bin/postgres --version
+  redis-server --version
+  java -version 2>&1
+  echo "$kafka"
+} | sha256sum | cut -c1-12)
+to=$cache/cluster-images-$versions
+if [ -d "$to" ]; then echo "$to"; exit; fi
+
+scratch=$(mktemp -d "$cache/.cluster-images.XXXXXX")
+trap 'rm -rf "$scratch"' EXIT
+shell="/bin/sh /bin/cat /bin/cp /bin/mkdir /bin/rm /bin/ls /bin/chmod /bin/mv /bin/date /bin/sleep /usr/bin/env /usr/bin/id"
+
+image() { # image NAME TAG CONFIG PATH...
+  local name=$1 tag=$2 config=$3
+  shift 3
+  echo "images.sh: testbed/$name:$tag" >&2
+  # shellcheck disable=SC2068
+  "$images/rootfs.sh" "$scratch/$name" $@
+  [ ! -f "$scratch/$name.passwd" ] || cat "$scratch/$name.passwd" >>"$scratch/$name/etc/passwd"
+  "$images/archive.sh" "$scratch/$name" "testbed/$name:$tag" "$scratch/to/$name.tar" "$config"
+  rm -rf "${scratch:?}/$name"
+}
+
+path='"PATH=/usr/local/bin:/usr/bin:/bin"'
+image pause 1 '{"Entrypoint": ["/usr/bin/sleep", "infinity"], "User": "65532"}' /usr/bin/sleep
+image coredns "$COREDNS_VERSION" '{"Entrypoint": ["/coredns"]}' "$cache/coredns-$COREDNS_VERSION/coredns=/coredns"
+# The operator, and the same file as instance manager of its Postgres pods.
+manager=$cache/cnpg-$CNPG_VERSION/manager
+image cloudnative-pg "$CNPG_VERSION" '{"Entrypoint": ["/manager"], "User": "10001"}' \
+  "$manager=/manager" "$manager=/operator/manager_amd64"
+# Without the just-in-time compiler, which is larger than all the rest; Postgres works without.
+echo 'postgres:x:26:26:postgres:/var/lib/postgresql:/bin/sh' >"$scratch/postgresql.passwd"
+mkdir "$scratch/lib"
+find $postgres/lib -maxdepth 1 -name '*.so' ! -name 'llvmjit*' -exec cp {} "$scratch/lib/" \;
+image postgresql $postgres_version "{\"Env\": [\"PATH=$postgres/bin:/usr/local/bin:/usr/bin:/bin\"], \"User\": \"26\"}" \
+  "$shell /usr/bin/locale $postgres/bin $scratch/lib=$postgres/lib /usr/share/postgresql/$postgres_version /usr/lib/locale/C.utf8
+   /usr/share/zoneinfo"
+image kafka $kafka_version "{\"Env\": [\"PATH=$java/bin:/usr/bin:/bin\"], \"User\": \"65532\"}" \
+  "$shell $java/bin $java/conf $java/lib /etc/java-17-openjdk $kafka=/opt/kafka/libs $cache/kafka-tools-$kafka_version=/opt/kafka/tools"
+image redis 7 "{\"Env\": [$path], \"User\": \"65532\"}" "$shell /usr/bin/redis-server /usr/bin/redis-cli"
+mv -T "$scratch/to" "$to"
+# Those of other versions.
+find "$cache" -maxdepth 1 -name 'cluster-images-*' ! -path "$to" -exec rm -rf {} +
+echo "$to"

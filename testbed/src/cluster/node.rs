@@ -1,0 +1,145 @@
+//! One node: containerd, kubelet and kube-proxy in namespaces of their own, as `testbed/cluster/node/init.sh` starts them.
+
+use std::{
+    ffi::OsString,
+    fs,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use anyhow::Context as _;
+use rustix::process::Signal;
+use tokio::process::Command;
+
+use super::network;
+use crate::{
+    control_plane::NodeCredentials,
+    pid::Pid,
+    process::{Lifetime, Process, Recipe},
+    tools,
+};
+
+const INIT: &str = include_str!("../../cluster/node/init.sh");
+const CONTAINERD: &str = include_str!("../../cluster/node/containerd.toml");
+const CNI: &str = include_str!("../../cluster/node/cni.conflist");
+const KUBELET: &str = include_str!("../../cluster/node/kubelet.yaml");
+const PROXY: &str = include_str!("../../cluster/node/kube-proxy.yaml");
+const STARTS_WITHIN: Duration = Duration::from_secs(60);
+
+/// A running node. Everything on it ends when it is dropped.
+#[derive(Debug)]
+pub struct Node {
+    process: Process,
+    number: u8,
+}
+
+/// The name of node `number`, also of its control groups.
+pub(super) fn name(number: u8) -> String {
+    format!("ping-node-{number}")
+}
+
+impl Node {
+    /// Starts node `number` of `count` in `folder`, with the programs of the cache. It has no images yet.
+    pub(super) async fn start(
+        folder: &Path,
+        number: u8,
+        count: u8,
+        programs: &Path,
+        credentials: &NodeCredentials,
+        lifetime: Lifetime,
+    ) -> anyhow::Result<Self> {
+        write_files(folder, number, credentials).with_context(|| format!("cannot write {}", folder.display()))?;
+        let unshare = ["--net", "--mount", "--pid", "--fork", "--kill-child=KILL", "--propagation=private"];
+        let mut args: Vec<OsString> = unshare.into_iter().map(Into::into).collect();
+        args.extend(["--mount-proc", "bash"].map(OsString::from));
+        args.extend([folder.join("init.sh").into(), folder.into(), name(number).into()]);
+        args.extend([network::address(number), network::GATEWAY].map(|address| address.to_string().into()));
+        args.push(programs.into());
+        let others = (1..=count).filter(|other| *other != number);
+        args.extend(others.map(|other| format!("{}={}", network::pods(other), network::address(other)).into()));
+        let mut process = Process::new(Recipe {
+            name: "a node",
+            program: tools::on_path("unshare")?,
+            args,
+            user: None,
+            folder: folder.to_owned(),
+            lifetime,
+            farewell: Signal::KILL,
+        });
+        let outside = network_namespace(Pid::own().context("cannot read /proc")?);
+        process
+            .start(STARTS_WITHIN, async |pid| network_namespace(pid).is_some_and(|inside| Some(inside) != outside))
+            .await?;
+        network::connect(number, process.pid().context("the node ended")?).await?;
+        let node = Self { process, number };
+        node.wait_for_containerd().await?;
+        Ok(node)
+    }
+
+    /// Its name in Kubernetes.
+    pub fn name(&self) -> String {
+        name(self.number)
+    }
+
+    /// The process that the whole node is.
+    pub(super) fn pid(&self) -> Option<Pid> {
+        self.process.pid()
+    }
+
+    /// Makes the images in the archive known to it.
+    pub async fn import(&self, archive: &Path) -> anyhow::Result<()> {
+        self.ctr(&["--namespace=k8s.io", "images", "import", &archive.to_string_lossy()]).await
+    }
+
+    /// Gives an image another name.
+    pub async fn tag(&self, image: &str, name: &str) -> anyhow::Result<()> {
+        self.ctr(&["--namespace=k8s.io", "images", "tag", image, name]).await
+    }
+
+    pub(super) fn leave(self) {
+        self.process.leave();
+    }
+
+    async fn wait_for_containerd(&self) -> anyhow::Result<()> {
+        let answers = async {
+            while self.ctr(&["version"]).await.is_err() {
+                tokio::time::sleep(Duration::from_millis(100)).await
+            }
+        };
+        let log = self.process.log();
+        tokio::time::timeout(STARTS_WITHIN, answers)
+            .await
+            .with_context(|| format!("no containerd on {} after {STARTS_WITHIN:?}: see {}", self.name(), log.display()))
+    }
+
+    async fn ctr(&self, args: &[&str]) -> anyhow::Result<()> {
+        let pid = self.process.pid().context("the node ended")?.number().to_string();
+        tools::run(Command::new("nsenter").args(["--target", &pid, "--mount", "--net", "ctr"]).args(args)).await?;
+        Ok(())
+    }
+}
+
+fn network_namespace(pid: Pid) -> Option<PathBuf> {
+    fs::read_link(format!("/proc/{}/ns/net", pid.number())).ok()
+}
+
+fn write_files(folder: &Path, number: u8, credentials: &NodeCredentials) -> anyhow::Result<()> {
+    fs::create_dir_all(folder.join("cni"))?;
+    let fill = |template: &str| {
+        template
+            .replace("@FOLDER@", &folder.to_string_lossy())
+            .replace("@NAME@", &name(number))
+            .replace("@CA@", &credentials.ca.to_string_lossy())
+            .replace("@PODS@", &network::pods(number))
+            .replace("@ALL_PODS@", network::ALL_PODS)
+            .replace("@DNS@", &network::DNS.to_string())
+    };
+    fs::write(folder.join("init.sh"), INIT)?;
+    fs::write(folder.join("containerd.toml"), fill(CONTAINERD))?;
+    fs::write(folder.join("cni/testbed.conflist"), fill(CNI))?;
+    fs::write(folder.join("kubelet.yaml"), fill(KUBELET))?;
+    fs::write(folder.join("kube-proxy.yaml"), fill(PROXY))?;
+    fs::copy(&credentials.kubelet, folder.join("kubelet.kubeconfig"))?;
+    fs::copy(&credentials.proxy, folder.join("kube-proxy.kubeconfig"))?;
+    Ok(())
+}
