@@ -7,6 +7,7 @@ CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/pingpipeline
 SCHEDULES ?= 10000
 SEED ?=
 ROUNDS ?= 3
+EVENTS ?= 1000000
 ARGS ?=
 
 .PHONY: help
@@ -45,6 +46,10 @@ simulate: install-build ## The fault simulation alone: SCHEDULES=n, or SEED=n to
 .PHONY: chaos
 chaos: install-build install-parts ## The kill test on real parts: ROUNDS=n kills of each part
 	ROUNDS=$(ROUNDS) cargo test -q --workspace --test chaos -- --nocapture
+
+.PHONY: oracle
+oracle: install-build install-parts ## SQL over the rows against every view: EVENTS=n shuffled, late, doubled and broken ones, SEED=n
+	EVENTS=$(EVENTS) SEED=$(SEED) cargo test -q --workspace --test oracle every_view -- --nocapture
 
 .PHONY: bench
 bench: install-build install-parts install-bench ## Ratios against the limits of the parts, in one run of a few minutes; writes bench/results/

@@ -4,7 +4,8 @@ use std::{env, fs, path::PathBuf};
 
 use prost::Message;
 
-const PROTOS: [&str; 3] = ["ping/v1/service.proto", "ping/v1/events.proto", "ping/v1/event.proto"];
+const PROTOS: [&str; 4] =
+    ["ping/v1/service.proto", "ping/v1/events.proto", "ping/v1/sources.proto", "ping/v1/event.proto"];
 
 fn main() -> anyhow::Result<()> {
     let root = PathBuf::from(env::var("CARGO_MANIFEST_DIR")?).join("../proto");

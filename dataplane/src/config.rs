@@ -13,6 +13,7 @@ use crate::{
     },
     count::CountSettings,
     ingest::IngestSettings,
+    ports::Retention,
 };
 
 /// Counts pings: every acknowledged one exactly once.
@@ -96,6 +97,9 @@ pub struct DevArgs {
     /// How it counts.
     #[command(flatten)]
     pub count: CountArgs,
+    /// How long views are kept.
+    #[command(flatten)]
+    pub retention: RetentionArgs,
 }
 
 /// The server.
@@ -114,6 +118,9 @@ pub struct ServerArgs {
     /// Minutes of per-minute counts that the processors keep in the cache.
     #[arg(long, env = env::WINDOW_MINUTES, default_value_t = 60, value_parser = clap::value_parser!(u32).range(2..=10_080))]
     pub window_minutes: u32,
+    /// How long views are kept.
+    #[command(flatten)]
+    pub retention: RetentionArgs,
     /// Postgres.
     #[command(flatten)]
     pub postgres: PostgresArgs,
@@ -139,6 +146,9 @@ pub struct ProcessorArgs {
     /// How it counts.
     #[command(flatten)]
     pub count: CountArgs,
+    /// How long views are kept.
+    #[command(flatten)]
+    pub retention: RetentionArgs,
     /// Postgres.
     #[command(flatten)]
     pub postgres: PostgresArgs,
@@ -174,6 +184,26 @@ impl CountArgs {
             window: i64::from(self.window_minutes),
             ..CountSettings::default()
         }
+    }
+}
+
+/// How long the views per source keep what they hold.
+#[derive(Clone, Debug, Args)]
+pub struct RetentionArgs {
+    /// Days that five-minute windows per source are kept, today not counted.
+    #[arg(long, env = env::WINDOW_RETENTION_DAYS, default_value_t = 7, value_parser = clap::value_parser!(u16).range(1..=3_650))]
+    pub window_retention_days: u16,
+    /// Days that daily counts per source are kept; 0: for ever.
+    #[arg(long, env = env::DAY_RETENTION_DAYS, default_value_t = 0)]
+    pub day_retention_days: u16,
+}
+
+impl RetentionArgs {
+    /// As the views take it.
+    #[must_use]
+    pub fn retention(&self) -> Retention {
+        let days = (self.day_retention_days > 0).then(|| i64::from(self.day_retention_days));
+        Retention { windows: i64::from(self.window_retention_days), days }
     }
 }
 

@@ -1,21 +1,28 @@
-//! The count path: log → processor → cache. Whatever is delivered twice, late or to two processors at once is counted once,
-//! because counters and positions change together in the cache or not at all.
+//! The count path: log → processor → projection. Whatever is delivered twice, late or to two processors at once is counted once,
+//! because sums and positions change together in a projection or not at all. There are two, each with a processor of its own:
+//! the counters in the cache, and the views per source in the store.
 
 mod audit;
 mod consume;
+mod counters;
 mod delta;
 mod flush;
 mod frontier;
+mod projection;
 mod rebuild;
+mod sources;
 
 use std::{sync::Arc, time::Duration};
 
 pub use audit::{Verdict, compare};
 pub use consume::Processor;
+pub use counters::{Counters, Counts};
+pub use projection::{Projection, Sums};
+pub use sources::Sources;
 
 use crate::{
     domain::Clock,
-    ports::{CacheError, CounterCache, EventSink, Ledger, LogBounds, LogError, Outbox, StoreError},
+    ports::{CacheError, EventSink, LogBounds, LogError, Outbox, StoreError},
 };
 
 /// How the count path behaves.
@@ -51,13 +58,9 @@ impl Default for CountSettings {
     }
 }
 
-/// What the count path needs.
+/// What every processor needs, whatever it makes of the log.
 #[derive(Clone)]
-pub struct CountPorts {
-    /// Holds the counters.
-    pub cache: Arc<dyn CounterCache>,
-    /// Knows the truth.
-    pub ledger: Arc<dyn Ledger>,
+pub struct LogPorts {
     /// Knows what is not published.
     pub outbox: Arc<dyn Outbox>,
     /// Knows where the log ends.

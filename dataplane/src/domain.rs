@@ -2,8 +2,10 @@
 
 mod event;
 mod positions;
+mod span;
 mod time;
 
 pub use event::{Event, EventError, MAX_KIND_BYTES, MAX_SOURCE_BYTES, partition_of};
 pub use positions::{Generation, Mark, Marks, Offset, Partition, Positions, Seq, Token, WriterId};
-pub use time::{Clock, Millis, Minute, RangeError, RangeSplit, SystemClock, TimeRange};
+pub use span::Span;
+pub use time::{Clock, Day, Millis, Minute, RangeError, RangeSplit, SystemClock, TimeRange, Window, WindowSplit};

@@ -116,31 +116,30 @@ pub struct CountMetrics {
 }
 
 impl CountMetrics {
-    /// Creates the handles and registers them under `ping_`.
+    /// Creates the handles and registers them under `prefix`: `ping_count` for the counters, `ping_views` for the views.
     #[must_use]
-    pub fn register(registry: &mut Registry) -> Self {
-        let mut counter = |name: &str, help: &str| register_counter(registry, name, help);
-        let records = counter("ping_count_records", "Records read from the log");
-        let duplicates = counter("ping_count_duplicate_records", "Records dropped because they were counted before");
-        let dead_letters = counter("ping_count_dead_letters", "Records set aside because they cannot be counted");
-        let stale = counter("ping_count_stale_flushes", "Flushes the cache refused because it stood elsewhere");
-        let rebuilds = counter("ping_count_rebuilds", "Fillings of the cache from the store");
-        let audits = counter("ping_count_audits", "Audits that found cache and store equal");
-        let drifts = counter("ping_count_drifts", "Audits that found cache and store different");
-        let errors = counter("ping_count_errors", "Calls of log, cache or store that failed");
+    pub fn register(registry: &mut Registry, prefix: &str) -> Self {
+        let mut counter = |name: &str, help: &str| register_counter(registry, &format!("{prefix}_{name}"), help);
+        let records = counter("records", "Records read from the log");
+        let duplicates = counter("duplicate_records", "Records dropped because they were counted before");
+        let dead_letters = counter("dead_letters", "Records set aside because they cannot be counted");
+        let stale = counter("stale_flushes", "Flushes refused because the positions were elsewhere");
+        let rebuilds = counter("rebuilds", "Fillings from the store");
+        let audits = counter("audits", "Audits that found cache and store equal");
+        let drifts = counter("drifts", "Audits that found cache and store different");
+        let errors = counter("errors", "Calls of log, cache or store that failed");
         let mut gauge = |name: &str, help: &str| {
             let gauge = Gauge::default();
-            registry.register(name, help, gauge.clone());
+            registry.register(format!("{prefix}_{name}"), help, gauge.clone());
             gauge
         };
-        let drift_events =
-            gauge("ping_count_drift_events", "Events by which cache and store differed at the last audit");
-        let lag_records = gauge("ping_count_lag_records", "Records not counted yet on the assigned partitions");
-        let lag_ms = gauge("ping_count_lag_milliseconds", "Age of the time up to which everything is counted");
+        let drift_events = gauge("drift_events", "Events by which cache and store differed at the last audit");
+        let lag_records = gauge("lag_records", "Records not counted yet on the assigned partitions");
+        let lag_ms = gauge("lag_milliseconds", "Age of the time up to which everything is counted");
         let flush_records = Histogram::new(exponential_buckets(1.0, 4.0, 8));
-        registry.register("ping_count_flush_records", "Records per flush", flush_records.clone());
+        registry.register(format!("{prefix}_flush_records"), "Records per flush", flush_records.clone());
         let flush_seconds = Histogram::new(exponential_buckets(0.000_1, 4.0, 9));
-        registry.register("ping_count_flush_seconds", "Seconds per flush", flush_seconds.clone());
+        registry.register(format!("{prefix}_flush_seconds"), "Seconds per flush", flush_seconds.clone());
         Self {
             records,
             duplicates,

@@ -1,6 +1,10 @@
 //! The read path: the cache first, the store when the cache is away, in doubt, or not asked.
 
+mod sources;
+
 use std::{sync::Arc, time::Duration};
+
+pub use sources::{Point, SourceError, Sources, Step};
 
 use tokio::time::{Instant, sleep};
 

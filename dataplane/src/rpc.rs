@@ -8,6 +8,7 @@ mod events;
 mod grpc;
 mod page;
 mod serve;
+mod sources;
 
 pub use api::Api;
 pub use caller::TrustedProxies;

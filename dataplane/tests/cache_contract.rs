@@ -12,7 +12,7 @@ use fixture::{Cache, NOW, done, filled, flush, image, map, over, promise, readin
 use ping_dataplane::{
     adapters::memory::MemoryCache,
     domain::{Mark, Marks, Millis, Minute, Seq, Token, WriterId},
-    ports::{Applied, Flush, Reading},
+    ports::{Advance, Applied, Flush, Reading},
 };
 use ping_testbed::Redis;
 
@@ -68,8 +68,8 @@ async fn counters_and_positions_move_together(cache: Cache) {
     filled(&cache).await;
     done(&cache, &flush("g", 1, 0, 5, NOW)).await;
     let mut second = flush("g", 1, 5, 2, NOW);
-    second.from.insert(0, 0);
-    second.to.insert(0, 3);
+    second.advance.from.insert(0, 0);
+    second.advance.to.insert(0, 3);
     second.minutes.insert(NOW.back(1), 3);
     second.total = 5;
     done(&cache, &second).await;
@@ -100,10 +100,10 @@ async fn a_flush_of_another_generation_or_offset_changes_nothing(cache: Cache) {
     filled(&cache).await;
     assert_eq!(stale(&cache, &flush("h", 0, 0, 1, NOW)).await, "its generation is g");
     let mut ahead = flush("g", 0, 0, 1, NOW);
-    ahead.from.insert(1, 4);
-    ahead.to.insert(1, 5);
-    ahead.as_of = Some(900);
-    ahead.partitions = 2;
+    ahead.advance.from.insert(1, 4);
+    ahead.advance.to.insert(1, 5);
+    ahead.advance.as_of = Some(900);
+    ahead.advance.partitions = 2;
     assert_eq!(stale(&cache, &ahead).await, "partition 1 stands at 0, not 4");
     assert_eq!(reading(&cache).await.as_of, 100);
 }
@@ -130,7 +130,7 @@ async fn marks_rise_and_never_fall(cache: Cache) {
     start.positions.marks.0.insert(WriterId(7), Mark { base: 10, partitions: map([(1, 15)]) });
     assert!(cache.install(None, &start).await.unwrap());
     let mut flush = flush("g", 0, 0, 1, NOW);
-    flush.marks = map([((WriterId(7), 0), 9), ((WriterId(7), 1), 14), ((WriterId(8), 0), 3)]);
+    flush.advance.marks = map([((WriterId(7), 0), 9), ((WriterId(7), 1), 14), ((WriterId(8), 0), 3)]);
     done(&cache, &flush).await;
     let marks = cache.positions().await.unwrap().unwrap().marks;
     let get = |writer, partition| marks.get(WriterId(writer), partition);
@@ -140,10 +140,10 @@ async fn marks_rise_and_never_fall(cache: Cache) {
 async fn an_image_replaces_everything(cache: Cache) {
     filled(&cache).await;
     let mut before = flush("g", 0, 0, 5, NOW);
-    before.from.insert(3, 0);
-    before.to.insert(3, 1);
-    before.as_of = Some(5_000);
-    before.partitions = 4;
+    before.advance.from.insert(3, 0);
+    before.advance.to.insert(3, 1);
+    before.advance.as_of = Some(5_000);
+    before.advance.partitions = 4;
     done(&cache, &before).await;
     let mut next = image("h");
     next.positions.marks.0.insert(WriterId(9), Mark { base: 4, partitions: BTreeMap::new() });
@@ -223,11 +223,11 @@ async fn as_of_is_the_earliest_partition_and_never_falls(cache: Cache) {
 async fn a_grown_topic_holds_as_of_back(cache: Cache) {
     filled(&cache).await;
     let mut both = promise(0, 200, 2);
-    both.from.insert(1, 0);
-    both.to.insert(1, 0);
+    both.advance.from.insert(1, 0);
+    both.advance.to.insert(1, 0);
     done(&cache, &both).await;
-    both.as_of = Some(300);
-    both.partitions = 3;
+    both.advance.as_of = Some(300);
+    both.advance.partitions = 3;
     done(&cache, &both).await;
     assert_eq!(reading(&cache).await.as_of, 200);
     done(&cache, &promise(2, 250, 3)).await;
@@ -268,20 +268,22 @@ async fn thousands_of_everything_fit(cache: Cache) {
     assert_eq!(cache.positions().await.unwrap().unwrap(), start.positions);
 
     let flush = Flush {
-        generation: "g".into(),
-        from: start.positions.offsets.clone(),
-        to: map(start.positions.offsets.iter().map(|(partition, offset)| (*partition, offset + 1))),
-        marks: map((9_001..12_000).map(|writer| ((WriterId(writer), 3), writer + 2))),
+        advance: Advance {
+            generation: "g".into(),
+            from: start.positions.offsets.clone(),
+            to: map(start.positions.offsets.iter().map(|(partition, offset)| (*partition, offset + 1))),
+            marks: map((9_001..12_000).map(|writer| ((WriterId(writer), 3), writer + 2))),
+            as_of: Some(4_000),
+            partitions: 2_500,
+        },
         total: 3_000,
         minutes: map((0..3_000).map(|back| (NOW.back(10_000 + back), 1))),
-        as_of: Some(4_000),
-        partitions: 2_500,
         now: NOW.back(-120),
         window: 60,
     };
     done(&cache, &flush).await;
     let positions = cache.positions().await.unwrap().unwrap();
-    assert_eq!(positions.offsets, flush.to);
+    assert_eq!(positions.offsets, flush.advance.to);
     let get = |writer| positions.marks.get(WriterId(writer), 3);
     assert_eq!((get(9_000), get(9_001), get(11_999)), (9_001, 9_003, 12_001));
     let counters = cache.counters().await.unwrap().unwrap();

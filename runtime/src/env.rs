@@ -42,6 +42,10 @@ pub const FLUSH_RECORDS: &str = "PING_FLUSH_RECORDS";
 pub const FLUSH_INTERVAL_MS: &str = "PING_FLUSH_INTERVAL_MS";
 /// How many minutes the cache keeps per-minute counts. Default 60.
 pub const WINDOW_MINUTES: &str = "PING_WINDOW_MINUTES";
+/// Days that five-minute windows per source are kept. Default 7.
+pub const WINDOW_RETENTION_DAYS: &str = "PING_WINDOW_RETENTION_DAYS";
+/// Days that daily counts per source are kept; 0: for ever. Default 0.
+pub const DAY_RETENTION_DAYS: &str = "PING_DAY_RETENTION_DAYS";
 /// Write lanes per server. Default 1.
 pub const LANES: &str = "PING_LANES";
 /// Worker threads; 0 lets the program choose (half of the cores). Default 0.

@@ -3,6 +3,7 @@
 mod cache;
 mod log;
 mod store;
+mod views;
 
 pub use cache::MemoryCache;
 pub use log::{MemoryLog, MemorySource};

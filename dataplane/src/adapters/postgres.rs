@@ -9,6 +9,8 @@ mod import;
 mod ledger;
 mod outbox;
 mod schema;
+mod sources;
+mod views;
 
 use std::{str::FromStr, time::Duration};
 
@@ -17,6 +19,7 @@ use sqlx::postgres::PgConnectOptions;
 use self::{
     commit::Caution,
     connections::{Connections, Trust},
+    views::Covered,
 };
 pub use self::{import::ImportError, schema::MigrateError};
 use crate::ports::StoreError;
@@ -55,6 +58,7 @@ pub struct PostgresStore {
     reading: Connections,
     timeout: Duration,
     caution: Caution,
+    covered: Covered,
 }
 
 impl PostgresStore {
@@ -74,6 +78,7 @@ impl PostgresStore {
             options: connect,
             timeout: options.timeout,
             caution: Caution::default(),
+            covered: Covered::default(),
         })
     }
 

@@ -5,6 +5,8 @@ mod commit;
 mod events;
 mod ledger;
 mod outbox;
+mod sources;
+mod views;
 
 use std::{
     fs::{File, TryLockError},

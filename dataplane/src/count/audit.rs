@@ -1,12 +1,12 @@
 //! The audit: cache against store, every few seconds. Between two looks at the store everything only grows, so a counter read
 //! in between must lie between them, once the cache has counted what the first look saw.
 
-use std::{collections::BTreeMap, future::pending, time::Duration};
+use std::{collections::BTreeMap, future::pending, sync::Arc, time::Duration};
 
 use futures::{FutureExt, future::BoxFuture};
 use tokio::time::sleep;
 
-use super::{CountError, CountPorts, CountSettings, Processor, consume::Session};
+use super::{CountError, Counters as Projected, Processor, Projection, consume::Session};
 use crate::{
     domain::{Generation, Minute},
     ports::{Counters, EventSource, Snapshot},
@@ -62,42 +62,39 @@ pub fn compare(before: &Snapshot, counters: &Counters, after: &Snapshot, window_
 }
 
 /// One audit.
-pub(super) async fn audit(ports: &CountPorts, settings: &CountSettings) -> Result<Verdict, CountError> {
-    let now = Minute::of(ports.clock.now());
-    let start = now.back(settings.window);
-    let before = ports.ledger.snapshot(start, Duration::ZERO).await?;
+pub(super) async fn audit(projected: &Projected) -> Result<Verdict, CountError> {
+    let window = projected.settings.window;
+    let now = Minute::of(projected.clock.now());
+    let start = now.back(window);
+    let before = projected.ledger.snapshot(start, Duration::ZERO).await?;
     for _ in 0..WAITS {
-        let Some(counters) = ports.cache.counters().await? else { return Ok(Verdict::Unknown) };
+        let Some(counters) = projected.cache.counters().await? else { return Ok(Verdict::Unknown) };
         if counters.as_of >= before.at {
-            let after = ports.ledger.snapshot(start, Duration::ZERO).await?;
+            let after = projected.ledger.snapshot(start, Duration::ZERO).await?;
             // A minute older than the window may leave the cache between the looks.
-            return Ok(compare(&before, &counters, &after, now.back(settings.window - 2)));
+            return Ok(compare(&before, &counters, &after, now.back(window - 2)));
         }
         sleep(WAIT).await;
     }
     Ok(Verdict::Unknown)
 }
 
-impl<S: EventSource> Processor<S> {
+impl<S: EventSource, P: Projection> Processor<S, P> {
     /// The next audit, by whoever has the first partition.
     pub(super) fn audit_later(&self) -> BoxFuture<'static, Result<Verdict, CountError>> {
         if !self.assigned.contains(&0) {
             return pending().boxed();
         }
-        let (ports, settings) = (self.ports.clone(), self.settings.clone());
+        let (projection, interval) = (Arc::clone(&self.projection), self.settings.audit_interval);
         async move {
-            sleep(settings.audit_interval).await;
-            let folded = ports.ledger.fold(settings.fold_after).await?;
-            if !folded.is_empty() {
-                ports.cache.forget_writers(&folded).await?;
-            }
-            audit(&ports, &settings).await
+            sleep(interval).await;
+            projection.audit().await
         }
         .boxed()
     }
 
     /// Acts on an audit. A difference that is still there at the next one is drift: readers are warned, the cache rebuilt.
-    pub(super) async fn judge(&self, session: &mut Session, verdict: Verdict) -> Result<bool, CountError> {
+    pub(super) async fn judge(&self, session: &mut Session<P::Sums>, verdict: Verdict) -> Result<bool, CountError> {
         match verdict {
             Verdict::Equal => {
                 session.suspicions = 0;
@@ -114,7 +111,7 @@ impl<S: EventSource> Processor<S> {
                 self.metrics.drifts.inc();
                 self.metrics.drift_events.set(events);
                 tracing::error!(events, ?differences, "cache and store differ: rebuilding the cache");
-                self.ports.cache.doubt(&generation).await?;
+                self.projection.doubt(&generation).await?;
                 self.rebuild(Some(generation)).await?;
                 Ok(true)
             }

@@ -1,4 +1,4 @@
-//! The processor: reads records, drops what was counted, and flushes deltas into the cache, one at a time.
+//! The processor: reads records, drops what was counted, and flushes deltas into its projection, one at a time.
 
 use std::{collections::BTreeMap, future::ready, sync::Arc, time::Duration};
 
@@ -7,12 +7,11 @@ use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    CountError, CountPorts, CountSettings,
+    CountError, CountSettings, LogPorts, Projection,
     audit::Verdict,
     delta::{Delta, Taken},
     flush::{Flushing, result_of},
     frontier::Horizon,
-    rebuild::rebuild,
 };
 use crate::{
     domain::{Offset, Partition, Positions},
@@ -21,21 +20,22 @@ use crate::{
 };
 
 /// One member of the group of processors.
-pub struct Processor<S> {
+pub struct Processor<S, P> {
     pub(super) source: S,
-    pub(super) ports: CountPorts,
+    pub(super) projection: Arc<P>,
+    pub(super) ports: LogPorts,
     pub(super) settings: CountSettings,
     pub(super) metrics: Arc<CountMetrics>,
     pub(super) assigned: Vec<Partition>,
 }
 
-/// Counting from one set of positions on, until they turn out not to be the cache's any more.
-pub(super) struct Session {
+/// Counting from one set of positions on, until they turn out not to be the projection's any more.
+pub(super) struct Session<T> {
     /// What was read, flushed or not.
     pub(super) positions: Positions,
-    /// What the cache has.
+    /// What the projection has.
     pub(super) counted: BTreeMap<Partition, Offset>,
-    pub(super) delta: Delta,
+    pub(super) delta: Delta<T>,
     pub(super) first_record: Option<Instant>,
     pub(super) flushing: Option<Flushing>,
     pub(super) horizon: Option<Horizon>,
@@ -48,16 +48,16 @@ pub(super) struct Session {
 enum End {
     /// The partitions changed.
     Reassigned(Vec<Partition>),
-    /// The cache stands elsewhere, or could not be asked.
+    /// The projection stands elsewhere, or could not be asked.
     Resume,
     /// The process is going down.
     Shutdown,
 }
 
-impl<S: EventSource> Processor<S> {
-    /// A processor that reads from `source`.
-    pub fn new(source: S, ports: CountPorts, settings: CountSettings, metrics: Arc<CountMetrics>) -> Self {
-        Self { source, ports, settings, metrics, assigned: Vec::new() }
+impl<S: EventSource, P: Projection> Processor<S, P> {
+    /// A processor that makes `projection` of what it reads from `source`.
+    pub fn new(source: S, projection: P, ports: LogPorts, settings: CountSettings, metrics: Arc<CountMetrics>) -> Self {
+        Self { source, projection: Arc::new(projection), ports, settings, metrics, assigned: Vec::new() }
     }
 
     /// Counts until `shutdown`, then flushes what it holds and returns.
@@ -123,11 +123,11 @@ impl<S: EventSource> Processor<S> {
         })
     }
 
-    /// The positions to go on from: the cache's, or those of a rebuild when it has none or they are not in the log any more.
+    /// The positions to go on from: the projection's, or those of a rebuild when it has none or they are not in the log any more.
     async fn resume(&self) -> Result<Positions, CountError> {
         // Twice is enough unless other processors rebuild at the same time; then the pause between sessions helps.
         for _ in 0..3 {
-            let positions = self.ports.cache.positions().await?;
+            let positions = self.projection.positions().await?;
             if let Some(positions) = &positions {
                 let bounds = self.ports.bounds.bounds().await?;
                 let readable = |partition: &Partition| {
@@ -140,36 +140,41 @@ impl<S: EventSource> Processor<S> {
                     let offsets = self.assigned.iter().map(ours).collect();
                     return Ok(Positions { offsets, ..positions.clone() });
                 }
-                tracing::warn!(?bounds, offsets = ?positions.offsets, "the cache's positions are not in the log any more");
+                tracing::warn!(?bounds, offsets = ?positions.offsets, "positions are not in the log any more");
             }
             self.rebuild(positions.map(|positions| positions.generation)).await?;
         }
-        Err(LogError("the assigned partitions are not those of the topic, or the cache changes all the time".into())
-            .into())
+        Err(LogError(
+            "the assigned partitions are not those of the topic, or somebody else rebuilds all the time".into(),
+        )
+        .into())
     }
 
     pub(super) async fn rebuild(&self, seen: Option<String>) -> Result<(), CountError> {
-        if rebuild(&self.ports, &self.settings, seen.as_ref()).await? {
+        if self.projection.rebuild(seen.as_ref()).await? {
             self.metrics.rebuilds.inc();
         }
         Ok(())
     }
 
     /// The loop. One flush is under way at a time; meanwhile the next delta grows, up to its limit.
-    async fn count(&mut self, session: &mut Session, shutdown: &CancellationToken) -> Result<End, CountError> {
+    async fn count(&mut self, session: &mut Session<P::Sums>, shutdown: &CancellationToken) -> Result<End, CountError> {
         let mut draining = false;
         loop {
             let idle = session.flushing.is_none();
             if draining && idle && session.delta.records() == 0 {
                 return Ok(End::Shutdown);
             }
-            let full = session.delta.records() >= self.settings.flush_records;
+            // Who leads flushes as soon as it can, so what it holds is bounded by records; the others wait for a delta that is
+            // worth a transaction, and records that change nothing there need no room.
+            let load = if P::LEADS { session.delta.records() } else { session.delta.added() };
+            let full = load >= self.settings.flush_records;
             let due = session.first_record.is_some_and(|first| first.elapsed() >= self.settings.flush_interval);
             if idle && (full || due || draining) {
                 self.flush(session).await;
                 continue;
             }
-            let flushable = idle && (session.delta.records() > 0 || self.reached(session).is_some());
+            let flushable = P::LEADS && idle && (session.delta.records() > 0 || self.reached(session).is_some());
             tokio::select! {
                 biased;
                 result = result_of(&mut session.flushing) => {
@@ -197,12 +202,13 @@ impl<S: EventSource> Processor<S> {
                         return Ok(End::Resume);
                     }
                 }
-                () = sleep_until(Instant::now() + self.settings.flush_interval), if session.delta.records() > 0 => {}
+                () = sleep_until(session.first_record.unwrap_or_else(Instant::now) + self.settings.flush_interval),
+                    if idle && session.first_record.is_some() => {}
             }
         }
     }
 
-    fn take(&self, session: &mut Session, records: Vec<Record>) {
+    fn take(&self, session: &mut Session<P::Sums>, records: Vec<Record>) {
         self.metrics.records.inc_by(records.len() as u64);
         let mut duplicates = 0;
         for record in records {

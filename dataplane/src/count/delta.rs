@@ -5,9 +5,10 @@ use std::{
     mem,
 };
 
+use super::Sums;
 use crate::{
-    domain::{Minute, Offset, Partition, Positions, Seq, WriterId},
-    ports::{DeadLetter, Flush, Record},
+    domain::{Offset, Partition, Positions, Seq, WriterId},
+    ports::{Advance, DeadLetter, Record},
 };
 
 /// What one record did.
@@ -23,19 +24,19 @@ pub(super) enum Taken {
     Skipped,
 }
 
-/// Counters not flushed yet, and the positions they start and end at.
+/// Sums not flushed yet, and the positions they start and end at.
 #[derive(Debug, Default)]
-pub(super) struct Delta {
+pub(super) struct Delta<T> {
     from: BTreeMap<Partition, Offset>,
     to: BTreeMap<Partition, Offset>,
     marks: HashMap<(WriterId, Partition), Seq>,
-    minutes: HashMap<Minute, i64>,
-    total: i64,
+    sums: T,
     records: usize,
+    added: usize,
     dead: Vec<DeadLetter>,
 }
 
-impl Delta {
+impl<T: Sums> Delta<T> {
     /// Adds `record`, unless `positions` (what was read so far, flushed or not) say that it was counted.
     pub(super) fn take(&mut self, record: Record, positions: &mut Positions) -> Taken {
         let Record { partition, offset, body } = record;
@@ -60,8 +61,7 @@ impl Delta {
             return Taken::Duplicate;
         }
         self.marks.insert((occurrence.writer, partition), occurrence.seq);
-        *self.minutes.entry(Minute::of(occurrence.at)).or_insert(0) += 1;
-        self.total += 1;
+        self.added += usize::from(self.sums.add(&occurrence));
         Taken::Counted
     }
 
@@ -70,25 +70,27 @@ impl Delta {
         self.records
     }
 
+    /// How many of them changed a sum.
+    pub(super) fn added(&self) -> usize {
+        self.added
+    }
+
     /// Takes out the records that are to be set aside.
     pub(super) fn dead(&mut self) -> Vec<DeadLetter> {
         mem::take(&mut self.dead)
     }
 
-    /// The flush for it. `as_of` and what belongs to it are filled in by the caller.
-    pub(super) fn into_flush(self, generation: &str, now: Minute, window: i64) -> Flush {
-        Flush {
+    /// What to apply. `as_of` and what belongs to it are filled in by the caller.
+    pub(super) fn finish(self, generation: &str) -> (Advance, T) {
+        let advance = Advance {
             generation: generation.to_owned(),
             from: self.from,
             to: self.to,
             marks: self.marks.into_iter().collect(),
-            total: self.total,
-            minutes: self.minutes.into_iter().collect(),
             as_of: None,
             partitions: 0,
-            now,
-            window,
-        }
+        };
+        (advance, self.sums)
     }
 }
 
@@ -98,7 +100,8 @@ mod tests {
 
     use super::*;
     use crate::{
-        domain::Marks,
+        count::counters::Counts,
+        domain::{Marks, Minute},
         ports::{Malformed, Occurrence},
     };
 
@@ -107,7 +110,8 @@ mod tests {
     }
 
     fn record(partition: i32, offset: i64, seq: i64, minute: i64) -> Record {
-        let occurrence = Occurrence { writer: WriterId(i64::from(partition) + 1), seq, at: minute * 60_000 };
+        let writer = WriterId(i64::from(partition) + 1);
+        let occurrence = Occurrence { writer, seq, at: minute * 60_000, source: "".into(), kind: "".into() };
         Record { partition, offset, body: Ok(occurrence) }
     }
 
@@ -115,10 +119,10 @@ mod tests {
     fn count(records: &[Record], cuts: &[bool]) -> (i64, BTreeMap<Minute, i64>) {
         let (mut positions, mut total, mut minutes) = (positions(), 0, BTreeMap::new());
         let mut delta = Delta::default();
-        let mut flush = |delta: Delta| {
-            let flush = delta.into_flush("g", Minute(0), 60);
-            total += flush.total;
-            for (minute, count) in flush.minutes {
+        let mut flush = |delta: Delta<Counts>| {
+            let (_, counts) = delta.finish("g");
+            total += counts.total;
+            for (minute, count) in counts.minutes {
                 *minutes.entry(minute).or_insert(0) += count;
             }
         };
@@ -152,20 +156,20 @@ mod tests {
 
     #[test]
     fn a_replayed_record_moves_the_position_and_nothing_else() {
-        let (mut positions, mut delta) = (positions(), Delta::default());
+        let (mut positions, mut delta) = (positions(), Delta::<Counts>::default());
         assert_eq!(delta.take(record(0, 0, 1, 7), &mut positions), Taken::Counted);
         assert_eq!(delta.take(record(0, 1, 1, 7), &mut positions), Taken::Duplicate);
         assert_eq!(delta.take(record(0, 1, 2, 7), &mut positions), Taken::Skipped);
-        let flush = delta.into_flush("g", Minute(9), 60);
-        assert_eq!((flush.total, flush.from[&0], flush.to[&0]), (1, 0, 2));
+        let (advance, counts) = delta.finish("g");
+        assert_eq!((counts.total, advance.from[&0], advance.to[&0]), (1, 0, 2));
     }
 
     #[test]
     fn a_malformed_record_is_set_aside_and_does_not_block() {
-        let (mut positions, mut delta) = (positions(), Delta::default());
+        let (mut positions, mut delta) = (positions(), Delta::<Counts>::default());
         let body = Err((Malformed::Foreign, vec![1]));
         assert_eq!(delta.take(Record { partition: 2, offset: 5, body }, &mut positions), Taken::Dead);
         assert_eq!(delta.dead().len(), 1);
-        assert_eq!(delta.into_flush("g", Minute(9), 60).to[&2], 6);
+        assert_eq!(delta.finish("g").0.to[&2], 6);
     }
 }

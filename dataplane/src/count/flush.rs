@@ -1,14 +1,14 @@
-//! Flushing: a delta into the cache, one at a time, with the promise behind `as_of` when it is reached.
+//! Flushing: a delta into the projection, one at a time, with the promise behind `as_of` when it is reached.
 
 use std::{collections::BTreeMap, future::pending, mem, sync::Arc};
 
 use futures::{FutureExt, future::BoxFuture};
 use tokio::time::Instant;
 
-use super::{CountError, Processor, consume::Session, delta::Delta, frontier::Horizon};
+use super::{CountError, Processor, Projection, consume::Session, delta::Delta, frontier::Horizon};
 use crate::{
-    domain::{Minute, Offset, Partition},
-    ports::{Applied, CacheError, EventSource},
+    domain::{Offset, Partition},
+    ports::{Applied, EventSource},
 };
 
 /// A flush under way.
@@ -16,44 +16,46 @@ pub(super) struct Flushing {
     to: BTreeMap<Partition, Offset>,
     records: usize,
     started: Instant,
-    result: BoxFuture<'static, Result<Applied, CacheError>>,
+    result: BoxFuture<'static, Result<Applied, CountError>>,
 }
 
-impl<S: EventSource> Processor<S> {
+impl<S: EventSource, P: Projection> Processor<S, P> {
     /// Starts a flush of the delta, and of the horizon if it is reached by then.
-    pub(super) async fn flush(&self, session: &mut Session) {
+    pub(super) async fn flush(&self, session: &mut Session<P::Sums>) {
         let mut delta = mem::take(&mut session.delta);
         session.first_record = None;
         self.bury(&mut delta).await;
         let records = delta.records();
-        let now = Minute::of(self.ports.clock.now());
-        let mut flush = delta.into_flush(&session.positions.generation, now, self.settings.window);
+        let (mut advance, sums) = delta.finish(&session.positions.generation);
         if let Some(horizon) = self.reached(session) {
-            flush.as_of = Some(horizon.as_of);
-            flush.partitions = horizon.partitions();
+            advance.as_of = Some(horizon.as_of);
+            advance.partitions = horizon.partitions();
             // The promise is about all our partitions, so all of them must still be where we think.
             for partition in &self.assigned {
                 let at = session.counted.get(partition).copied().unwrap_or(0);
-                flush.from.entry(*partition).or_insert(at);
-                flush.to.entry(*partition).or_insert(at);
+                advance.from.entry(*partition).or_insert(at);
+                advance.to.entry(*partition).or_insert(at);
             }
             session.horizon = None;
-            self.metrics.lag_ms.set(self.ports.clock.now() - flush.as_of.unwrap_or_default());
+            self.metrics.lag_ms.set(self.ports.clock.now() - advance.as_of.unwrap_or_default());
         }
-        let cache = Arc::clone(&self.ports.cache);
-        let to = flush.to.clone();
-        let result = async move { cache.apply(&flush).await }.boxed();
+        let projection = Arc::clone(&self.projection);
+        let to = advance.to.clone();
+        let result = async move { projection.apply(advance, sums).await }.boxed();
         session.flushing = Some(Flushing { to, records, started: Instant::now(), result });
     }
 
-    /// The horizon, if everything below it is read by now.
-    pub(super) fn reached<'a>(&self, session: &'a Session) -> Option<&'a Horizon> {
-        session.horizon.as_ref().filter(|horizon| horizon.lag(&self.assigned, &session.positions.offsets) == 0)
+    /// The horizon, if everything below it is read by now and somebody is to be told.
+    pub(super) fn reached<'a>(&self, session: &'a Session<P::Sums>) -> Option<&'a Horizon> {
+        session
+            .horizon
+            .as_ref()
+            .filter(|horizon| P::LEADS && horizon.lag(&self.assigned, &session.positions.offsets) == 0)
     }
 
-    async fn bury(&self, delta: &mut Delta) {
+    async fn bury(&self, delta: &mut Delta<P::Sums>) {
         let dead = delta.dead();
-        if dead.is_empty() {
+        if dead.is_empty() || !P::LEADS {
             return;
         }
         let (count, first) = (dead.len(), dead[0].clone());
@@ -71,12 +73,12 @@ impl<S: EventSource> Processor<S> {
         }
     }
 
-    /// Notes the result of a flush; false when the cache stands elsewhere.
-    pub(super) fn flushed(&self, session: &mut Session, applied: Applied) -> Result<bool, CountError> {
+    /// Notes the result of a flush; false when the projection stands elsewhere.
+    pub(super) fn flushed(&self, session: &mut Session<P::Sums>, applied: Applied) -> Result<bool, CountError> {
         let Some(flushing) = session.flushing.take() else { return Ok(true) };
         if let Applied::Stale(why) = applied {
             self.metrics.stale.inc();
-            tracing::info!(why, "flush refused: reading the cache's positions again");
+            tracing::info!(why, "flush refused: reading the positions again");
             return Ok(false);
         }
         if flushing.records > 0 {
@@ -90,7 +92,7 @@ impl<S: EventSource> Processor<S> {
 }
 
 /// The result of the flush under way, if there is one.
-pub(super) async fn result_of(flushing: &mut Option<Flushing>) -> Result<Applied, CacheError> {
+pub(super) async fn result_of(flushing: &mut Option<Flushing>) -> Result<Applied, CountError> {
     match flushing {
         Some(flushing) => (&mut flushing.result).await,
         None => pending().await,

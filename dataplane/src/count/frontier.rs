@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{CountError, CountPorts};
+use super::{CountError, LogPorts};
 use crate::{
     domain::{Millis, Offset, Partition},
     ports::Bounds,
@@ -20,7 +20,7 @@ pub(super) struct Horizon {
 
 impl Horizon {
     /// Takes the next look, in the order that makes it a promise.
-    pub(super) async fn look(ports: &CountPorts) -> Result<Self, CountError> {
+    pub(super) async fn look(ports: &LogPorts) -> Result<Self, CountError> {
         let as_of = ports.outbox.frontier().await?.published_until();
         let bounds = ports.bounds.bounds().await?;
         Ok(Self { as_of, bounds })

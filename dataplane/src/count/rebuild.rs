@@ -6,22 +6,18 @@ use std::{collections::BTreeMap, time::Duration};
 
 use uuid::Uuid;
 
-use super::{CountError, CountPorts, CountSettings};
+use super::{CountError, Counters};
 use crate::{
     domain::{Generation, Mark, Marks, Minute, Positions},
     ports::Image,
 };
 
 /// Installs a new generation if the cache still holds `seen`. False: somebody else was faster, look again.
-pub(super) async fn rebuild(
-    ports: &CountPorts,
-    settings: &CountSettings,
-    seen: Option<&Generation>,
-) -> Result<bool, CountError> {
-    let bounds = ports.bounds.bounds().await?;
-    let now = Minute::of(ports.clock.now());
-    let touched = Duration::from_secs(60) * u32::try_from(settings.window).unwrap_or(60);
-    let snapshot = ports.ledger.snapshot(now.back(settings.window), touched).await?;
+pub(super) async fn rebuild(counters: &Counters, seen: Option<&Generation>) -> Result<bool, CountError> {
+    let bounds = counters.bounds.bounds().await?;
+    let now = Minute::of(counters.clock.now());
+    let touched = Duration::from_secs(60) * u32::try_from(counters.settings.window).unwrap_or(60);
+    let snapshot = counters.ledger.snapshot(now.back(counters.settings.window), touched).await?;
     let base = |last_seq| Mark { base: last_seq, partitions: BTreeMap::new() };
     let image = Image {
         positions: Positions {
@@ -34,7 +30,7 @@ pub(super) async fn rebuild(
         as_of: snapshot.at,
         now,
     };
-    let installed = ports.cache.install(seen, &image).await?;
+    let installed = counters.cache.install(seen, &image).await?;
     if installed {
         tracing::info!(total = image.total, generation = image.positions.generation, "cache rebuilt from the store");
     }

@@ -5,6 +5,8 @@ pub type Millis = i64;
 
 /// Milliseconds in a minute.
 const MINUTE: Millis = 60_000;
+/// Milliseconds in a window.
+const WINDOW: Millis = 5 * MINUTE;
 /// Milliseconds in a day.
 const DAY: Millis = 24 * 60 * MINUTE;
 
@@ -23,6 +25,66 @@ impl Minute {
     #[must_use]
     pub fn back(self, minutes: i64) -> Self {
         Self(self.0.saturating_sub(minutes))
+    }
+
+    /// The day that holds it.
+    #[must_use]
+    pub fn day(self) -> Day {
+        Day(self.0.div_euclid(DAY / MINUTE))
+    }
+}
+
+/// Five minutes since the Unix epoch: `timestamp_ms / 300_000`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Window(pub i64);
+
+impl Window {
+    /// The window that holds `at`.
+    #[must_use]
+    pub fn of(at: Millis) -> Self {
+        Self(at.div_euclid(WINDOW))
+    }
+
+    /// When it begins.
+    #[must_use]
+    pub fn start(self) -> Millis {
+        self.0.saturating_mul(WINDOW)
+    }
+
+    /// The day that holds it.
+    #[must_use]
+    pub fn day(self) -> Day {
+        Day(self.0.div_euclid(DAY / WINDOW))
+    }
+}
+
+/// A day since the Unix epoch, UTC: `timestamp_ms / 86_400_000`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Day(pub i64);
+
+impl Day {
+    /// The day that holds `at`.
+    #[must_use]
+    pub fn of(at: Millis) -> Self {
+        Self(at.div_euclid(DAY))
+    }
+
+    /// When it begins.
+    #[must_use]
+    pub fn start(self) -> Millis {
+        self.0.saturating_mul(DAY)
+    }
+
+    /// Its first minute.
+    #[must_use]
+    pub fn first_minute(self) -> Minute {
+        Minute(self.0.saturating_mul(DAY / MINUTE))
+    }
+
+    /// The day `days` earlier.
+    #[must_use]
+    pub fn back(self, days: i64) -> Self {
+        Self(self.0.saturating_sub(days))
     }
 }
 
@@ -77,7 +139,41 @@ pub struct RangeSplit {
     pub days: Vec<(i64, i64)>,
 }
 
+/// A range of whole windows, cut at the seams of days. Every piece is half-open.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct WindowSplit {
+    /// At most two pieces, each shorter than a day unless there is no whole day.
+    pub windows: Vec<(Window, Window)>,
+    /// Whole days, at most one piece.
+    pub days: Vec<(Day, Day)>,
+}
+
 impl TimeRange {
+    /// When it starts.
+    #[must_use]
+    pub fn start(self) -> Millis {
+        self.start
+    }
+
+    /// When it ends, this moment not counted; `Millis::MAX` is never.
+    #[must_use]
+    pub fn end(self) -> Millis {
+        self.end
+    }
+
+    /// The whole windows and days of this range, when it begins and ends with a window.
+    #[must_use]
+    pub fn whole_windows(self) -> Option<WindowSplit> {
+        if self.start % WINDOW != 0 || (self.end % WINDOW != 0 && self.end != Millis::MAX) {
+            return None;
+        }
+        let (days, edges) = cut(self.start, self.end, DAY);
+        Some(WindowSplit {
+            windows: edges.into_iter().map(|(a, b)| (Window::of(a), Window::of(b))).collect(),
+            days: days.into_iter().map(|(a, b)| (Day::of(a), Day::of(b))).collect(),
+        })
+    }
+
     /// A range from the wire: an `end` of 0 means no end.
     ///
     /// # Errors

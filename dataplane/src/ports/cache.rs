@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use async_trait::async_trait;
 
-use super::Cause;
-use crate::domain::{Generation, Marks, Millis, Minute, Offset, Partition, Positions, Seq, Token, WriterId};
+use super::{Advance, Applied, Cause};
+use crate::domain::{Generation, Marks, Millis, Minute, Positions, Token, WriterId};
 
 /// The cache could not be asked, or did not answer: a change may have happened.
 #[derive(Debug, thiserror::Error)]
@@ -15,35 +15,16 @@ pub struct CacheError(#[source] pub Cause);
 /// A delta of counters with the positions it starts and ends at.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Flush {
-    /// The filling it belongs to.
-    pub generation: Generation,
-    /// Offsets the cache must hold for this to be applied; absent there counts as 0.
-    pub from: BTreeMap<Partition, Offset>,
-    /// Offsets it holds afterwards. Marks change only with the offset of their partition, so offsets are all that is compared.
-    pub to: BTreeMap<Partition, Offset>,
-    /// Marks raised on the way.
-    pub marks: BTreeMap<(WriterId, Partition), Seq>,
+    /// From where to where.
+    pub advance: Advance,
     /// Events to add.
     pub total: i64,
     /// Events to add, per minute.
     pub minutes: BTreeMap<Minute, i64>,
-    /// Everything acknowledged before this time, and published to one of the partitions of `from`, is counted by then.
-    pub as_of: Option<Millis>,
-    /// How many partitions the topic has, known with `as_of`.
-    pub partitions: u32,
     /// The minute it is.
     pub now: Minute,
     /// How many minutes a minute's count is kept after it was last touched, and at least after it happened.
     pub window: i64,
-}
-
-/// What became of a flush.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Applied {
-    /// Counted.
-    Done,
-    /// Nothing was changed: the cache stands elsewhere. The text says where.
-    Stale(String),
 }
 
 /// A complete filling of the cache.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use async_trait::async_trait;
 
 use super::{Cause, OutboxRow};
-use crate::domain::{Millis, Offset, Partition, Seq, WriterId};
+use crate::domain::{Event, Millis, Offset, Partition, Seq, WriterId};
 
 /// The log could not be asked, or did not answer.
 #[derive(Debug, thiserror::Error)]
@@ -13,7 +13,7 @@ use crate::domain::{Millis, Offset, Partition, Seq, WriterId};
 pub struct LogError(#[source] pub Cause);
 
 /// What a record says: one event, once.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Occurrence {
     /// Who committed it.
     pub writer: WriterId,
@@ -21,6 +21,18 @@ pub struct Occurrence {
     pub seq: Seq,
     /// When it happened.
     pub at: Millis,
+    /// Who reported it; empty when unnamed.
+    pub source: Box<str>,
+    /// What happened; empty means "ping".
+    pub kind: Box<str>,
+}
+
+impl Occurrence {
+    /// What `event` says in the log.
+    #[must_use]
+    pub fn of(writer: WriterId, seq: Seq, event: &Event) -> Self {
+        Self { writer, seq, at: event.at, source: event.source.clone(), kind: event.kind.clone() }
+    }
 }
 
 /// Why a record cannot be counted.

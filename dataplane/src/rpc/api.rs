@@ -12,7 +12,7 @@ use crate::{
     domain::{Clock, Event, TimeRange},
     ingest::Ingest,
     metrics::RpcMetrics,
-    query::{AnsweredBy, Question, Reader},
+    query::{AnsweredBy, Question, Reader, Sources},
     wire,
 };
 
@@ -30,6 +30,7 @@ const IN_FLIGHT: usize = 64;
 pub struct Api {
     ingest: Ingest,
     reader: Reader,
+    pub(super) sources: Sources,
     clock: Arc<dyn Clock>,
     metrics: Arc<RpcMetrics>,
     shutdown: CancellationToken,
@@ -41,11 +42,12 @@ impl Api {
     pub fn new(
         ingest: Ingest,
         reader: Reader,
+        sources: Sources,
         clock: Arc<dyn Clock>,
         metrics: Arc<RpcMetrics>,
         shutdown: CancellationToken,
     ) -> Self {
-        Self { ingest, reader, clock, metrics, shutdown }
+        Self { ingest, reader, sources, clock, metrics, shutdown }
     }
 
     fn accept(&self, ping: &wire::PingRequest) -> Result<Event, Status> {

@@ -8,7 +8,7 @@ use crate::{
     domain::{EventError, RangeError},
     ingest::Refusal,
     ports::StoreError,
-    query::QueryError,
+    query::{QueryError, SourceError},
 };
 
 pub(super) fn invalid(error: &EventError) -> Status {
@@ -48,6 +48,14 @@ pub(super) fn unanswered(error: &QueryError) -> Status {
     match error {
         QueryError::Store(error) => unavailable(error),
         QueryError::NotYet => Status::deadline_exceeded(error.to_string()),
+    }
+}
+
+pub(super) fn source(error: &SourceError) -> Status {
+    match error {
+        SourceError::Store(error) => unavailable(error),
+        SourceError::Gone { .. } => Status::out_of_range(error.to_string()),
+        _ => Status::invalid_argument(error.to_string()),
     }
 }
 

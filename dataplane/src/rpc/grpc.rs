@@ -6,7 +6,9 @@ use futures::Stream;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::{Api, caller::Caller};
-use crate::wire::{self, event_service_server::EventService, ping_service_server::PingService};
+use crate::wire::{
+    self, event_service_server::EventService, ping_service_server::PingService, source_service_server::SourceService,
+};
 
 /// What the caller's `grpc-timeout` leaves us.
 fn timeout<T>(request: &Request<T>) -> Option<Duration> {
@@ -79,5 +81,26 @@ impl EventService for Api {
     ) -> Result<Response<Self::RecordStreamStream>, Status> {
         let caller = caller(&request);
         Ok(Response::new(Box::pin(Self::record_stream(self.clone(), request.into_inner(), caller))))
+    }
+}
+
+#[tonic::async_trait]
+impl SourceService for Api {
+    async fn source_stats(
+        &self,
+        request: Request<wire::SourceStatsRequest>,
+    ) -> Result<Response<wire::SourceStatsResponse>, Status> {
+        Self::source_stats(self, request.into_inner()).await.map(Response::new)
+    }
+
+    async fn top_sources(
+        &self,
+        request: Request<wire::TopSourcesRequest>,
+    ) -> Result<Response<wire::TopSourcesResponse>, Status> {
+        Self::top_sources(self, request.into_inner()).await.map(Response::new)
+    }
+
+    async fn series(&self, request: Request<wire::SeriesRequest>) -> Result<Response<wire::SeriesResponse>, Status> {
+        Self::series(self, request.into_inner()).await.map(Response::new)
     }
 }

@@ -25,7 +25,10 @@ use tower::{Layer, Service, ServiceExt, service_fn};
 use tower_http::cors::{Any, CorsLayer};
 
 use super::{Api, TrustedProxies, connect, page};
-use crate::wire::{self, event_service_server::EventServiceServer, ping_service_server::PingServiceServer};
+use crate::wire::{
+    self, event_service_server::EventServiceServer, ping_service_server::PingServiceServer,
+    source_service_server::SourceServiceServer,
+};
 
 /// Longest message of a stream, in bytes: 10,000 pings with ids and sources fit.
 const MAX_MESSAGE: usize = 8 * 1024 * 1024;
@@ -48,7 +51,13 @@ pub async fn serve(
         .build_v1()?;
     let pings = PingServiceServer::new(api.clone()).max_decoding_message_size(MAX_MESSAGE);
     let events = EventServiceServer::new(api.clone()).max_decoding_message_size(MAX_MESSAGE);
-    let grpc = Routes::new(pings).add_service(events).add_service(health).add_service(reflection).into_axum_router();
+    let sources = SourceServiceServer::new(api.clone());
+    let grpc = Routes::new(pings)
+        .add_service(events)
+        .add_service(sources)
+        .add_service(health)
+        .add_service(reflection)
+        .into_axum_router();
     let grpc = Router::new().fallback_service(GrpcWebLayer::new().layer(grpc));
     let service = PerConnection { proxies, service: by_protocol(grpc, connect::router(api).merge(page::router())) };
     // Without it, answers wait up to 48 ms for the caller's delayed acknowledgement.

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use ping_dataplane::{
     adapters::redis::{RedisCache, RedisSettings},
     domain::{Marks, Millis, Minute, Offset, Partition, Positions, WriterId},
-    ports::{Applied, CounterCache, Flush, Image, Reading},
+    ports::{Advance, Applied, CounterCache, Flush, Image, Reading},
 };
 use ping_testbed::Redis;
 
@@ -36,10 +36,13 @@ pub(crate) fn image(generation: &str) -> Image {
 /// `count` events of writer 7 in minute `at` on `partition`, at offsets `from` and up.
 pub(crate) fn flush(generation: &str, partition: Partition, from: Offset, count: i64, at: Minute) -> Flush {
     Flush {
-        generation: generation.into(),
-        from: map([(partition, from)]),
-        to: map([(partition, from + count)]),
-        marks: map([((WriterId(7), partition), from + count)]),
+        advance: Advance {
+            generation: generation.into(),
+            from: map([(partition, from)]),
+            to: map([(partition, from + count)]),
+            marks: map([((WriterId(7), partition), from + count)]),
+            ..Advance::default()
+        },
         total: count,
         minutes: map([(at, count)]),
         now: NOW,
@@ -72,11 +75,14 @@ pub(crate) async fn reading(cache: &Cache) -> Reading {
 /// Everything before `as_of` is counted on `partition`, and nothing else is said.
 pub(crate) fn promise(partition: Partition, as_of: Millis, partitions: u32) -> Flush {
     Flush {
-        generation: "g".into(),
-        from: map([(partition, 0)]),
-        to: map([(partition, 0)]),
-        as_of: Some(as_of),
-        partitions,
+        advance: Advance {
+            generation: "g".into(),
+            from: map([(partition, 0)]),
+            to: map([(partition, 0)]),
+            as_of: Some(as_of),
+            partitions,
+            ..Advance::default()
+        },
         now: NOW,
         window: 60,
         ..Flush::default()

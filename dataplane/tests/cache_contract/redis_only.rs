@@ -44,8 +44,8 @@ async fn counters_can_be_read_by_hand() {
     let cache: Cache = Arc::new(over(&server));
     filled(&cache).await;
     let mut flush = flush("g", 0, 0, 5, NOW);
-    flush.as_of = Some(200);
-    flush.partitions = 2;
+    flush.advance.as_of = Some(200);
+    flush.advance.partitions = 2;
     done(&cache, &flush).await;
     let fields: BTreeMap<String, i64> = ask(&server, "HGETALL ping:counters").await;
     assert_eq!(fields, BTreeMap::from([("total".into(), 5), ("minute:30000000".into(), 5)]));

@@ -72,7 +72,7 @@ impl Stage {
 
     pub(crate) fn join(&self) -> Box<dyn EventSource> {
         match self {
-            Self::Memory(log) => Box::new(log.subscribe()),
+            Self::Memory(log) => Box::new(log.subscribe("test")),
             Self::Kafka(settings) => Box::new(KafkaSource::new(settings).unwrap()),
         }
     }

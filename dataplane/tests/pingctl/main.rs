@@ -146,3 +146,34 @@ fn completions_name_the_commands() {
         assert!(pingctl(&format!("completions {shell}")).text(0).contains("verify"));
     }
 }
+
+#[test]
+fn sources_have_stats_a_rank_and_a_series() {
+    let server = Server::start();
+    server.ctl("ping -n 3 --source example.com --kind delivered").text(0);
+    server.ctl("ping --source other.com").text(0);
+    let begun = std::time::Instant::now();
+    let known = |source: &str, count: i64| {
+        loop {
+            let stats = server.ctl(&format!("source {source} --json")).json(0);
+            if stats["count"] == count {
+                break stats;
+            }
+            assert!(begun.elapsed() < std::time::Duration::from_secs(60), "{stats}");
+            std::thread::sleep(std::time::Duration::from_millis(50));
+        }
+    };
+    known("other.com", 1);
+    let stats = known("example.com", 3);
+    assert_eq!((&stats["last_24h"], &stats["kinds"][0]["kind"]), (&3.into(), &"delivered".into()));
+    assert!(server.ctl("source example.com").text(0).contains("3 events"));
+    assert!(server.ctl("source nobody").text(0).contains("never seen"));
+    let top = server.ctl("top -n 1 --json").json(0);
+    assert_eq!(top["sources"], serde_json::json!([{"source": "example.com", "count": 3}]));
+    assert!(server.ctl("top --since 1h").text(0).contains("other.com"));
+    let series = server.ctl("series example.com --since 1h --json").json(0);
+    let points = series["points"].as_array().unwrap();
+    assert_eq!(points.iter().map(|point| point["count"].as_i64().unwrap()).sum::<i64>(), 3);
+    assert!((12..=13).contains(&points.len()), "{series}");
+    assert!(server.ctl("series --step hour").text(0).contains("interval"));
+}

@@ -8,3 +8,4 @@ mod known_bugs;
 mod processes;
 mod protocols;
 mod real_parts;
+mod sources;

@@ -21,10 +21,12 @@ pub enum Bug {
     OutboxNotInAsOf,
     /// A retried id is stored, and counted, again.
     IdsNotUnique,
+    /// The views add a delta whatever their positions are.
+    ViewsIgnorePositions,
 }
 
 impl Bug {
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::CacheIgnoresPositions,
         Self::SnapshotBeforeEnds,
         Self::ReplayUnderNewNumbers,
@@ -34,5 +36,6 @@ impl Bug {
         Self::AcknowledgedTooEarly,
         Self::OutboxNotInAsOf,
         Self::IdsNotUnique,
+        Self::ViewsIgnorePositions,
     ];
 }

@@ -67,11 +67,11 @@ impl CounterCache for FaultyCache {
         if self.host.fate.bug == Some(Bug::CacheIgnoresPositions)
             && let Some(positions) = self.inner.positions().await?
         {
-            for (partition, from) in &mut flush.from {
+            for (partition, from) in &mut flush.advance.from {
                 *from = positions.offsets.get(partition).copied().unwrap_or(0);
             }
-            for (partition, to) in &mut flush.to {
-                *to = (*to).max(flush.from[partition]);
+            for (partition, to) in &mut flush.advance.to {
+                *to = (*to).max(flush.advance.from[partition]);
             }
         }
         self.change(|inner| {

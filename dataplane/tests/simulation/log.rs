@@ -37,9 +37,8 @@ impl FaultyLog {
         for row in rows {
             let bug = self.host.fate.bug == Some(Bug::ReplayUnderNewNumbers);
             let writer = if bug { renumbered } else { row.batch.writer };
-            records.extend(
-                row.records().map(|(seq, partition, event)| (partition, Occurrence { writer, seq, at: event.at })),
-            );
+            records
+                .extend(row.records().map(|(seq, partition, event)| (partition, Occurrence::of(writer, seq, event))));
         }
         if self.host.fate.bug == Some(Bug::PublishedOutOfOrder) {
             records.reverse();
@@ -61,7 +60,7 @@ impl EventSink for FaultyLog {
             if self.host.fate.chance(20) {
                 self.host.pause().await;
             }
-            self.inner.append(*partition, Ok(*occurrence));
+            self.inner.append(*partition, Ok(occurrence.clone()));
         }
         self.host.pause().await;
         if self.host.fate.bug == Some(Bug::PublishedTooEarly) {

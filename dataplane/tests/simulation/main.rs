@@ -11,6 +11,7 @@ mod clients;
 mod fate;
 mod log;
 mod store;
+mod views;
 mod world;
 
 use std::sync::atomic::{AtomicU64, Ordering};

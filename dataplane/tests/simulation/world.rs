@@ -5,11 +5,11 @@ use std::{sync::Arc, time::Duration};
 use parking_lot::Mutex;
 use ping_dataplane::{
     adapters::memory::{MemoryCache, MemoryLog, MemoryStore},
-    count::{CountPorts, CountSettings, Processor},
+    count::{CountSettings, Counters, LogPorts, Processor, Sources},
     domain::Clock,
     ingest::{Ingest, IngestPorts, IngestSettings},
     metrics::{CountMetrics, IngestMetrics},
-    ports::{CounterCache, Ledger, LogBounds},
+    ports::{CounterCache, Ledger, LogBounds, Retention},
 };
 use prometheus_client::registry::Registry;
 use tokio::{
@@ -25,6 +25,7 @@ use crate::{
     fate::{Fate, Host, VirtualClock},
     log::{CommittedOffsets, FaultyLog, FaultySource},
     store::FaultyStore,
+    views::FaultyViews,
 };
 
 /// What a schedule went through.
@@ -67,6 +68,8 @@ struct World {
     committed: CommittedOffsets,
     ingest_metrics: Arc<IngestMetrics>,
     count_metrics: Arc<CountMetrics>,
+    views_metrics: Arc<CountMetrics>,
+    views_committed: CommittedOffsets,
     entrances: Servers,
     servers: Vec<Server>,
     processors: Vec<(Host, JoinSet<()>)>,
@@ -90,7 +93,9 @@ impl World {
             cache: Arc::default(),
             committed: Arc::default(),
             ingest_metrics: Arc::new(IngestMetrics::register(&mut Registry::default())),
-            count_metrics: Arc::new(CountMetrics::register(&mut Registry::default())),
+            count_metrics: Arc::new(CountMetrics::register(&mut Registry::default(), "ping_count")),
+            views_metrics: Arc::new(CountMetrics::register(&mut Registry::default(), "ping_views")),
+            views_committed: Arc::default(),
             entrances: Arc::default(),
             servers: Vec::new(),
             processors: Vec::new(),
@@ -123,10 +128,9 @@ impl World {
         let host = Host::new(&self.fate);
         let store = FaultyStore::new(&host, &self.store);
         let log = FaultyLog { host: host.clone(), inner: self.log.clone(), store: store.clone() };
-        let ports = CountPorts {
-            cache: Arc::new(FaultyCache { host: host.clone(), inner: Arc::clone(&self.cache) }),
-            ledger: Arc::new(store.clone()),
-            outbox: Arc::new(store),
+        let cache = Arc::new(FaultyCache { host: host.clone(), inner: Arc::clone(&self.cache) });
+        let ports = LogPorts {
+            outbox: Arc::new(store.clone()),
             bounds: Arc::new(log.clone()),
             sink: Arc::new(log),
             clock: Arc::clone(&self.clock),
@@ -136,11 +140,22 @@ impl World {
             retry: Duration::from_millis(20),
             ..CountSettings::default()
         };
-        let source =
-            FaultySource { host: host.clone(), inner: self.log.subscribe(), committed: Arc::clone(&self.committed) };
-        let processor = Processor::new(source, ports, settings, Arc::clone(&self.count_metrics));
+        let source = FaultySource {
+            host: host.clone(),
+            inner: self.log.subscribe("counts"),
+            committed: Arc::clone(&self.committed),
+        };
+        let counters = Counters::new(cache, Arc::new(store), &ports, &settings);
+        let views = FaultyViews { host: host.clone(), inner: Arc::clone(&self.store) };
+        let views = Sources::new(Arc::new(views), &ports, Retention::default());
+        let committed = Arc::clone(&self.views_committed);
+        let viewing = FaultySource { host: host.clone(), inner: self.log.subscribe("views"), committed };
+        let metrics = Arc::clone(&self.views_metrics);
+        let viewing = Processor::new(viewing, views, ports.clone(), settings.clone(), metrics);
+        let processor = Processor::new(source, counters, ports, settings, Arc::clone(&self.count_metrics));
         let mut tasks = JoinSet::new();
         tasks.spawn(processor.run(CancellationToken::new()));
+        tasks.spawn(viewing.run(CancellationToken::new()));
         self.processors.push((host, tasks));
     }
 
@@ -247,7 +262,8 @@ impl World {
 
     async fn is_settled(&self) -> bool {
         let stored = self.store.count(None).await.unwrap();
-        self.cache.read(None).await.unwrap().is_some_and(|reading| reading.total == stored)
+        let counted = self.cache.read(None).await.unwrap().is_some_and(|reading| reading.total == stored);
+        counted && self.store.views() == self.store.recounted_views()
     }
 
     async fn verdict(self) -> Result<Report, String> {
@@ -271,6 +287,10 @@ impl World {
         let minutes = stored.minutes.iter().filter(|(minute, _)| touched(*minute));
         if counters.minutes != minutes.map(|(minute, count)| (*minute, *count)).collect() {
             return Err(format!("minutes differ: store {:?}, cache {:?}", stored.minutes, counters.minutes));
+        }
+        let (views, rows) = (self.store.views(), self.store.recounted_views());
+        if views != rows {
+            return Err(format!("views per source differ: rows {rows:?}, views {views:?}"));
         }
         if drifts > 0 {
             return Err(format!("an audit had to repair the cache {drifts} times"));

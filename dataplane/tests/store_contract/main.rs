@@ -10,6 +10,7 @@ mod outbox;
 mod planted;
 mod restarts;
 mod stage;
+mod views;
 mod writers;
 
 macro_rules! case {
@@ -71,6 +72,14 @@ mod every {
             open_and_unpublished_writers_are_not_folded
             folding_at_once_folds_each_writer_once
             a_recount_agrees
+        ]
+        views: [
+            a_step_is_taken_once
+            late_events_correct_their_window
+            a_rebuild_says_what_the_steps_said
+            the_busiest_come_first
+            what_is_too_old_goes
+            totals_over_time_are_those_of_the_rows
         ]
     }
 }

@@ -17,7 +17,7 @@ use ping_dataplane::{
         sqlite::SqliteStore,
     },
     domain::{Clock, Event, Millis, Seq, SystemClock, WriterId},
-    ports::{Batch, Committed, EventStore, Ledger, Outbox},
+    ports::{Batch, Committed, EventStore, Ledger, Outbox, SourceReader, SourceViews},
 };
 use ping_testbed::Postgres;
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, PgConnection, sqlite::SqliteConnectOptions};
@@ -29,8 +29,8 @@ pub const LEASE: Duration = Duration::from_secs(60);
 /// 2024-10-14T17:18:51Z: when the events of most tests happened.
 pub const THEN: Millis = 1_728_926_331_000;
 
-pub trait Store: EventStore + Outbox + Ledger {}
-impl<S: EventStore + Outbox + Ledger> Store for S {}
+pub trait Store: EventStore + Outbox + Ledger + SourceViews + SourceReader {}
+impl<S: EventStore + Outbox + Ledger + SourceViews + SourceReader> Store for S {}
 
 /// A clock that moves when it is told to.
 pub struct TestClock(AtomicI64);

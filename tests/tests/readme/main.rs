@@ -111,11 +111,12 @@ const PARTS_DOWN: &str = "make parts-down";
 
 /// Commands that run this very test, or what it would take too long to run again: their recipes are checked instead. The
 /// simulation and the kill test are run by `make test`; `make bench` builds a release and loads the machine for minutes.
-const BY_RECIPE: [(&str, &str); 5] = [
+const BY_RECIPE: [(&str, &str); 6] = [
     ("make test", "cargo test --workspace"),
     ("make check", "cargo clippy"),
     ("make simulate", "--test simulation"),
     ("make chaos", "--test chaos"),
+    ("make oracle", "--test oracle"),
     ("make bench", "ping-bench"),
 ];
 

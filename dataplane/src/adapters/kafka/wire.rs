@@ -34,35 +34,40 @@ impl Encoder {
     }
 }
 
-/// What a record says. Counting needs three numbers, so the rest is stepped over: a tenth of the time of decoding all of it.
+/// What a record says. Nobody needs its id, and an event without a source needs no memory: a tenth of the time of decoding all
+/// of it.
 pub(super) fn decode(value: &[u8]) -> Result<Occurrence, Malformed> {
     let mut rest = value;
     let (mut at, mut writer, mut seq): (Millis, i64, Seq) = (0, 0, 0);
+    let (mut source, mut kind) = ("", "");
+    let text = |bytes| str::from_utf8(bytes).map_err(|_| Malformed::Undecodable);
     while !rest.is_empty() {
         let field = step(&mut rest).ok_or(Malformed::Undecodable)?;
         match field {
             (2, Field::Varint(value)) => at = value,
             (5, Field::Varint(value)) => writer = value,
             (6, Field::Varint(value)) => seq = value,
-            (1 | 3 | 4, Field::Bytes) | (7.., _) => {}
+            (3, Field::Bytes(bytes)) => source = text(bytes)?,
+            (4, Field::Bytes(bytes)) => kind = text(bytes)?,
+            (1, Field::Bytes(_)) | (7.., _) => {}
             _ => return Err(Malformed::Undecodable),
         }
     }
     if writer <= 0 || seq <= 0 {
         return Err(Malformed::Foreign);
     }
-    Ok(Occurrence { writer: WriterId(writer), seq, at })
+    Ok(Occurrence { writer: WriterId(writer), seq, at, source: source.into(), kind: kind.into() })
 }
 
 /// A field's value, as far as it matters here.
-enum Field {
+enum Field<'a> {
     Varint(i64),
-    Bytes,
+    Bytes(&'a [u8]),
     Fixed,
 }
 
 /// Takes one field off `rest`: its number and value.
-fn step(rest: &mut &[u8]) -> Option<(u64, Field)> {
+fn step<'a>(rest: &mut &'a [u8]) -> Option<(u64, Field<'a>)> {
     let tag = varint(rest)?;
     let mut skip = |count: u64| {
         *rest = rest.get(usize::try_from(count).ok()?..)?;
@@ -73,9 +78,10 @@ fn step(rest: &mut &[u8]) -> Option<(u64, Field)> {
         1 => skip(8).map(|()| Field::Fixed)?,
         5 => skip(4).map(|()| Field::Fixed)?,
         2 => {
-            let length = varint(rest)?;
-            *rest = rest.get(usize::try_from(length).ok()?..)?;
-            Field::Bytes
+            let length = usize::try_from(varint(rest)?).ok()?;
+            let (bytes, behind) = rest.split_at_checked(length)?;
+            *rest = behind;
+            Field::Bytes(bytes)
         }
         _ => return None,
     };
@@ -115,7 +121,8 @@ mod tests {
             let mut encoder = Encoder::default();
             encoder.encode(WriterId(9), 9, &event("before", "before", 9));
             let value = encoder.encode(WriterId(writer), seq, &event(&source, &kind, at)).to_vec();
-            prop_assert_eq!(decode(&value), Ok(Occurrence { writer: WriterId(writer), seq, at }));
+            let event = event(&source, &kind, at);
+            prop_assert_eq!(decode(&value), Ok(Occurrence::of(WriterId(writer), seq, &event)));
             let read = Event::decode(value.as_slice()).unwrap();
             prop_assert_eq!((read.source, read.kind, read.id.len()), (source, kind, 16));
         }
@@ -124,7 +131,7 @@ mod tests {
         #[test]
         fn noise_is_read_as_the_full_decoder_reads_it(value in proptest::collection::vec(any::<u8>(), 0..24)) {
             match (Event::decode(value.as_slice()), decode(&value)) {
-                (Ok(read), Ok(found)) => prop_assert_eq!((read.writer, read.seq), (found.writer.0, found.seq)),
+                (Ok(read), Ok(found)) => prop_assert_eq!((read.writer, read.seq, read.source), (found.writer.0, found.seq, found.source.into())),
                 (Ok(read), Err(Malformed::Foreign)) => prop_assert!(read.writer <= 0 || read.seq <= 0),
                 (Ok(_), Err(Malformed::Undecodable)) => prop_assert!(has_group(&value)),
                 (Err(_), _) => {}
@@ -150,7 +157,7 @@ mod tests {
             assert_eq!(decode(value), Err(Malformed::Undecodable), "{value:?}");
         }
         let fields_to_come = b"\x28\x01\x30\x02\x38\x05\x42\x01x\x4d1234";
-        let occurrence = Occurrence { writer: WriterId(1), seq: 2, at: 0 };
+        let occurrence = Occurrence::of(WriterId(1), 2, &event("", "", 0));
         assert_eq!(decode(fields_to_come), Ok(occurrence));
     }
 }

@@ -52,19 +52,10 @@ impl CounterCache for MemoryCache {
     async fn apply(&self, flush: &Flush) -> Result<Applied, CacheError> {
         let mut guard = self.0.lock();
         let Some(state) = guard.as_mut() else { return Ok(Applied::Stale("the cache is empty".into())) };
-        if state.positions.generation != flush.generation {
-            return Ok(Applied::Stale(format!("its generation is {}", state.positions.generation)));
+        if let Some(why) = flush.advance.refusal(Some(&state.positions)) {
+            return Ok(Applied::Stale(why));
         }
-        for (partition, from) in &flush.from {
-            let at = state.positions.offsets.get(partition).copied().unwrap_or(0);
-            if at != *from {
-                return Ok(Applied::Stale(format!("partition {partition} stands at {at}, not {from}")));
-            }
-        }
-        state.positions.offsets.extend(&flush.to);
-        for ((writer, partition), seq) in &flush.marks {
-            state.positions.marks.advance(*writer, *partition, *seq);
-        }
+        flush.advance.apply(&mut state.positions);
         state.total += flush.total;
         for (minute, count) in &flush.minutes {
             *state.minutes.entry(*minute).or_insert(0) += count;
@@ -73,12 +64,12 @@ impl CounterCache for MemoryCache {
         let (now, window) = (flush.now, flush.window);
         state.touched.retain(|minute, touched| *touched > now.back(window) || *minute > now.back(window));
         state.minutes.retain(|minute, _| state.touched.contains_key(minute));
-        if let Some(as_of) = flush.as_of {
+        if let Some(as_of) = flush.advance.as_of {
             let known = state.as_of();
-            for partition in 0..Partition::try_from(flush.partitions).unwrap_or(Partition::MAX) {
+            for partition in 0..Partition::try_from(flush.advance.partitions).unwrap_or(Partition::MAX) {
                 state.as_of.entry(partition).or_insert(known);
             }
-            for partition in flush.from.keys() {
+            for partition in flush.advance.from.keys() {
                 let entry = state.as_of.entry(*partition).or_insert(as_of);
                 *entry = as_of.max(*entry);
             }

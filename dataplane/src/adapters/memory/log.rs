@@ -1,4 +1,4 @@
-//! A log with partitions, offsets and one group of consumers, in process.
+//! A log with partitions, offsets and groups of consumers, in process.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -35,8 +35,9 @@ impl Lane {
     }
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Member {
+    group: &'static str,
     assigned: Vec<Partition>,
     /// The member has not heard of its assignment yet.
     told: bool,
@@ -48,15 +49,25 @@ struct State {
     members: BTreeMap<u64, Member>,
     next_member: u64,
     rotation: usize,
+    /// How far each group is that ever had a member.
+    committed: BTreeMap<&'static str, BTreeMap<Partition, Offset>>,
     dead: Vec<DeadLetter>,
 }
 
 impl State {
-    /// Deals the partitions out to the members, round robin, and has everybody told.
+    /// Deals the partitions out to the members of every group, round robin, and has everybody told.
     fn rebalance(&mut self) {
-        let count = self.members.len().max(1);
+        let groups: Vec<_> = self.committed.keys().copied().collect();
+        for group in groups {
+            self.rebalance_group(group);
+        }
+    }
+
+    fn rebalance_group(&mut self, group: &'static str) {
+        let count = self.members.values().filter(|member| member.group == group).count().max(1);
         let partitions = self.partitions.len();
-        for (place, member) in self.members.values_mut().enumerate() {
+        let members = self.members.values_mut().filter(|member| member.group == group);
+        for (place, member) in members.enumerate() {
             let ours = (0..partitions).filter(|partition| (partition + self.rotation) % count == place);
             member.assigned = ours.filter_map(|partition| Partition::try_from(partition).ok()).collect();
             member.told = false;
@@ -84,17 +95,18 @@ impl MemoryLog {
         log
     }
 
-    /// Joins the group; leaves it when dropped.
+    /// Joins `group`; leaves it when dropped.
     #[must_use]
-    pub fn subscribe(&self) -> MemorySource {
+    pub fn subscribe(&self, group: &'static str) -> MemorySource {
         let mut state = self.state.lock();
         state.next_member += 1;
         let member = state.next_member;
-        state.members.insert(member, Member::default());
-        state.rebalance();
+        state.members.insert(member, Member { group, assigned: Vec::new(), told: false });
+        state.committed.entry(group).or_default();
+        state.rebalance_group(group);
         drop(state);
         self.changed.notify_waiters();
-        MemorySource { log: self.clone(), member, next: BTreeMap::new() }
+        MemorySource { log: self.clone(), group, member, next: BTreeMap::new() }
     }
 
     /// Appends one record.
@@ -148,7 +160,7 @@ impl EventSink for MemoryLog {
         for row in &rows {
             let writer = row.batch.writer;
             for (seq, partition, event) in row.records() {
-                self.append(partition, Ok(Occurrence { writer, seq, at: event.at }));
+                self.append(partition, Ok(Occurrence::of(writer, seq, event)));
             }
         }
         Ok(())
@@ -177,6 +189,7 @@ impl LogBounds for MemoryLog {
 #[derive(Debug)]
 pub struct MemorySource {
     log: MemoryLog,
+    group: &'static str,
     member: u64,
     next: BTreeMap<Partition, Offset>,
 }
@@ -228,10 +241,15 @@ impl EventSource for MemorySource {
         Ok(())
     }
 
-    /// Nobody else reads this log: what is counted can go.
+    /// What every group has counted can go.
     fn commit(&self, offsets: &BTreeMap<Partition, Offset>) {
         for (partition, offset) in offsets {
-            self.log.truncate(*partition, *offset);
+            let behind = {
+                let mut state = self.log.state.lock();
+                state.committed.entry(self.group).or_default().insert(*partition, *offset);
+                state.committed.values().map(|of| of.get(partition).copied().unwrap_or(0)).min()
+            };
+            self.log.truncate(*partition, behind.unwrap_or(0));
         }
     }
 }
@@ -240,7 +258,7 @@ impl Drop for MemorySource {
     fn drop(&mut self) {
         let mut state = self.log.state.lock();
         state.members.remove(&self.member);
-        state.rebalance();
+        state.rebalance_group(self.group);
         drop(state);
         self.log.changed.notify_waiters();
     }

@@ -10,6 +10,7 @@ use async_trait::async_trait;
 use parking_lot::Mutex;
 use uuid::Uuid;
 
+use super::views::Views;
 use crate::{
     domain::{Clock, Event, Millis, Minute, Seq, TimeRange, WriterId},
     ports::{
@@ -19,8 +20,8 @@ use crate::{
 };
 
 #[derive(Debug)]
-struct Writer {
-    last_seq: Seq,
+pub(super) struct Writer {
+    pub(super) last_seq: Seq,
     open: bool,
     lease_until: Millis,
     lent_until: Millis,
@@ -28,11 +29,12 @@ struct Writer {
 }
 
 #[derive(Debug, Default)]
-struct State {
-    events: HashMap<Uuid, Event>,
+pub(super) struct State {
+    pub(super) views: Option<Views>,
+    pub(super) events: HashMap<Uuid, Event>,
     times: BTreeMap<Millis, i64>,
-    minutes: BTreeMap<Minute, (i64, Millis)>,
-    writers: BTreeMap<WriterId, Writer>,
+    pub(super) minutes: BTreeMap<Minute, (i64, Millis)>,
+    pub(super) writers: BTreeMap<WriterId, Writer>,
     total: i64,
     outbox: BTreeMap<(WriterId, Seq), OutboxRow>,
     next_writer: i64,
@@ -40,7 +42,7 @@ struct State {
 
 /// Implements every store port over maps.
 pub struct MemoryStore {
-    state: Mutex<State>,
+    pub(super) state: Mutex<State>,
     clock: Arc<dyn Clock>,
 }
 

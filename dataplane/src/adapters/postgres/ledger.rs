@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// For statements that read or move much.
-const PATIENCE: Duration = Duration::from_secs(60);
+pub(super) const PATIENCE: Duration = Duration::from_secs(60);
 /// For counting every row.
 const RECOUNT: Duration = Duration::from_secs(30 * 60);
 

@@ -54,25 +54,26 @@ impl Scripts {
 
 /// What `apply.lua` reads: a head, then lists whose lengths the head gives.
 pub(super) fn apply(command: &mut Cmd, flush: &Flush) {
-    command.arg(&flush.generation).arg(flush.total).arg(flush.now.0).arg(flush.now.back(flush.window).0);
-    match flush.as_of {
-        Some(as_of) => command.arg(as_of).arg(flush.partitions),
+    let advance = &flush.advance;
+    command.arg(&advance.generation).arg(flush.total).arg(flush.now.0).arg(flush.now.back(flush.window).0);
+    match advance.as_of {
+        Some(as_of) => command.arg(as_of).arg(advance.partitions),
         None => command.arg("").arg(0),
     };
-    command.arg(flush.from.len()).arg(flush.to.len()).arg(flush.marks.len()).arg(flush.minutes.len());
-    for partition in flush.from.keys() {
+    command.arg(advance.from.len()).arg(advance.to.len()).arg(advance.marks.len()).arg(flush.minutes.len());
+    for partition in advance.from.keys() {
         command.arg(layout::offset(*partition));
     }
-    for offset in flush.from.values() {
+    for offset in advance.from.values() {
         command.arg(offset);
     }
-    for (partition, offset) in &flush.to {
+    for (partition, offset) in &advance.to {
         command.arg(layout::offset(*partition)).arg(offset);
     }
-    for (writer, partition) in flush.marks.keys() {
+    for (writer, partition) in advance.marks.keys() {
         command.arg(layout::base(*writer)).arg(layout::mark(*writer, *partition));
     }
-    for seq in flush.marks.values() {
+    for seq in advance.marks.values() {
         command.arg(seq);
     }
     for (minute, count) in &flush.minutes {

@@ -138,7 +138,7 @@ async fn note(writer: &mut SqliteConnection, batch: &Batch, committed: &Committe
 }
 
 /// Inserts rows in as few statements as `SIZES` allow, and says how many changed.
-async fn write<T: Sync>(
+pub(super) async fn write<T: Sync>(
     writer: &mut SqliteConnection,
     into: &'static str,
     rows: &[T],

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::{client::Address, completions, count, exit, load::LoadArgs, output::Format, ping, watch, when};
+use crate::{client::Address, completions, count, exit, load::LoadArgs, output::Format, ping, sources, watch, when};
 
 /// Longest time a call may take, unless `--timeout` says otherwise.
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -32,6 +32,12 @@ pub(crate) enum Command {
     Watch(watch::WatchArgs),
     /// Sends many pings at a fixed rate, or as fast as they are taken, and says how long they took.
     Load(LoadArgs),
+    /// Says what is known of one source: how often, since when, what.
+    Source(sources::SourceArgs),
+    /// Shows the sources with the most events.
+    Top(sources::TopArgs),
+    /// Shows counts over time, of everything or of one source.
+    Series(sources::SeriesArgs),
     /// Recounts the store row by row, compares totals and cache with it, and prints the proof; 0 when exact, 1 when not.
     Verify,
     /// Prints a completion script for a shell.

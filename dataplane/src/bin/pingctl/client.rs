@@ -2,7 +2,7 @@
 
 use std::{fmt, net::IpAddr, str::FromStr, time::Duration};
 
-use ping_dataplane::wire::ping_service_client::PingServiceClient;
+use ping_dataplane::wire::{ping_service_client::PingServiceClient, source_service_client::SourceServiceClient};
 use rand::Rng;
 use tonic::{
     Request, Response, Status,
@@ -63,6 +63,7 @@ impl Address {
 /// A server that can be asked.
 pub(crate) struct Server {
     client: PingServiceClient<Channel>,
+    sources: SourceServiceClient<Channel>,
     address: Address,
     timeout: Duration,
     retries: u32,
@@ -72,7 +73,9 @@ impl Server {
     /// The server of the command line.
     pub(crate) fn new(global: &Global, timeout: Duration) -> Self {
         let address = global.addr.clone();
-        Self { client: PingServiceClient::new(address.connect(timeout)), address, timeout, retries: global.retries }
+        let channel = address.connect(timeout);
+        let (client, sources) = (PingServiceClient::new(channel.clone()), SourceServiceClient::new(channel));
+        Self { client, sources, address, timeout, retries: global.retries }
     }
 
     /// Calls until there is an answer or it makes no sense to go on; also says how often it tried again.
@@ -82,11 +85,31 @@ impl Server {
         again: fn(&Status) -> bool,
         call: impl AsyncFn(PingServiceClient<Channel>, Request<Q>) -> Result<Response<A>, Status>,
     ) -> Result<(A, u32), Failure> {
+        self.ask_of(&self.client, question, again, call).await
+    }
+
+    /// The same of the sources.
+    pub(crate) async fn ask_sources<Q: Clone, A>(
+        &self,
+        question: &Q,
+        again: fn(&Status) -> bool,
+        call: impl AsyncFn(SourceServiceClient<Channel>, Request<Q>) -> Result<Response<A>, Status>,
+    ) -> Result<(A, u32), Failure> {
+        self.ask_of(&self.sources, question, again, call).await
+    }
+
+    async fn ask_of<C: Clone, Q: Clone, A>(
+        &self,
+        client: &C,
+        question: &Q,
+        again: fn(&Status) -> bool,
+        call: impl AsyncFn(C, Request<Q>) -> Result<Response<A>, Status>,
+    ) -> Result<(A, u32), Failure> {
         let mut tried = 0;
         loop {
             let mut request = Request::new(question.clone());
             request.set_timeout(self.timeout);
-            match call(self.client.clone(), request).await {
+            match call(client.clone(), request).await {
                 Ok(answer) => return Ok((answer.into_inner(), tried)),
                 Err(status) if tried < self.retries && again(&status) => {
                     tokio::time::sleep(pause(tried, &status)).await;

@@ -9,6 +9,7 @@ mod failure;
 mod load;
 mod output;
 mod ping;
+mod sources;
 mod verify;
 mod watch;
 mod when;
@@ -45,6 +46,9 @@ fn run(cli: Cli) -> anyhow::Result<Exit> {
             Command::Count(args) => count::run(args, &global).await,
             Command::Watch(args) => watch::run(args, &global).await,
             Command::Load(args) => load::run(&args, &global).await,
+            Command::Source(args) => sources::source(args, &global).await,
+            Command::Top(args) => sources::top(args, &global).await,
+            Command::Series(args) => sources::series(args, &global).await,
             Command::Verify => verify::run(&global).await,
             Command::Completions(args) => completions::run(&args),
         }

@@ -14,12 +14,12 @@ use ping_dataplane::{
         sqlite::SqliteStore,
     },
     config::{DevArgs, ProcessArgs},
-    count::CountPorts,
+    count::LogPorts,
     domain::{Clock, SystemClock},
     health,
     ingest::{IngestPorts, IngestSettings},
-    ports::{EventStore, Ledger, Outbox},
-    query::Reader,
+    ports::{EventStore, Ledger, Outbox, SourceReader, SourceViews},
+    query::{Reader, Sources},
     rpc::TrustedProxies,
 };
 use ping_runtime::admin::Readiness;
@@ -27,7 +27,7 @@ use prometheus_client::registry::Registry;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::halves::{ServerHalf, bind, processor_half, serve_admin};
+use crate::halves::{ProcessorHalf, ServerHalf, bind, serve_admin};
 
 /// Partitions of the log in process.
 const PARTITIONS: u32 = 6;
@@ -43,7 +43,7 @@ pub(crate) async fn run(args: DevArgs, process: ProcessArgs, shutdown: Cancellat
     serve(args, process, store, clock, shutdown).await
 }
 
-async fn serve<S: EventStore + Outbox + Ledger + 'static>(
+async fn serve<S: EventStore + Outbox + Ledger + SourceViews + SourceReader + 'static>(
     args: DevArgs,
     process: ProcessArgs,
     store: Arc<S>,
@@ -69,20 +69,23 @@ async fn serve<S: EventStore + Outbox + Ledger + 'static>(
         settings: IngestSettings::default(),
         reader: Reader::new(cache.clone(), store.clone(), Arc::clone(&clock), settings.window),
         clock: Arc::clone(&clock),
+        sources: Sources::new(store.clone(), Arc::clone(&clock), args.retention.retention()),
         proxies: TrustedProxies::new(args.trusted_proxies.clone()),
     };
     let serving = server.run(&mut registry, &readiness, shutdown, process.drain()).await?;
-    let counts = CountPorts {
+    let processor = ProcessorHalf {
         cache,
         ledger: store.clone(),
-        outbox: store,
-        bounds: Arc::new(log.clone()),
-        sink: Arc::new(log.clone()),
-        clock,
+        views: store.clone(),
+        log: LogPorts { outbox: store, bounds: Arc::new(log.clone()), sink: Arc::new(log.clone()), clock },
+        cache_source: log.subscribe("counts"),
+        views_source: log.subscribe("views"),
+        settings,
+        retention: args.retention.retention(),
     };
     // The processor goes last: it counts what the server drains.
     let served = CancellationToken::new();
-    let counting = processor_half(log.subscribe(), counts, settings, &mut registry, served.clone());
+    let counting = processor.run(&mut registry, served.clone());
     serve_admin(process.admin_listen, readiness, registry, &mut tasks).await?;
     greet(address, args.memory);
     let (result, ()) = tokio::join!(

@@ -4,19 +4,23 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use anyhow::Context;
 use ping_dataplane::{
-    count::{CountPorts, CountSettings, Processor},
+    count::{CountSettings, Counters, LogPorts, Processor, Sources},
     domain::Clock,
     health,
     ingest::{Ingest, IngestPorts, IngestSettings},
     metrics::{CountMetrics, IngestMetrics, RpcMetrics},
-    ports::EventSource,
-    query::Reader,
+    ports::{CounterCache, EventSource, Ledger, Retention, SourceViews},
+    query::{self, Reader},
     rpc::{self, Api, TrustedProxies},
 };
 use ping_runtime::admin::{self, Readiness};
 use prometheus_client::registry::Registry;
 use tokio::{net::TcpListener, task::JoinSet, time::timeout};
 use tokio_util::sync::CancellationToken;
+
+/// Longest time that an event waits for company on its way into the views: a transaction for each would be a waste, and a status
+/// is to change within a second.
+const VIEWS_INTERVAL: Duration = Duration::from_millis(250);
 
 /// Binds `address`, or says what is in the way.
 pub(crate) async fn bind(address: SocketAddr, flag: &str) -> anyhow::Result<TcpListener> {
@@ -31,6 +35,7 @@ pub(crate) struct ServerHalf {
     pub(crate) ports: IngestPorts,
     pub(crate) settings: IngestSettings,
     pub(crate) reader: Reader,
+    pub(crate) sources: query::Sources,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) proxies: TrustedProxies,
 }
@@ -47,7 +52,7 @@ impl ServerHalf {
         let mut lanes = JoinSet::new();
         let ingest = Ingest::start(self.ports, self.settings, Arc::new(IngestMetrics::register(registry)), &mut lanes);
         let metrics = Arc::new(RpcMetrics::register(registry));
-        let api = Api::new(ingest, self.reader, self.clock, metrics, shutdown.clone());
+        let api = Api::new(ingest, self.reader, self.sources, self.clock, metrics, shutdown.clone());
         let (reporter, service) = tonic_health::server::health_reporter();
         let mut watchers = JoinSet::new();
         health::report(&mut watchers, readiness, reporter);
@@ -70,15 +75,33 @@ impl ServerHalf {
     }
 }
 
-/// Counts until `shutdown`, then flushes what it holds.
-pub(crate) fn processor_half<S: EventSource + 'static>(
-    source: S,
-    ports: CountPorts,
-    settings: CountSettings,
-    registry: &mut Registry,
-    shutdown: CancellationToken,
-) -> impl Future<Output = ()> + use<S> {
-    Processor::new(source, ports, settings, Arc::new(CountMetrics::register(registry))).run(shutdown)
+/// What the processor half needs: each projection reads the log for itself, so that neither waits for the other.
+pub(crate) struct ProcessorHalf<S> {
+    pub(crate) log: LogPorts,
+    pub(crate) ledger: Arc<dyn Ledger>,
+    pub(crate) cache: Arc<dyn CounterCache>,
+    pub(crate) cache_source: S,
+    pub(crate) views: Arc<dyn SourceViews>,
+    pub(crate) views_source: S,
+    pub(crate) settings: CountSettings,
+    pub(crate) retention: Retention,
+}
+
+impl<S: EventSource + 'static> ProcessorHalf<S> {
+    /// Counts until `shutdown`, then flushes what it holds.
+    pub(crate) fn run(self, registry: &mut Registry, shutdown: CancellationToken) -> impl Future<Output = ()> + use<S> {
+        let Self { log, ledger, cache, cache_source, views, views_source, settings, retention } = self;
+        let counters = Counters::new(cache, ledger, &log, &settings);
+        let metrics = Arc::new(CountMetrics::register(registry, "ping_count"));
+        let counting = Processor::new(cache_source, counters, log.clone(), settings.clone(), metrics);
+        let sources = Sources::new(views, &log, retention);
+        let metrics = Arc::new(CountMetrics::register(registry, "ping_views"));
+        let settings = CountSettings { flush_interval: settings.flush_interval.min(VIEWS_INTERVAL), ..settings };
+        let viewing = Processor::new(views_source, sources, log, settings, metrics);
+        async move {
+            tokio::join!(counting.run(shutdown.clone()), viewing.run(shutdown));
+        }
+    }
 }
 
 /// Serves the admin port in the background.

@@ -5,14 +5,15 @@ use std::sync::Arc;
 use anyhow::Context;
 use ping_dataplane::{
     adapters::{
-        kafka::{KafkaBounds, KafkaSink, KafkaSource},
+        kafka::{KafkaBounds, KafkaSettings, KafkaSink, KafkaSource},
         postgres::{PostgresOptions, PostgresStore},
         redis::RedisCache,
     },
     config::{ProcessArgs, ProcessorArgs},
-    count::CountPorts,
+    count::LogPorts,
     domain::SystemClock,
     health,
+    ports::CounterCache,
 };
 use ping_runtime::admin::Readiness;
 use prometheus_client::registry::Registry;
@@ -22,15 +23,14 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::halves::{processor_half, serve_admin};
+use crate::halves::{ProcessorHalf, serve_admin};
 
 pub(crate) async fn run(args: ProcessorArgs, process: ProcessArgs, shutdown: CancellationToken) -> anyhow::Result<()> {
     let kafka = args.kafka.settings();
     let store = Arc::new(PostgresStore::new(&args.postgres.postgres_url, &PostgresOptions::default())?);
-    let ports = CountPorts {
-        cache: Arc::new(RedisCache::new(&args.cache.settings())?),
-        ledger: store.clone(),
-        outbox: store,
+    let cache = Arc::new(RedisCache::new(&args.cache.settings())?);
+    let log = LogPorts {
+        outbox: store.clone(),
         bounds: Arc::new(KafkaBounds::new(&kafka)?),
         sink: Arc::new(KafkaSink::new(&kafka)),
         clock: Arc::new(SystemClock),
@@ -38,9 +38,19 @@ pub(crate) async fn run(args: ProcessorArgs, process: ProcessArgs, shutdown: Can
     let readiness = Readiness::default();
     let mut registry = Registry::default();
     let mut tasks = JoinSet::new();
-    watch(&mut tasks, &readiness, &ports);
-    let source = KafkaSource::new(&kafka)?;
-    let counting = processor_half(source, ports, args.count.settings(), &mut registry, shutdown.clone());
+    watch(&mut tasks, &readiness, &log, cache.clone());
+    let views = KafkaSettings { group: format!("{}-views", kafka.group), ..kafka.clone() };
+    let processor = ProcessorHalf {
+        log,
+        ledger: store.clone(),
+        cache,
+        cache_source: KafkaSource::new(&kafka)?,
+        views: store,
+        views_source: KafkaSource::new(&views)?,
+        settings: args.count.settings(),
+        retention: args.retention.retention(),
+    };
+    let counting = processor.run(&mut registry, shutdown.clone());
     serve_admin(process.admin_listen, readiness, registry, &mut tasks).await?;
     let overdue = async {
         shutdown.cancelled().await;
@@ -54,8 +64,8 @@ pub(crate) async fn run(args: ProcessorArgs, process: ProcessArgs, shutdown: Can
 }
 
 /// Everything a processor talks to.
-fn watch(tasks: &mut JoinSet<()>, readiness: &Readiness, ports: &CountPorts) {
-    let (outbox, bounds, cache) = (Arc::clone(&ports.outbox), Arc::clone(&ports.bounds), Arc::clone(&ports.cache));
+fn watch(tasks: &mut JoinSet<()>, readiness: &Readiness, log: &LogPorts, cache: Arc<dyn CounterCache>) {
+    let (outbox, bounds) = (Arc::clone(&log.outbox), Arc::clone(&log.bounds));
     health::watch(tasks, readiness, "postgres", move || {
         let outbox = Arc::clone(&outbox);
         async move { outbox.frontier().await }

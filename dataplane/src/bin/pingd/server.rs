@@ -13,7 +13,7 @@ use ping_dataplane::{
     health,
     ingest::IngestPorts,
     ports::Outbox,
-    query::Reader,
+    query::{Reader, Sources},
     rpc::TrustedProxies,
 };
 use ping_runtime::admin::Readiness;
@@ -44,6 +44,7 @@ pub(crate) async fn run(args: ServerArgs, process: ProcessArgs, shutdown: Cancel
         listener: bind(args.listen, "--listen").await?,
         settings: args.ingest(),
         ports: IngestPorts { store: store.clone(), outbox: store.clone(), sink },
+        sources: Sources::new(store.clone(), Arc::clone(&clock), args.retention.retention()),
         reader: Reader::new(cache, store, Arc::clone(&clock), i64::from(args.window_minutes)),
         clock,
         proxies: TrustedProxies::new(args.trusted_proxies.clone()),

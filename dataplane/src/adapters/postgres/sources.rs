@@ -1,0 +1,90 @@
+//! Reading the views per source.
+
+use std::collections::BTreeMap;
+
+use async_trait::async_trait;
+use sqlx::{
+    Postgres,
+    postgres::{PgArguments, PgRow},
+    query::QueryAs,
+};
+use tokio::time::timeout;
+
+use super::{PostgresStore, ledger::PATIENCE};
+use crate::{
+    domain::{Day, Millis, Minute, Span, Window, WindowSplit},
+    ports::{SourceReader, SourceSummary, StoreError},
+};
+
+const SUMMARY: &str = "SELECT kind, count, first_ms, last_ms,
+    (SELECT coalesce(sum(count), 0)::bigint FROM source_windows WHERE source = $1 AND bucket >= $2)
+FROM source_kinds WHERE source = $1";
+const EVER: &str = "SELECT source, sum(count)::bigint AS n FROM source_kinds GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT $1";
+const TOP: &str = "SELECT source, sum(count)::bigint AS n FROM (
+    SELECT source, count FROM source_windows
+    WHERE (bucket >= $2 AND bucket < $3) OR (bucket >= $4 AND bucket < $5)
+    UNION ALL SELECT source, count FROM source_days WHERE day >= $6 AND day < $7) AS pieces
+GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT $1";
+const WINDOWS: &str = "SELECT bucket, count, first_ms, last_ms FROM source_windows
+WHERE source = $1 AND bucket >= $2 AND bucket < $3";
+const DAYS: &str = "SELECT day, count FROM source_days WHERE source = $1 AND day >= $2 AND day < $3";
+const ALL: &str = "SELECT bucket, sum(count)::bigint FROM rollups
+WHERE width_minutes = $1 AND bucket >= $2 AND bucket < $3 GROUP BY 1";
+
+impl PostgresStore {
+    async fn rows<T>(&self, query: QueryAs<'static, Postgres, T, PgArguments>) -> Result<Vec<T>, StoreError>
+    where
+        T: Send + Unpin + for<'r> sqlx::FromRow<'r, PgRow>,
+    {
+        let mut held = self.reading.take().await?;
+        let answer = timeout(PATIENCE, query.fetch_all(held.connection())).await;
+        Ok(held.finish(answer)?)
+    }
+}
+
+#[async_trait]
+impl SourceReader for PostgresStore {
+    async fn summary(&self, source: &str, since: Window) -> Result<Option<SourceSummary>, StoreError> {
+        type Row = (String, i64, Millis, Millis, i64);
+        let rows = self.rows::<Row>(sqlx::query_as(SUMMARY).bind(source.to_owned()).bind(since.0)).await?;
+        let Some((.., recent)) = rows.first() else { return Ok(None) };
+        let recent = *recent;
+        let kind = |(kind, count, first, last, _): Row| (kind.into(), Span { count, first, last });
+        Ok(Some(SourceSummary { kinds: rows.into_iter().map(kind).collect(), recent }))
+    }
+
+    async fn top(&self, range: Option<&WindowSplit>, limit: u32) -> Result<Vec<(String, i64)>, StoreError> {
+        let limit = i64::from(limit);
+        let Some(range) = range else { return self.rows(sqlx::query_as(EVER).bind(limit)).await };
+        let piece = |place: usize| range.windows.get(place).map_or((0, 0), |(from, to)| (from.0, to.0));
+        let days = range.days.first().map_or((0, 0), |(from, to)| (from.0, to.0));
+        let mut query = sqlx::query_as(TOP).bind(limit);
+        for (from, to) in [piece(0), piece(1), days] {
+            query = query.bind(from).bind(to);
+        }
+        self.rows(query).await
+    }
+
+    async fn windows(&self, source: &str, from: Window, to: Window) -> Result<BTreeMap<Window, Span>, StoreError> {
+        let query = sqlx::query_as(WINDOWS).bind(source.to_owned()).bind(from.0).bind(to.0);
+        let rows: Vec<(i64, i64, Millis, Millis)> = self.rows(query).await?;
+        let window = |(bucket, count, first, last)| (Window(bucket), Span { count, first, last });
+        Ok(rows.into_iter().map(window).collect())
+    }
+
+    async fn days(&self, source: &str, from: Day, to: Day) -> Result<BTreeMap<Day, i64>, StoreError> {
+        let query = sqlx::query_as(DAYS).bind(source.to_owned()).bind(from.0).bind(to.0);
+        let rows: Vec<(i64, i64)> = self.rows(query).await?;
+        Ok(rows.into_iter().map(|(day, count)| (Day(day), count)).collect())
+    }
+
+    async fn all_minutes(&self, from: Minute, to: Minute) -> Result<BTreeMap<Minute, i64>, StoreError> {
+        let rows: Vec<(i64, i64)> = self.rows(sqlx::query_as(ALL).bind(1).bind(from.0).bind(to.0)).await?;
+        Ok(rows.into_iter().map(|(minute, count)| (Minute(minute), count)).collect())
+    }
+
+    async fn all_days(&self, from: Day, to: Day) -> Result<BTreeMap<Day, i64>, StoreError> {
+        let rows: Vec<(i64, i64)> = self.rows(sqlx::query_as(ALL).bind(1440).bind(from.0).bind(to.0)).await?;
+        Ok(rows.into_iter().map(|(day, count)| (Day(day), count)).collect())
+    }
+}

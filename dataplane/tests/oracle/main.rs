@@ -1,0 +1,219 @@
+//! The oracle: plain SQL over the rows of Postgres says what every view must hold, and the views hold it: after events of 48
+//! hours that came shuffled, late, twice (10 %) and broken (5 %), with the processor killed ten times and the views lost once.
+//!
+//! `EVENTS=n` sets how many (default 20,000), `SEED=n` which.
+#![cfg(test)]
+#![allow(
+    unreachable_pub,
+    missing_docs,
+    dead_code,
+    reason = "a test binary has no callers; the processes are shared with another"
+)]
+
+#[path = "../pipeline/processes.rs"]
+mod processes;
+
+use std::time::{Duration, Instant};
+
+use ping_dataplane::{
+    domain::{Clock, SystemClock},
+    wire::{RecordBatchRequest, RecordRequest, event_service_client::EventServiceClient},
+};
+use processes::pipeline;
+use rand::{Rng, SeedableRng, rngs::StdRng, seq::SliceRandom};
+use sqlx::{AssertSqlSafe, PgPool};
+use tokio::time::sleep;
+use uuid::Uuid;
+
+/// How far back events may have happened, in milliseconds.
+const SPAN: i64 = 48 * 3_600_000;
+/// How often the processor is killed on the way.
+const KILLS: usize = 10;
+/// Events of one call.
+const BATCH: usize = 500;
+const SOURCES: u32 = 300;
+
+/// What each view must hold, from the rows alone and in other words than the views are made with; and what it holds.
+const ORACLE: [(&str, &str, &str); 6] = [
+    (
+        "windows",
+        "SELECT source, to_timestamp(at / 300000 * 300) AS window_start, to_timestamp(at / 300000 * 300 + 300) AS window_end,
+            count(*) AS ping_count, round(avg(at - before)::numeric, 6) AS avg_interval_ms
+        FROM (SELECT source, occurred_ms AS at,
+                lag(occurred_ms) OVER (PARTITION BY source, occurred_ms / 300000 ORDER BY occurred_ms) AS before
+            FROM events WHERE source IS NOT NULL) AS each
+        GROUP BY source, at / 300000",
+        "SELECT source, window_start, window_end, ping_count, round(avg_interval_ms::numeric, 6) FROM window_stats",
+    ),
+    (
+        "days",
+        "SELECT source, (to_timestamp(occurred_ms / 1000.0) AT TIME ZONE 'UTC')::date AS day, count(*) AS ping_count
+        FROM events WHERE source IS NOT NULL GROUP BY 1, 2",
+        "SELECT source, day, ping_count FROM daily_stats",
+    ),
+    (
+        "kinds",
+        "SELECT source, coalesce(kind, '') AS kind, count(*) AS count, min(occurred_ms) AS first_ms, max(occurred_ms) AS last_ms
+        FROM events WHERE source IS NOT NULL GROUP BY 1, 2",
+        "SELECT source, kind, count, first_ms, last_ms FROM source_kinds",
+    ),
+    (
+        "minutes of everything",
+        "SELECT occurred_ms / 60000 AS bucket, count(*)::numeric AS count FROM events GROUP BY 1",
+        "SELECT bucket, sum(count) FROM rollups WHERE width_minutes = 1 GROUP BY 1",
+    ),
+    (
+        "days of everything",
+        "SELECT occurred_ms / 86400000 AS bucket, count(*)::numeric AS count FROM events GROUP BY 1",
+        "SELECT bucket, sum(count) FROM rollups WHERE width_minutes = 1440 GROUP BY 1",
+    ),
+    (
+        "total",
+        "SELECT count(*)::numeric AS total FROM events",
+        "SELECT sum(total) FROM writers",
+    ),
+];
+
+fn variable(name: &str, default: u64) -> u64 {
+    let value = std::env::var(name).ok().filter(|text| !text.is_empty());
+    value.map_or(default, |text| {
+        text.parse().unwrap_or_else(|_| panic!("{name} is \"{text}\"; it must be a whole number"))
+    })
+}
+
+/// Everything that is sent, in the order in which it is: the events, a tenth of them twice, and some that are refused.
+fn letters(count: usize, seed: u64) -> (Vec<RecordRequest>, usize) {
+    let mut random = StdRng::seed_from_u64(seed);
+    let now = SystemClock.now();
+    let mut events = Vec::with_capacity(count + count / 6);
+    for _ in 0..count {
+        // A few sources are busy, most are not; some events are of nobody but their caller.
+        let source = random.random_range(0..SOURCES) * random.random_range(0..SOURCES) / SOURCES;
+        let source = if random.random_bool(0.05) { String::new() } else { format!("source-{source}.example") };
+        let kind = ["", "delivered", "delivered", "opened", "bounced"][random.random_range(0..5)].to_owned();
+        let time_ms = now - random.random_range(0..SPAN);
+        let id = Uuid::from_u128(random.random()).to_string();
+        events.push(RecordRequest { id, source, kind, time_ms, receipt: false });
+    }
+    let twice: Vec<_> = (0..count / 10).map(|_| events[random.random_range(0..count)].clone()).collect();
+    events.extend(twice);
+    let broken = count / 20;
+    for place in 0..broken {
+        let whole = events[random.random_range(0..count)].clone();
+        events.push(match place % 4 {
+            0 => RecordRequest { time_ms: -1, ..whole },
+            1 => RecordRequest { time_ms: now / 1_000, ..whole },
+            2 => RecordRequest { id: "not a uuid".into(), ..whole },
+            _ => RecordRequest { source: "x".repeat(300), ..whole },
+        });
+    }
+    events.shuffle(&mut random);
+    (events, broken)
+}
+
+/// How many rows of each view the oracle does not know, or misses.
+async fn differences(pool: &PgPool) -> Vec<String> {
+    let mut found = Vec::new();
+    for (view, oracle, held) in ORACLE {
+        let sql = format!(
+            "WITH oracle AS ({oracle}), held AS ({held})
+            SELECT (SELECT count(*) FROM (TABLE oracle EXCEPT ALL TABLE held) AS missing),
+                (SELECT count(*) FROM (TABLE held EXCEPT ALL TABLE oracle) AS wrong)"
+        );
+        let (missing, wrong): (i64, i64) = sqlx::query_as(AssertSqlSafe(sql)).fetch_one(pool).await.unwrap();
+        if missing + wrong > 0 {
+            found.push(format!("{view}: {missing} rows missing, {wrong} wrong"));
+        }
+    }
+    found
+}
+
+/// Offsets that the views have reached, added up.
+async fn standing(pool: &PgPool) -> i64 {
+    let sum = "SELECT coalesce(sum(next), 0)::bigint FROM source_positions";
+    sqlx::query_scalar(sum).fetch_one(pool).await.unwrap()
+}
+
+/// Waits until the processor moved them: before, there is nothing to interrupt. Its group waits six seconds for one that was
+/// killed.
+async fn at_work(pool: &PgPool, before: i64) {
+    let begun = Instant::now();
+    while standing(pool).await == before {
+        assert!(begun.elapsed() < processes::PATIENCE, "the views stand still");
+        sleep(Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_view_is_what_the_rows_say() {
+    let count = usize::try_from(variable("EVENTS", 20_000)).unwrap();
+    let seed = variable("SEED", 1);
+    println!("EVENTS={count} SEED={seed}");
+    let (parts, server, mut processor) = pipeline().await;
+    let pool = PgPool::connect(&parts.postgres.url()).await.unwrap();
+    let (letters, broken) = letters(count, seed);
+    let (mut accepted, mut refused) = (0, 0);
+    let mut client = EventServiceClient::connect(server.api.clone()).await.unwrap();
+    let batches: Vec<_> = letters.chunks(BATCH).collect();
+    let (kill_every, lose_at) = ((batches.len() / (KILLS + 1)).max(1), batches.len() / 2);
+    let (mut kills, mut stand) = (0, 0);
+    for (place, batch) in batches.iter().enumerate() {
+        let answer = client.record_batch(RecordBatchRequest { events: batch.to_vec() }).await.unwrap().into_inner();
+        accepted += answer.accepted;
+        refused += answer.refused.len();
+        assert!(answer.refused.iter().all(|refused| refused.code == "invalid_argument" && !refused.message.is_empty()));
+        if place % kill_every == kill_every - 1 && kills < KILLS {
+            at_work(&pool, stand).await;
+            processor.kill_9().await;
+            stand = standing(&pool).await;
+            processor.restart();
+            kills += 1;
+        }
+        if place == lose_at {
+            sqlx::query("DELETE FROM source_views").execute(&pool).await.unwrap();
+        }
+    }
+    assert_eq!((accepted, refused, kills), (i64::try_from(count).unwrap(), broken, KILLS));
+    assert_eq!(server.metric("ping_rpc_invalid_pings_total").await, broken as f64);
+    let quiet = Instant::now();
+    let patience = Duration::from_secs(120) + Duration::from_millis(u64::try_from(count / 10).unwrap());
+    loop {
+        let found = differences(&pool).await;
+        if found.is_empty() {
+            break;
+        }
+        assert!(quiet.elapsed() < patience, "{found:?}\n{}", processor.log_tail());
+        sleep(Duration::from_millis(200)).await;
+    }
+    println!("every view equals the oracle {:?} after the last answer", quiet.elapsed());
+    // It stays so: what was still on its way came to nothing.
+    sleep(Duration::from_secs(1)).await;
+    assert_eq!(differences(&pool).await, [""; 0]);
+    server.wait_for_count(i64::try_from(count).unwrap()).await;
+}
+
+#[tokio::test]
+async fn the_oracle_notices_a_wrong_row() {
+    let (parts, server, processor) = pipeline().await;
+    let pool = PgPool::connect(&parts.postgres.url()).await.unwrap();
+    let mut client = EventServiceClient::connect(server.api.clone()).await.unwrap();
+    let event = |place: i64| RecordRequest {
+        source: "a".into(),
+        time_ms: SystemClock.now() - place * 1_000,
+        ..RecordRequest::default()
+    };
+    client.record_batch(RecordBatchRequest { events: (0..5).map(event).collect() }).await.unwrap();
+    let begun = Instant::now();
+    while !differences(&pool).await.is_empty() {
+        assert!(begun.elapsed() < processes::PATIENCE, "{}", processor.log_tail());
+        sleep(Duration::from_millis(50)).await;
+    }
+    for (view, spoil) in [
+        ("windows", "UPDATE source_windows SET last_ms = last_ms + 1"),
+        ("days", "UPDATE source_days SET count = count + 1"),
+        ("kinds", "DELETE FROM source_kinds"),
+    ] {
+        sqlx::query(spoil).execute(&pool).await.unwrap();
+        assert!(differences(&pool).await.iter().any(|found| found.starts_with(view)), "{view}");
+    }
+}

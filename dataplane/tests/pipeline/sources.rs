@@ -1,0 +1,130 @@
+//! What is known per source, from outside.
+
+use std::time::Instant;
+
+use ping_dataplane::domain::{Clock, SystemClock};
+use serde_json::{Value, json};
+use tokio::time::{Duration, sleep};
+
+use crate::processes::{PATIENCE, Pingd, pipeline};
+
+const WINDOW: i64 = 300_000;
+
+impl Pingd {
+    async fn record(&self, source: &str, kind: &str, at: i64) {
+        let body = json!({"source": source, "kind": kind, "timeMs": at});
+        let (status, answer) = self.ask("EventService/Record", &body).await.unwrap();
+        assert_eq!(status, 200, "{answer}");
+    }
+
+    async fn know(&self, method: &str, body: Value) -> Value {
+        let (status, answer) = self.ask(&format!("SourceService/{method}"), &body).await.unwrap();
+        assert_eq!(status, 200, "{answer}");
+        answer
+    }
+
+    /// Waits until `source` has `count` events; its stats.
+    async fn wait_for_source(&self, source: &str, count: i64) -> Value {
+        let started = Instant::now();
+        loop {
+            let stats = self.know("SourceStats", json!({"source": source})).await;
+            if stats["count"] == json!(count.to_string()) {
+                return stats;
+            }
+            assert!(started.elapsed() < PATIENCE, "{stats}, not {count}\n{}", self.log_tail());
+            sleep(Duration::from_millis(10)).await;
+        }
+    }
+}
+
+/// Three events of one source in a window that is closed, one of another now.
+async fn a_source_has_a_history(server: &Pingd) {
+    let now = SystemClock.now();
+    let window = (now - 3 * WINDOW) / WINDOW * WINDOW;
+    server.record("example.com", "delivered", window + 40_000).await;
+    server.record("example.com", "delivered", window + 10_000).await;
+    server.record("example.com", "bounced", window + 100_000).await;
+    server.record("other.com", "", now).await;
+    server.call("Ping", &json!({})).await.unwrap();
+    let stats = server.wait_for_source("example.com", 3).await;
+    assert_eq!((&stats["last24h"], &stats["firstSeenMs"]), (&json!("3"), &json!((window + 10_000).to_string())));
+    let kinds: Vec<_> = stats["kinds"].as_array().unwrap().iter().map(|kind| (&kind["kind"], &kind["count"])).collect();
+    assert_eq!(kinds, [(&json!("bounced"), &json!("1")), (&json!("delivered"), &json!("2"))]);
+    let other = server.wait_for_source("other.com", 1).await;
+    assert_eq!(other["kinds"][0]["kind"], "ping");
+
+    let range = json!({"start": window - WINDOW, "end": window + 2 * WINDOW});
+    let series = server.know("Series", json!({"source": "example.com", "timeRange": range})).await;
+    let points = series["points"].as_array().unwrap();
+    let counts: Vec<_> = points.iter().map(|point| point["count"].as_str().unwrap()).collect();
+    assert_eq!(counts, ["0", "3", "0"], "gaps are filled");
+    assert_eq!((&points[1]["startMs"], &points[1]["avgIntervalMs"]), (&json!(window.to_string()), &json!(45_000.0)));
+
+    let everything = server.know("Series", json!({"timeRange": range, "step": "STEP_MINUTE"})).await;
+    let points = everything["points"].as_array().unwrap();
+    let sum: i64 = points.iter().map(|point| point["count"].as_str().unwrap().parse::<i64>().unwrap()).sum();
+    assert_eq!((points.len(), sum), (15, 3));
+
+    let top = server.know("TopSources", json!({})).await;
+    assert_eq!(top["sources"][0], json!({"source": "example.com", "count": "3"}));
+    let top = server.know("TopSources", json!({"timeRange": range, "limit": 1})).await;
+    assert_eq!(top, json!({"sources": [{"source": "example.com", "count": "3"}]}));
+    assert_eq!(server.know("SourceStats", json!({"source": "nobody"})).await["count"], "0");
+}
+
+#[tokio::test]
+async fn a_source_has_a_history_in_memory_and_on_disk() {
+    let folder = tempfile::tempdir().unwrap();
+    a_source_has_a_history(&Pingd::dev(&["--memory"]).await).await;
+    let mut pingd = Pingd::dev(&["--data", folder.path().to_str().unwrap()]).await;
+    a_source_has_a_history(&pingd).await;
+    // The log begins anew: the views are made from the rows.
+    pingd.kill_9().await;
+    pingd.restart();
+    pingd.wait_ready().await;
+    pingd.wait_for_source("example.com", 3).await;
+    pingd.record("example.com", "delivered", SystemClock.now()).await;
+    pingd.wait_for_source("example.com", 4).await;
+}
+
+#[tokio::test]
+async fn a_source_has_a_history_on_real_parts_and_in_tables() {
+    let (parts, server, mut processor) = pipeline().await;
+    a_source_has_a_history(&server).await;
+    processor.kill_9().await;
+    server.record("example.com", "delivered", SystemClock.now()).await;
+    processor.restart();
+    server.wait_for_source("example.com", 4).await;
+    let pool = sqlx::PgPool::connect(&parts.postgres.url()).await.unwrap();
+    let windows: Vec<(i64, Option<f64>, f64)> = sqlx::query_as(
+        "SELECT ping_count, avg_interval_ms, extract(epoch FROM window_end - window_start)::float8 FROM window_stats
+        WHERE source = 'example.com' ORDER BY window_start",
+    )
+    .fetch_all(&pool)
+    .await
+    .unwrap();
+    assert_eq!(windows, [(3, Some(45_000.0), 300.0), (1, None, 300.0)]);
+    let days: i64 =
+        sqlx::query_scalar("SELECT sum(ping_count)::bigint FROM daily_stats").fetch_one(&pool).await.unwrap();
+    assert_eq!(days, 5);
+}
+
+#[tokio::test]
+async fn what_cannot_be_answered_is_refused_in_words() {
+    let pingd = Pingd::dev(&["--memory"]).await;
+    let range = json!({"start": 1_728_926_331_000_i64, "end": 1_728_926_931_000_i64});
+    let now = SystemClock.now();
+    for (method, body, code, word) in [
+        ("SourceStats", json!({}), "invalid_argument", "255"),
+        ("Series", json!({"source": "a", "timeRange": range}), "out_of_range", "kept since"),
+        ("Series", json!({"source": "a", "timeRange": range, "step": "STEP_MINUTE"}), "invalid_argument", "no minutes"),
+        ("Series", json!({"timeRange": {"start": 0}}), "invalid_argument", "too many"),
+        ("Series", json!({}), "invalid_argument", "missing"),
+        ("TopSources", json!({"timeRange": {"start": now / WINDOW * WINDOW + 1}}), "invalid_argument", "300000"),
+        ("TopSources", json!({"limit": 5_000}), "invalid_argument", "1000"),
+    ] {
+        let (_, answer) = pingd.ask(&format!("SourceService/{method}"), &body).await.unwrap();
+        assert_eq!(answer["code"], code, "{method} {body}: {answer}");
+        assert!(answer["message"].as_str().unwrap().contains(word), "{answer} should say {word}");
+    }
+}

@@ -1,0 +1,89 @@
+//! The views per source as a process sees them.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use async_trait::async_trait;
+use ping_dataplane::{
+    adapters::memory::MemoryStore,
+    domain::{Generation, Offset, Partition, Positions},
+    ports::{Advance, Applied, Kept, SourceCounts, SourceViews, StoreError},
+};
+use tokio::time::sleep;
+
+use crate::{
+    bugs::Bug,
+    fate::{Course, Host},
+};
+
+fn away() -> StoreError {
+    StoreError("the views are away (simulated)".into())
+}
+
+#[derive(Clone)]
+pub struct FaultyViews {
+    pub host: Host,
+    pub inner: Arc<MemoryStore>,
+}
+
+impl FaultyViews {
+    /// Makes a change that may be lost, be done without an answer, or come late.
+    async fn change<T, F>(&self, change: F) -> Result<T, StoreError>
+    where
+        F: Future<Output = Result<T, StoreError>> + Send + 'static,
+        T: Send + 'static,
+    {
+        self.host.pause().await;
+        match self.host.course() {
+            Course::Fine => {
+                let answer = change.await;
+                self.host.pause().await;
+                answer
+            }
+            Course::Lost => Err(away()),
+            Course::AnswerLost => {
+                let _ = change.await;
+                Err(away())
+            }
+            Course::Late(time) => {
+                tokio::spawn(async move {
+                    sleep(time).await;
+                    let _ = change.await;
+                });
+                Err(away())
+            }
+        }
+    }
+}
+
+#[async_trait]
+impl SourceViews for FaultyViews {
+    async fn positions(&self) -> Result<Option<Positions>, StoreError> {
+        self.host.call(away, self.inner.positions()).await
+    }
+
+    async fn apply(&self, advance: &Advance, counts: &SourceCounts) -> Result<Applied, StoreError> {
+        let (inner, mut advance, counts) = (Arc::clone(&self.inner), advance.clone(), counts.clone());
+        if self.host.fate.bug == Some(Bug::ViewsIgnorePositions)
+            && let Some(positions) = inner.positions().await?
+        {
+            for (partition, from) in &mut advance.from {
+                *from = positions.offsets.get(partition).copied().unwrap_or(0);
+            }
+        }
+        self.change(async move { inner.apply(&advance, &counts).await }).await
+    }
+
+    async fn rebuild(
+        &self,
+        seen: Option<&Generation>,
+        ends: &BTreeMap<Partition, Offset>,
+        kept: Kept,
+    ) -> Result<bool, StoreError> {
+        let (inner, seen, ends) = (Arc::clone(&self.inner), seen.cloned(), ends.clone());
+        self.change(async move { inner.rebuild(seen.as_ref(), &ends, kept).await }).await
+    }
+
+    async fn tidy(&self, kept: Kept) -> Result<(), StoreError> {
+        self.host.call(away, self.inner.tidy(kept)).await
+    }
+}

@@ -1,0 +1,190 @@
+//! The views per source add what is new, once, and say what the rows say after a rebuild.
+
+use std::collections::BTreeMap;
+
+use ping_dataplane::{
+    domain::{Day, Event, Minute, Partition, Span, TimeRange, Window, WriterId},
+    ports::{Advance, Applied, Kept, Retention, SourceCounts},
+};
+use rand::{Rng, SeedableRng, rngs::StdRng};
+use uuid::Uuid;
+
+use crate::stage::{Stage, THEN};
+
+const HOUR: i64 = 3_600_000;
+
+fn kept() -> Kept {
+    Retention::default().at(THEN)
+}
+
+fn of(source: &str, kind: &str, at: i64) -> SourceCounts {
+    let mut counts = SourceCounts::default();
+    counts.add(source, kind, at);
+    counts
+}
+
+fn event(id: u128, source: &str, kind: &str, at: i64) -> Event {
+    Event { id: Uuid::from_u128(id), at, at_assumed: false, source: source.into(), kind: kind.into() }
+}
+
+async fn built(stage: &Stage, ends: &[(Partition, i64)]) -> String {
+    let ends = ends.iter().copied().collect();
+    assert!(stage.store.rebuild(None, &ends, kept()).await.unwrap());
+    stage.store.positions().await.unwrap().unwrap().generation
+}
+
+/// From `at` to `at + 1` on `partition`.
+fn step(generation: &str, partition: Partition, at: i64) -> Advance {
+    Advance {
+        generation: generation.into(),
+        from: [(partition, at)].into(),
+        to: [(partition, at + 1)].into(),
+        marks: [((WriterId(7), partition), at + 1)].into(),
+        ..Advance::default()
+    }
+}
+
+async fn total(stage: &Stage, source: &str) -> i64 {
+    let summary = stage.store.summary(source, Window(0)).await.unwrap();
+    summary.map_or(0, |summary| summary.kinds.values().map(|span| span.count).sum())
+}
+
+pub async fn a_step_is_taken_once(stage: &Stage) {
+    assert_eq!(stage.store.positions().await.unwrap(), None);
+    assert!(matches!(stage.store.apply(&step("g", 0, 0), &of("a", "", THEN)).await.unwrap(), Applied::Stale(_)));
+    let generation = built(stage, &[(0, 5), (1, 0)]).await;
+    let first = step(&generation, 0, 5);
+    assert_eq!(stage.store.apply(&first, &of("a", "", THEN)).await.unwrap(), Applied::Done);
+    for stale in [first.clone(), step("another", 0, 6), step(&generation, 0, 9), step(&generation, 1, 1)] {
+        assert!(matches!(stage.store.apply(&stale, &of("a", "", THEN)).await.unwrap(), Applied::Stale(_)), "{stale:?}");
+    }
+    // All positions or none: the first is right, the second is not.
+    let mut both = step(&generation, 0, 6);
+    both.from.insert(1, 3);
+    both.to.insert(1, 4);
+    assert!(matches!(stage.store.apply(&both, &of("a", "", THEN)).await.unwrap(), Applied::Stale(_)));
+    assert_eq!(total(stage, "a").await, 1);
+    let positions = stage.store.positions().await.unwrap().unwrap();
+    assert_eq!((&positions.offsets[&0], positions.offsets[&1]), (&6, 0));
+    assert_eq!((positions.marks.get(WriterId(7), 0), positions.marks.get(WriterId(7), 1)), (6, 0));
+    // A partition that the topic has grown by stands at 0.
+    assert_eq!(stage.store.apply(&step(&generation, 2, 0), &of("b", "", THEN)).await.unwrap(), Applied::Done);
+    assert_eq!(stage.store.positions().await.unwrap().unwrap().offsets[&2], 1);
+}
+
+pub async fn late_events_correct_their_window(stage: &Stage) {
+    let generation = built(stage, &[(0, 0)]).await;
+    let window = Window::of(THEN);
+    let (early, late) = (window.start() + 1_000, window.start() + 31_000);
+    for (at, time) in [late, early, late - 10_000].into_iter().enumerate() {
+        let at = i64::try_from(at).unwrap();
+        let applied = stage.store.apply(&step(&generation, 0, at), &of("a", "opened", time)).await.unwrap();
+        assert_eq!(applied, Applied::Done);
+    }
+    let windows = stage.store.windows("a", window, Window(window.0 + 1)).await.unwrap();
+    let span = Span { count: 3, first: early, last: late };
+    assert_eq!((windows, span.average_interval()), ([(window, span)].into(), Some(15_000.0)));
+    let summary = stage.store.summary("a", window).await.unwrap().unwrap();
+    assert_eq!((summary.recent, summary.kinds), (3, [("opened".into(), span)].into()));
+    assert_eq!(
+        stage.store.days("a", Day::of(THEN), Day(Day::of(THEN).0 + 1)).await.unwrap(),
+        [(Day::of(THEN), 3)].into()
+    );
+    assert_eq!(stage.store.summary("nobody", window).await.unwrap(), None);
+}
+
+/// Everything that can be asked, to compare.
+async fn everything(stage: &Stage) -> impl PartialEq + std::fmt::Debug {
+    let top = stage.store.top(None, 100).await.unwrap();
+    let mut each = Vec::new();
+    for (source, _) in &top {
+        let summary = stage.store.summary(source, Window(0)).await.unwrap();
+        let windows = stage.store.windows(source, Window(0), Window(i64::MAX)).await.unwrap();
+        each.push((summary, windows, stage.store.days(source, Day(0), Day(i64::MAX)).await.unwrap()));
+    }
+    (top, each)
+}
+
+pub async fn a_rebuild_says_what_the_steps_said(stage: &Stage) {
+    let mut random = StdRng::seed_from_u64(3);
+    let mut events = Vec::new();
+    for id in 0..400 {
+        let source = ["", "a", "b", "c"][random.random_range(0..4)];
+        let kind = ["", "opened"][random.random_range(0..2)];
+        events.push(event(id, source, kind, THEN - random.random_range(0..9 * 24 * HOUR)));
+    }
+    let generation = built(stage, &[(0, 0)]).await;
+    let writer = stage.open().await;
+    for (place, batch) in (0..).zip(events.chunks(50)) {
+        stage.commit(writer, place * 50 + 1, batch.to_vec()).await;
+        let mut counts = SourceCounts::default();
+        for event in batch {
+            counts.add(&event.source, &event.kind, event.at);
+        }
+        let applied = stage.store.apply(&step(&generation, 0, place), &kept().keep(counts)).await.unwrap();
+        assert_eq!(applied, Applied::Done);
+    }
+    let stepwise = everything(stage).await;
+    let ends = BTreeMap::from([(0, 77), (1, 5)]);
+    assert!(!stage.store.rebuild(None, &ends, kept()).await.unwrap(), "somebody was faster");
+    assert!(stage.store.rebuild(Some(&generation), &ends, kept()).await.unwrap());
+    assert_eq!(everything(stage).await, stepwise);
+    let positions = stage.store.positions().await.unwrap().unwrap();
+    assert_eq!((&positions.offsets, positions.marks.get(writer, 4)), (&ends, 400));
+    assert!(matches!(
+        stage.store.apply(&step(&generation, 0, 77), &of("a", "", THEN)).await.unwrap(),
+        Applied::Stale(_)
+    ));
+}
+
+pub async fn the_busiest_come_first(stage: &Stage) {
+    let generation = built(stage, &[(0, 0)]).await;
+    let midnight = Day::of(THEN).start();
+    let mut counts = SourceCounts::default();
+    for (source, times) in [("a", vec![1, 2, 3]), ("b", vec![-1, 4]), ("c", vec![-2, -HOUR, 5, 6])] {
+        for at in times {
+            counts.add(source, "", midnight + at);
+        }
+    }
+    assert_eq!(stage.store.apply(&step(&generation, 0, 0), &counts).await.unwrap(), Applied::Done);
+    let top = async |start: i64, end: i64, limit| {
+        let range = TimeRange::new(midnight + start, midnight + end).unwrap().whole_windows().unwrap();
+        let top = stage.store.top(Some(&range), limit).await.unwrap();
+        top.into_iter().map(|(source, count)| format!("{source}{count}")).collect::<Vec<_>>()
+    };
+    assert_eq!(stage.store.top(None, 2).await.unwrap(), [("c".to_owned(), 4), ("a".to_owned(), 3)]);
+    assert_eq!(top(0, 24 * HOUR, 9).await, ["a3", "c2", "b1"]);
+    assert_eq!(top(-300_000, 300_000, 9).await, ["a3", "c3", "b2"]);
+    assert_eq!(top(-HOUR, 24 * HOUR, 1).await, ["c4"]);
+}
+
+pub async fn what_is_too_old_goes(stage: &Stage) {
+    let generation = built(stage, &[(0, 0)]).await;
+    let mut counts = of("a", "", THEN);
+    counts.merge(&of("a", "", THEN - 6 * 24 * HOUR));
+    assert_eq!(stage.store.apply(&step(&generation, 0, 0), &counts).await.unwrap(), Applied::Done);
+    let windows = async || stage.store.windows("a", Window(0), Window(i64::MAX)).await.unwrap().len();
+    stage.store.tidy(kept()).await.unwrap();
+    assert_eq!(windows().await, 2);
+    let later = Retention { windows: 2, days: Some(1) }.at(THEN);
+    stage.store.tidy(later).await.unwrap();
+    assert_eq!(windows().await, 1);
+    assert_eq!(stage.store.days("a", Day(0), Day(i64::MAX)).await.unwrap(), [(Day::of(THEN), 1)].into());
+    assert_eq!(total(stage, "a").await, 2, "what was ever seen stays");
+    // A day that comes back has a place again; the mark of a writer that never was is gone.
+    let again = Retention::default().at(THEN).keep(of("a", "", THEN - 6 * 24 * HOUR));
+    assert_eq!(stage.store.apply(&step(&generation, 0, 1), &again).await.unwrap(), Applied::Done);
+    assert_eq!(windows().await, 2);
+}
+
+pub async fn totals_over_time_are_those_of_the_rows(stage: &Stage) {
+    let writer = stage.open().await;
+    let times = [THEN, THEN + 1, THEN + 24 * HOUR];
+    let events = (1..).zip(times).map(|(id, at)| event(id, "", "", at)).collect();
+    stage.commit(writer, 1, events).await;
+    let (minute, day) = (Minute::of(THEN), Day::of(THEN));
+    let minutes = stage.store.all_minutes(minute, Minute(minute.0 + 5)).await.unwrap();
+    assert_eq!(minutes, [(minute, 2)].into());
+    let days = stage.store.all_days(day, Day(day.0 + 2)).await.unwrap();
+    assert_eq!(days, [(day, 2), (Day(day.0 + 1), 1)].into());
+}
