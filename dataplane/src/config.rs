@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use ipnet::IpNet;
 use ping_runtime::{env, telemetry::LogFormat};
 
@@ -12,8 +12,10 @@ use crate::{
         redis::RedisSettings,
     },
     count::CountSettings,
+    domain::{StatusRule, Threshold},
     ingest::IngestSettings,
     ports::Retention,
+    rpc::StatusNames,
 };
 
 /// Counts pings: every acknowledged one exactly once.
@@ -100,6 +102,34 @@ pub struct DevArgs {
     /// How long views are kept.
     #[command(flatten)]
     pub retention: RetentionArgs,
+    /// What sources are.
+    #[command(flatten)]
+    pub status: StatusArgs,
+}
+
+/// What a server does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Role {
+    /// Takes events, and answers nothing.
+    Ingest,
+    /// Answers, and takes no events: it has no lanes and never speaks to Kafka.
+    Query,
+    /// Both.
+    All,
+}
+
+impl Role {
+    /// Whether it takes events.
+    #[must_use]
+    pub fn takes_events(self) -> bool {
+        self != Self::Query
+    }
+
+    /// Whether it answers.
+    #[must_use]
+    pub fn answers(self) -> bool {
+        self != Self::Ingest
+    }
 }
 
 /// The server.
@@ -112,6 +142,9 @@ pub struct ServerArgs {
     /// without a source has the caller's address for one.
     #[arg(long, env = env::TRUSTED_PROXIES, value_delimiter = ',')]
     pub trusted_proxies: Vec<IpNet>,
+    /// What it does: take events, answer questions, or all of it. Taking and answering scale apart.
+    #[arg(long, env = env::ROLE, value_enum, default_value = "all")]
+    pub role: Role,
     /// Write lanes: one is as fast as several on a fast disk.
     #[arg(long, env = env::LANES, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=64))]
     pub lanes: u16,
@@ -121,6 +154,9 @@ pub struct ServerArgs {
     /// How long views are kept.
     #[command(flatten)]
     pub retention: RetentionArgs,
+    /// What sources are.
+    #[command(flatten)]
+    pub status: StatusArgs,
     /// Postgres.
     #[command(flatten)]
     pub postgres: PostgresArgs,
@@ -149,6 +185,9 @@ pub struct ProcessorArgs {
     /// How long views are kept.
     #[command(flatten)]
     pub retention: RetentionArgs,
+    /// What sources are.
+    #[command(flatten)]
+    pub status: StatusArgs,
     /// Postgres.
     #[command(flatten)]
     pub postgres: PostgresArgs,
@@ -184,6 +223,43 @@ impl CountArgs {
             window: i64::from(self.window_minutes),
             ..CountSettings::default()
         }
+    }
+}
+
+/// What sources are.
+#[derive(Clone, Debug, Args)]
+pub struct StatusArgs {
+    /// A source with so many events of a kind is not, for ever: kind=count.
+    #[arg(long, env = env::STATUS_NOT_WHEN, default_value = "bounced=1")]
+    pub status_not_when: Threshold,
+    /// A source with so many events of a kind is, unless it is not: kind=count.
+    #[arg(long, env = env::STATUS_YES_WHEN, default_value = "delivered=1000")]
+    pub status_yes_when: Threshold,
+    /// What that is called: not, yes, unknown.
+    #[arg(long, env = env::STATUS_NAMES, value_delimiter = ',',
+        default_values = ["not catch-all", "catch-all", "unknown"])]
+    pub status_names: Vec<String>,
+    /// Sources whose status is kept at hand, at most; the others are looked up.
+    #[arg(long, env = env::STATUS_SOURCES, default_value_t = 10_000_000, value_parser = clap::value_parser!(u32).range(1..))]
+    pub status_sources: u32,
+}
+
+impl StatusArgs {
+    /// The rule.
+    #[must_use]
+    pub fn rule(&self) -> StatusRule {
+        StatusRule { not_when: self.status_not_when.clone(), yes_when: self.status_yes_when.clone() }
+    }
+
+    /// The words for it.
+    ///
+    /// # Errors
+    /// When there are not three.
+    pub fn names(&self) -> anyhow::Result<StatusNames> {
+        let [not, yes, unknown] = self.status_names.as_slice() else {
+            anyhow::bail!("--status-names takes three names separated by commas, for not, yes and unknown");
+        };
+        Ok(StatusNames { not: not.clone(), yes: yes.clone(), unknown: unknown.clone() })
     }
 }
 

@@ -18,7 +18,7 @@ pub use audit::{Verdict, compare};
 pub use consume::Processor;
 pub use counters::{Counters, Counts};
 pub use projection::{Projection, Sums};
-pub use sources::Sources;
+pub use sources::{Sources, Statuses};
 
 use crate::{
     domain::Clock,

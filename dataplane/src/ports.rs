@@ -4,6 +4,7 @@
 mod advance;
 mod cache;
 mod log;
+mod statuses;
 mod store;
 mod views;
 
@@ -12,6 +13,7 @@ pub use cache::{CacheError, CounterCache, Counters, Flush, Image, Reading};
 pub use log::{
     Bounds, DeadLetter, EventSink, EventSource, LogBounds, LogError, Malformed, Occurrence, Record, SourceEvent,
 };
+pub use statuses::{BELIEVED, Epoch, Held, StatusCache, Testimony};
 pub use store::{
     Batch, CommitError, Committed, EventStore, Frontier, Ledger, Outbox, OutboxRow, Recount, Snapshot, StoreError,
     WriterTotal,

@@ -1,10 +1,12 @@
 //! The read path: the cache first, the store when the cache is away, in doubt, or not asked.
 
 mod sources;
+mod status;
 
 use std::{sync::Arc, time::Duration};
 
 pub use sources::{Point, SourceError, Sources, Step};
+pub use status::{Statuses, Verdict};
 
 use tokio::time::{Instant, sleep};
 

@@ -10,6 +10,7 @@ mod page;
 mod serve;
 mod sources;
 
-pub use api::Api;
+pub use api::{Answers, Api};
 pub use caller::TrustedProxies;
 pub use serve::serve;
+pub use sources::StatusNames;

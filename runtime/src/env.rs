@@ -46,6 +46,16 @@ pub const WINDOW_MINUTES: &str = "PING_WINDOW_MINUTES";
 pub const WINDOW_RETENTION_DAYS: &str = "PING_WINDOW_RETENTION_DAYS";
 /// Days that daily counts per source are kept; 0: for ever. Default 0.
 pub const DAY_RETENTION_DAYS: &str = "PING_DAY_RETENTION_DAYS";
+/// A source with so many events of a kind is not, for ever: `kind=count`. Default `bounced=1`.
+pub const STATUS_NOT_WHEN: &str = "PING_STATUS_NOT_WHEN";
+/// A source with so many events of a kind is, unless it is not: `kind=count`. Default `delivered=1000`.
+pub const STATUS_YES_WHEN: &str = "PING_STATUS_YES_WHEN";
+/// What that is called, separated by commas: not, yes, unknown. Default `not catch-all,catch-all,unknown`.
+pub const STATUS_NAMES: &str = "PING_STATUS_NAMES";
+/// Sources whose status is kept in the cache, at most. Default 10000000.
+pub const STATUS_SOURCES: &str = "PING_STATUS_SOURCES";
+/// What a server does: `ingest`, `query` or `all`. Default `all`.
+pub const ROLE: &str = "PING_ROLE";
 /// Write lanes per server. Default 1.
 pub const LANES: &str = "PING_LANES";
 /// Worker threads; 0 lets the program choose (half of the cores). Default 0.

@@ -2,9 +2,11 @@
 
 mod cache;
 mod log;
+mod statuses;
 mod store;
 mod views;
 
 pub use cache::MemoryCache;
 pub use log::{MemoryLog, MemorySource};
+pub use statuses::MemoryStatuses;
 pub use store::MemoryStore;

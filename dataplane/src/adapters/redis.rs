@@ -3,6 +3,9 @@
 mod layout;
 mod link;
 mod script;
+mod statuses;
+
+pub use statuses::RedisStatuses;
 
 use std::{collections::BTreeSet, fmt, ops::Range, time::Duration};
 

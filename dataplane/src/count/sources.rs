@@ -1,16 +1,22 @@
 //! The projection per source: windows, days and kinds, in tables of the store.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicI64, Ordering},
+use std::{
+    collections::BTreeSet,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicI64, Ordering},
+    },
 };
 
 use async_trait::async_trait;
 
 use super::{CountError, LogPorts, Projection, Sums, Verdict};
 use crate::{
-    domain::{Clock, Generation, Millis, Positions},
-    ports::{Advance, Applied, Kept, LogBounds, Occurrence, Retention, SourceCounts, SourceViews},
+    domain::{Clock, Generation, Millis, Minute, Positions, StatusRule},
+    ports::{
+        Advance, Applied, Kept, LogBounds, Occurrence, Retention, SourceCounts, SourceReader, SourceViews, StatusCache,
+        Testimony,
+    },
 };
 
 /// Milliseconds in an hour.
@@ -22,12 +28,48 @@ impl Sums for SourceCounts {
     }
 }
 
+/// Keeps what the rule of statuses asks for at hand.
+pub struct Statuses {
+    /// The rule.
+    pub rule: StatusRule,
+    /// Where it is kept.
+    pub cache: Arc<dyn StatusCache>,
+    /// Who knows it.
+    pub reader: Arc<dyn SourceReader>,
+}
+
+impl Statuses {
+    /// Sources of which something was counted that the rule asks for.
+    fn sources(&self, counts: &SourceCounts) -> BTreeSet<Box<str>> {
+        let asked = counts.kinds.keys().filter(|(_, kind)| self.rule.asks_for(kind));
+        asked.map(|(source, _)| source.clone()).collect()
+    }
+
+    /// Says what the store now knows of these.
+    async fn testify(&self, sources: BTreeSet<Box<str>>, now: Minute) -> Result<(), CountError> {
+        let kinds = [&self.rule.not_when.kind, &self.rule.yes_when.kind];
+        let pairs: Vec<_> =
+            sources.iter().flat_map(|source| kinds.map(|kind| (source.clone(), kind.clone()))).collect();
+        let counts = self.reader.counts(&pairs).await?;
+        let testimony = |(source, counts): (Box<str>, &[i64])| {
+            let count = |kind: &str| if *kind == **kinds[0] { counts[0] } else { counts[1] };
+            let evidence = self.rule.evidence(count);
+            Testimony { source, evidence, last: self.rule.is_final(evidence) }
+        };
+        let all: Vec<_> = sources.into_iter().zip(counts.chunks_exact(2)).map(testimony).collect();
+        Ok(self.cache.raise(None, now, &all).await?)
+    }
+}
+
 /// Keeps the views per source.
 pub struct Sources {
     views: Arc<dyn SourceViews>,
     bounds: Arc<dyn LogBounds>,
     clock: Arc<dyn Clock>,
     retention: Retention,
+    statuses: Option<Statuses>,
+    /// The cache of statuses may believe something that has changed since.
+    owes: AtomicBool,
     /// The hour in which they were tidied last.
     tidied: AtomicI64,
 }
@@ -37,7 +79,35 @@ impl Sources {
     #[must_use]
     pub fn new(views: Arc<dyn SourceViews>, log: &LogPorts, retention: Retention) -> Self {
         let (bounds, clock) = (Arc::clone(&log.bounds), Arc::clone(&log.clock));
-        Self { views, bounds, clock, retention, tidied: AtomicI64::new(0) }
+        Self { views, bounds, clock, retention, statuses: None, owes: AtomicBool::new(true), tidied: AtomicI64::new(0) }
+    }
+
+    /// Also keeps the statuses of sources at hand up to date.
+    #[must_use]
+    pub fn with(self, statuses: Statuses) -> Self {
+        Self { statuses: Some(statuses), ..self }
+    }
+
+    /// Tells the cache of statuses what changed. While it is away nobody is told, and nothing here waits for it: readers ask the
+    /// store then, and when it is back the first word to it is that what it held is not to be believed.
+    async fn keep_at_hand(&self, changed: BTreeSet<Box<str>>) {
+        let Some(statuses) = &self.statuses else { return };
+        let tell = async {
+            if self.owes.swap(true, Ordering::Relaxed) {
+                statuses.cache.begin().await?;
+            }
+            if !changed.is_empty() {
+                statuses.testify(changed, Minute::of(self.clock.now())).await?;
+            }
+            self.owes.store(false, Ordering::Relaxed);
+            Ok::<_, CountError>(())
+        };
+        if let Err(error) = tell.await {
+            tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                "statuses are not kept at hand; they are looked up"
+            );
+        }
     }
 
     fn kept(&self) -> Kept {
@@ -51,11 +121,19 @@ impl Projection for Sources {
     const LEADS: bool = false;
 
     async fn positions(&self) -> Result<Option<Positions>, CountError> {
+        // Whoever was here before may have counted something without saying so.
+        self.owes.store(true, Ordering::Relaxed);
+        self.keep_at_hand(BTreeSet::new()).await;
         Ok(self.views.positions().await?)
     }
 
     async fn apply(&self, advance: Advance, counts: SourceCounts) -> Result<Applied, CountError> {
-        Ok(self.views.apply(&advance, &self.kept().keep(counts)).await?)
+        let changed = self.statuses.as_ref().map(|statuses| statuses.sources(&counts)).unwrap_or_default();
+        let applied = self.views.apply(&advance, &self.kept().keep(counts)).await?;
+        if applied == Applied::Done {
+            self.keep_at_hand(changed).await;
+        }
+        Ok(applied)
     }
 
     /// In the order of the cache's rebuild, and for the same reason: the ends of the log first, then the rows.
@@ -71,6 +149,9 @@ impl Projection for Sources {
 
     /// Comparing would take every row: `make oracle` does it. What is too old goes.
     async fn audit(&self) -> Result<Verdict, CountError> {
+        if self.owes.load(Ordering::Relaxed) {
+            self.keep_at_hand(BTreeSet::new()).await;
+        }
         let hour = self.clock.now() / HOUR;
         if self.tidied.swap(hour, Ordering::Relaxed) != hour {
             self.views.tidy(self.kept()).await?;

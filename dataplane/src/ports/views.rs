@@ -129,6 +129,14 @@ pub trait SourceReader: Send + Sync {
     /// One source, with its events in the windows from `since` on; `None` when it was never seen.
     async fn summary(&self, source: &str, since: Window) -> Result<Option<SourceSummary>, StoreError>;
 
+    /// What a source did; nothing when it was never seen.
+    async fn kinds(&self, source: &str) -> Result<BTreeMap<Box<str>, Span>, StoreError> {
+        Ok(self.summary(source, Window(i64::MAX)).await?.unwrap_or_default().kinds)
+    }
+
+    /// How often each of these did that: (source, kind) pairs.
+    async fn counts(&self, pairs: &[(Box<str>, Box<str>)]) -> Result<Vec<i64>, StoreError>;
+
     /// The sources with the most events in a range, or ever, the busiest first, equals by name.
     async fn top(&self, range: Option<&WindowSplit>, limit: u32) -> Result<Vec<(String, i64)>, StoreError>;
 

@@ -191,7 +191,7 @@ impl Sources {
 /// Count and mean interval, by place.
 type Points = BTreeMap<i64, (i64, Option<f64>)>;
 
-fn named(source: &str) -> Result<(), SourceError> {
+pub(super) fn named(source: &str) -> Result<(), SourceError> {
     let fits = (1..=MAX_SOURCE_BYTES).contains(&source.len());
     if fits { Ok(()) } else { Err(SourceError::Source(source.len())) }
 }

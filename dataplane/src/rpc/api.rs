@@ -7,12 +7,12 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
-use super::errors;
+use super::{StatusNames, errors};
 use crate::{
     domain::{Clock, Event, TimeRange},
     ingest::Ingest,
     metrics::RpcMetrics,
-    query::{AnsweredBy, Question, Reader, Sources},
+    query::{AnsweredBy, Question, Reader, Sources, Statuses},
     wire,
 };
 
@@ -25,29 +25,50 @@ const MAX_BATCH: usize = 10_000;
 /// Batches of one stream that may be under way before the server stops reading it.
 const IN_FLIGHT: usize = 64;
 
+/// The read path, for servers that answer.
+#[derive(Clone)]
+pub struct Answers {
+    /// Counts.
+    pub reader: Reader,
+    /// What is known per source.
+    pub sources: Sources,
+    /// What sources are.
+    pub statuses: Statuses,
+    /// What that is called.
+    pub names: StatusNames,
+}
+
 /// The service. Cheap to clone.
 #[derive(Clone)]
 pub struct Api {
-    ingest: Ingest,
-    reader: Reader,
-    pub(super) sources: Sources,
+    ingest: Option<Ingest>,
+    answers: Option<Arc<Answers>>,
     clock: Arc<dyn Clock>,
     metrics: Arc<RpcMetrics>,
     shutdown: CancellationToken,
 }
 
 impl Api {
-    /// The service over the two paths. Streams end at `shutdown`, with everything acknowledged that was read.
+    /// The service over the two paths, or one of them. Streams end at `shutdown`, with everything acknowledged that was read.
     #[must_use]
     pub fn new(
-        ingest: Ingest,
-        reader: Reader,
-        sources: Sources,
+        ingest: Option<Ingest>,
+        answers: Option<Answers>,
         clock: Arc<dyn Clock>,
         metrics: Arc<RpcMetrics>,
         shutdown: CancellationToken,
     ) -> Self {
-        Self { ingest, reader, sources, clock, metrics, shutdown }
+        Self { ingest, answers: answers.map(Arc::new), clock, metrics, shutdown }
+    }
+
+    fn ingest(&self) -> Result<&Ingest, Status> {
+        let elsewhere = "this server only answers (--role query); send events to one that takes them";
+        self.ingest.as_ref().ok_or_else(|| Status::failed_precondition(elsewhere))
+    }
+
+    pub(super) fn answers(&self) -> Result<&Answers, Status> {
+        let elsewhere = "this server only takes events (--role ingest); ask one that answers";
+        self.answers.as_deref().ok_or_else(|| Status::failed_precondition(elsewhere))
     }
 
     fn accept(&self, ping: &wire::PingRequest) -> Result<Event, Status> {
@@ -60,7 +81,7 @@ impl Api {
     pub(super) async fn ping(&self, request: wire::PingRequest) -> Result<wire::PingResponse, Status> {
         let event = self.accept(&request)?;
         let id = event.id;
-        let receipt = self.ingest.submit(vec![event]).await.map_err(|refusal| errors::refused(&refusal))?;
+        let receipt = self.ingest()?.submit(vec![event]).await.map_err(|refusal| errors::refused(&refusal))?;
         if !receipt.conflicts.is_empty() {
             self.metrics.conflicts.inc();
             return Err(Status::already_exists(errors::CONFLICT));
@@ -111,7 +132,7 @@ impl Api {
                 Err(status) => refused.push(refusal(index, "invalid_argument", status.message())),
             }
         }
-        let receipt = self.ingest.submit_when_room(events).await.map_err(|refusal| errors::refused(&refusal))?;
+        let receipt = self.ingest()?.submit_when_room(events).await.map_err(|refusal| errors::refused(&refusal))?;
         let conflicts = receipt.conflicts.iter().filter_map(|place| places.get(*place));
         refused.extend(conflicts.map(|index| refusal(*index, "already_exists", errors::CONFLICT)));
         self.metrics.conflicts.inc_by(receipt.conflicts.len() as u64);
@@ -136,7 +157,8 @@ impl Api {
         let wait = timeout.map_or(MAX_WAIT, |timeout| timeout.saturating_sub(HEAD_START)).min(MAX_WAIT);
         let deadline = Instant::now() + wait;
         let question = Question { range, strong: request.strong, after };
-        let answer = self.reader.count(question, deadline).await.map_err(|error| errors::unanswered(&error))?;
+        let answer =
+            self.answers()?.reader.count(question, deadline).await.map_err(|error| errors::unanswered(&error))?;
         self.metrics.counts.inc();
         let store = match answer.by {
             AnsweredBy::Cache => wire::Store::Cache,
@@ -155,7 +177,7 @@ impl Api {
     }
 
     pub(super) async fn verify(&self, _: wire::VerifyRequest) -> Result<wire::VerifyResponse, Status> {
-        let found = self.reader.verify().await.map_err(|error| errors::unavailable(&error))?;
+        let found = self.answers()?.reader.verify().await.map_err(|error| errors::unavailable(&error))?;
         Ok(wire::VerifyResponse {
             exact: found.differences.is_empty(),
             rows: found.recount.rows,

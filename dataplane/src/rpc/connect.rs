@@ -41,6 +41,7 @@ pub(super) fn router(api: Api) -> Router {
         .route("/ping.v1.EventService/RecordStream", post(streams_need_grpc).fallback(streams_need_grpc))
         .route("/ping.v1.SourceService/SourceStats", post(source_stats).fallback(only_post))
         .route("/ping.v1.SourceService/TopSources", post(top_sources).fallback(only_post))
+        .route("/ping.v1.SourceService/GetStatus", post(get_status).fallback(only_post))
         .route("/ping.v1.SourceService/Series", post(series).fallback(only_post))
         .fallback(no_such_method)
         .with_state(Arc::new(api))
@@ -68,15 +69,19 @@ async fn record_batch(State(api): State<Arc<Api>>, request: Request) -> Response
     unary(request, MAX_BATCH, async |message, _| api.record_batch(message, &caller).await).await
 }
 
-async fn source_stats(State(api): State<Api>, request: Request) -> Response {
+async fn source_stats(State(api): State<Arc<Api>>, request: Request) -> Response {
     unary(request, MAX_BODY, async |message, _| api.source_stats(message).await).await
 }
 
-async fn top_sources(State(api): State<Api>, request: Request) -> Response {
+async fn top_sources(State(api): State<Arc<Api>>, request: Request) -> Response {
     unary(request, MAX_BODY, async |message, _| api.top_sources(message).await).await
 }
 
-async fn series(State(api): State<Api>, request: Request) -> Response {
+async fn get_status(State(api): State<Arc<Api>>, request: Request) -> Response {
+    unary(request, MAX_BODY, async |message, _| api.get_status(message).await).await
+}
+
+async fn series(State(api): State<Arc<Api>>, request: Request) -> Response {
     unary(request, MAX_BODY, async |message, _| api.series(message).await).await
 }
 

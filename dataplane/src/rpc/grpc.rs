@@ -100,6 +100,13 @@ impl SourceService for Api {
         Self::top_sources(self, request.into_inner()).await.map(Response::new)
     }
 
+    async fn get_status(
+        &self,
+        request: Request<wire::GetStatusRequest>,
+    ) -> Result<Response<wire::GetStatusResponse>, Status> {
+        Self::get_status(self, request.into_inner()).await.map(Response::new)
+    }
+
     async fn series(&self, request: Request<wire::SeriesRequest>) -> Result<Response<wire::SeriesResponse>, Status> {
         Self::series(self, request.into_inner()).await.map(Response::new)
     }

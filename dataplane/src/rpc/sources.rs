@@ -2,12 +2,23 @@
 
 use tonic::Status;
 
-use super::{Api, errors};
+use super::{Answers, Api, errors};
 use crate::{
-    domain::{Span, TimeRange},
+    domain::{self, Span, TimeRange},
     query::{Point, Step},
     wire,
 };
+
+/// What the verdicts are called.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StatusNames {
+    /// Something against it happened.
+    pub not: String,
+    /// Enough happened in its favour.
+    pub yes: String,
+    /// Too little happened.
+    pub unknown: String,
+}
 
 impl Api {
     pub(super) async fn source_stats(
@@ -15,7 +26,7 @@ impl Api {
         request: wire::SourceStatsRequest,
     ) -> Result<wire::SourceStatsResponse, Status> {
         let source = request.source;
-        let known = self.sources.stats(&source).await.map_err(|error| errors::source(&error))?;
+        let known = self.answers()?.sources.stats(&source).await.map_err(|error| errors::source(&error))?;
         let whole = known.kinds.values().copied().reduce(Span::merge);
         let kind = |(kind, span): (Box<str>, Span)| wire::KindStats {
             kind: if kind.is_empty() { "ping".into() } else { kind.into() },
@@ -38,9 +49,29 @@ impl Api {
         request: wire::TopSourcesRequest,
     ) -> Result<wire::TopSourcesResponse, Status> {
         let range = request.time_range.map(range).transpose()?;
-        let sources = self.sources.top(range, request.limit.into()).await.map_err(|error| errors::source(&error))?;
+        let sources =
+            self.answers()?.sources.top(range, request.limit.into()).await.map_err(|error| errors::source(&error))?;
         let sources = sources.into_iter().map(|(source, count)| wire::SourceCount { source, count });
         Ok(wire::TopSourcesResponse { sources: sources.collect() })
+    }
+
+    pub(super) async fn get_status(&self, request: wire::GetStatusRequest) -> Result<wire::GetStatusResponse, Status> {
+        let Answers { statuses, names, .. } = self.answers()?;
+        let found = statuses.of(&request.source).await.map_err(|error| errors::source(&error))?;
+        let (verdict, name) = match found.status {
+            domain::Status::Not => (wire::Verdict::Not, &names.not),
+            domain::Status::Yes => (wire::Verdict::Yes, &names.yes),
+            domain::Status::Unknown => (wire::Verdict::Unknown, &names.unknown),
+        };
+        let store = if found.cached { wire::Store::Cache } else { wire::Store::Database };
+        Ok(wire::GetStatusResponse {
+            status: name.clone(),
+            verdict: verdict.into(),
+            r#final: found.last,
+            against: found.evidence.not,
+            in_favour: found.evidence.yes,
+            store: store.into(),
+        })
     }
 
     pub(super) async fn series(&self, request: wire::SeriesRequest) -> Result<wire::SeriesResponse, Status> {
@@ -56,7 +87,7 @@ impl Api {
             wire::Step::Hour => Step::Hour,
             wire::Step::Day => Step::Day,
         };
-        let points = self.sources.series(&source, range(asked_range)?, step).await;
+        let points = self.answers()?.sources.series(&source, range(asked_range)?, step).await;
         let point = |Point { start, count, average_interval }| wire::SeriesPoint {
             start_ms: start,
             count,

@@ -167,6 +167,8 @@ fn sources_have_stats_a_rank_and_a_series() {
     let stats = known("example.com", 3);
     assert_eq!((&stats["last_24h"], &stats["kinds"][0]["kind"]), (&3.into(), &"delivered".into()));
     assert!(server.ctl("source example.com").text(0).contains("3 events"));
+    assert_eq!(server.ctl("status example.com").text(0).trim(), "unknown");
+    assert_eq!(server.ctl("status example.com --json").json(0)["in_favour"], 3);
     assert!(server.ctl("source nobody").text(0).contains("never seen"));
     let top = server.ctl("top -n 1 --json").json(0);
     assert_eq!(top["sources"], serde_json::json!([{"source": "example.com", "count": 3}]));

@@ -47,7 +47,12 @@ impl Pingd {
     }
 
     pub async fn server(parts: &Parts) -> Self {
-        let pingd = Self::start("server", &[], true, parts.env().to_vec());
+        Self::server_with(parts, &[]).await
+    }
+
+    /// With more arguments.
+    pub async fn server_with(parts: &Parts, args: &[&str]) -> Self {
+        let pingd = Self::start("server", args, true, parts.env().to_vec());
         pingd.wait_ready().await;
         pingd
     }

@@ -128,3 +128,90 @@ async fn what_cannot_be_answered_is_refused_in_words() {
         assert!(answer["message"].as_str().unwrap().contains(word), "{answer} should say {word}");
     }
 }
+
+/// Waits until `source` is `status`; how long it took.
+async fn becomes(server: &Pingd, source: &str, status: &str) -> Duration {
+    let started = Instant::now();
+    loop {
+        let answer = server.know("GetStatus", json!({"source": source})).await;
+        if answer["status"] == status {
+            return started.elapsed();
+        }
+        assert!(started.elapsed() < PATIENCE, "{answer}, not {status}\n{}", server.log_tail());
+        sleep(Duration::from_millis(5)).await;
+    }
+}
+
+async fn deliver(server: &Pingd, source: &str, count: usize) {
+    let events = vec![json!({"source": source, "kind": "delivered"}); count];
+    let (status, answer) = server.ask("EventService/RecordBatch", &json!({"events": events})).await.unwrap();
+    assert_eq!((status, &answer["accepted"]), (200, &json!(count.to_string())), "{answer}");
+}
+
+async fn statuses_follow_the_rule(server: &Pingd) {
+    becomes(server, "example.com", "unknown").await;
+    deliver(server, "example.com", 999).await;
+    server.wait_for_source("example.com", 999).await;
+    let answer = server.know("GetStatus", json!({"source": "example.com"})).await;
+    assert_eq!((&answer["verdict"], &answer["final"]), (&json!("VERDICT_UNKNOWN"), &json!(false)), "{answer}");
+    deliver(server, "example.com", 1).await;
+    let yes = becomes(server, "example.com", "catch-all").await;
+    server.record("example.com", "bounced", 0).await;
+    let not = becomes(server, "example.com", "not catch-all").await;
+    println!("the 1000th delivery was seen after {yes:?}, the bounce after {not:?}");
+    deliver(server, "example.com", 2_000).await;
+    server.wait_for_source("example.com", 3_001).await;
+    let answer = server.know("GetStatus", json!({"source": "example.com"})).await;
+    assert_eq!((&answer["status"], &answer["final"]), (&json!("not catch-all"), &json!(true)), "{answer}");
+    assert_eq!(answer["store"], "STORE_CACHE");
+}
+
+#[tokio::test]
+async fn statuses_follow_the_rule_in_memory() {
+    statuses_follow_the_rule(&Pingd::dev(&["--memory"]).await).await;
+    let words = ["--status-not-when", "spam=2", "--status-yes-when", "ping=1", "--status-names", "bad,good,new"];
+    let pingd = Pingd::dev(&[&["--memory"], &words[..]].concat()).await;
+    pingd.record("a", "spam", 0).await;
+    pingd.wait_for_source("a", 1).await;
+    becomes(&pingd, "a", "new").await;
+    pingd.record("a", "", 0).await;
+    becomes(&pingd, "a", "good").await;
+    pingd.record("a", "spam", 0).await;
+    becomes(&pingd, "a", "bad").await;
+}
+
+#[tokio::test]
+async fn statuses_follow_the_rule_on_real_parts_and_without_the_cache() {
+    let (mut parts, server, _processor) = pipeline().await;
+    statuses_follow_the_rule(&server).await;
+    parts.redis.kill_9().await.unwrap();
+    let answer = server.know("GetStatus", json!({"source": "example.com"})).await;
+    assert_eq!((&answer["status"], &answer["store"]), (&json!("not catch-all"), &json!("STORE_DATABASE")));
+    parts.redis.restart_empty().await.unwrap();
+    deliver(&server, "other.com", 1_000).await;
+    becomes(&server, "other.com", "catch-all").await;
+}
+
+#[tokio::test]
+async fn a_server_that_takes_and_one_that_answers() {
+    let (parts, all, _processor) = pipeline().await;
+    let roles = ["ingest", "query"].map(|role| ["--role", role]);
+    let (ingest, query) = tokio::join!(Pingd::server_with(&parts, &roles[0]), Pingd::server_with(&parts, &roles[1]));
+    ingest.record("example.com", "bounced", 0).await;
+    becomes(&query, "example.com", "not catch-all").await;
+    query.wait_for_count(1).await;
+    all.wait_for_count(1).await;
+    for (server, method, body, word) in [
+        (&query, "EventService/Record", json!({}), "takes them"),
+        (&query, "PingService/Ping", json!({}), "takes them"),
+        (&ingest, "PingService/PingCount", json!({}), "ask one that answers"),
+        (&ingest, "SourceService/GetStatus", json!({"source": "a"}), "ask one that answers"),
+    ] {
+        let (status, answer) = server.ask(method, &body).await.unwrap();
+        assert_eq!((status, &answer["code"]), (400, &json!("failed_precondition")), "{answer}");
+        assert!(answer["message"].as_str().unwrap().contains(word), "{answer} should say {word}");
+    }
+    let pool = sqlx::PgPool::connect(&parts.postgres.url()).await.unwrap();
+    let writers: i64 = sqlx::query_scalar("SELECT count(*) FROM writers WHERE open").fetch_one(&pool).await.unwrap();
+    assert_eq!(writers, 2, "one lane each of those that take events");
+}

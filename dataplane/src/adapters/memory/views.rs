@@ -118,6 +118,14 @@ impl SourceReader for MemoryStore {
         }))
     }
 
+    async fn counts(&self, pairs: &[(Box<str>, Box<str>)]) -> Result<Vec<i64>, StoreError> {
+        let count = |counts: &SourceCounts| {
+            pairs.iter().map(|pair| counts.kinds.get(pair).map_or(0, |span| span.count)).collect::<Vec<_>>()
+        };
+        let held = self.ask(count);
+        Ok(if held.is_empty() { vec![0; pairs.len()] } else { held })
+    }
+
     async fn top(&self, range: Option<&WindowSplit>, limit: u32) -> Result<Vec<(String, i64)>, StoreError> {
         let mut sums: BTreeMap<Box<str>, i64> = BTreeMap::new();
         self.ask(|counts| {

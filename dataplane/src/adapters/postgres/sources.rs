@@ -19,6 +19,9 @@ use crate::{
 const SUMMARY: &str = "SELECT kind, count, first_ms, last_ms,
     (SELECT coalesce(sum(count), 0)::bigint FROM source_windows WHERE source = $1 AND bucket >= $2)
 FROM source_kinds WHERE source = $1";
+const COUNTS: &str =
+    "SELECT coalesce(k.count, 0) FROM unnest($1::text[], $2::text[]) WITH ORDINALITY AS p (source, kind, place)
+LEFT JOIN source_kinds k ON k.source = p.source AND k.kind = p.kind ORDER BY p.place";
 const EVER: &str = "SELECT source, sum(count)::bigint AS n FROM source_kinds GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT $1";
 const TOP: &str = "SELECT source, sum(count)::bigint AS n FROM (
     SELECT source, count FROM source_windows
@@ -51,6 +54,12 @@ impl SourceReader for PostgresStore {
         let recent = *recent;
         let kind = |(kind, count, first, last, _): Row| (kind.into(), Span { count, first, last });
         Ok(Some(SourceSummary { kinds: rows.into_iter().map(kind).collect(), recent }))
+    }
+
+    async fn counts(&self, pairs: &[(Box<str>, Box<str>)]) -> Result<Vec<i64>, StoreError> {
+        let (sources, kinds): (Vec<_>, Vec<_>) = pairs.iter().map(|(s, k)| (s.to_string(), k.to_string())).unzip();
+        let rows: Vec<(i64,)> = self.rows(sqlx::query_as(COUNTS).bind(sources).bind(kinds)).await?;
+        Ok(rows.into_iter().map(|(count,)| count).collect())
     }
 
     async fn top(&self, range: Option<&WindowSplit>, limit: u32) -> Result<Vec<(String, i64)>, StoreError> {

@@ -15,7 +15,7 @@ use redis::{
     aio::MultiplexedConnection, io::tcp::TcpSettings,
 };
 
-use super::{RedisSettings, script::Script};
+use super::{RedisSettings, layout::KEYS, script::Script};
 use crate::ports::CacheError;
 
 /// Longest time to connect in.
@@ -65,16 +65,28 @@ impl Link {
         answer.await.map(|(answers,): (T,)| answers)
     }
 
-    /// A script with our keys and `arguments`. Its text travels only when the server does not know it.
+    /// A script with the counters' keys and `arguments`.
     pub(super) async fn script<T: FromRedisValue + Send>(
         &self,
         script: &Script,
         arguments: &(impl Fn(&mut Cmd) + Sync),
     ) -> Result<T, CacheError> {
+        self.script_on(script, &KEYS, arguments).await
+    }
+
+    /// A script with `keys` and `arguments`. Its text travels only when the server does not know it.
+    pub(super) async fn script_on<T: FromRedisValue + Send>(
+        &self,
+        script: &Script,
+        keys: &[impl AsRef<str> + Sync],
+        arguments: &(impl Fn(&mut Cmd) + Sync),
+    ) -> Result<T, CacheError> {
         self.ask(|mut connection| async move {
             let unknown = ErrorKind::Server(ServerErrorKind::NoScript);
-            match script.call(arguments).query_async(&mut connection).await {
-                Err(error) if error.kind() == unknown => script.introduce(arguments).query_async(&mut connection).await,
+            match script.call(keys, arguments).query_async(&mut connection).await {
+                Err(error) if error.kind() == unknown => {
+                    script.introduce(keys, arguments).query_async(&mut connection).await
+                }
                 result => result,
             }
         })

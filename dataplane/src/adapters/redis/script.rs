@@ -13,23 +13,26 @@ pub(super) struct Script {
 }
 
 impl Script {
-    fn new(text: &'static str) -> Self {
+    pub(super) fn new(text: &'static str) -> Self {
         Self { text, hash: redis::Script::new(text).get_hash().to_owned() }
     }
 
     /// The call by hash.
-    pub(super) fn call(&self, arguments: &impl Fn(&mut Cmd)) -> Cmd {
-        Self::invoke("EVALSHA", &self.hash, arguments)
+    pub(super) fn call(&self, keys: &[impl AsRef<str>], arguments: &impl Fn(&mut Cmd)) -> Cmd {
+        Self::invoke("EVALSHA", &self.hash, keys, arguments)
     }
 
     /// The call by text, from which the server learns the hash.
-    pub(super) fn introduce(&self, arguments: &impl Fn(&mut Cmd)) -> Cmd {
-        Self::invoke("EVAL", self.text, arguments)
+    pub(super) fn introduce(&self, keys: &[impl AsRef<str>], arguments: &impl Fn(&mut Cmd)) -> Cmd {
+        Self::invoke("EVAL", self.text, keys, arguments)
     }
 
-    fn invoke(how: &str, what: &str, arguments: &impl Fn(&mut Cmd)) -> Cmd {
+    fn invoke(how: &str, what: &str, keys: &[impl AsRef<str>], arguments: &impl Fn(&mut Cmd)) -> Cmd {
         let mut command = Cmd::with_capacity(64, 1_024);
-        command.arg(how).arg(what).arg(layout::KEYS.len()).arg(&layout::KEYS);
+        command.arg(how).arg(what).arg(keys.len());
+        for key in keys {
+            command.arg(key.as_ref());
+        }
         arguments(&mut command);
         command
     }

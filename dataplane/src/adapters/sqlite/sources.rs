@@ -36,6 +36,17 @@ impl SourceReader for SqliteStore {
         Ok(Some(SourceSummary { kinds: rows.into_iter().map(kind).collect(), recent }))
     }
 
+    async fn counts(&self, pairs: &[(Box<str>, Box<str>)]) -> Result<Vec<i64>, StoreError> {
+        let mut look = self.readers.begin().await.map_err(failed)?;
+        let mut counts = Vec::with_capacity(pairs.len());
+        for (source, kind) in pairs {
+            let query = sqlx::query_scalar("SELECT count FROM source_kinds WHERE source = $1 AND kind = $2");
+            let count = query.bind(source.to_string()).bind(kind.to_string()).fetch_optional(&mut *look).await;
+            counts.push(count.map_err(failed)?.unwrap_or(0));
+        }
+        Ok(counts)
+    }
+
     async fn top(&self, range: Option<&WindowSplit>, limit: u32) -> Result<Vec<(String, i64)>, StoreError> {
         let Some(range) = range else {
             return sqlx::query_as(EVER).bind(limit).fetch_all(&self.readers).await.map_err(failed);

@@ -34,6 +34,8 @@ pub(crate) enum Command {
     Load(LoadArgs),
     /// Says what is known of one source: how often, since when, what.
     Source(sources::SourceArgs),
+    /// Says what a source is by the server's rule.
+    Status(sources::SourceArgs),
     /// Shows the sources with the most events.
     Top(sources::TopArgs),
     /// Shows counts over time, of everything or of one source.

@@ -47,6 +47,7 @@ fn run(cli: Cli) -> anyhow::Result<Exit> {
             Command::Watch(args) => watch::run(args, &global).await,
             Command::Load(args) => load::run(&args, &global).await,
             Command::Source(args) => sources::source(args, &global).await,
+            Command::Status(args) => sources::status(args, &global).await,
             Command::Top(args) => sources::top(args, &global).await,
             Command::Series(args) => sources::series(args, &global).await,
             Command::Verify => verify::run(&global).await,

@@ -1,4 +1,4 @@
-//! `pingctl source`, `pingctl top` and `pingctl series`
+//! `pingctl source`, `pingctl status`, `pingctl top` and `pingctl series`
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use clap::{Args, ValueEnum};
 use comfy_table::{CellAlignment, Table, TableComponent, presets};
 use ping_dataplane::{
     domain::{Clock, Millis, SystemClock},
-    wire::{SeriesRequest, SourceStatsRequest, Step, TimeRange, TopSourcesRequest},
+    wire::{GetStatusRequest, SeriesRequest, SourceStatsRequest, Step, TimeRange, TopSourcesRequest},
 };
 use serde_json::json;
 
@@ -18,7 +18,7 @@ use crate::{
     when,
 };
 
-/// `pingctl source`
+/// `pingctl source` and `pingctl status`
 #[derive(Debug, Args)]
 pub(crate) struct SourceArgs {
     /// Its name: a client, a domain, an address, …
@@ -62,6 +62,25 @@ pub(crate) async fn source(args: SourceArgs, global: &Global) -> anyhow::Result<
         vec![kind.kind.clone(), grouped(kind.count), output::time(kind.first_seen_ms), output::time(kind.last_seen_ms)]
     });
     output::line(table(&["kind", "events", "first", "last"], rows))?;
+    Ok(Exit::Done)
+}
+
+/// What a source is by the server's rule.
+pub(crate) async fn status(args: SourceArgs, global: &Global) -> anyhow::Result<Exit> {
+    let server = Server::new(global, global.timeout());
+    let request = GetStatusRequest { source: args.source };
+    let asked = server.ask_sources(&request, away, async |mut client, request| client.get_status(request).await).await;
+    let (answer, _) = asked?;
+    match global.format() {
+        Format::Text => output::line(&answer.status)?,
+        Format::Json => output::line(json!({
+            "source": request.source,
+            "status": answer.status,
+            "final": answer.r#final,
+            "against": answer.against,
+            "in_favour": answer.in_favour,
+        }))?,
+    }
     Ok(Exit::Done)
 }
 

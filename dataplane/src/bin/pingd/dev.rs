@@ -10,17 +10,17 @@ use std::{
 use anyhow::Context;
 use ping_dataplane::{
     adapters::{
-        memory::{MemoryCache, MemoryLog, MemoryStore},
+        memory::{MemoryCache, MemoryLog, MemoryStatuses, MemoryStore},
         sqlite::SqliteStore,
     },
     config::{DevArgs, ProcessArgs},
-    count::LogPorts,
+    count::{self, LogPorts},
     domain::{Clock, SystemClock},
     health,
     ingest::{IngestPorts, IngestSettings},
     ports::{EventStore, Ledger, Outbox, SourceReader, SourceViews},
-    query::{Reader, Sources},
-    rpc::TrustedProxies,
+    query::{Reader, Sources, Statuses},
+    rpc::{Answers, TrustedProxies},
 };
 use ping_runtime::admin::Readiness;
 use prometheus_client::registry::Registry;
@@ -52,6 +52,7 @@ async fn serve<S: EventStore + Outbox + Ledger + SourceViews + SourceReader + 's
 ) -> anyhow::Result<()> {
     let log = MemoryLog::new(PARTITIONS);
     let cache = Arc::new(MemoryCache::default());
+    let statuses = Arc::new(MemoryStatuses::default());
     let readiness = Readiness::default();
     let mut registry = Registry::default();
     let mut tasks = JoinSet::new();
@@ -65,14 +66,21 @@ async fn serve<S: EventStore + Outbox + Ledger + SourceViews + SourceReader + 's
     let address = listener.local_addr()?;
     let server = ServerHalf {
         listener,
-        ports: IngestPorts { store: store.clone(), outbox: store.clone(), sink: Arc::new(log.clone()) },
-        settings: IngestSettings::default(),
-        reader: Reader::new(cache.clone(), store.clone(), Arc::clone(&clock), settings.window),
+        ingest: Some((
+            IngestPorts { store: store.clone(), outbox: store.clone(), sink: Arc::new(log.clone()) },
+            IngestSettings::default(),
+        )),
+        answers: Some(Answers {
+            reader: Reader::new(cache.clone(), store.clone(), Arc::clone(&clock), settings.window),
+            sources: Sources::new(store.clone(), Arc::clone(&clock), args.retention.retention()),
+            statuses: Statuses::new(args.status.rule(), statuses.clone(), store.clone(), Arc::clone(&clock)),
+            names: args.status.names()?,
+        }),
         clock: Arc::clone(&clock),
-        sources: Sources::new(store.clone(), Arc::clone(&clock), args.retention.retention()),
         proxies: TrustedProxies::new(args.trusted_proxies.clone()),
     };
     let serving = server.run(&mut registry, &readiness, shutdown, process.drain()).await?;
+    let reader = store.clone();
     let processor = ProcessorHalf {
         cache,
         ledger: store.clone(),
@@ -82,6 +90,7 @@ async fn serve<S: EventStore + Outbox + Ledger + SourceViews + SourceReader + 's
         views_source: log.subscribe("views"),
         settings,
         retention: args.retention.retention(),
+        statuses: count::Statuses { rule: args.status.rule(), cache: statuses, reader },
     };
     // The processor goes last: it counts what the server drains.
     let served = CancellationToken::new();

@@ -4,14 +4,13 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use anyhow::Context;
 use ping_dataplane::{
-    count::{CountSettings, Counters, LogPorts, Processor, Sources},
+    count::{CountSettings, Counters, LogPorts, Processor, Sources, Statuses},
     domain::Clock,
     health,
     ingest::{Ingest, IngestPorts, IngestSettings},
     metrics::{CountMetrics, IngestMetrics, RpcMetrics},
     ports::{CounterCache, EventSource, Ledger, Retention, SourceViews},
-    query::{self, Reader},
-    rpc::{self, Api, TrustedProxies},
+    rpc::{self, Answers, Api, TrustedProxies},
 };
 use ping_runtime::admin::{self, Readiness};
 use prometheus_client::registry::Registry;
@@ -32,10 +31,10 @@ pub(crate) async fn bind(address: SocketAddr, flag: &str) -> anyhow::Result<TcpL
 /// What the server half needs.
 pub(crate) struct ServerHalf {
     pub(crate) listener: TcpListener,
-    pub(crate) ports: IngestPorts,
-    pub(crate) settings: IngestSettings,
-    pub(crate) reader: Reader,
-    pub(crate) sources: query::Sources,
+    /// None: it takes no events.
+    pub(crate) ingest: Option<(IngestPorts, IngestSettings)>,
+    /// None: it does not answer.
+    pub(crate) answers: Option<Answers>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) proxies: TrustedProxies,
 }
@@ -50,9 +49,11 @@ impl ServerHalf {
         drain: Duration,
     ) -> anyhow::Result<impl Future<Output = anyhow::Result<()>> + use<>> {
         let mut lanes = JoinSet::new();
-        let ingest = Ingest::start(self.ports, self.settings, Arc::new(IngestMetrics::register(registry)), &mut lanes);
+        let ingest = self.ingest.map(|(ports, settings)| {
+            Ingest::start(ports, settings, Arc::new(IngestMetrics::register(registry)), &mut lanes)
+        });
         let metrics = Arc::new(RpcMetrics::register(registry));
-        let api = Api::new(ingest, self.reader, self.sources, self.clock, metrics, shutdown.clone());
+        let api = Api::new(ingest, self.answers, self.clock, metrics, shutdown.clone());
         let (reporter, service) = tonic_health::server::health_reporter();
         let mut watchers = JoinSet::new();
         health::report(&mut watchers, readiness, reporter);
@@ -85,16 +86,17 @@ pub(crate) struct ProcessorHalf<S> {
     pub(crate) views_source: S,
     pub(crate) settings: CountSettings,
     pub(crate) retention: Retention,
+    pub(crate) statuses: Statuses,
 }
 
 impl<S: EventSource + 'static> ProcessorHalf<S> {
     /// Counts until `shutdown`, then flushes what it holds.
     pub(crate) fn run(self, registry: &mut Registry, shutdown: CancellationToken) -> impl Future<Output = ()> + use<S> {
-        let Self { log, ledger, cache, cache_source, views, views_source, settings, retention } = self;
+        let Self { log, ledger, cache, cache_source, views, views_source, settings, retention, statuses } = self;
         let counters = Counters::new(cache, ledger, &log, &settings);
         let metrics = Arc::new(CountMetrics::register(registry, "ping_count"));
         let counting = Processor::new(cache_source, counters, log.clone(), settings.clone(), metrics);
-        let sources = Sources::new(views, &log, retention);
+        let sources = Sources::new(views, &log, retention).with(statuses);
         let metrics = Arc::new(CountMetrics::register(registry, "ping_views"));
         let settings = CountSettings { flush_interval: settings.flush_interval.min(VIEWS_INTERVAL), ..settings };
         let viewing = Processor::new(views_source, sources, log, settings, metrics);

@@ -7,10 +7,10 @@ use ping_dataplane::{
     adapters::{
         kafka::{KafkaBounds, KafkaSettings, KafkaSink, KafkaSource},
         postgres::{PostgresOptions, PostgresStore},
-        redis::RedisCache,
+        redis::{RedisCache, RedisStatuses},
     },
     config::{ProcessArgs, ProcessorArgs},
-    count::LogPorts,
+    count::{LogPorts, Statuses},
     domain::SystemClock,
     health,
     ports::CounterCache,
@@ -35,6 +35,9 @@ pub(crate) async fn run(args: ProcessorArgs, process: ProcessArgs, shutdown: Can
         sink: Arc::new(KafkaSink::new(&kafka)),
         clock: Arc::new(SystemClock),
     };
+    let rule = args.status.rule();
+    let held = Arc::new(RedisStatuses::new(&args.cache.settings(), &rule, args.status.status_sources)?);
+    let statuses = Statuses { rule, cache: held, reader: store.clone() };
     let readiness = Readiness::default();
     let mut registry = Registry::default();
     let mut tasks = JoinSet::new();
@@ -49,6 +52,7 @@ pub(crate) async fn run(args: ProcessorArgs, process: ProcessArgs, shutdown: Can
         views_source: KafkaSource::new(&views)?,
         settings: args.count.settings(),
         retention: args.retention.retention(),
+        statuses,
     };
     let counting = processor.run(&mut registry, shutdown.clone());
     serve_admin(process.admin_listen, readiness, registry, &mut tasks).await?;

@@ -6,15 +6,15 @@ use ping_dataplane::{
     adapters::{
         kafka::KafkaSink,
         postgres::{PostgresOptions, PostgresStore},
-        redis::RedisCache,
+        redis::{RedisCache, RedisStatuses},
     },
     config::{ProcessArgs, ServerArgs},
     domain::{Clock, SystemClock},
     health,
     ingest::IngestPorts,
     ports::Outbox,
-    query::{Reader, Sources},
-    rpc::TrustedProxies,
+    query::{Reader, Sources, Statuses},
+    rpc::{Answers, TrustedProxies},
 };
 use ping_runtime::admin::Readiness;
 use prometheus_client::registry::Registry;
@@ -29,8 +29,7 @@ const RETRY: Duration = Duration::from_secs(1);
 pub(crate) async fn run(args: ServerArgs, process: ProcessArgs, shutdown: CancellationToken) -> anyhow::Result<()> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let store = Arc::new(PostgresStore::new(&args.postgres.postgres_url, &PostgresOptions::default())?);
-    let sink = Arc::new(KafkaSink::new(&args.kafka.settings()));
-    let cache = Arc::new(RedisCache::new(&args.cache.settings())?);
+    let answers = if args.role.answers() { Some(answers(&args, &store, &clock)?) } else { None };
     let readiness = Readiness::default();
     let mut registry = Registry::default();
     let mut tasks = JoinSet::new();
@@ -42,16 +41,30 @@ pub(crate) async fn run(args: ServerArgs, process: ProcessArgs, shutdown: Cancel
     });
     let server = ServerHalf {
         listener: bind(args.listen, "--listen").await?,
-        settings: args.ingest(),
-        ports: IngestPorts { store: store.clone(), outbox: store.clone(), sink },
-        sources: Sources::new(store.clone(), Arc::clone(&clock), args.retention.retention()),
-        reader: Reader::new(cache, store, Arc::clone(&clock), i64::from(args.window_minutes)),
+        ingest: args.role.takes_events().then(|| {
+            let sink = Arc::new(KafkaSink::new(&args.kafka.settings()));
+            (IngestPorts { store: store.clone(), outbox: store.clone(), sink }, args.ingest())
+        }),
+        answers,
         clock,
         proxies: TrustedProxies::new(args.trusted_proxies.clone()),
     };
     let serving = server.run(&mut registry, &readiness, shutdown, process.drain()).await?;
     serve_admin(process.admin_listen, readiness, registry, &mut tasks).await?;
     serving.await
+}
+
+/// The read path: the cache first, Postgres when it is away.
+fn answers(args: &ServerArgs, store: &Arc<PostgresStore>, clock: &Arc<dyn Clock>) -> anyhow::Result<Answers> {
+    let (cache, rule) = (args.cache.settings(), args.status.rule());
+    let held = Arc::new(RedisStatuses::new(&cache, &rule, args.status.status_sources)?);
+    let window = i64::from(args.window_minutes);
+    Ok(Answers {
+        reader: Reader::new(Arc::new(RedisCache::new(&cache)?), store.clone(), Arc::clone(clock), window),
+        sources: Sources::new(store.clone(), Arc::clone(clock), args.retention.retention()),
+        statuses: Statuses::new(rule, held, store.clone(), Arc::clone(clock)),
+        names: args.status.names()?,
+    })
 }
 
 /// Brings the schema up to date in the background; until then the server is not ready, and callers are told to retry.

@@ -1,0 +1,108 @@
+//! Evidence in Redis: hashes of a few dozen sources each, which the server keeps as compact lists.
+
+use std::fmt;
+
+use async_trait::async_trait;
+use redis::Cmd;
+
+use super::{RedisSettings, link::Link, script::Script};
+use crate::{
+    domain::{Evidence, Minute, StatusRule, partition_of},
+    ports::{BELIEVED, CacheError, Epoch, Held, StatusCache, Testimony},
+};
+
+/// Sources in a bucket: below the 128 up to which Redis keeps a hash as a list.
+const ROOM: u32 = 100;
+/// Seconds that a bucket outlives its last change: what nobody asks for and nothing happens to goes.
+const KEPT: u32 = 7 * 24 * 60 * 60;
+/// Entries in one script.
+const CHUNK: usize = 500;
+
+/// Evidence in Redis, Dragonfly or Valkey, under the names of the rule it is for.
+pub struct RedisStatuses {
+    link: Link,
+    raise: Script,
+    epoch: String,
+    prefix: String,
+    buckets: u32,
+}
+
+impl fmt::Debug for RedisStatuses {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_struct("RedisStatuses").field("prefix", &self.prefix).finish_non_exhaustive()
+    }
+}
+
+impl RedisStatuses {
+    /// For `rule` and at most about `bound` sources. Does not connect yet.
+    ///
+    /// # Errors
+    /// When the URL is not one.
+    pub fn new(settings: &RedisSettings, rule: &StatusRule, bound: u32) -> Result<Self, CacheError> {
+        let link = Link::new(settings).map_err(|error| CacheError(Box::new(error)))?;
+        let prefix = format!("ping:status:{rule}");
+        let raise = Script::new(include_str!("raise.lua"));
+        let buckets = bound.div_ceil(ROOM).max(1);
+        Ok(Self { link, raise, epoch: format!("{prefix}:epoch"), prefix, buckets })
+    }
+
+    fn bucket(&self, source: &str) -> String {
+        format!("{}:{}", self.prefix, partition_of(source, self.buckets))
+    }
+}
+
+/// Reads `epoch:minute:not:yes:final`; nothing when it is not to be believed.
+fn read(value: &str, epoch: Epoch, now: Minute) -> Option<Evidence> {
+    let mut parts = value.split(':').map(|part| part.parse::<i64>().ok());
+    let mut next = || parts.next().flatten();
+    let (its, at, not, yes, last) = (next()?, next()?, next()?, next()?, next()?);
+    let believed = last == 1 || (its == epoch && at > now.back(BELIEVED).0);
+    believed.then_some(Evidence { not, yes })
+}
+
+#[async_trait]
+impl StatusCache for RedisStatuses {
+    async fn get(&self, source: &str, now: Minute) -> Result<Held, CacheError> {
+        let question = [Cmd::get(&self.epoch), Cmd::hget(self.bucket(source), source)];
+        let (epoch, value): (Option<Epoch>, Option<String>) = self.link.transaction(&question).await?;
+        let epoch = epoch.unwrap_or(0);
+        Ok(Held { epoch, evidence: value.and_then(|value| read(&value, epoch, now)) })
+    }
+
+    async fn raise(&self, epoch: Option<Epoch>, now: Minute, all: &[Testimony]) -> Result<(), CacheError> {
+        for chunk in all.chunks(CHUNK) {
+            let keys: Vec<_> = std::iter::once(self.epoch.clone())
+                .chain(chunk.iter().map(|testimony| self.bucket(&testimony.source)))
+                .collect();
+            let arguments = |command: &mut Cmd| {
+                command.arg(epoch.map_or_else(String::new, |epoch| epoch.to_string()));
+                command.arg(now.0).arg(ROOM).arg(KEPT);
+                for Testimony { source, evidence, last } in chunk {
+                    command.arg(&**source).arg(evidence.not).arg(evidence.yes).arg(u8::from(*last));
+                }
+            };
+            self.link.script_on::<()>(&self.raise, &keys, &arguments).await?;
+        }
+        Ok(())
+    }
+
+    async fn begin(&self) -> Result<(), CacheError> {
+        self.link.command(&Cmd::incr(&self.epoch, 1)).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_is_final_outlives_its_epoch_and_its_minutes() {
+        let now = Minute(1_000);
+        let evidence = Some(Evidence { not: 0, yes: 7 });
+        assert_eq!(read("3:1000:0:7:0", 3, now), evidence);
+        assert_eq!(read("2:1000:0:7:0", 3, now), None);
+        assert_eq!(read("3:990:0:7:0", 3, now), None);
+        assert_eq!(read("2:1:1:7:1", 3, now), Some(Evidence { not: 1, yes: 7 }));
+        assert_eq!(read("nonsense", 3, now), None);
+    }
+}

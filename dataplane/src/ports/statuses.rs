@@ -1,0 +1,46 @@
+//! What the rule wants to know of many sources, close at hand.
+
+use async_trait::async_trait;
+
+use super::CacheError;
+use crate::domain::{Evidence, Minute};
+
+/// Answers given before an epoch began may have missed something.
+pub type Epoch = i64;
+
+/// What is held of one source.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Held {
+    /// The epoch it is: to be passed back with what the store says instead.
+    pub epoch: Epoch,
+    /// What is known, and may be believed.
+    pub evidence: Option<Evidence>,
+}
+
+/// What is known of one source.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Testimony {
+    /// Who.
+    pub source: Box<str>,
+    /// What it did.
+    pub evidence: Evidence,
+    /// Nothing can change what it is.
+    pub last: bool,
+}
+
+/// A bounded cache of evidence. It may forget anything at any time; what it holds only grows.
+#[async_trait]
+pub trait StatusCache: Send + Sync {
+    /// What is held of `source`. What may still change is believed for a few minutes and within its epoch only.
+    async fn get(&self, source: &str, now: Minute) -> Result<Held, CacheError>;
+
+    /// Raises what is held to this. `epoch`: the one in which the store was asked; none: this one.
+    async fn raise(&self, epoch: Option<Epoch>, now: Minute, all: &[Testimony]) -> Result<(), CacheError>;
+
+    /// Begins an epoch: what may still change is not believed any more.
+    async fn begin(&self) -> Result<(), CacheError>;
+}
+
+/// Minutes for which something that may still change is believed. What the processors count they raise at once, so this bounds
+/// only the harm of what nobody thought of.
+pub const BELIEVED: i64 = 10;

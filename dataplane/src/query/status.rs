@@ -1,0 +1,73 @@
+//! The status of a source: what is at hand first, the store when it is not.
+
+use std::sync::Arc;
+
+use super::sources::{SourceError, named};
+use crate::{
+    domain::{Clock, Evidence, Minute, Span, Status, StatusRule},
+    ports::{SourceReader, StatusCache, Testimony},
+};
+
+/// What a source is, and why.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Verdict {
+    /// What it is.
+    pub status: Status,
+    /// What it did.
+    pub evidence: Evidence,
+    /// Nothing can change it.
+    pub last: bool,
+    /// It was at hand.
+    pub cached: bool,
+}
+
+/// Answers what sources are.
+#[derive(Clone)]
+pub struct Statuses {
+    rule: StatusRule,
+    cache: Arc<dyn StatusCache>,
+    reader: Arc<dyn SourceReader>,
+    clock: Arc<dyn Clock>,
+}
+
+impl Statuses {
+    /// By `rule`, as the processors have it.
+    #[must_use]
+    pub fn new(
+        rule: StatusRule,
+        cache: Arc<dyn StatusCache>,
+        reader: Arc<dyn SourceReader>,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
+        Self { rule, cache, reader, clock }
+    }
+
+    /// What `source` is.
+    ///
+    /// # Errors
+    /// When it can be nobody's name, or neither cache nor store answers.
+    pub async fn of(&self, source: &str) -> Result<Verdict, SourceError> {
+        named(source)?;
+        let now = Minute::of(self.clock.now());
+        // A cache that is away only makes it slower.
+        let held = self.cache.get(source, now).await.ok();
+        if let Some(evidence) = held.and_then(|held| held.evidence) {
+            return Ok(self.verdict(evidence, true));
+        }
+        let kinds = self.reader.kinds(source).await?;
+        let verdict =
+            self.verdict(self.rule.evidence(|kind| kinds.get(kind).map_or(0, |span: &Span| span.count)), false);
+        if let Some(held) = held {
+            let testimony = Testimony { source: source.into(), evidence: verdict.evidence, last: verdict.last };
+            if let Err(error) = self.cache.raise(Some(held.epoch), now, &[testimony]).await {
+                tracing::debug!(error = &error as &dyn std::error::Error, "a status is not kept at hand");
+            }
+        }
+        Ok(verdict)
+    }
+
+    fn verdict(&self, evidence: Evidence, cached: bool) -> Verdict {
+        let (status, last) = (self.rule.judge(evidence), self.rule.is_final(evidence));
+        Verdict { status, evidence, last, cached }
+    }
+}

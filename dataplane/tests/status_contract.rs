@@ -1,0 +1,123 @@
+//! The cache of statuses, whatever it is made of: it raises, it believes what it may, and it forgets.
+#![cfg(test)]
+#![allow(unreachable_pub, missing_docs, reason = "a test binary has no callers")]
+
+use std::sync::Arc;
+
+use ping_dataplane::{
+    adapters::{
+        memory::MemoryStatuses,
+        redis::{RedisSettings, RedisStatuses},
+    },
+    domain::{Evidence, Minute, StatusRule},
+    ports::{BELIEVED, StatusCache, Testimony},
+};
+use ping_testbed::Redis;
+
+const NOW: Minute = Minute(28_815_438);
+
+fn rule() -> StatusRule {
+    StatusRule { not_when: "bounced=1".parse().unwrap(), yes_when: "delivered=1000".parse().unwrap() }
+}
+
+fn says(source: &str, not: i64, yes: i64, last: bool) -> Testimony {
+    Testimony { source: source.into(), evidence: Evidence { not, yes }, last }
+}
+
+macro_rules! contract {
+    ($($promise:ident)*) => {
+        mod in_memory {
+            $(#[tokio::test]
+            async fn $promise() {
+                super::$promise(std::sync::Arc::new(super::MemoryStatuses::default())).await;
+            })*
+        }
+        mod in_redis {
+            $(#[tokio::test]
+            async fn $promise() {
+                let redis = super::Redis::start().await.unwrap();
+                let settings = super::RedisSettings::new(redis.url());
+                super::$promise(std::sync::Arc::new(super::RedisStatuses::new(&settings, &super::rule(), 1_000).unwrap())).await;
+            })*
+        }
+    };
+}
+
+contract! {
+    what_is_raised_is_held_and_never_falls
+    what_may_change_is_believed_for_a_while
+    an_epoch_ends_belief_in_what_may_change
+    an_answer_from_before_an_epoch_is_not_believed
+}
+
+async fn held(cache: &Arc<dyn StatusCache>, source: &str, now: Minute) -> Option<Evidence> {
+    cache.get(source, now).await.unwrap().evidence
+}
+
+async fn what_is_raised_is_held_and_never_falls(cache: Arc<dyn StatusCache>) {
+    assert_eq!(held(&cache, "a", NOW).await, None);
+    cache.raise(None, NOW, &[says("a", 0, 7, false), says("b", 0, 1, false)]).await.unwrap();
+    cache.raise(None, NOW, &[says("a", 0, 5, false)]).await.unwrap();
+    assert_eq!(held(&cache, "a", NOW).await, Some(Evidence { not: 0, yes: 7 }));
+    assert_eq!(held(&cache, "b", NOW).await, Some(Evidence { not: 0, yes: 1 }));
+    assert_eq!(held(&cache, "c", NOW).await, None);
+}
+
+async fn what_may_change_is_believed_for_a_while(cache: Arc<dyn StatusCache>) {
+    cache.raise(None, NOW, &[says("a", 0, 7, false), says("z", 1, 7, true)]).await.unwrap();
+    let later = Minute(NOW.0 + BELIEVED);
+    assert_eq!(held(&cache, "a", Minute(later.0 - 1)).await, Some(Evidence { not: 0, yes: 7 }));
+    assert_eq!(held(&cache, "a", later).await, None);
+    assert_eq!(held(&cache, "z", Minute(NOW.0 + 1_000_000)).await, Some(Evidence { not: 1, yes: 7 }));
+}
+
+async fn an_epoch_ends_belief_in_what_may_change(cache: Arc<dyn StatusCache>) {
+    cache.raise(None, NOW, &[says("a", 0, 7, false), says("z", 1, 7, true)]).await.unwrap();
+    cache.begin().await.unwrap();
+    assert_eq!((held(&cache, "a", NOW).await, held(&cache, "z", NOW).await), (None, Some(Evidence { not: 1, yes: 7 })));
+    cache.raise(None, NOW, &[says("a", 0, 6, false)]).await.unwrap();
+    assert_eq!(held(&cache, "a", NOW).await, Some(Evidence { not: 0, yes: 7 }));
+}
+
+async fn an_answer_from_before_an_epoch_is_not_believed(cache: Arc<dyn StatusCache>) {
+    let before = cache.get("a", NOW).await.unwrap().epoch;
+    cache.begin().await.unwrap();
+    cache.raise(Some(before), NOW, &[says("a", 0, 7, false)]).await.unwrap();
+    assert_eq!(held(&cache, "a", NOW).await, None);
+    // It does not spoil a newer one, either.
+    cache.raise(None, NOW, &[says("b", 0, 8, false)]).await.unwrap();
+    cache.raise(Some(before), NOW, &[says("b", 0, 7, false)]).await.unwrap();
+    assert_eq!(held(&cache, "b", NOW).await, Some(Evidence { not: 0, yes: 8 }));
+}
+
+/// Bounded, and what is final goes last. Prints what a source costs.
+#[tokio::test]
+async fn redis_holds_no_more_than_it_is_told_to() {
+    let redis = Redis::start().await.unwrap();
+    let client = redis::Client::open(redis.url()).unwrap();
+    let mut connection = client.get_multiplexed_async_connection().await.unwrap();
+    let mut memory = async || {
+        let info: String = redis::cmd("INFO").arg("memory").query_async(&mut connection).await.unwrap();
+        let line = info.lines().find_map(|line| line.strip_prefix("used_memory:")).unwrap().to_owned();
+        line.trim().parse::<i64>().unwrap()
+    };
+    let settings = RedisSettings::new(redis.url());
+    let cache: Arc<dyn StatusCache> = Arc::new(RedisStatuses::new(&settings, &rule(), 20_000).unwrap());
+    let last: Vec<_> = (0..2_000).map(|n| says(&format!("final-{n}.example.com"), 1, 3, true)).collect();
+    let before = memory().await;
+    cache.raise(None, NOW, &last).await.unwrap();
+    let open: Vec<_> = (0..60_000).map(|n| says(&format!("source-{n}.example.com"), 0, 12, false)).collect();
+    cache.raise(None, NOW, &open).await.unwrap();
+    let used = memory().await - before;
+    let mut kept = 0;
+    for testimony in &open {
+        kept += i64::from(held(&cache, &testimony.source, NOW).await.is_some());
+    }
+    let mut kept_last = 0;
+    for testimony in &last {
+        kept_last += i64::from(held(&cache, &testimony.source, NOW).await.is_some());
+    }
+    println!("{kept} open and {kept_last} final sources held, {} bytes each", used / (kept + kept_last));
+    assert!(kept + kept_last <= 20_000 && kept > 15_000, "{kept} open, {kept_last} final");
+    assert!(kept_last > 1_900, "{kept_last} of 2,000 final ones are left");
+}
