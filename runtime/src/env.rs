@@ -16,7 +16,7 @@ pub const KAFKA_BROKERS: &str = "PING_KAFKA_BROKERS";
 pub const KAFKA_TOPIC: &str = "PING_KAFKA_TOPIC";
 /// Topic for records that cannot be counted. Default `pings-dead-letter`.
 pub const KAFKA_DEAD_LETTER_TOPIC: &str = "PING_KAFKA_DEAD_LETTER_TOPIC";
-/// Consumer group of the processors. Default `ping-processor`.
+/// Consumer group of the processors; the one of the views per source has `-views` behind it. Default `ping-processor`.
 pub const KAFKA_GROUP: &str = "PING_KAFKA_GROUP";
 /// `plaintext`, `ssl`, `sasl_plaintext` or `sasl_ssl`. Default `plaintext`.
 pub const KAFKA_SECURITY_PROTOCOL: &str = "PING_KAFKA_SECURITY_PROTOCOL";

@@ -197,6 +197,8 @@ fn processor_acls(pipeline: &Pipeline) -> Vec<Acl> {
         acl("topic", Some(pipeline.kafka.topic.name.clone()), vec!["Describe", "Read"]),
         acl("topic", Some(pipeline.kafka.dead_letter.name.clone()), vec!["Describe", "Write"]),
         acl("group", Some(group(pipeline)), vec!["Describe", "Read"]),
+        // The views per source read the log for themselves.
+        acl("group", Some(group(pipeline) + "-views"), vec!["Describe", "Read"]),
         acl("cluster", None, vec!["IdempotentWrite"]),
     ]
 }
