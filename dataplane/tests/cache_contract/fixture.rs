@@ -47,7 +47,6 @@ pub(crate) fn flush(generation: &str, partition: Partition, from: Offset, count:
         minutes: map([(at, count)]),
         now: NOW,
         window: 60,
-        ..Flush::default()
     }
 }
 
