@@ -323,6 +323,9 @@ pub struct KafkaArgs {
     /// Topic for records that can't be counted.
     #[arg(long, env = env::KAFKA_DEAD_LETTER_TOPIC, default_value = "pings-dead-letter")]
     pub kafka_dead_letter_topic: String,
+    /// Topic that is told of every minute that is over, e.g. ping-minutes: compacted, key = minute. None: nobody is told.
+    #[arg(long, env = env::KAFKA_MINUTES_TOPIC)]
+    pub kafka_minutes_topic: Option<String>,
     /// Consumer group of the processors.
     #[arg(long, env = env::KAFKA_GROUP, default_value = "ping-processor")]
     pub kafka_group: String,
@@ -358,6 +361,7 @@ impl KafkaArgs {
             brokers: self.kafka_brokers.clone(),
             topic: self.kafka_topic.clone(),
             dead_letter_topic: self.kafka_dead_letter_topic.clone(),
+            minutes_topic: self.kafka_minutes_topic.clone(),
             group: self.kafka_group.clone(),
             security: KafkaSecurity {
                 protocol: Some(self.kafka_security_protocol.clone()),

@@ -8,6 +8,7 @@ mod counters;
 mod delta;
 mod flush;
 mod frontier;
+mod minutes;
 mod projection;
 mod rebuild;
 mod sources;
@@ -17,6 +18,7 @@ use std::{sync::Arc, time::Duration};
 pub use audit::{Verdict, compare};
 pub use consume::Processor;
 pub use counters::{Counters, Counts};
+pub use minutes::Minutes;
 pub use projection::{Projection, Sums};
 pub use sources::{Sources, Statuses};
 

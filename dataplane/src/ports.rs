@@ -4,6 +4,7 @@
 mod advance;
 mod cache;
 mod log;
+mod minutes;
 mod statuses;
 mod store;
 mod views;
@@ -13,6 +14,7 @@ pub use cache::{CacheError, CounterCache, Counters, Flush, Image, Reading};
 pub use log::{
     Bounds, DeadLetter, EventSink, EventSource, LogBounds, LogError, Malformed, Occurrence, Record, SourceEvent,
 };
+pub use minutes::{MinuteSummary, MinuteTopic};
 pub use statuses::{BELIEVED, Epoch, Held, StatusCache, Testimony};
 pub use store::{
     Batch, CommitError, Committed, EventStore, Frontier, Ledger, Outbox, OutboxRow, Recount, Snapshot, StoreError,

@@ -16,6 +16,8 @@ pub const KAFKA_BROKERS: &str = "PING_KAFKA_BROKERS";
 pub const KAFKA_TOPIC: &str = "PING_KAFKA_TOPIC";
 /// Topic for records that cannot be counted. Default `pings-dead-letter`.
 pub const KAFKA_DEAD_LETTER_TOPIC: &str = "PING_KAFKA_DEAD_LETTER_TOPIC";
+/// Topic that is told of every minute that is over: compacted, the key is the minute. Default: none, nobody is told.
+pub const KAFKA_MINUTES_TOPIC: &str = "PING_KAFKA_MINUTES_TOPIC";
 /// Consumer group of the processors; the one of the views per source has `-views` behind it. Default `ping-processor`.
 pub const KAFKA_GROUP: &str = "PING_KAFKA_GROUP";
 /// `plaintext`, `ssl`, `sasl_plaintext` or `sasl_ssl`. Default `plaintext`.

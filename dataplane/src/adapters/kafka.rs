@@ -4,6 +4,7 @@
 mod bounds;
 mod line;
 mod logging;
+mod minutes;
 mod settings;
 mod sink;
 mod source;
@@ -11,6 +12,7 @@ mod topics;
 mod wire;
 
 pub use bounds::KafkaBounds;
+pub use minutes::KafkaMinutes;
 pub use settings::{KafkaSecurity, KafkaSettings};
 pub use sink::KafkaSink;
 pub use source::KafkaSource;

@@ -2,11 +2,13 @@
 
 mod cache;
 mod log;
+mod minutes;
 mod statuses;
 mod store;
 mod views;
 
 pub use cache::MemoryCache;
 pub use log::{MemoryLog, MemorySource};
+pub use minutes::LoggedMinutes;
 pub use statuses::MemoryStatuses;
 pub use store::MemoryStore;

@@ -9,8 +9,9 @@ use std::{
 };
 
 use async_trait::async_trait;
+use tokio::time::{Duration, sleep};
 
-use super::{CountError, LogPorts, Projection, Sums, Verdict};
+use super::{CountError, LogPorts, Minutes, Projection, Sums, Verdict};
 use crate::{
     domain::{Clock, Generation, Millis, Minute, Positions, StatusRule},
     ports::{
@@ -19,6 +20,8 @@ use crate::{
     },
 };
 
+/// Pause after nobody could be told.
+const UNHEARD: Duration = Duration::from_secs(5);
 /// Milliseconds in an hour.
 const HOUR: Millis = 60 * 60_000;
 
@@ -68,6 +71,7 @@ pub struct Sources {
     clock: Arc<dyn Clock>,
     retention: Retention,
     statuses: Option<Statuses>,
+    minutes: Option<Minutes>,
     /// The cache of statuses may believe something that has changed since.
     owes: AtomicBool,
     /// The hour in which they were tidied last.
@@ -79,13 +83,37 @@ impl Sources {
     #[must_use]
     pub fn new(views: Arc<dyn SourceViews>, log: &LogPorts, retention: Retention) -> Self {
         let (bounds, clock) = (Arc::clone(&log.bounds), Arc::clone(&log.clock));
-        Self { views, bounds, clock, retention, statuses: None, owes: AtomicBool::new(true), tidied: AtomicI64::new(0) }
+        Self {
+            views,
+            bounds,
+            clock,
+            retention,
+            statuses: None,
+            minutes: None,
+            owes: AtomicBool::new(true),
+            tidied: AtomicI64::new(0),
+        }
     }
 
     /// Also keeps the statuses of sources at hand up to date.
     #[must_use]
     pub fn with(self, statuses: Statuses) -> Self {
         Self { statuses: Some(statuses), ..self }
+    }
+
+    /// Also tells of every minute that is over.
+    #[must_use]
+    pub fn telling(self, minutes: Option<Minutes>) -> Self {
+        Self { minutes, ..self }
+    }
+
+    /// Tells of the minutes that are over. When nobody listens the views go on, and they are told later.
+    async fn close_minutes(&self) {
+        let Some(minutes) = &self.minutes else { return };
+        if let Err(error) = minutes.close(self.clock.now()).await {
+            tracing::warn!(error = &error as &dyn std::error::Error, "a minute that is over could not be told of");
+            sleep(UNHEARD).await;
+        }
     }
 
     /// Tells the cache of statuses what changed. While it is away nobody is told, and nothing here waits for it: readers ask the
@@ -152,9 +180,11 @@ impl Projection for Sources {
         if self.owes.load(Ordering::Relaxed) {
             self.keep_at_hand(BTreeSet::new()).await;
         }
+        self.close_minutes().await;
         let hour = self.clock.now() / HOUR;
-        if self.tidied.swap(hour, Ordering::Relaxed) != hour {
+        if self.tidied.load(Ordering::Relaxed) != hour {
             self.views.tidy(self.kept()).await?;
+            self.tidied.store(hour, Ordering::Relaxed);
         }
         Ok(Verdict::Unknown)
     }

@@ -27,6 +27,12 @@ impl Minute {
         Self(self.0.saturating_sub(minutes))
     }
 
+    /// When it begins.
+    #[must_use]
+    pub fn start(self) -> Millis {
+        self.0.saturating_mul(MINUTE)
+    }
+
     /// The day that holds it.
     #[must_use]
     pub fn day(self) -> Day {

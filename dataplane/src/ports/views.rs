@@ -1,6 +1,6 @@
 //! The views per source: what a processor makes of the log, in tables of the store.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use async_trait::async_trait;
 
@@ -16,6 +16,8 @@ pub struct SourceCounts {
     pub days: BTreeMap<(Box<str>, Day), i64>,
     /// Per source and kind.
     pub kinds: BTreeMap<(Box<str>, Box<str>), Span>,
+    /// Who was there in which minute.
+    pub minutes: BTreeSet<(Minute, Box<str>)>,
 }
 
 impl SourceCounts {
@@ -29,6 +31,7 @@ impl SourceCounts {
         self.windows.entry((source.into(), Window::of(at))).and_modify(merge).or_insert(span);
         self.kinds.entry((source.into(), kind.into())).and_modify(merge).or_insert(span);
         *self.days.entry((source.into(), Day::of(at))).or_insert(0) += 1;
+        self.minutes.insert((Minute::of(at), source.into()));
         true
     }
 
@@ -44,8 +47,12 @@ impl SourceCounts {
         for (key, count) in &other.days {
             *self.days.entry(key.clone()).or_insert(0) += count;
         }
+        self.minutes.extend(other.minutes.iter().cloned());
     }
 }
+
+/// Minutes of which it is known who was there.
+const MINUTES: i64 = 60;
 
 /// How long the views keep what they hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,7 +74,8 @@ impl Retention {
     #[must_use]
     pub fn at(self, now: Millis) -> Kept {
         let today = Day::of(now);
-        Kept { today, windows: today.back(self.windows), days: self.days.map_or(Day(0), |days| today.back(days)) }
+        let days = self.days.map_or(Day(0), |days| today.back(days));
+        Kept { today, windows: today.back(self.windows), days, minutes: Minute::of(now).back(MINUTES) }
     }
 }
 
@@ -80,6 +88,8 @@ pub struct Kept {
     pub windows: Day,
     /// The first day whose count is kept.
     pub days: Day,
+    /// The first minute of which it is known who was there.
+    pub minutes: Minute,
 }
 
 impl Kept {
@@ -88,6 +98,7 @@ impl Kept {
     pub fn keep(self, mut counts: SourceCounts) -> SourceCounts {
         counts.windows.retain(|(_, window), _| window.day() >= self.windows);
         counts.days.retain(|(_, day), _| *day >= self.days);
+        counts.minutes.retain(|(minute, _)| *minute >= self.minutes);
         counts
     }
 }
@@ -145,6 +156,9 @@ pub trait SourceReader: Send + Sync {
 
     /// A source's days from `from` to before `to`; those without an event are left out.
     async fn days(&self, source: &str, from: Day, to: Day) -> Result<BTreeMap<Day, i64>, StoreError>;
+
+    /// How many sources there were per minute, of the last hour.
+    async fn uniques(&self, from: Minute, to: Minute) -> Result<BTreeMap<Minute, i64>, StoreError>;
 
     /// Everything per minute, from the totals: exact as of now.
     async fn all_minutes(&self, from: Minute, to: Minute) -> Result<BTreeMap<Minute, i64>, StoreError>;

@@ -34,7 +34,7 @@ const BATCH: usize = 500;
 const SOURCES: u32 = 300;
 
 /// What each view must hold, from the rows alone and in other words than the views are made with; and what it holds.
-const ORACLE: [(&str, &str, &str); 6] = [
+const ORACLE: [(&str, &str, &str); 7] = [
     (
         "windows",
         "SELECT source, to_timestamp(at / 300000 * 300) AS window_start, to_timestamp(at / 300000 * 300 + 300) AS window_end,
@@ -56,6 +56,13 @@ const ORACLE: [(&str, &str, &str); 6] = [
         "SELECT source, coalesce(kind, '') AS kind, count(*) AS count, min(occurred_ms) AS first_ms, max(occurred_ms) AS last_ms
         FROM events WHERE source IS NOT NULL GROUP BY 1, 2",
         "SELECT source, kind, count, first_ms, last_ms FROM source_kinds",
+    ),
+    (
+        "sources of the last minutes",
+        "SELECT occurred_ms / 60000 AS minute, count(DISTINCT source) FROM events
+        WHERE occurred_ms / 60000 >= extract(epoch FROM now())::bigint / 60 - 30 GROUP BY 1 HAVING count(source) > 0",
+        "SELECT minute, count(*) FROM source_minutes
+        WHERE minute >= extract(epoch FROM now())::bigint / 60 - 30 GROUP BY 1",
     ),
     (
         "minutes of everything",

@@ -65,8 +65,14 @@ impl Pingd {
 
     /// Schema and topics.
     pub async fn migrate(parts: &Parts) -> String {
+        Self::migrate_with(parts, &[]).await
+    }
+
+    /// With more arguments.
+    pub async fn migrate_with(parts: &Parts, args: &[&str]) -> String {
         let output = Command::new(env!("CARGO_BIN_EXE_pingd"))
             .args(["migrate", "--create-topics", "--replication", "1"])
+            .args(args)
             .envs(parts.env())
             .output()
             .await

@@ -215,3 +215,58 @@ async fn a_server_that_takes_and_one_that_answers() {
     let writers: i64 = sqlx::query_scalar("SELECT count(*) FROM writers WHERE open").fetch_one(&pool).await.unwrap();
     assert_eq!(writers, 2, "one lane each of those that take events");
 }
+
+/// What the topic of minutes says, the last word on each: what is left of it after compaction. And how late its first word was.
+fn minutes(brokers: &str) -> std::collections::BTreeMap<i64, (Value, i64)> {
+    use rdkafka::{
+        ClientConfig, Message,
+        consumer::{BaseConsumer, Consumer},
+    };
+    let consumer: BaseConsumer = ClientConfig::new()
+        .set("bootstrap.servers", brokers)
+        .set("group.id", "listener")
+        .set("auto.offset.reset", "earliest")
+        .create()
+        .unwrap();
+    let mut list = rdkafka::TopicPartitionList::new();
+    list.add_partition_offset("ping-minutes", 0, rdkafka::Offset::Beginning).unwrap();
+    consumer.assign(&list).unwrap();
+    let mut last = std::collections::BTreeMap::new();
+    while let Some(message) = consumer.poll(Duration::from_secs(2)) {
+        let message = message.unwrap();
+        let minute: i64 = str::from_utf8(message.key().unwrap()).unwrap().parse().unwrap();
+        let said: Value = serde_json::from_slice(message.payload().unwrap()).unwrap();
+        assert_eq!(said["minute"], minute);
+        let late = message.timestamp().to_millis().unwrap() - (minute + 1) * 60_000;
+        last.entry(minute).and_modify(|held: &mut (Value, i64)| held.0 = said.clone()).or_insert((said, late));
+    }
+    last
+}
+
+#[tokio::test]
+async fn minutes_close_by_the_clock_with_their_unique_sources() {
+    let parts = ping_testbed::Parts::start().await.unwrap();
+    let topic = ["--kafka-minutes-topic", "ping-minutes"];
+    Pingd::migrate_with(&parts, &topic).await;
+    let server = Pingd::server(&parts).await;
+    let minute = SystemClock.now() / 60_000;
+    for source in ["a", "b", "a", "c", "a"] {
+        server.record(source, "", minute * 60_000).await;
+    }
+    server.call("Ping", &json!({"timestampMs": minute * 60_000})).await.unwrap();
+    let _processors = tokio::join!(Pingd::processor(&parts, &topic), Pingd::processor(&parts, &topic));
+    let started = Instant::now();
+    loop {
+        let brokers = parts.kafka.brokers();
+        let told = tokio::task::spawn_blocking(move || minutes(&brokers)).await.unwrap();
+        // The minute after it closes without an event.
+        if let (Some((said, _)), Some((silence, late))) = (told.get(&minute), told.get(&(minute + 1)))
+            && *said == json!({"minute": minute, "count": 6, "unique": 3})
+        {
+            assert_eq!(*silence, json!({"minute": minute + 1, "count": 0, "unique": 0}));
+            println!("a minute without traffic was told of {late} ms after its end");
+            return;
+        }
+        assert!(started.elapsed() < 4 * PATIENCE, "{told:?}");
+    }
+}

@@ -100,7 +100,8 @@ async fn everything(stage: &Stage) -> impl PartialEq + std::fmt::Debug {
     for (source, _) in &top {
         let summary = stage.store.summary(source, Window(0)).await.unwrap();
         let windows = stage.store.windows(source, Window(0), Window(i64::MAX)).await.unwrap();
-        each.push((summary, windows, stage.store.days(source, Day(0), Day(i64::MAX)).await.unwrap()));
+        let uniques = stage.store.uniques(Minute(0), Minute(i64::MAX)).await.unwrap();
+        each.push((summary, uniques, windows, stage.store.days(source, Day(0), Day(i64::MAX)).await.unwrap()));
     }
     (top, each)
 }

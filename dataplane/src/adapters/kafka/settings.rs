@@ -13,6 +13,8 @@ pub struct KafkaSettings {
     pub topic: String,
     /// Topic for records that cannot be counted.
     pub dead_letter_topic: String,
+    /// Topic that is told of every minute that is over; none: nobody is told.
+    pub minutes_topic: Option<String>,
     /// Consumer group of the processors.
     pub group: String,
     /// How to be let in.
@@ -55,6 +57,7 @@ impl KafkaSettings {
             brokers: brokers.into(),
             topic: "pings".into(),
             dead_letter_topic: "pings-dead-letter".into(),
+            minutes_topic: None,
             group: "ping-processor".into(),
             security: KafkaSecurity::default(),
         }

@@ -18,10 +18,15 @@ pub async fn ensure_topics(settings: &KafkaSettings, partitions: u32, replicatio
     let partitions = i32::try_from(partitions).map_err(failed)?;
     let replication = i32::try_from(replication).map_err(failed)?;
     let admin = AdminClient::from_config_and_context(&settings.client(), Logging).map_err(failed)?;
-    let topics = [
+    let mut topics = vec![
         NewTopic::new(&settings.topic, partitions, TopicReplication::Fixed(replication)),
         NewTopic::new(&settings.dead_letter_topic, 1, TopicReplication::Fixed(replication)),
     ];
+    if let Some(minutes) = &settings.minutes_topic {
+        // The last word on a minute stays.
+        let topic = NewTopic::new(minutes, 1, TopicReplication::Fixed(replication));
+        topics.push(topic.set("cleanup.policy", "compact"));
+    }
     let options = AdminOptions::new().request_timeout(Some(ANSWER)).operation_timeout(Some(ANSWER));
     for result in admin.create_topics(&topics, &options).await.map_err(failed)? {
         match result {

@@ -158,6 +158,16 @@ impl SourceReader for MemoryStore {
         Ok(self.ask(|counts| of_source(&counts.days, source, from, to).collect()))
     }
 
+    async fn uniques(&self, from: Minute, to: Minute) -> Result<BTreeMap<Minute, i64>, StoreError> {
+        Ok(self.ask(|counts| {
+            let mut uniques = BTreeMap::new();
+            for (minute, _) in counts.minutes.range((from, "".into())..(to.max(from), "".into())) {
+                *uniques.entry(*minute).or_insert(0) += 1;
+            }
+            uniques
+        }))
+    }
+
     async fn all_minutes(&self, from: Minute, to: Minute) -> Result<BTreeMap<Minute, i64>, StoreError> {
         let state = self.state.lock();
         Ok(state.minutes.range(from..to.max(from)).map(|(minute, (count, _))| (*minute, *count)).collect())

@@ -31,6 +31,7 @@ GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT $1";
 const WINDOWS: &str = "SELECT bucket, count, first_ms, last_ms FROM source_windows
 WHERE source = $1 AND bucket >= $2 AND bucket < $3";
 const DAYS: &str = "SELECT day, count FROM source_days WHERE source = $1 AND day >= $2 AND day < $3";
+const UNIQUES: &str = "SELECT minute, count(*) FROM source_minutes WHERE minute >= $1 AND minute < $2 GROUP BY 1";
 const ALL: &str = "SELECT bucket, sum(count)::bigint FROM rollups
 WHERE width_minutes = $1 AND bucket >= $2 AND bucket < $3 GROUP BY 1";
 
@@ -85,6 +86,11 @@ impl SourceReader for PostgresStore {
         let query = sqlx::query_as(DAYS).bind(source.to_owned()).bind(from.0).bind(to.0);
         let rows: Vec<(i64, i64)> = self.rows(query).await?;
         Ok(rows.into_iter().map(|(day, count)| (Day(day), count)).collect())
+    }
+
+    async fn uniques(&self, from: Minute, to: Minute) -> Result<BTreeMap<Minute, i64>, StoreError> {
+        let rows: Vec<(i64, i64)> = self.rows(sqlx::query_as(UNIQUES).bind(from.0).bind(to.0)).await?;
+        Ok(rows.into_iter().map(|(minute, count)| (Minute(minute), count)).collect())
     }
 
     async fn all_minutes(&self, from: Minute, to: Minute) -> Result<BTreeMap<Minute, i64>, StoreError> {

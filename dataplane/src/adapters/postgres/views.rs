@@ -66,7 +66,10 @@ kinds AS (
     INSERT INTO source_kinds AS k (source, kind, count, first_ms, last_ms)
     SELECT k.* FROM fence, unnest($16::text[], $17::text[], $18::bigint[], $19::bigint[], $20::bigint[]) AS k
     ON CONFLICT (source, kind) DO UPDATE SET count = k.count + excluded.count,
-        first_ms = least(k.first_ms, excluded.first_ms), last_ms = greatest(k.last_ms, excluded.last_ms))
+        first_ms = least(k.first_ms, excluded.first_ms), last_ms = greatest(k.last_ms, excluded.last_ms)),
+minutes AS (
+    INSERT INTO source_minutes (minute, source)
+    SELECT m.* FROM fence, unnest($21::bigint[], $22::text[]) AS m ON CONFLICT DO NOTHING)
 SELECT EXISTS (SELECT FROM fence)";
 
 /// The lock before the first look: who applies is done by then, and nobody begins. Without the time limit a client that is
@@ -74,13 +77,14 @@ SELECT EXISTS (SELECT FROM fence)";
 const REBUILD_BEGIN: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ";
 const REBUILD_LOCK: &str =
     "SET LOCAL idle_in_transaction_session_timeout = '10s'; LOCK TABLE source_views IN EXCLUSIVE MODE";
-const CLEAR: [&str; 6] = [
+const CLEAR: [&str; 7] = [
     "DELETE FROM source_views",
     "DELETE FROM source_positions",
     "DELETE FROM source_marks",
     "DELETE FROM source_windows",
     "DELETE FROM source_days",
     "DELETE FROM source_kinds",
+    "DELETE FROM source_minutes",
 ];
 const FILL_WINDOWS: &str = "INSERT INTO source_windows (source, bucket, count, first_ms, last_ms)
 SELECT source, occurred_ms / 300000, count(*), min(occurred_ms), max(occurred_ms) FROM events
@@ -90,6 +94,8 @@ SELECT source, occurred_ms / 86400000, count(*) FROM events WHERE source IS NOT 
 const FILL_KINDS: &str = "INSERT INTO source_kinds (source, kind, count, first_ms, last_ms)
 SELECT source, coalesce(kind, ''), count(*), min(occurred_ms), max(occurred_ms) FROM events
 WHERE source IS NOT NULL GROUP BY 1, 2";
+const FILL_MINUTES: &str = "INSERT INTO source_minutes (minute, source)
+SELECT DISTINCT occurred_ms / 60000, source FROM events WHERE source IS NOT NULL AND occurred_ms >= $1";
 const FILL_MARKS: &str =
     "INSERT INTO source_marks (writer, \"partition\", seq) SELECT id, $1, last_seq FROM writers WHERE id <> 0";
 const FILL_POSITIONS: &str =
@@ -97,6 +103,7 @@ const FILL_POSITIONS: &str =
 
 /// A writer that was folded long ago has nothing on its way.
 const FORGET: &str = "DELETE FROM source_marks m WHERE NOT EXISTS (SELECT FROM writers w WHERE w.id = m.writer)";
+const DROP_MINUTES: &str = "DELETE FROM source_minutes WHERE minute < $1";
 const DROP_DAYS: &str = "DELETE FROM source_days WHERE day < $1";
 const PARTITIONS: &str =
     "SELECT inhrelid::regclass::text FROM pg_inherits WHERE inhparent = 'source_windows'::regclass";
@@ -189,7 +196,9 @@ impl PostgresStore {
             .bind(kinds.keys().map(|(_, kind)| &**kind).collect::<Vec<_>>())
             .bind(kinds.values().map(|span| span.count).collect::<Vec<_>>())
             .bind(kinds.values().map(|span| span.first).collect::<Vec<_>>())
-            .bind(kinds.values().map(|span| span.last).collect::<Vec<_>>());
+            .bind(kinds.values().map(|span| span.last).collect::<Vec<_>>())
+            .bind(counts.minutes.iter().map(|(minute, _)| minute.0).collect::<Vec<_>>())
+            .bind(counts.minutes.iter().map(|(_, source)| &**source).collect::<Vec<_>>());
         let mut held = self.writing.take().await?;
         let grown: Vec<_> = advance.from.iter().filter(|(_, at)| **at == 0).map(|(partition, _)| *partition).collect();
         let answer = timeout(self.timeout, async {
@@ -223,6 +232,7 @@ async fn rebuild(
     sqlx::query(FILL_WINDOWS).bind(kept.windows.start()).execute(&mut *transaction).await?;
     sqlx::query(FILL_DAYS).bind(kept.days.start()).execute(&mut *transaction).await?;
     sqlx::query(FILL_KINDS).execute(&mut *transaction).await?;
+    sqlx::query(FILL_MINUTES).bind(kept.minutes.start()).execute(&mut *transaction).await?;
     sqlx::query(FILL_MARKS).bind(ALL).execute(&mut *transaction).await?;
     let (partitions, offsets): (Vec<Partition>, Vec<Offset>) = ends.iter().map(|(on, end)| (*on, *end)).unzip();
     sqlx::query(FILL_POSITIONS).bind(partitions).bind(offsets).execute(&mut *transaction).await?;
@@ -273,6 +283,7 @@ impl SourceViews for PostgresStore {
         let answer = timeout(PATIENCE, async {
             let connection = held.connection();
             sqlx::query(FORGET).execute(&mut *connection).await?;
+            sqlx::query(DROP_MINUTES).bind(kept.minutes.0).execute(&mut *connection).await?;
             sqlx::query(DROP_DAYS).bind(kept.days.0).execute(&mut *connection).await?;
             let partitions: Vec<String> = sqlx::query_scalar(PARTITIONS).fetch_all(&mut *connection).await?;
             // Their names are in the order of their days.

@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::{SqliteStore, commit::write, failed, turn};
 use crate::{
-    domain::{Day, Generation, Marks, Millis, Offset, Partition, Positions, Seq, Span, Window, WriterId},
+    domain::{Day, Generation, Marks, Millis, Minute, Offset, Partition, Positions, Seq, Span, Window, WriterId},
     ports::{Advance, Applied, Kept, SourceCounts, SourceViews, StoreError},
 };
 
@@ -26,6 +26,8 @@ const WINDOWS: &str = "SELECT source, occurred_ms / 300000, count(*), min(occurr
 WHERE source IS NOT NULL AND occurred_ms >= $1 GROUP BY 1, 2";
 const DAYS: &str = "SELECT source, occurred_ms / 86400000, count(*) FROM events
 WHERE source IS NOT NULL AND occurred_ms >= $1 GROUP BY 1, 2";
+const MINUTES: &str =
+    "SELECT DISTINCT occurred_ms / 60000, source FROM events WHERE source IS NOT NULL AND occurred_ms >= $1";
 const KINDS: &str = "SELECT source, coalesce(kind, ''), count(*), min(occurred_ms), max(occurred_ms) FROM events
 WHERE source IS NOT NULL GROUP BY 1, 2";
 
@@ -58,11 +60,13 @@ async fn add_up(look: &mut Look, kept: Kept) -> Result<(SourceCounts, Vec<(i64, 
     let windows: Vec<Row<i64>> = sqlx::query_as(WINDOWS).bind(kept.windows.start()).fetch_all(&mut **look).await?;
     let days: Vec<(String, i64, i64)> = sqlx::query_as(DAYS).bind(kept.days.start()).fetch_all(&mut **look).await?;
     let kinds: Vec<Row<String>> = sqlx::query_as(KINDS).fetch_all(&mut **look).await?;
+    let minutes: Vec<(i64, String)> = sqlx::query_as(MINUTES).bind(kept.minutes.start()).fetch_all(&mut **look).await?;
     let writers = sqlx::query_as("SELECT id, last_seq FROM writers WHERE id <> 0").fetch_all(&mut **look).await?;
     let counts = SourceCounts {
         windows: windows.into_iter().map(|(s, w, n, a, b)| ((s.into(), Window(w)), span(n, a, b))).collect(),
         days: days.into_iter().map(|(source, day, count)| ((source.into(), Day(day)), count)).collect(),
         kinds: kinds.into_iter().map(|(s, k, n, a, b)| ((s.into(), k.into()), span(n, a, b))).collect(),
+        minutes: minutes.into_iter().map(|(minute, source)| (Minute(minute), source.into())).collect(),
     };
     Ok((counts, writers))
 }
@@ -85,6 +89,12 @@ async fn add(transaction: &mut Transaction<'_, Sqlite>, counts: &SourceCounts) -
     write(transaction, into, &kinds, MERGE, |row, ((source, kind), span)| {
         row.push_bind(source.to_string()).push_bind(kind.to_string());
         row.push_bind(span.count).push_bind(span.first).push_bind(span.last);
+    })
+    .await?;
+    let minutes: Vec<_> = counts.minutes.iter().collect();
+    let again = " ON CONFLICT DO NOTHING";
+    write(transaction, "INSERT INTO source_minutes (minute, source) ", &minutes, again, |row, (minute, source)| {
+        row.push_bind(minute.0).push_bind(source.to_string());
     })
     .await?;
     Ok(())
@@ -151,7 +161,7 @@ impl SourceViews for SqliteStore {
             if held.as_ref() != seen {
                 return Ok(false);
             }
-            for table in ["views", "positions", "marks", "windows", "days", "kinds"] {
+            for table in ["views", "positions", "marks", "windows", "days", "kinds", "minutes"] {
                 let clear = sqlx::AssertSqlSafe(format!("DELETE FROM source_{table}"));
                 sqlx::query(clear).execute(&mut *transaction).await?;
             }
@@ -174,6 +184,8 @@ impl SourceViews for SqliteStore {
             sqlx::query(forget).execute(&mut *transaction).await?;
             let windows = sqlx::query("DELETE FROM source_windows WHERE bucket < $1");
             windows.bind(Window::of(kept.windows.start()).0).execute(&mut *transaction).await?;
+            let minutes = sqlx::query("DELETE FROM source_minutes WHERE minute < $1");
+            minutes.bind(kept.minutes.0).execute(&mut *transaction).await?;
             let days = sqlx::query("DELETE FROM source_days WHERE day < $1");
             days.bind(kept.days.0).execute(&mut *transaction).await?;
             transaction.commit().await

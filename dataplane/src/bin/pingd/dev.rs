@@ -10,11 +10,11 @@ use std::{
 use anyhow::Context;
 use ping_dataplane::{
     adapters::{
-        memory::{MemoryCache, MemoryLog, MemoryStatuses, MemoryStore},
+        memory::{LoggedMinutes, MemoryCache, MemoryLog, MemoryStatuses, MemoryStore},
         sqlite::SqliteStore,
     },
     config::{DevArgs, ProcessArgs},
-    count::{self, LogPorts},
+    count::{self, LogPorts, Minutes},
     domain::{Clock, SystemClock},
     health,
     ingest::{IngestPorts, IngestSettings},
@@ -90,7 +90,8 @@ async fn serve<S: EventStore + Outbox + Ledger + SourceViews + SourceReader + 's
         views_source: log.subscribe("views"),
         settings,
         retention: args.retention.retention(),
-        statuses: count::Statuses { rule: args.status.rule(), cache: statuses, reader },
+        statuses: count::Statuses { rule: args.status.rule(), cache: statuses, reader: reader.clone() },
+        minutes: Some(Minutes::new(reader, Arc::new(LoggedMinutes))),
     };
     // The processor goes last: it counts what the server drains.
     let served = CancellationToken::new();

@@ -4,7 +4,7 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use anyhow::Context;
 use ping_dataplane::{
-    count::{CountSettings, Counters, LogPorts, Processor, Sources, Statuses},
+    count::{CountSettings, Counters, LogPorts, Minutes, Processor, Sources, Statuses},
     domain::Clock,
     health,
     ingest::{Ingest, IngestPorts, IngestSettings},
@@ -18,7 +18,7 @@ use tokio::{net::TcpListener, task::JoinSet, time::timeout};
 use tokio_util::sync::CancellationToken;
 
 /// Longest time that an event waits for company on its way into the views: a transaction for each would be a waste, and a status
-/// is to change within a second.
+/// is to change within a second. Also how often somebody looks whether a minute is over.
 const VIEWS_INTERVAL: Duration = Duration::from_millis(250);
 
 /// Binds `address`, or says what is in the way.
@@ -87,18 +87,24 @@ pub(crate) struct ProcessorHalf<S> {
     pub(crate) settings: CountSettings,
     pub(crate) retention: Retention,
     pub(crate) statuses: Statuses,
+    pub(crate) minutes: Option<Minutes>,
 }
 
 impl<S: EventSource + 'static> ProcessorHalf<S> {
     /// Counts until `shutdown`, then flushes what it holds.
     pub(crate) fn run(self, registry: &mut Registry, shutdown: CancellationToken) -> impl Future<Output = ()> + use<S> {
-        let Self { log, ledger, cache, cache_source, views, views_source, settings, retention, statuses } = self;
+        let Self { log, ledger, cache, cache_source, views, views_source, settings, retention, statuses, minutes } =
+            self;
         let counters = Counters::new(cache, ledger, &log, &settings);
         let metrics = Arc::new(CountMetrics::register(registry, "ping_count"));
         let counting = Processor::new(cache_source, counters, log.clone(), settings.clone(), metrics);
-        let sources = Sources::new(views, &log, retention).with(statuses);
+        let sources = Sources::new(views, &log, retention).with(statuses).telling(minutes);
         let metrics = Arc::new(CountMetrics::register(registry, "ping_views"));
-        let settings = CountSettings { flush_interval: settings.flush_interval.min(VIEWS_INTERVAL), ..settings };
+        let settings = CountSettings {
+            flush_interval: settings.flush_interval.min(VIEWS_INTERVAL),
+            audit_interval: VIEWS_INTERVAL,
+            ..settings
+        };
         let viewing = Processor::new(views_source, sources, log, settings, metrics);
         async move {
             tokio::join!(counting.run(shutdown.clone()), viewing.run(shutdown));

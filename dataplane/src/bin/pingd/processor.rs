@@ -5,12 +5,12 @@ use std::sync::Arc;
 use anyhow::Context;
 use ping_dataplane::{
     adapters::{
-        kafka::{KafkaBounds, KafkaSettings, KafkaSink, KafkaSource},
+        kafka::{KafkaBounds, KafkaMinutes, KafkaSettings, KafkaSink, KafkaSource},
         postgres::{PostgresOptions, PostgresStore},
         redis::{RedisCache, RedisStatuses},
     },
     config::{ProcessArgs, ProcessorArgs},
-    count::{LogPorts, Statuses},
+    count::{LogPorts, Minutes, Statuses},
     domain::SystemClock,
     health,
     ports::CounterCache,
@@ -43,6 +43,7 @@ pub(crate) async fn run(args: ProcessorArgs, process: ProcessArgs, shutdown: Can
     let mut tasks = JoinSet::new();
     watch(&mut tasks, &readiness, &log, cache.clone());
     let views = KafkaSettings { group: format!("{}-views", kafka.group), ..kafka.clone() };
+    let reader = store.clone();
     let processor = ProcessorHalf {
         log,
         ledger: store.clone(),
@@ -53,6 +54,7 @@ pub(crate) async fn run(args: ProcessorArgs, process: ProcessArgs, shutdown: Can
         settings: args.count.settings(),
         retention: args.retention.retention(),
         statuses,
+        minutes: KafkaMinutes::new(&kafka).map(|topic| Minutes::new(reader, Arc::new(topic))),
     };
     let counting = processor.run(&mut registry, shutdown.clone());
     serve_admin(process.admin_listen, readiness, registry, &mut tasks).await?;
