@@ -2,14 +2,18 @@
 
 use std::{
     collections::BTreeSet,
+    mem,
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicI64, Ordering},
+        atomic::{AtomicI64, Ordering},
     },
 };
 
 use async_trait::async_trait;
-use tokio::time::{Duration, sleep};
+use tokio::{
+    sync::Mutex,
+    time::{Duration, sleep},
+};
 
 use super::{CountError, LogPorts, Minutes, Projection, Sums, Verdict};
 use crate::{
@@ -73,7 +77,7 @@ pub struct Sources {
     statuses: Option<Statuses>,
     minutes: Option<Minutes>,
     /// The cache of statuses may believe something that has changed since.
-    owes: AtomicBool,
+    owes: Mutex<bool>,
     /// The hour in which they were tidied last.
     tidied: AtomicI64,
 }
@@ -90,7 +94,7 @@ impl Sources {
             retention,
             statuses: None,
             minutes: None,
-            owes: AtomicBool::new(true),
+            owes: Mutex::new(true),
             tidied: AtomicI64::new(0),
         }
     }
@@ -120,14 +124,16 @@ impl Sources {
     /// store then, and when it is back the first word to it is that what it held is not to be believed.
     async fn keep_at_hand(&self, changed: BTreeSet<Box<str>>) {
         let Some(statuses) = &self.statuses else { return };
+        let mut owes = self.owes.lock().await;
         let tell = async {
-            if self.owes.swap(true, Ordering::Relaxed) {
+            // Until it is done, and when it is dropped half-way.
+            if mem::replace(&mut *owes, true) {
                 statuses.cache.begin().await?;
             }
             if !changed.is_empty() {
                 statuses.testify(changed, Minute::of(self.clock.now())).await?;
             }
-            self.owes.store(false, Ordering::Relaxed);
+            *owes = false;
             Ok::<_, CountError>(())
         };
         if let Err(error) = tell.await {
@@ -150,7 +156,7 @@ impl Projection for Sources {
 
     async fn positions(&self) -> Result<Option<Positions>, CountError> {
         // Whoever was here before may have counted something without saying so.
-        self.owes.store(true, Ordering::Relaxed);
+        *self.owes.lock().await = true;
         self.keep_at_hand(BTreeSet::new()).await;
         Ok(self.views.positions().await?)
     }
@@ -177,9 +183,7 @@ impl Projection for Sources {
 
     /// Comparing would take every row: `make oracle` does it. What is too old goes.
     async fn audit(&self) -> Result<Verdict, CountError> {
-        if self.owes.load(Ordering::Relaxed) {
-            self.keep_at_hand(BTreeSet::new()).await;
-        }
+        self.keep_at_hand(BTreeSet::new()).await;
         self.close_minutes().await;
         let hour = self.clock.now() / HOUR;
         if self.tidied.load(Ordering::Relaxed) != hour {
