@@ -21,6 +21,9 @@ use tokio_util::sync::CancellationToken;
 /// is to change within a second. Also how often somebody looks whether a minute is over.
 const VIEWS_INTERVAL: Duration = Duration::from_millis(250);
 
+/// Pause between looks at how far the views are behind: for a gauge only, since they promise no `as_of`.
+const VIEWS_LAG: Duration = Duration::from_secs(1);
+
 /// Binds `address`, or says what is in the way.
 pub(crate) async fn bind(address: SocketAddr, flag: &str) -> anyhow::Result<TcpListener> {
     TcpListener::bind(address)
@@ -103,6 +106,7 @@ impl<S: EventSource + 'static> ProcessorHalf<S> {
         let settings = CountSettings {
             flush_interval: settings.flush_interval.min(VIEWS_INTERVAL),
             audit_interval: VIEWS_INTERVAL,
+            frontier_interval: VIEWS_LAG,
             ..settings
         };
         let viewing = Processor::new(views_source, sources, log, settings, metrics);
