@@ -72,13 +72,34 @@ control-plane-up: install-build install-control-plane ## A real Kubernetes API s
 control-plane-down: ## Stops it
 	@cargo run -q -p ping-testbed --bin control-plane -- down
 
+.PHONY: images
+images: install-build install-images ## The two images as archives in target/images, with sizes and lists of their parts; minutes
+	images/build.sh
+
+.PHONY: cluster-up
+cluster-up: install-build install-cluster ## A real cluster with our images: two nodes, CloudNativePG, stand-ins for the others; needs root; prints the KUBECONFIG line
+	@images/build.sh --debug >&2
+	@target/debug/cluster up target/images/*.tar
+
+.PHONY: cluster-down
+cluster-down: ## Ends it and undoes all that it did to the machine
+	@target/debug/cluster down
+
+.PHONY: e2e
+e2e: install-build install-cluster ## On a real cluster: install, apply, ping, kill, drain, upgrade, delete; a table of faults; needs root
+	images/build.sh --debug
+	cargo test -q --workspace --test e2e -- --ignored --nocapture
+
 .PHONY: operator-run
 operator-run: install-build ## Runs the operator against $$KUBECONFIG
 	cargo run -q -p ping-operator --bin ping-operator -- run
 
-.PHONY: install-build install-parts install-bench install-control-plane
-install-build install-parts install-bench:
+.PHONY: install-build install-parts install-bench install-images install-control-plane install-cluster
+install-build install-parts install-bench install-images:
 	@testbed/install.sh $(@:install-%=%)
 
 install-control-plane:
 	@testbed/control-plane/install.sh
+
+install-cluster: install-control-plane
+	@testbed/control-plane/install.sh nodes coredns cnpg containers

@@ -205,7 +205,7 @@ fn undo() -> anyhow::Result<()> {
     for number in 1..=NODES {
         clear_control_groups(&node::name(number))?;
     }
-    network::down()
+    network::down(1..=NODES)
 }
 
 /// A folder for volumes, the same on every node.

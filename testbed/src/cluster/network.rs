@@ -1,6 +1,6 @@
 //! The network of a cluster: a bridge on this machine, a cable from it to each node, and who has which address.
 
-use std::{net::Ipv4Addr, path::Path};
+use std::{net::Ipv4Addr, ops::RangeInclusive, path::Path};
 
 use anyhow::{Context as _, ensure};
 use tokio::process::Command;
@@ -33,18 +33,29 @@ pub(super) async fn up() -> anyhow::Result<()> {
     ip(&["link", "set", BRIDGE, "up"]).await
 }
 
-/// Takes it away, with every route over it.
-pub(super) fn down() -> anyhow::Result<()> {
-    if Path::new("/sys/class/net").join(BRIDGE).exists() {
-        let status = std::process::Command::new("ip").args(["link", "delete", BRIDGE]).status();
-        ensure!(status.context("cannot run ip")?.success(), "cannot remove the bridge {BRIDGE}");
+/// Takes away the cables and the bridge, with every route over them.
+///
+/// The kernel removes a cable together with its node, but some seconds later.
+pub(super) fn down(nodes: RangeInclusive<u8>) -> anyhow::Result<()> {
+    for device in nodes.map(plug).chain([BRIDGE.to_owned()]) {
+        if Path::new("/sys/class/net").join(&device).exists() {
+            let status = std::process::Command::new("ip").args(["link", "delete", &device]).status();
+            let gone =
+                status.context("cannot run ip")?.success() || !Path::new("/sys/class/net").join(&device).exists();
+            ensure!(gone, "cannot remove {device}");
+        }
     }
     Ok(())
 }
 
+/// The end of a node's cable on this machine.
+fn plug(number: u8) -> String {
+    format!("ping-node-{number}")
+}
+
 /// Lays a cable from the bridge to node `number`, whose network namespace is that of `node`. The node does the rest.
 pub(super) async fn connect(number: u8, node: Pid) -> anyhow::Result<()> {
-    let (plug, namespace) = (format!("ping-node-{number}"), node.number().to_string());
+    let (plug, namespace) = (plug(number), node.number().to_string());
     ip(&["link", "add", &plug, "type", "veth", "peer", "name", "eth0", "netns", &namespace]).await?;
     ip(&["link", "set", &plug, "master", BRIDGE, "up"]).await?;
     let via = address(number).to_string();

@@ -42,7 +42,7 @@ async fn provision(world: &World, claim: &PersistentVolumeClaim, folder: &Path) 
     let spec = claim.spec.clone().unwrap_or_default();
     world
         .apply(json!({
-            "apiVersion": "v1", "kind": "PersistentVolume", "metadata": { "name": name },
+            "apiVersion": "v1", "kind": "PersistentVolume", "metadata": { "name": name, "annotations": { "pv.kubernetes.io/provisioned-by": "testbed/folders" } },
             "spec": {
                 "capacity": spec.resources.and_then(|resources| resources.requests),
                 "accessModes": spec.access_modes,

@@ -110,14 +110,18 @@ const PROCESSOR: &str = "target/debug/pingd processor --admin-listen 127.0.0.1:8
 const PARTS_DOWN: &str = "make parts-down";
 
 /// Commands that run this very test, or what it would take too long to run again: their recipes are checked instead. The
-/// simulation and the kill test are run by `make test`; `make bench` builds a release and loads the machine for minutes.
-const BY_RECIPE: [(&str, &str); 6] = [
+/// simulation and the kill test are run by `make test`; the others load the machine for minutes.
+const BY_RECIPE: [(&str, &str); 10] = [
     ("make test", "cargo test --workspace"),
     ("make check", "cargo clippy"),
     ("make simulate", "--test simulation"),
     ("make chaos", "--test chaos"),
     ("make oracle", "--test oracle"),
     ("make bench", "ping-bench"),
+    ("make e2e", "--test e2e"),
+    ("make images", "images/build.sh"),
+    ("make cluster-up", "cluster up"),
+    ("make cluster-down", "cluster down"),
 ];
 
 #[test]

@@ -1,0 +1,210 @@
+//! A cluster with our images in it, and what a user does with it.
+
+use std::{
+    path::{Path, PathBuf},
+    process::Stdio,
+    time::{Duration, Instant},
+};
+
+use kube::{
+    Api, Client, Config,
+    config::{KubeConfigOptions, Kubeconfig},
+};
+use ping_operator::crd::PingPipeline;
+use ping_testbed::{
+    cluster::{self, Cluster},
+    control_plane,
+    process::Lifetime,
+};
+use ping_tests::stand_ins;
+use serde_json::Value;
+use tokio::{process::Command, task::JoinHandle};
+
+use crate::at;
+
+/// Where the pipeline is.
+pub(crate) const NAMESPACE: &str = "demo";
+/// How often to look.
+const POLL: Duration = Duration::from_millis(500);
+
+/// What it is called.
+pub(crate) const PIPELINE: &str = "demo";
+
+pub(crate) struct Stage {
+    pub(crate) cluster: Cluster,
+    pub(crate) pipelines: Api<PingPipeline>,
+    stand_ins: JoinHandle<()>,
+}
+
+impl Stage {
+    pub(crate) async fn set() -> Self {
+        let begun = Instant::now();
+        let cluster = Cluster::start(Lifetime::Owned).await.unwrap();
+        for image in ["pingd", "ping-operator"] {
+            let archive = root().join(format!("target/images/{image}.tar"));
+            cluster.import(&archive).await.unwrap();
+            // An upgrade needs another name, not other contents.
+            let name = format!("docker.io/pingpipeline/{image}");
+            cluster.tag(&format!("{name}:0.1.0"), &format!("{name}:next")).await.unwrap();
+        }
+        let kubeconfig = cluster.control_plane().kubeconfig_path().to_owned();
+        let config = Kubeconfig::read_from(&kubeconfig).unwrap();
+        let config = Config::from_custom_kubeconfig(config, &KubeConfigOptions::default()).await.unwrap();
+        let pipelines = Api::namespaced(Client::try_from(config).unwrap(), NAMESPACE);
+        let volumes = cluster::volumes().unwrap();
+        let stand_ins = tokio::spawn(async move { stand_ins::run(&kubeconfig, volumes).await.unwrap() });
+        println!("two nodes, the name service and CloudNativePG were up after {:?}", begun.elapsed());
+        Self { cluster, pipelines, stand_ins }
+    }
+
+    pub(crate) async fn make_restricted_namespace(&self, name: &str) {
+        self.kubectl(&["create", "namespace", name]).await;
+        self.kubectl(&["label", "namespace", name, "pod-security.kubernetes.io/enforce=restricted"]).await;
+    }
+
+    /// Runs kubectl in the pipeline's namespace.
+    pub(crate) async fn kubectl(&self, arguments: &[&str]) -> String {
+        self.try_kubectl(arguments).await.unwrap()
+    }
+
+    pub(crate) async fn try_kubectl(&self, arguments: &[&str]) -> anyhow::Result<String> {
+        let all = ["--namespace", NAMESPACE].into_iter().chain(arguments.iter().copied());
+        self.cluster.control_plane().kubectl(all).await
+    }
+
+    pub(crate) async fn json(&self, arguments: &[&str]) -> Value {
+        self.try_json(arguments).await.unwrap()
+    }
+
+    async fn try_json(&self, arguments: &[&str]) -> anyhow::Result<Value> {
+        let mut all = arguments.to_vec();
+        all.push("--output=json");
+        Ok(serde_json::from_str(&self.try_kubectl(&all).await?)?)
+    }
+
+    pub(crate) async fn helm(&self, arguments: &[&str]) -> String {
+        let helm = control_plane::helm().unwrap();
+        let mut all = arguments.to_vec();
+        all.push("--namespace=ping-system");
+        self.run(&helm.to_string_lossy(), &all).await
+    }
+
+    /// Runs a program in the tree, with the cluster's kubeconfig.
+    pub(crate) async fn run(&self, program: &str, arguments: &[&str]) -> String {
+        let mut command = Command::new(program);
+        command.args(arguments).current_dir(root()).stdin(Stdio::null()).kill_on_drop(true);
+        command.env("KUBECONFIG", self.cluster.control_plane().kubeconfig_path());
+        let output = command.output().await.unwrap();
+        let printed = String::from_utf8_lossy(&output.stdout).into_owned();
+        let complaints = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{program} {arguments:?}\n{printed}{complaints}");
+        printed
+    }
+
+    pub(crate) async fn pingctl(&self, arguments: &[&str]) -> String {
+        let address = self.address().await;
+        let mut all = vec!["--addr", &address, "--retries=30"];
+        all.extend(arguments);
+        self.run(&pingctl().to_string_lossy(), &all).await
+    }
+
+    /// Where the servers' Service is reached from this machine.
+    pub(crate) async fn address(&self) -> String {
+        let service = self.json(&["get", "service", "demo-server"]).await;
+        format!("{}:8080", at(&service, "/spec/clusterIP").as_str().unwrap())
+    }
+
+    pub(crate) async fn apply_pipeline(&self) {
+        let folder = root().join("tests/tests/e2e/pipeline");
+        let folder = folder.to_string_lossy();
+        let manifest = self.kubectl(&["kustomize", "--load-restrictor=LoadRestrictionsNone", &folder]).await;
+        self.apply(&manifest).await;
+    }
+
+    pub(crate) async fn apply(&self, manifest: &str) {
+        let apply = ["--namespace", NAMESPACE, "apply", "--filename=-"];
+        self.cluster.control_plane().kubectl_with_input(apply, manifest).await.unwrap();
+    }
+
+    pub(crate) async fn delete_pipeline(&self) {
+        self.kubectl(&["delete", "pingpipeline", "demo", "--timeout=110s"]).await;
+    }
+
+    /// Changes the pipeline by a merge patch.
+    pub(crate) async fn patch(&self, patch: &str) {
+        self.kubectl(&["patch", "pingpipeline", "demo", "--type=merge", "--patch", patch]).await;
+    }
+
+    /// The pipeline, unless the API server is away.
+    pub(crate) async fn pipeline(&self) -> Option<Value> {
+        self.try_json(&["get", "pingpipeline", "demo"]).await.ok()
+    }
+
+    /// Whether a condition holds, for the spec as it is.
+    pub(crate) async fn is_true(&self, condition: &str) -> bool {
+        self.pipeline().await.is_some_and(|pipeline| holds(&pipeline, condition))
+    }
+
+    /// Whether the operator has seen the spec as it is.
+    pub(crate) async fn is_observed(&self) -> bool {
+        self.pipeline().await.is_some_and(|pipeline| is_observed(&pipeline))
+    }
+
+    /// Asks a server for the count of all.
+    pub(crate) async fn count(&self) -> u64 {
+        let said: Value = serde_json::from_str(&self.pingctl(&["count", "--json", "--strong"]).await).unwrap();
+        said["ping_count"].as_u64().unwrap_or_else(|| panic!("{said}"))
+    }
+
+    /// Waits until the status shows the total.
+    pub(crate) async fn total_becomes(&self, total: u64) {
+        self.until(&format!("total of {total}"), Duration::from_secs(60), async || {
+            self.pipeline().await.is_some_and(|pipeline| at(&pipeline, "/status/figures/total").as_u64() == Some(total))
+        })
+        .await;
+    }
+
+    pub(crate) async fn until(&self, what: &str, patience: Duration, holds: impl AsyncFn() -> bool) {
+        let deadline = Instant::now() + patience;
+        while !holds().await {
+            if Instant::now() > deadline {
+                self.give_up(&format!("{what} in {patience:?}")).await;
+            }
+            tokio::time::sleep(POLL).await;
+        }
+    }
+
+    /// Fails, and shows how things are.
+    pub(crate) async fn give_up(&self, what: &str) -> ! {
+        let pods = self.try_kubectl(&["get", "pods", "--output=wide"]).await.unwrap_or_default();
+        let pipeline = self.try_kubectl(&["describe", "pingpipeline", PIPELINE]).await.unwrap_or_default();
+        panic!("no {what}\n{pods}\n{pipeline}");
+    }
+}
+
+impl Drop for Stage {
+    fn drop(&mut self) {
+        self.stand_ins.abort();
+    }
+}
+
+/// Whether a condition holds, for the spec as it is.
+pub(crate) fn holds(pipeline: &Value, condition: &str) -> bool {
+    let conditions = at(pipeline, "/status/conditions").as_array().into_iter().flatten();
+    let found = conditions.into_iter().any(|one| one["type"] == condition && one["status"] == "True");
+    found && is_observed(pipeline)
+}
+
+fn is_observed(pipeline: &Value) -> bool {
+    at(pipeline, "/status/observedGeneration") == at(pipeline, "/metadata/generation")
+}
+
+/// The project's folder.
+pub(crate) fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
+}
+
+/// The command line tool that was built with this test.
+pub(crate) fn pingctl() -> PathBuf {
+    std::env::current_exe().unwrap().ancestors().nth(2).unwrap().join("pingctl")
+}
