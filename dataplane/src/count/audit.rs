@@ -71,7 +71,11 @@ pub(super) async fn audit(ports: &CountPorts, settings: &CountSettings) -> Resul
         if counters.as_of >= before.at {
             let after = ports.ledger.snapshot(start, Duration::ZERO).await?;
             // A minute older than the window may leave the cache between the looks.
-            return Ok(compare(&before, &counters, &after, now.back(settings.window - 2)));
+            let verdict = compare(&before, &counters, &after, now.back(settings.window - 2));
+            if verdict == Verdict::Equal {
+                ports.cache.audited(&counters.generation, ports.clock.now()).await?;
+            }
+            return Ok(verdict);
         }
         sleep(WAIT).await;
     }

@@ -278,6 +278,10 @@ impl World {
         if counters.as_of + 5_000 < self.clock.now() {
             return Err(format!("as_of is {} ms old after a quiet time", self.clock.now() - counters.as_of));
         }
+        let last_audit = self.cache.read(None).await.unwrap().and_then(|reading| reading.last_audit);
+        if last_audit.is_none_or(|at| at + 10_000 < self.clock.now()) {
+            return Err(format!("the last audit was at {last_audit:?}, it is {} now", self.clock.now()));
+        }
         Ok(Report {
             events: u64::try_from(recount.rows).unwrap(),
             refused: told.refused,

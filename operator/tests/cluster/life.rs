@@ -20,7 +20,10 @@ use crate::harness::{
 /// A server that answers counts; returns its address.
 async fn server() -> String {
     let answer = async || {
-        Json(json!({ "pingCount": "42", "asOfMs": "1", "lagMs": "12", "exact": true, "store": "STORE_CACHE" }))
+        let now = k8s_openapi::jiff::Timestamp::now().as_millisecond().to_string();
+        Json(json!({
+            "pingCount": "42", "asOfMs": "1", "lagMs": "12", "exact": true, "store": "STORE_CACHE", "lastAuditMs": now,
+        }))
     };
     let router = Router::new().route("/ping.v1.PingService/PingCount", post(answer));
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -45,7 +48,7 @@ async fn one_manifest_in_a_ready_pipeline_out_and_the_columns_tell() {
     assert_eq!(rows[0], columns);
     assert_eq!(rows[1][..10], ["demo", "True", "True", "42", "<1s", "3/3", "Ready", "2/2", "3/3", "2/2"]);
     let wide = place.kubectl(&["get", "pp", "-o", "wide"]).await;
-    assert!(wide.contains("demo-server.life-ready.svc:8080"), "{wide}");
+    assert!(wide.contains("demo-server.life-ready.svc:8080") && wide.contains("<1m"), "{wide}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
