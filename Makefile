@@ -60,7 +60,7 @@ parts-down: ## Stops them
 	@cargo run -q -p ping-testbed --bin testbed -- down
 
 .PHONY: control-plane-up
-control-plane-up: install-build install-control-plane ## A real Kubernetes API server with all CRDs; prints the KUBECONFIG line
+control-plane-up: install-build install-control-plane ## A real Kubernetes API server with all CRDs; prints the line with KUBECONFIG and PATH
 	@cargo run -q -p ping-testbed --bin control-plane -- up
 
 .PHONY: control-plane-down
@@ -68,8 +68,12 @@ control-plane-down: ## Stops it
 	@cargo run -q -p ping-testbed --bin control-plane -- down
 
 .PHONY: operator-run
-operator-run: install-build ## Runs the operator against $$KUBECONFIG
-	cargo run -q -p ping-operator --bin ping-operator -- run
+operator-run: install-build ## Runs the operator against $$KUBECONFIG (ARGS='--namespace demo' for one namespace; --help)
+	PING_ADMIN_LISTEN=$${PING_ADMIN_LISTEN:-127.0.0.1:8083} cargo run -q --bin ping-operator -- run $(ARGS)
+
+.PHONY: play-others
+play-others: install-build ## Plays the operators and kubelets that the control plane lacks: pipelines become Ready, on paper
+	cargo run -q -p ping-testbed --bin control-plane -- play-others
 
 .PHONY: install-build install-parts install-bench install-control-plane
 install-build install-parts install-bench:
