@@ -80,4 +80,4 @@ install-build install-parts install-bench:
 	@testbed/install.sh $(@:install-%=%)
 
 install-control-plane:
-	@testbed/control-plane/install.sh
+	@testbed/control-plane/install.sh >&2

@@ -114,6 +114,13 @@ async fn a_plan_names_each_change_and_its_risk_and_changes_nothing() {
     assert!(code == 1 && text.contains("sever"), "{text}");
     let after = place.pipelines().get("demo").await.unwrap();
     assert_eq!(after.metadata.resource_version, before.metadata.resource_version);
+
+    // What `kubectl apply` wrote, and the file does not have any more, falls back to its default.
+    plan(json!({ "server": { "replicas": 5 } })).await;
+    let file = folder.path().join("pipeline.yaml");
+    place.kubectl(&["apply", "-f", file.to_str().unwrap()]).await;
+    let (code, text, said) = plan(json!({})).await;
+    assert!(code == 0 && text.contains("5 -> 3"), "{text}{said}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

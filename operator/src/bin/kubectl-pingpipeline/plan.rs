@@ -9,7 +9,7 @@ use anyhow::{Context as _, ensure};
 use clap::Args;
 use kube::{
     Api, ResourceExt,
-    api::{ApiResource, DynamicObject, Patch, PatchParams},
+    api::{ApiResource, DynamicObject, Patch, PatchParams, ValidationDirective},
 };
 use ping_operator::crd::PingPipeline;
 use serde::{Deserialize, Serialize};
@@ -81,10 +81,16 @@ async fn plan(manifest: DynamicObject, cluster: &Cluster) -> anyhow::Result<Plan
     let api: Api<DynamicObject> =
         Api::namespaced_with(cluster.client.clone(), &namespace, &ApiResource::erase::<PingPipeline>(&()));
     let old = api.get_opt(&name).await?;
-    // As `kubectl apply` would; what others own, such as an older `kubectl edit`, is taken over.
-    let params =
-        PatchParams { field_validation: Some(kube::api::ValidationDirective::Strict), ..PatchParams::apply("kubectl") };
-    let (new, refused) = match api.patch(&name, &params.dry_run().force(), &Patch::Apply(&manifest)).await {
+    let params = PatchParams { field_validation: Some(ValidationDirective::Strict), ..PatchParams::apply("kubectl") };
+    let params = params.dry_run();
+    let answer = match old.as_ref().and_then(last_applied) {
+        Some(last) => {
+            let patch = json!({ "spec": three_way(&last["spec"], &manifest.data["spec"]) });
+            api.patch(&name, &params, &Patch::Merge(patch)).await
+        }
+        None => api.patch(&name, &params.force(), &Patch::Apply(&manifest)).await,
+    };
+    let (new, refused) = match answer {
         Ok(new) => (Some(new), None),
         // Unknown fields are answered with 500.
         Err(kube::Error::Api(status)) if ![401, 403, 404].contains(&status.code) => {
@@ -99,6 +105,27 @@ async fn plan(manifest: DynamicObject, cluster: &Cluster) -> anyhow::Result<Plan
         compare("", &spec(&old), &spec(&new), &mut changes);
     }
     Ok(Plan { namespace, name, new: old.is_none(), refused, changes })
+}
+
+/// What `kubectl apply` wrote last. None: it never did, or lets the API server keep that (`--server-side`).
+fn last_applied(live: &DynamicObject) -> Option<Value> {
+    serde_json::from_str(live.annotations().get("kubectl.kubernetes.io/last-applied-configuration")?).ok()
+}
+
+/// The merge patch that `kubectl apply` would send: what it wrote last and is not wanted any more goes.
+fn three_way(last: &Value, wanted: &Value) -> Value {
+    let empty = serde_json::Map::new();
+    match wanted {
+        Value::Object(wanted) => {
+            let last = last.as_object().unwrap_or(&empty);
+            let gone = last.keys().filter(|name| !wanted.contains_key(*name)).map(|name| (name.clone(), Value::Null));
+            let kept = wanted
+                .iter()
+                .map(|(name, value)| (name.clone(), three_way(last.get(name).unwrap_or(&Value::Null), value)));
+            Value::Object(gone.chain(kept).collect())
+        }
+        wanted => wanted.clone(),
+    }
 }
 
 /// Lists the leaves in which `old` and `new` differ.
@@ -153,6 +180,15 @@ impl Plan {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_not_wanted_any_more_goes() {
+        let last = json!({ "server": { "replicas": 5, "lanes": 2 }, "suspend": true, "processor": {} });
+        let wanted = json!({ "server": { "lanes": 4 }, "processor": { "env": [] } });
+        let patch = json!({ "server": { "replicas": null, "lanes": 4 }, "suspend": null, "processor": { "env": [] } });
+        assert_eq!(three_way(&last, &wanted), patch);
+        assert_eq!(three_way(&last["suspend"], &wanted["server"]), wanted["server"]);
+    }
 
     #[test]
     fn leaves_that_differ_are_listed_with_their_risk() {
