@@ -65,7 +65,7 @@ parts-down: ## Stops them
 	@cargo run -q -p ping-testbed --bin testbed -- down
 
 .PHONY: control-plane-up
-control-plane-up: install-build install-control-plane ## A real Kubernetes API server with all CRDs; prints the KUBECONFIG line
+control-plane-up: install-build install-control-plane ## A real Kubernetes API server with all CRDs; prints the line with KUBECONFIG and PATH
 	@cargo run -q -p ping-testbed --bin control-plane -- up
 
 .PHONY: control-plane-down
@@ -91,15 +91,19 @@ e2e: install-build install-cluster ## On a real cluster: install, apply, ping, k
 	cargo test -q --workspace --test e2e -- --ignored --nocapture
 
 .PHONY: operator-run
-operator-run: install-build ## Runs the operator against $$KUBECONFIG
-	cargo run -q -p ping-operator --bin ping-operator -- run
+operator-run: install-build ## Runs the operator against $$KUBECONFIG (ARGS='--namespace demo' for one namespace; --help)
+	PING_ADMIN_LISTEN=$${PING_ADMIN_LISTEN:-127.0.0.1:8083} cargo run -q --bin ping-operator -- run $(ARGS)
+
+.PHONY: play-others
+play-others: install-build ## Plays the operators and kubelets that the control plane lacks: pipelines become Ready, on paper
+	cargo run -q -p ping-testbed --bin control-plane -- play-others
 
 .PHONY: install-build install-parts install-bench install-images install-control-plane install-cluster
 install-build install-parts install-bench install-images:
 	@testbed/install.sh $(@:install-%=%)
 
 install-control-plane:
-	@testbed/control-plane/install.sh
+	@testbed/control-plane/install.sh >&2
 
 install-cluster: install-control-plane
 	@testbed/control-plane/install.sh nodes coredns cnpg containers

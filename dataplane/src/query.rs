@@ -51,6 +51,8 @@ pub struct Answer {
     pub exact: bool,
     /// Who says so.
     pub by: AnsweredBy,
+    /// When an audit last found the cache equal to the store, if the cache answered and one has looked.
+    pub last_audit: Option<Millis>,
 }
 
 /// Why there is no count.
@@ -108,7 +110,7 @@ impl Reader {
         }
         let as_of = self.clock.now();
         let count = self.ledger.count(question.range).await?;
-        Ok(Answer { count, as_of, lag: 0, exact: true, by: AnsweredBy::Store })
+        Ok(Answer { count, as_of, lag: 0, exact: true, by: AnsweredBy::Store, last_audit: None })
     }
 
     /// The cache's answer, if it has one to be trusted.
@@ -119,12 +121,12 @@ impl Reader {
             Some(range) => Some(self.minutes_in_cache(range, now)?),
         };
         let reading = self.cache.read(minutes).await.ok().flatten()?;
-        let Reading { total, minutes_total, as_of, doubted } = reading;
+        let Reading { total, minutes_total, as_of, doubted, last_audit } = reading;
         if doubted {
             return None;
         }
         let count = if minutes.is_some() { minutes_total } else { total };
-        Some(Answer { count, as_of, lag: (now - as_of).max(0), exact: true, by: AnsweredBy::Cache })
+        Some(Answer { count, as_of, lag: (now - as_of).max(0), exact: true, by: AnsweredBy::Cache, last_audit })
     }
 
     /// The minutes of `range`, when the cache has every one of them completely.

@@ -50,6 +50,7 @@ contract! {
     as_of_is_the_earliest_partition_and_never_falls
     a_grown_topic_holds_as_of_back
     doubt_ends_with_the_next_filling
+    an_audit_is_remembered_until_the_next_filling
     forgotten_writers_have_no_marks
     thousands_of_everything_fit
 }
@@ -60,6 +61,7 @@ async fn an_empty_cache_says_so_and_takes_nothing(cache: Cache) {
     assert_eq!(cache.counters().await.unwrap(), None);
     assert!(!cache.has_counted(Token { writer: WriterId(1), partition: 0, seq: 1 }).await.unwrap());
     cache.doubt(&"g".into()).await.unwrap();
+    cache.audited(&"g".into(), 1).await.unwrap();
     cache.forget_writers(&[WriterId(1)]).await.unwrap();
     assert_eq!(stale(&cache, &flush("g", 0, 0, 1, NOW)).await, "the cache is empty");
 }
@@ -203,7 +205,7 @@ async fn a_range_sums_its_minutes(cache: Cache) {
     assert_eq!(sum(NOW.0, NOW.0).await, 0);
     assert_eq!(sum(0, Minute::of(Millis::MAX).0).await, 4_950);
     assert_eq!(sum(0, NOW.0 - 97).await, 98 + 99);
-    assert_eq!(reading(&cache).await, Reading { total: 5_000, minutes_total: 0, as_of: 100, doubted: false });
+    assert_eq!(reading(&cache).await, Reading { total: 5_000, minutes_total: 0, as_of: 100, ..Reading::default() });
 }
 
 async fn as_of_is_the_earliest_partition_and_never_falls(cache: Cache) {
@@ -244,6 +246,22 @@ async fn doubt_ends_with_the_next_filling(cache: Cache) {
     assert!(reading(&cache).await.doubted);
     assert!(cache.install(Some(&"g".into()), &image("h")).await.unwrap());
     assert!(!reading(&cache).await.doubted);
+}
+
+async fn an_audit_is_remembered_until_the_next_filling(cache: Cache) {
+    filled(&cache).await;
+    cache.audited(&"another".into(), 1_728_926_331_007).await.unwrap();
+    assert_eq!(reading(&cache).await.last_audit, None);
+    cache.audited(&"g".into(), 1_728_926_331_007).await.unwrap();
+    assert_eq!(reading(&cache).await.last_audit, Some(1_728_926_331_007));
+    assert_eq!(
+        cache.read(Some((Minute(0), Minute(9_000)))).await.unwrap().unwrap().last_audit,
+        Some(1_728_926_331_007)
+    );
+    done(&cache, &promise(0, 200, 2)).await;
+    assert_eq!(reading(&cache).await.last_audit, Some(1_728_926_331_007));
+    assert!(cache.install(Some(&"g".into()), &image("h")).await.unwrap());
+    assert_eq!(reading(&cache).await.last_audit, None);
 }
 
 async fn forgotten_writers_have_no_marks(cache: Cache) {

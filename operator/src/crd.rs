@@ -49,6 +49,7 @@ use self::{
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
     printcolumn(name = "Durable", type_ = "string", json_path = ".status.conditions[?(@.type=='Durable')].status", priority = 1),
     printcolumn(name = "Fresh", type_ = "string", json_path = ".status.conditions[?(@.type=='Fresh')].status", priority = 1),
+    printcolumn(name = "Audited", type_ = "string", json_path = ".status.figures.lastAudit", priority = 1),
     printcolumn(name = "Endpoint", type_ = "string", json_path = ".status.endpoints.server", priority = 1),
     printcolumn(name = "Reason", type_ = "string", json_path = ".status.conditions[?(@.type=='Ready')].reason", priority = 1),
     printcolumn(name = "Message", type_ = "string", json_path = ".status.conditions[?(@.type=='Ready')].message", priority = 1)

@@ -149,6 +149,7 @@ fn figures(before: Option<&Figures>, answer: &Answer, now: Timestamp) -> Figures
         total: answer.total,
         lag: lag(answer.lag_ms),
         store: answer.store.clone(),
+        last_audit: answer.last_audit_ms.map(|at| age(now.as_millisecond().saturating_sub(at))),
         changed_at: before.and_then(|before| before.changed_at.clone()),
     };
     if before != Some(&figures) {
@@ -167,12 +168,21 @@ fn lag(milliseconds: i64) -> String {
     }
 }
 
+/// The age of an audit: they come every few seconds, so minutes are fine enough.
+fn age(milliseconds: i64) -> String {
+    match milliseconds / 60_000 {
+        i64::MIN..=0 => "<1m".into(),
+        minutes @ 1..=119 => format!("{minutes}m"),
+        minutes => format!("{}h", minutes / 60),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn answer(total: i64, lag_ms: i64) -> Option<Result<Answer, AskError>> {
-        Some(Ok(Answer { total, lag_ms, exact: true, store: "cache".into() }))
+        Some(Ok(Answer { total, lag_ms, exact: true, store: "cache".into(), last_audit_ms: Some(995_000) }))
     }
 
     #[test]
@@ -180,9 +190,18 @@ mod tests {
         let now = Timestamp::from_second(1_000).unwrap();
         let (figures, conditions) = judge(&PingPipelineStatus::default(), answer(5, 10), 5000, 1, now);
         let before = PingPipelineStatus { figures, conditions, ..PingPipelineStatus::default() };
-        let later = Timestamp::from_second(2_000).unwrap();
+        let later = Timestamp::from_second(1_050).unwrap();
         let again = judge(&before, answer(5, 700), 5000, 1, later);
         assert_eq!(again, (before.figures.clone(), before.conditions.clone()));
+    }
+
+    #[test]
+    fn audits_that_stay_away_are_told() {
+        let told = |second| {
+            let now = Timestamp::from_second(second).unwrap();
+            judge(&PingPipelineStatus::default(), answer(5, 10), 5000, 1, now).0.unwrap().last_audit.unwrap()
+        };
+        assert_eq!([990, 1_054, 1_055, 8_194, 8_195].map(told), ["<1m", "<1m", "1m", "119m", "2h"]);
     }
 
     #[test]

@@ -126,7 +126,7 @@ pub(crate) async fn patch_status(
 /// The status without what `figures` writes.
 fn own_part(status: &PingPipelineStatus) -> PingPipelineStatus {
     let figure = |condition: &Condition| {
-        ConditionType::ALL.into_iter().any(|kind| kind.is_figure() && condition.type_ == kind.to_string())
+        ConditionType::ALL.iter().any(|(kind, _)| kind.is_figure() && condition.type_ == kind.to_string())
     };
     let mut own = status.clone();
     own.figures = None;

@@ -6,6 +6,7 @@ mod assets;
 pub mod cli;
 mod credentials;
 mod kubectl;
+pub mod others;
 mod recipes;
 
 use std::{

@@ -170,8 +170,13 @@ fn one_that_is_up_stays_until_it_is_told_to_go() {
         String::from_utf8(output.stdout).unwrap()
     };
     let printed = order("up");
-    let kubeconfig = PathBuf::from(printed.trim().strip_prefix("export KUBECONFIG=").unwrap());
+    let (kubeconfig, path) = printed.strip_prefix("export KUBECONFIG=").unwrap().split_once(' ').unwrap();
+    let kubeconfig = PathBuf::from(kubeconfig);
     assert!(kubeconfig.is_file());
+    let folders = path.trim().strip_prefix("PATH=\"$PATH:").unwrap().strip_suffix('"').unwrap();
+    for (folder, program) in folders.split(':').zip(["kubectl", "helm"]) {
+        assert!(Path::new(folder).join(program).is_file(), "{printed}");
+    }
     assert_eq!(order("up"), printed);
     let running: Vec<String> = processes_below(state.path());
     assert_eq!(running.len(), 4, "{running:?}");

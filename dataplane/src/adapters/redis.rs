@@ -13,12 +13,12 @@ use async_trait::async_trait;
 use redis::Cmd;
 
 use self::{
-    layout::{COUNTERS, DOUBTED, FRONTIER, Fields, GENERATION, POSITIONS, TOTAL},
+    layout::{COUNTERS, DOUBTED, FRONTIER, Fields, GENERATION, LAST_AUDIT, POSITIONS, TOTAL},
     link::Link,
     script::Scripts,
 };
 use crate::{
-    domain::{Generation, Minute, Positions, Token, WriterId},
+    domain::{Generation, Millis, Minute, Positions, Token, WriterId},
     ports::{Applied, CacheError, CounterCache, Counters, Flush, Image, Reading},
 };
 
@@ -96,7 +96,8 @@ impl RedisCache {
 
 fn reading(frontier: &Fields, total: i64, minutes_total: i64) -> Reading {
     let doubted = layout::value(frontier, DOUBTED).is_some();
-    Reading { total, minutes_total, as_of: layout::as_of(frontier), doubted }
+    let last_audit = layout::value(frontier, LAST_AUDIT).and_then(|at| at.parse().ok());
+    Reading { total, minutes_total, as_of: layout::as_of(frontier), doubted, last_audit }
 }
 
 #[async_trait]
@@ -152,6 +153,11 @@ impl CounterCache for RedisCache {
     async fn doubt(&self, generation: &Generation) -> Result<(), CacheError> {
         let arguments = |command: &mut Cmd| _ = command.arg(generation);
         self.link.script(&self.scripts.doubt, &arguments).await
+    }
+
+    async fn audited(&self, generation: &Generation, at: Millis) -> Result<(), CacheError> {
+        let arguments = |command: &mut Cmd| _ = command.arg(generation).arg(at);
+        self.link.script(&self.scripts.audited, &arguments).await
     }
 
     async fn forget_writers(&self, writers: &[WriterId]) -> Result<(), CacheError> {

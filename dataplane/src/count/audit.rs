@@ -72,7 +72,11 @@ pub(super) async fn audit(projected: &Projected) -> Result<Verdict, CountError> 
         if counters.as_of >= before.at {
             let after = projected.ledger.snapshot(start, Duration::ZERO).await?;
             // A minute older than the window may leave the cache between the looks.
-            return Ok(compare(&before, &counters, &after, now.back(window - 2)));
+            let verdict = compare(&before, &counters, &after, now.back(window - 2));
+            if verdict == Verdict::Equal {
+                projected.cache.audited(&counters.generation, projected.clock.now()).await?;
+            }
+            return Ok(verdict);
         }
         sleep(WAIT).await;
     }

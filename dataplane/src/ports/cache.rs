@@ -53,6 +53,8 @@ pub struct Reading {
     pub as_of: Millis,
     /// An audit found a difference that a rebuild has not put right yet.
     pub doubted: bool,
+    /// When an audit last found this filling equal to the store; `None` before the first.
+    pub last_audit: Option<Millis>,
 }
 
 /// The readable counters: what `HGETALL ping:counters` shows.
@@ -93,6 +95,9 @@ pub trait CounterCache: Send + Sync {
 
     /// Marks the filling as doubtful, so that readers go elsewhere until the next one.
     async fn doubt(&self, generation: &Generation) -> Result<(), CacheError>;
+
+    /// Remembers that an audit, which ended at `at`, found the filling equal to the store; nothing if it is another by now.
+    async fn audited(&self, generation: &Generation, at: Millis) -> Result<(), CacheError>;
 
     /// Drops the marks of writers that can never appear again.
     async fn forget_writers(&self, writers: &[WriterId]) -> Result<(), CacheError>;

@@ -173,6 +173,7 @@ impl Api {
             lag_ms: answer.lag,
             exact: answer.exact,
             store: store.into(),
+            last_audit_ms: answer.last_audit,
         })
     }
 

@@ -1,5 +1,6 @@
 //! `pingd dev`: one process, no infrastructure.
 
+use ping_dataplane::domain::{Clock, SystemClock};
 use serde_json::json;
 
 use crate::processes::{EXAMPLE, Pingd};
@@ -11,6 +12,10 @@ async fn three_pings_are_counted() {
         pingd.ping(json!({"timestamp_ms": EXAMPLE})).await;
     }
     pingd.wait_for_count(3).await;
+    let now = SystemClock.now();
+    pingd.wait_for_audit(now).await;
+    let (_, strong) = pingd.call("PingCount", &json!({"strong": true})).await.unwrap();
+    assert!(strong.get("lastAuditMs").is_none(), "the database needs no audit: {strong}");
 }
 
 #[tokio::test]

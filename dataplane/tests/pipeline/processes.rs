@@ -183,6 +183,20 @@ impl Pingd {
         }
     }
 
+    /// Waits until the cache was audited at or after `since`.
+    pub async fn wait_for_audit(&self, since: i64) {
+        let started = Instant::now();
+        loop {
+            let (_, answer) = self.call("PingCount", &json!({})).await.unwrap();
+            let last: Option<i64> = answer["lastAuditMs"].as_str().map(|at| at.parse().unwrap());
+            if last.is_some_and(|at| at >= since) {
+                return;
+            }
+            assert!(started.elapsed() < PATIENCE, "no audit since {since}: {answer}");
+            sleep(Duration::from_millis(50)).await;
+        }
+    }
+
     /// One metric's value.
     pub async fn metric(&self, name: &str) -> f64 {
         let text = self.http.get(format!("{}/metrics", self.admin)).send().await.unwrap().text().await.unwrap();

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use ping_dataplane::domain::{Clock, SystemClock};
 use ping_testbed::Parts;
 use serde_json::json;
 use tokio::process::Command;
@@ -26,6 +27,7 @@ async fn three_pings_are_three_fields_and_a_total() {
     assert_eq!(counters, [("minute:28815438".to_owned(), 3), ("total".to_owned(), 3)].into());
     let (_, proof) = server.call("Verify", &json!({})).await.unwrap();
     assert_eq!(proof["exact"], true, "{proof}");
+    server.wait_for_audit(SystemClock.now()).await;
 }
 
 #[tokio::test]

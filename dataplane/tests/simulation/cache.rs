@@ -5,7 +5,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use ping_dataplane::{
     adapters::memory::MemoryCache,
-    domain::{Generation, Minute, Positions, Token, WriterId},
+    domain::{Generation, Millis, Minute, Positions, Token, WriterId},
     ports::{Applied, CacheError, CounterCache, Counters, Flush, Image, Reading},
 };
 use tokio::time::sleep;
@@ -103,6 +103,10 @@ impl CounterCache for FaultyCache {
 
     async fn doubt(&self, generation: &Generation) -> Result<(), CacheError> {
         self.host.call(away, self.inner.doubt(generation)).await
+    }
+
+    async fn audited(&self, generation: &Generation, at: Millis) -> Result<(), CacheError> {
+        self.host.call(away, self.inner.audited(generation, at)).await
     }
 
     async fn forget_writers(&self, writers: &[WriterId]) -> Result<(), CacheError> {

@@ -272,6 +272,7 @@ impl World {
         let ids: Vec<_> = self.told.lock().acknowledged.keys().copied().collect();
         let present = ping_dataplane::ports::EventStore::find(&*self.store, &ids).await.unwrap().len();
         let counters = self.cache.counters().await.unwrap().ok_or("the cache is empty in the end")?;
+        let last_audit = self.cache.read(None).await.unwrap().and_then(|reading| reading.last_audit);
         let drifts = self.count_metrics.drifts.get();
         let told = self.told.lock();
         if present != ids.len() {
@@ -297,6 +298,9 @@ impl World {
         }
         if counters.as_of + 5_000 < self.clock.now() {
             return Err(format!("as_of is {} ms old after a quiet time", self.clock.now() - counters.as_of));
+        }
+        if last_audit.is_none_or(|at| at + 10_000 < self.clock.now()) {
+            return Err(format!("the last audit was at {last_audit:?}, it is {} now", self.clock.now()));
         }
         Ok(Report {
             events: u64::try_from(recount.rows).unwrap(),

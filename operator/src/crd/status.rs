@@ -69,7 +69,11 @@ pub struct Figures {
     pub lag: String,
     /// Which store answered: `cache` or `database`.
     pub store: String,
-    /// When `total` or `lag` last changed.
+    /// How long before the answer an audit last found the cache equal to Postgres: `<1m`, whole minutes (`3m`) or hours (`2h`).
+    /// Absent while no audit has looked at what the cache holds, and when the database answered.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_audit: Option<String>,
+    /// When any of these last changed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub changed_at: Option<Time>,
 }

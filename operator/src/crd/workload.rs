@@ -125,11 +125,13 @@ impl Default for PodSpec {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, rename_all = "camelCase")]
 pub struct Resources {
-    /// What a pod is sure to get, e.g. `cpu: 500m` (cores) and `memory: 256Mi` (bytes).
+    /// What a pod is sure to get, e.g. `cpu: 500m` (cores) and `memory: 256Mi` (bytes). Absent: nothing, unless `resources` is
+    /// absent as well.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(schema_with = "quantities")]
     pub requests: BTreeMap<String, IntOrString>,
-    /// What a pod gets at most.
+    /// What a pod gets at most, e.g. `memory: 512Mi` (bytes). Absent: as much as the node has, unless `resources` is absent as
+    /// well.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(schema_with = "quantities")]
     pub limits: BTreeMap<String, IntOrString>,

@@ -22,6 +22,8 @@ pub struct Answer {
     pub exact: bool,
     /// `cache` or `database`.
     pub store: String,
+    /// When an audit last found the cache equal to the database, in milliseconds since the Unix epoch.
+    pub last_audit_ms: Option<i64>,
 }
 
 /// No answer.
@@ -66,6 +68,7 @@ struct PingCountResponse {
     lag_ms: String,
     exact: bool,
     store: String,
+    last_audit_ms: Option<String>,
 }
 
 impl HttpAsk {
@@ -94,6 +97,7 @@ impl Ask for HttpAsk {
             total: number("pingCount", answer.ping_count)?,
             lag_ms: number("lagMs", answer.lag_ms)?,
             exact: answer.exact,
+            last_audit_ms: answer.last_audit_ms.map(|text| number("lastAuditMs", text)).transpose()?,
             store: if answer.store == "STORE_DATABASE" { "database" } else { "cache" }.into(),
         })
     }

@@ -1,4 +1,4 @@
-//! Conditions: their types, and how times of transition are kept.
+//! Conditions: their types, documented in `docs/operator/conditions.md`, and how times of transition are kept.
 
 use k8s_openapi::{
     apimachinery::pkg::apis::meta::v1::{Condition, Time},
@@ -7,49 +7,47 @@ use k8s_openapi::{
 
 use super::reason::Reason;
 
-/// What a condition is about.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ConditionType {
-    /// Postgres can be written to, with all its instances.
+macro_rules! condition_types {
+    ($(#[doc = $doc:literal] $name:ident,)+) => {
+        /// What a condition is about, and what it means that it is True.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum ConditionType {
+            $(#[doc = $doc] $name,)+
+        }
+
+        impl ConditionType {
+            /// All of them, with what it means that they are True.
+            pub const ALL: &[(Self, &str)] = &[$((Self::$name, $doc),)+];
+        }
+    };
+}
+
+condition_types! {
+    /// all Postgres instances work, and the primary is settled
     PostgresReady,
-    /// Kafka, topics and users are there.
+    /// Kafka, both topics and both users are ready
     KafkaReady,
-    /// The cache is there.
+    /// all pods of the cache are ready
     CacheReady,
-    /// All servers are ready.
+    /// all servers are available, at the current version
     ServerReady,
-    /// All processors are ready.
+    /// all processors are available, at the current version
     ProcessorReady,
-    /// No acknowledged ping can be lost with one machine.
+    /// no acknowledged ping can be lost together with one machine
     Durable,
-    /// The number counts every acknowledged ping once.
+    /// the number counts every acknowledged ping once
     Exact,
-    /// The number is recent.
+    /// the number is at most `spec.monitoring.freshWithinMs` old
     Fresh,
-    /// All of the above that concern components.
+    /// all components are ready; this is what `kubectl wait --for=condition=Ready pp/<name>` waits for
     Ready,
-    /// Something is on its way (kstatus).
+    /// something is on its way (as kstatus reads it)
     Reconciling,
-    /// It will not get better by itself (kstatus).
+    /// it will not get better by itself: the spec has to be changed (as kstatus reads it)
     Stalled,
 }
 
 impl ConditionType {
-    /// All of them.
-    pub const ALL: [Self; 11] = [
-        Self::PostgresReady,
-        Self::KafkaReady,
-        Self::CacheReady,
-        Self::ServerReady,
-        Self::ProcessorReady,
-        Self::Durable,
-        Self::Exact,
-        Self::Fresh,
-        Self::Ready,
-        Self::Reconciling,
-        Self::Stalled,
-    ];
-
     /// True for the two that are written together with the figures, by their own field manager.
     #[must_use]
     pub fn is_figure(self) -> bool {
@@ -108,7 +106,7 @@ pub fn conditions(
     generation: i64,
     now: Timestamp,
 ) -> Vec<Condition> {
-    let kept = ConditionType::ALL.into_iter().filter(|kind| !kind.is_figure());
+    let kept = ConditionType::ALL.iter().map(|(kind, _)| *kind).filter(|kind| !kind.is_figure());
     kept.filter_map(|kind| {
         let before = previous.iter().find(|condition| condition.type_ == kind.to_string());
         match verdicts.iter().find(|(judged, _)| *judged == kind) {

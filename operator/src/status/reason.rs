@@ -1,7 +1,7 @@
 //! Why a condition is what it is: a closed list, documented in `docs/operator/conditions.md`.
 
 macro_rules! reasons {
-    ($($(#[doc = $doc:literal])+ $name:ident,)+) => {
+    ($($(#[doc = $doc:literal])+ $name:ident => $remedy:literal,)+) => {
         /// Reason of a condition.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         pub enum Reason {
@@ -9,8 +9,8 @@ macro_rules! reasons {
         }
 
         impl Reason {
-            /// All of them, with what they mean.
-            pub const ALL: &[(Self, &str)] = &[$((Self::$name, concat!($($doc),+)),)+];
+            /// All of them, with what they mean and what there is to do about them.
+            pub const ALL: &[(Self, &str, &str)] = &[$((Self::$name, concat!($($doc),+), $remedy),)+];
 
             /// As it stands in the condition.
             #[must_use]
@@ -25,69 +25,69 @@ macro_rules! reasons {
 
 reasons! {
     /// It is there, and all of it works.
-    Ready,
+    Ready => "Nothing.",
     /// It is not run by the operator; its secret or address is known.
-    External,
+    External => "Nothing; whoever runs it looks after it.",
     /// It is being set up.
-    Provisioning,
+    Provisioning => "Wait. If it takes long, `kubectl describe` the object that the message names, and its pods.",
     /// Some of it works, not all.
-    Degraded,
+    Degraded => "`kubectl describe` the pods that are not ready: a node may be gone, a volume full, memory short.",
     /// A new version is replacing the old one.
-    RollingOut,
+    RollingOut => "Wait. If it takes long, `kubectl describe` the new pods: the image or a setting may be wrong.",
     /// A CRD is not installed. It is picked up within seconds of being installed.
-    DependencyMissing,
+    DependencyMissing => "Install the operator that the message names; nothing else has to be done.",
     /// The other operator has said nothing about the object: it is not running, or does not watch this namespace.
-    OperatorSilent,
+    OperatorSilent => "Look at that operator's pods and log, and at the namespaces it watches.",
     /// A Secret, or a key of it, does not exist.
-    SecretMissing,
+    SecretMissing => "Create the Secret, or correct its name or key in the spec.",
     /// The Kafka of `clusterRef`, or its listener, does not exist.
-    ReferenceMissing,
+    ReferenceMissing => "Correct `spec.kafka.clusterRef`, or create that Kafka or listener.",
     /// The other operator reports a failure; the message repeats it.
-    Failed,
+    Failed => "Do what the message says; its words are those of the other operator, whose log has more.",
     /// The other operator was told to leave the object alone.
-    Paused,
+    Paused => "Take the annotation that pauses it off the object that the message names.",
     /// The API server refused a write; the message repeats why.
-    ApplyFailed,
+    ApplyFailed => "Do what the message says: a right may be missing, a quota used up, a webhook away. It is tried again.",
     /// An object of that name exists and belongs to somebody else.
-    NameTaken,
+    NameTaken => "Delete or rename that object, or give the pipeline another name.",
     /// `spec.hibernate` is true.
-    Hibernating,
+    Hibernating => "Set `spec.hibernate` to false to wake it up.",
     /// `spec.suspend` is true.
-    Suspended,
+    Suspended => "Set `spec.suspend` to false to have the operator go on.",
     /// The spec contradicts itself.
-    Invalid,
+    Invalid => "Correct the spec as the message says. What runs keeps running.",
     /// `durability: Exact` together with settings that can lose acknowledged pings.
-    UnsafeForExact,
+    UnsafeForExact => "Change the settings that the message names, or set `durability: BestEffort`.",
     /// The change would lose data or cannot be made.
-    Irreversible,
+    Irreversible => "Take the change back, or go the way that the message names.",
     /// Nothing is changed, because the spec is refused.
-    Refused,
+    Refused => "See `Stalled` for what has to be corrected.",
     /// The pipeline is being deleted.
-    Deleting,
+    Deleting => "Wait; it ends within a minute.",
     /// The deletion waits for an object that nobody removes.
-    DeletionBlocked,
+    DeletionBlocked => "Start the operator of the object that the message names, or set the annotation `pingpipeline.io/force-delete=true`.",
     /// Every acknowledged ping is on at least two Postgres instances.
-    Synchronous,
+    Synchronous => "Nothing.",
     /// Settings allow acknowledged pings to be lost.
-    Unsafe,
+    Unsafe => "Nothing in development. Else change the settings that the message names, and set `durability: Exact`.",
     /// The operator cannot see it.
-    Unverified,
+    Unverified => "Make sure that the external Postgres replicates synchronously.",
     /// Every acknowledged ping is in the number once.
-    CountedOnce,
+    CountedOnce => "Nothing.",
     /// The cache is being rebuilt or is in doubt.
-    Recounting,
+    Recounting => "Wait: Postgres answers meanwhile. If it takes long, see `ProcessorReady`, `CacheReady` and `KafkaReady`.",
     /// No server answered.
-    NoAnswer,
+    NoAnswer => "Look at the servers' log, and whether NetworkPolicies let the operator reach them.",
     /// There is no ready server to ask.
-    NotServing,
+    NotServing => "See `ServerReady`.",
     /// The number is as fresh as asked.
-    WithinBound,
+    WithinBound => "Nothing.",
     /// The number is older than asked.
-    Lagging,
+    Lagging => "See `ProcessorReady` and `KafkaReady`. If they are well, more processors or partitions help.",
     /// There is nothing to do.
-    Settled,
+    Settled => "Nothing.",
     /// Things are on their way.
-    Progressing,
+    Progressing => "Wait; the message says for what.",
 }
 
 impl std::fmt::Display for Reason {

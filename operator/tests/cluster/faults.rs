@@ -8,6 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use http::StatusCode;
 use kube::api::{DeleteParams, Patch, PatchParams};
 use ping_operator::{kinds::Kind, run::Settings, watches::Scope};
 use ping_testbed::control_plane::{ControlPlane, Options};
@@ -15,29 +16,30 @@ use serde_json::json;
 
 use crate::harness::{
     Place,
-    intercept::{self, Fate},
     operator::{Operator, settings, settled},
     others::{api, make_all_ready},
-    own_crd, root,
+    own_crd,
+    proxy::{self, Fate},
+    root,
     shape::{differences, shape},
     until,
 };
 
 /// About one write in three and one read in thirty fail, with 409, 429 or 500; watches break off after half a second. Not every
 /// third write: a pass that fails makes as many writes as the one before, and the same of them would fail each time.
-fn stumbling() -> intercept::Judge {
+fn stumbling() -> proxy::Judge {
     let (reads, writes) = (AtomicU64::new(1), AtomicU64::new(1));
     Arc::new(move |request| {
-        if request.uri().query().is_some_and(|query| query.contains("watch=true")) {
+        if request.uri.query().is_some_and(|query| query.contains("watch=true")) {
             return Fate::BreakOff(Duration::from_millis(500));
         }
-        let write = intercept::is_write(request);
+        let write = proxy::is_write(request);
         let (count, period) = if write { (&writes, 3) } else { (&reads, 30) };
         let scattered = count.fetch_add(1, Ordering::Relaxed).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 33;
         match scattered % (3 * period) {
-            0 if write => Fate::Answer(409),
-            0 | 1 => Fate::Answer(429),
-            2 => Fate::Answer(500),
+            0 if write => Fate::Answer(StatusCode::CONFLICT),
+            0 | 1 => Fate::Answer(StatusCode::TOO_MANY_REQUESTS),
+            2 => Fate::Answer(StatusCode::INTERNAL_SERVER_ERROR),
             _ => Fate::Pass,
         }
     })
@@ -46,13 +48,13 @@ fn stumbling() -> intercept::Judge {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_api_server_that_stumbles_is_outlasted() {
     let calm = Place::new("faults-calm").await;
-    let (_calm_operator, writes) = Operator::counted(&calm);
+    let (_calm_operator, writes) = Operator::counted(&calm).await;
     calm.create("demo", json!({})).await;
     settled(&writes, Duration::from_secs(2)).await;
     let expected = shape(&calm).await;
 
     let place = Place::new("faults-rough").await;
-    let client = intercept::client(place.config.clone(), stumbling());
+    let client = proxy::client(&place.client, stumbling()).await;
     let _operator = Operator::start(client, settings(&place, "http://127.0.0.1:9"));
     place.create("demo", json!({})).await;
     until("the same objects", async || {
@@ -118,7 +120,7 @@ async fn an_object_of_somebody_else_is_left_alone_and_named() {
 #[tokio::test(flavor = "multi_thread")]
 async fn retain_leaves_the_data_says_where_and_takes_it_up_again() {
     let place = Place::new("faults-retain").await;
-    let (_operator, writes) = Operator::counted(&place);
+    let (_operator, writes) = Operator::counted(&place).await;
     place.create("demo", json!({})).await;
     settled(&writes, Duration::from_secs(1)).await;
     let cluster = api(&place, Kind::Cluster, &place.namespace).get("demo-postgres").await.unwrap();
@@ -148,7 +150,7 @@ async fn retain_leaves_the_data_says_where_and_takes_it_up_again() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_deletion_ends_within_a_minute_though_no_topic_operator_takes_its_finalizer_off() {
     let place = Place::new("faults-topic").await;
-    let (_operator, writes) = Operator::counted(&place);
+    let (_operator, writes) = Operator::counted(&place).await;
     place.create("demo", json!({ "deletionPolicy": "Delete" })).await;
     settled(&writes, Duration::from_secs(1)).await;
     let finalizer = json!({ "metadata": { "finalizers": ["strimzi.io/topic-operator"] } });

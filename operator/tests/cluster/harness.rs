@@ -1,8 +1,9 @@
 //! What the tests share.
 
-pub(crate) mod intercept;
 pub(crate) mod operator;
 pub(crate) mod others;
+pub(crate) mod proxy;
+pub(crate) mod server;
 pub(crate) mod shape;
 
 use std::{

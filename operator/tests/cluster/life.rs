@@ -1,11 +1,11 @@
 //! A pipeline's life: created, ready, changed, drifted, at rest, deleted.
 
 use std::{
+    net::Ipv4Addr,
     sync::atomic::Ordering,
     time::{Duration, Instant},
 };
 
-use axum::{Json, Router, routing::post};
 use kube::api::{DeleteParams, Patch, PatchParams};
 use ping_operator::kinds::Kind;
 use serde_json::json;
@@ -14,25 +14,15 @@ use crate::harness::{
     Place,
     operator::{Operator, settings, settled},
     others::{api, make_all_ready, make_kafka_ready, make_pods_ready, make_secrets, set_secret, set_status},
+    server::server,
     until,
 };
-
-/// A server that answers counts; returns its address.
-async fn server() -> String {
-    let answer = async || {
-        Json(json!({ "pingCount": "42", "asOfMs": "1", "lagMs": "12", "exact": true, "store": "STORE_CACHE" }))
-    };
-    let router = Router::new().route("/ping.v1.PingService/PingCount", post(answer));
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = format!("http://{}", listener.local_addr().unwrap());
-    tokio::spawn(async move { axum::serve(listener, router).await });
-    address
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn one_manifest_in_a_ready_pipeline_out_and_the_columns_tell() {
     let place = Place::new("life-ready").await;
-    let _operator = Operator::start(place.client.clone(), settings(&place, &server().await));
+    let address = server(Ipv4Addr::LOCALHOST.into()).await;
+    let _operator = Operator::start(place.client.clone(), settings(&place, &format!("http://{address}")));
     place.create("demo", json!({})).await;
     make_all_ready(&place, "demo", 3, 2).await;
     place.wait_for("demo", "Exact", "True").await;
@@ -45,20 +35,20 @@ async fn one_manifest_in_a_ready_pipeline_out_and_the_columns_tell() {
     assert_eq!(rows[0], columns);
     assert_eq!(rows[1][..10], ["demo", "True", "True", "42", "<1s", "3/3", "Ready", "2/2", "3/3", "2/2"]);
     let wide = place.kubectl(&["get", "pp", "-o", "wide"]).await;
-    assert!(wide.contains("demo-server.life-ready.svc:8080"), "{wide}");
+    assert!(wide.contains("demo-server.life-ready.svc:8080") && wide.contains("<1m"), "{wide}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_pipeline_at_rest_causes_no_write_for_a_minute() {
     let place = Place::new("life-rest").await;
-    let (operator, writes) = Operator::counted(&place);
+    let (operator, writes) = Operator::counted(&place).await;
     place.create("demo", json!({})).await;
     make_all_ready(&place, "demo", 3, 2).await;
     let before = settled(&writes, Duration::from_secs(3)).await;
     tokio::time::sleep(Duration::from_secs(60)).await;
     assert_eq!(writes.load(Ordering::SeqCst) - before, 0);
     operator.stop().await;
-    let (_restarted, writes) = Operator::counted(&place);
+    let (_restarted, writes) = Operator::counted(&place).await;
     tokio::time::sleep(Duration::from_secs(5)).await;
     assert_eq!(writes.load(Ordering::SeqCst), 0, "a restart finds everything as it shall be");
 }
@@ -66,7 +56,7 @@ async fn a_pipeline_at_rest_causes_no_write_for_a_minute() {
 #[tokio::test(flavor = "multi_thread")]
 async fn drift_is_put_right_within_ten_seconds_and_told() {
     let place = Place::new("life-drift").await;
-    let (_operator, writes) = Operator::counted(&place);
+    let (_operator, writes) = Operator::counted(&place).await;
     place.create("demo", json!({})).await;
     settled(&writes, Duration::from_secs(1)).await;
     let began = Instant::now();
@@ -122,7 +112,7 @@ async fn a_new_password_rolls_the_pods_and_a_password_on_its_way_does_not() {
 #[tokio::test(flavor = "multi_thread")]
 async fn suspended_means_that_nothing_is_put_right() {
     let place = Place::new("life-suspend").await;
-    let (_operator, writes) = Operator::counted(&place);
+    let (_operator, writes) = Operator::counted(&place).await;
     place.create("demo", json!({})).await;
     settled(&writes, Duration::from_secs(1)).await;
     place.change("demo", json!({ "suspend": true })).await.unwrap();

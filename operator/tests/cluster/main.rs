@@ -10,6 +10,7 @@ mod faults;
 mod harness;
 mod leaders;
 mod life;
+mod plugin;
 mod refusals;
 mod rights;
 mod scale;

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::harness::{Place, root};
+use crate::harness::{Place, operator::Operator, root, until};
 
 /// A spec that is refused at creation, and words of the refusal.
 fn at_creation() -> Vec<(Value, &'static str)> {
@@ -57,11 +57,24 @@ fn later() -> Vec<(Value, &'static str)> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_api_server_accepts_every_example() {
+async fn every_example_is_applied_and_so_is_every_object_of_it() {
     let place = Place::new("examples").await;
-    for name in ["demo", "development", "existing-parts", "production"] {
-        let path = root().join(format!("examples/{name}.yaml")).to_string_lossy().into_owned();
-        place.kubectl(&["apply", "--dry-run=server", "-f", &path]).await;
+    let _operator = Operator::plain(&place);
+    place.make_namespace("kafka").await;
+    place.kubectl(&["apply", "-f", &root().join("examples").to_string_lossy()]).await;
+    let files = std::fs::read_dir(root().join("examples")).unwrap().count();
+    let pipelines = place.pipelines().list(&Default::default()).await.unwrap().items;
+    assert_eq!(pipelines.len(), files, "a PingPipeline in each file, and each of another name");
+    for name in pipelines.iter().map(kube::ResourceExt::name_any) {
+        // What is refused, or not accepted by the API server, does not become this.
+        until(&format!("{name} waits for others only"), async || {
+            let (stalled, ..) = place.condition(&name, "Stalled").await;
+            let (_, reason, message) = place.condition(&name, "Ready").await;
+            let waits = ["Provisioning", "OperatorSilent", "SecretMissing", "ReferenceMissing"];
+            let well = stalled == "False" && waits.contains(&reason.as_str());
+            if well { Ok(()) } else { Err(format!("{reason}: {message}")) }
+        })
+        .await;
     }
 }
 
@@ -91,7 +104,7 @@ async fn the_api_server_refuses_changes_that_lose_data_and_says_the_way_out() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_the_schema_cannot_see_is_refused_by_the_operator_in_the_status() {
     let place = Place::new("refused-status").await;
-    let _operator = crate::harness::operator::Operator::plain(&place);
+    let _operator = Operator::plain(&place);
     let parameters = json!({ "fsync": "off" });
     place.create("demo", json!({ "postgres": { "cluster": { "parameters": parameters } } })).await;
     place.wait_for("demo", "Stalled", "True").await;

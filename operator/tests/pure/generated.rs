@@ -1,7 +1,15 @@
 //! What is generated or documented must not be stale.
 
+use std::time::Duration;
+
 use kube::CustomResourceExt;
-use ping_operator::{crd::PingPipeline, status::reason::Reason};
+use ping_operator::{
+    crd::PingPipeline,
+    kinds::Dependency,
+    metrics::{Metrics, Outcome},
+    names::Names,
+    status::{condition::ConditionType, reason::Reason},
+};
 use serde_json::Value;
 
 use crate::fixture::example;
@@ -21,12 +29,16 @@ fn the_generated_crds_are_those_of_the_source() {
 }
 
 #[test]
-fn every_reason_is_documented() {
+fn every_condition_and_every_reason_is_documented() {
     let page = read("docs/operator/conditions.md");
-    for (reason, meaning) in Reason::ALL {
-        let row = format!("| `{reason}` |{meaning} |");
-        assert!(page.contains(&row), "docs/operator/conditions.md lacks: {row}");
+    let conditions = ConditionType::ALL.iter().map(|(kind, meaning)| format!("| `{kind}` |{meaning} |"));
+    let reasons = Reason::ALL.iter().map(|(reason, meaning, remedy)| format!("| `{reason}` |{meaning} | {remedy} |"));
+    let rows: Vec<String> = conditions.chain(reasons).collect();
+    for row in &rows {
+        assert!(page.contains(row), "docs/operator/conditions.md lacks: {row}");
     }
+    let documented = page.lines().filter(|line| line.starts_with("| `")).count();
+    assert_eq!(documented, rows.len(), "docs/operator/conditions.md documents what does not exist");
 }
 
 #[test]
@@ -47,6 +59,67 @@ fn every_field_is_documented() {
     undocumented(&schema["spec"], "spec", &mut found);
     undocumented(&schema["status"], "status", &mut found);
     assert!(found.is_empty(), "fields without a description: {found:?}");
+}
+
+/// Every field that may be left out says what that means.
+#[test]
+fn every_default_is_documented() {
+    fn silent(schema: &Value, path: &str, found: &mut Vec<String>) {
+        let required = schema["required"].as_array().cloned().unwrap_or_default();
+        for (name, field) in schema["properties"].as_object().into_iter().flatten() {
+            let path = format!("{path}.{name}");
+            let said = field["description"].as_str().unwrap_or_default().to_lowercase();
+            let told =
+                required.contains(&Value::from(name.as_str())) || said.contains("default") || said.contains("absent");
+            // These are Kubernetes' own, from there on.
+            let borrowed = ["affinity", "tolerations", "env"].contains(&name.as_str());
+            if field["properties"].is_object() && !borrowed {
+                silent(field, &path, found);
+            } else if !told {
+                found.push(path);
+            }
+        }
+    }
+    let crd = serde_json::to_value(PingPipeline::crd()).unwrap();
+    let mut found = Vec::new();
+    silent(&crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"], "spec", &mut found);
+    assert!(found.is_empty(), "fields that do not tell their default: {found:?}");
+}
+
+/// Dashboards and alerts ask for metrics that exist.
+#[test]
+fn every_metric_of_dashboards_and_alerts_is_registered() {
+    let mut registry = prometheus_client::registry::Registry::default();
+    let metrics = Metrics::register(&mut registry);
+    // Without a value there is nothing to encode.
+    let names = Names::of(&example("demo"));
+    metrics.pass_ended(Outcome::Settled, Duration::ZERO);
+    metrics.request("GET", 200);
+    metrics.dependency(Dependency::ALL[0], true);
+    metrics.pipeline(&names, true);
+    metrics.total(&names, 1);
+    let mut known = String::new();
+    prometheus_client::encoding::text::encode(&mut known, &registry).unwrap();
+    known += &read("dataplane/src/metrics.rs");
+    let mut asked = 0;
+    for path in ["dashboards/ping-operator.json", "dashboards/ping-pipelines.json"].map(|name| format!("files/{name}"))
+    {
+        asked += metrics_known(&read(&format!("charts/ping-operator/{path}")), &known);
+    }
+    asked += metrics_known(&read("charts/ping-operator/templates/monitoring.yaml"), &known);
+    assert!(asked > 30, "only {asked} metrics found");
+}
+
+fn metrics_known(text: &str, known: &str) -> usize {
+    let words = text.split(|letter: char| !(letter.is_ascii_alphanumeric() || letter == '_'));
+    let metrics = words.filter(|word| word.starts_with("ping_"));
+    metrics
+        .inspect(|metric| {
+            let ends = ["_total", "_bucket", "_count", "_sum"];
+            let name = ends.iter().find_map(|end| metric.strip_suffix(end)).unwrap_or(metric);
+            assert!(known.contains(name), "{metric} is registered nowhere");
+        })
+        .count()
 }
 
 #[test]

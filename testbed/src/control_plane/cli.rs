@@ -9,16 +9,22 @@ use anyhow::Context as _;
 use clap::Subcommand;
 use serde::{Deserialize, Serialize};
 
-use super::{ControlPlane, Options};
+use super::{ControlPlane, Options, assets, kubectl::Kubectl, others};
 use crate::{pid::Pid, process::Lifetime, tools};
 
 /// What can be asked for.
 #[derive(Debug, Clone, Copy, Subcommand)]
 pub enum Order {
-    /// Start one unless it runs already, and print the line that lets kubectl find it.
+    /// Start one unless it runs already, and print the line that lets a shell find it, kubectl and helm.
     Up,
     /// End it and remove all that it held.
     Down,
+    /// Play the operators and kubelets that do not run here, until interrupted: FOR TESTS AND FOR PLAY ONLY.
+    ///
+    /// A pipeline waits for CloudNativePG, Strimzi, the Dragonfly operator and its pods. This writes the Secrets and statuses
+    /// that the real ones write when all is well, so that the pipeline becomes Ready. Nothing is behind it: no Postgres, no
+    /// Kafka, no cache, and no pod runs.
+    PlayOthers,
 }
 
 /// What `up` leaves for `down`.
@@ -32,10 +38,18 @@ struct Left {
 pub async fn run(order: Order) -> anyhow::Result<()> {
     let folder = state_folder()?;
     match order {
-        Order::Up => println!("export KUBECONFIG={}", up(&folder).await?.display()),
+        Order::Up => println!("{}", environment(&up(&folder).await?)?),
         Order::Down => down(&folder)?,
+        Order::PlayOthers => play_others(&folder).await?,
     }
     Ok(())
+}
+
+/// The line for a shell: where the API server is and, behind what the shell finds already, kubectl and helm.
+fn environment(kubeconfig: &Path) -> anyhow::Result<String> {
+    let (programs, helm) = (assets::programs()?, assets::helm()?);
+    let helm = helm.parent().unwrap_or(&helm);
+    Ok(format!("export KUBECONFIG={} PATH=\"$PATH:{}:{}\"", kubeconfig.display(), programs.display(), helm.display()))
 }
 
 async fn up(folder: &Path) -> anyhow::Result<PathBuf> {
@@ -52,6 +66,13 @@ async fn up(folder: &Path) -> anyhow::Result<PathBuf> {
     fs::write(state_file(folder), serde_json::to_vec(&left)?)?;
     control_plane.leave();
     Ok(left.kubeconfig)
+}
+
+async fn play_others(folder: &Path) -> anyhow::Result<()> {
+    let left = read(folder)?.context("no control plane is up here: run `make control-plane-up` first")?;
+    eprintln!("playing CloudNativePG, Strimzi, the Dragonfly operator and kubelets; nothing is behind it");
+    others::play(&Kubectl::new(assets::kubectl()?, &left.kubeconfig, folder)).await;
+    Ok(())
 }
 
 fn down(folder: &Path) -> anyhow::Result<()> {

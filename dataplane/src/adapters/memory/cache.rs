@@ -18,6 +18,7 @@ struct State {
     touched: BTreeMap<Minute, Minute>,
     as_of: BTreeMap<Partition, Millis>,
     doubted: bool,
+    last_audit: Option<Millis>,
 }
 
 impl State {
@@ -89,6 +90,7 @@ impl CounterCache for MemoryCache {
             touched: image.minutes.keys().map(|minute| (*minute, image.now)).collect(),
             as_of: image.positions.offsets.keys().map(|partition| (*partition, image.as_of)).collect(),
             doubted: false,
+            last_audit: None,
         });
         Ok(true)
     }
@@ -101,6 +103,7 @@ impl CounterCache for MemoryCache {
             minutes_total: minutes.map_or(0, |range| sum(state, range)),
             as_of: state.as_of(),
             doubted: state.doubted,
+            last_audit: state.last_audit,
         }))
     }
 
@@ -122,6 +125,13 @@ impl CounterCache for MemoryCache {
     async fn doubt(&self, generation: &Generation) -> Result<(), CacheError> {
         if let Some(state) = self.0.lock().as_mut().filter(|state| &state.positions.generation == generation) {
             state.doubted = true;
+        }
+        Ok(())
+    }
+
+    async fn audited(&self, generation: &Generation, at: Millis) -> Result<(), CacheError> {
+        if let Some(state) = self.0.lock().as_mut().filter(|state| &state.positions.generation == generation) {
+            state.last_audit = Some(at);
         }
         Ok(())
     }

@@ -11,7 +11,7 @@ use crate::{
 pub(super) const COUNTERS: &str = "ping:counters";
 /// Hash: `generation`, `offset:<partition>`, `mark:<writer>` on every partition, `mark:<writer>:<partition>`.
 pub(super) const POSITIONS: &str = "ping:positions";
-/// Hash: `as_of:<partition>`, `partitions` (how many the topic has), `doubted`.
+/// Hash: `as_of:<partition>`, `partitions` (how many the topic has), `doubted`, `last_audit`.
 pub(super) const FRONTIER: &str = "ping:frontier";
 /// Sorted set: minutes, by the later of themselves and their last touch.
 pub(super) const TOUCHED: &str = "ping:touched";
@@ -21,6 +21,7 @@ pub(super) const KEYS: [&str; 4] = [COUNTERS, POSITIONS, FRONTIER, TOUCHED];
 pub(super) const GENERATION: &str = "generation";
 pub(super) const TOTAL: &str = "total";
 pub(super) const DOUBTED: &str = "doubted";
+pub(super) const LAST_AUDIT: &str = "last_audit";
 const PARTITIONS: &str = "partitions";
 
 /// A hash, as the server tells it.

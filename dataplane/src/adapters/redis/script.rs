@@ -43,6 +43,7 @@ pub(super) struct Scripts {
     pub(super) apply: Script,
     pub(super) install: Script,
     pub(super) doubt: Script,
+    pub(super) audited: Script,
 }
 
 impl Scripts {
@@ -51,6 +52,7 @@ impl Scripts {
             apply: Script::new(include_str!("apply.lua")),
             install: Script::new(include_str!("install.lua")),
             doubt: Script::new(include_str!("doubt.lua")),
+            audited: Script::new(include_str!("audited.lua")),
         }
     }
 }

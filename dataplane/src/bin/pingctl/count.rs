@@ -87,6 +87,7 @@ pub(crate) fn to_json(answer: &PingCountResponse) -> Value {
         "as_of_ms": answer.as_of_ms,
         "lag_ms": answer.lag_ms,
         "exact": answer.exact,
+        "last_audit_ms": answer.last_audit_ms,
         "store": match answer.store() {
             Store::Cache => "cache",
             Store::Database => "database",

@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     Place,
-    intercept::{self, Fate, is_write},
+    proxy::{self, Fate, is_write},
 };
 
 /// A running operator; killed when dropped.
@@ -60,16 +60,16 @@ impl Operator {
     }
 
     /// Starts one for `place`, and counts what it writes.
-    pub(crate) fn counted(place: &Place) -> (Self, Arc<AtomicUsize>) {
+    pub(crate) async fn counted(place: &Place) -> (Self, Arc<AtomicUsize>) {
         let writes = Arc::new(AtomicUsize::new(0));
         let counter = writes.clone();
-        let judge = move |request: &http::Request<kube::client::Body>| {
+        let judge = move |request: &http::request::Parts| {
             if is_write(request) {
                 counter.fetch_add(1, Ordering::SeqCst);
             }
             Fate::Pass
         };
-        let client = intercept::client(place.config.clone(), Arc::new(judge));
+        let client = proxy::client(&place.client, Arc::new(judge)).await;
         (Self::start(client, settings(place, "http://127.0.0.1:9")), writes)
     }
 

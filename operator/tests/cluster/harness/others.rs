@@ -1,11 +1,11 @@
-//! What CloudNativePG, Strimzi, the Dragonfly operator and the kubelet would write. Statuses and secrets are those that were
-//! recorded from the real ones.
+//! Writes what CloudNativePG, Strimzi, the Dragonfly operator and the kubelet would write.
 
 use kube::{
     Api, ResourceExt,
     api::{ApiResource, DynamicObject, ListParams, Patch, PatchParams},
 };
 use ping_operator::kinds::Kind;
+use ping_testbed::control_plane::others;
 use serde_json::{Value, json};
 
 use super::Place;
@@ -35,34 +35,28 @@ pub(crate) async fn set_secret(place: &Place, namespace: &str, name: &str, value
 /// Secrets of the pipeline `name`, as the other operators make them.
 pub(crate) async fn make_secrets(place: &Place, name: &str, password: &str) {
     let namespace = &place.namespace;
-    let uri = format!("postgresql://pings:{password}@{name}-postgres-rw.{namespace}:5432/pings");
-    set_secret(place, namespace, &format!("{name}-postgres-app"), json!({ "uri": uri })).await;
-    set_secret(place, namespace, &format!("{name}-kafka-cluster-ca-cert"), json!({ "ca.crt": "certificate" })).await;
-    for role in ["server", "processor"] {
-        set_secret(place, namespace, &format!("{name}-kafka-{role}"), json!({ "password": password })).await;
+    let secrets = [
+        others::cluster_secret(&format!("{name}-postgres"), namespace, password),
+        others::kafka_secret(&format!("{name}-kafka")),
+        others::user_secret(&format!("{name}-kafka-server"), password),
+        others::user_secret(&format!("{name}-kafka-processor"), password),
+    ];
+    for (secret, values) in secrets {
+        set_secret(place, namespace, &secret, values).await;
     }
 }
 
 /// Says that Postgres is healthy.
 pub(crate) async fn make_postgres_ready(place: &Place, name: &str, instances: i64) {
-    let primary = format!("{name}-postgres-1");
-    let status = json!({
-        "phase": "Cluster in healthy state", "instances": instances, "readyInstances": instances,
-        "currentPrimary": primary, "targetPrimary": primary,
-        "conditions": [{
-            "type": "Ready", "status": "True", "reason": "ClusterIsReady", "message": "Cluster is Ready",
-            "lastTransitionTime": "2026-11-21T03:21:44Z",
-        }],
-    });
-    set_status(place, Kind::Cluster, &format!("{name}-postgres"), status).await;
+    let cluster = format!("{name}-postgres");
+    set_status(place, Kind::Cluster, &cluster, others::cluster_status(&cluster, instances)).await;
 }
 
 /// Says that everything of Strimzi's is ready, at its current generation.
 pub(crate) async fn make_kafka_ready(place: &Place) {
     for kind in [Kind::Kafka, Kind::KafkaTopic, Kind::KafkaUser] {
         for object in api(place, kind, &place.namespace).list(&ListParams::default()).await.unwrap() {
-            let condition = json!({ "type": "Ready", "status": "True", "lastTransitionTime": "2026-11-21T03:31:51Z" });
-            let status = json!({ "observedGeneration": object.metadata.generation, "conditions": [condition] });
+            let status = others::strimzi_status(object.metadata.generation.unwrap_or_default());
             set_status(place, kind, &object.name_any(), status).await;
         }
     }
@@ -71,23 +65,10 @@ pub(crate) async fn make_kafka_ready(place: &Place) {
 /// Makes the StatefulSet of a Dragonfly, and says that the Dragonfly is ready.
 pub(crate) async fn make_cache_ready(place: &Place, name: &str, replicas: i64) {
     let cache = format!("{name}-cache");
-    let labels = json!({
-        "app": cache, "app.kubernetes.io/name": "dragonfly", "app.kubernetes.io/managed-by": "dragonfly-operator",
-    });
-    let body = json!({
-        "apiVersion": "apps/v1", "kind": "StatefulSet", "metadata": { "name": cache, "labels": labels },
-        "spec": {
-            "replicas": replicas, "serviceName": cache, "podManagementPolicy": "Parallel",
-            "selector": { "matchLabels": { "app": cache } },
-            "template": {
-                "metadata": { "labels": { "app": cache } },
-                "spec": { "containers": [{ "name": "dragonfly", "image": "dragonfly" }] },
-            },
-        },
-    });
+    let set = others::dragonfly_set(&cache, replicas);
     let sets = api(place, Kind::StatefulSet, &place.namespace);
-    sets.patch(&cache, &PatchParams::apply("others").force(), &Patch::Apply(body)).await.unwrap();
-    set_status(place, Kind::Dragonfly, &cache, json!({ "phase": "Ready" })).await;
+    sets.patch(&cache, &PatchParams::apply("others").force(), &Patch::Apply(set)).await.unwrap();
+    set_status(place, Kind::Dragonfly, &cache, others::dragonfly_status()).await;
 }
 
 /// What the kubelets would do: every pod of the namespace runs and is ready.
@@ -98,8 +79,7 @@ pub(crate) async fn make_pods_ready(place: &Place) {
         if ready || pod.metadata.deletion_timestamp.is_some() {
             continue;
         }
-        let condition = json!({ "type": "Ready", "status": "True", "lastTransitionTime": "2026-11-21T03:31:51Z" });
-        let body = json!({ "status": { "phase": "Running", "conditions": [condition] } });
+        let body = json!({ "status": others::pod_status() });
         // A pod that went in the meantime is no loss.
         let _ = pods.patch_status(&pod.name_any(), &PatchParams::default(), &Patch::Merge(body)).await;
     }
