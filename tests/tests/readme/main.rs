@@ -211,7 +211,7 @@ fn kubernetes() {
         let table: Vec<_> =
             page.lines().filter(|line| line.starts_with("NAME ") || line.starts_with("demo ")).collect();
         let expected: Vec<_> = table.into_iter().flat_map(without_age).collect();
-        assert!(expected.len() > 20, "{path} shows no table");
+        assert!(!expected.is_empty(), "{path} shows no table");
         let started = Instant::now();
         loop {
             let said = output(&on_control_plane(GET));
