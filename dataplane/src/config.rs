@@ -8,7 +8,7 @@ use ping_runtime::{env, telemetry::LogFormat};
 
 use crate::{
     adapters::{
-        kafka::{KafkaSecurity, KafkaSettings},
+        kafka::{Haste, KafkaSecurity, KafkaSettings},
         redis::RedisSettings,
     },
     count::CountSettings,
@@ -363,6 +363,7 @@ impl KafkaArgs {
             dead_letter_topic: self.kafka_dead_letter_topic.clone(),
             minutes_topic: self.kafka_minutes_topic.clone(),
             group: self.kafka_group.clone(),
+            haste: Haste::AtOnce,
             security: KafkaSecurity {
                 protocol: Some(self.kafka_security_protocol.clone()),
                 sasl_mechanism: self.kafka_sasl_mechanism.clone(),

@@ -13,7 +13,7 @@ mod wire;
 
 pub use bounds::KafkaBounds;
 pub use minutes::KafkaMinutes;
-pub use settings::{KafkaSecurity, KafkaSettings};
+pub use settings::{Haste, KafkaSecurity, KafkaSettings};
 pub use sink::KafkaSink;
 pub use source::KafkaSource;
 pub use topics::ensure_topics;

@@ -17,8 +17,30 @@ pub struct KafkaSettings {
     pub minutes_topic: Option<String>,
     /// Consumer group of the processors.
     pub group: String,
+    /// How soon the group wants new records.
+    pub haste: Haste,
     /// How to be let in.
     pub security: KafkaSecurity,
+}
+
+/// How soon a group wants new records. Each answer to a fetch costs the broker more than the records in it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Haste {
+    /// As soon as there is one.
+    #[default]
+    AtOnce,
+    /// 256 KiB of them, or what came within 200 ms.
+    InBulk,
+}
+
+impl Haste {
+    /// `fetch.min.bytes` and `fetch.wait.max.ms`.
+    pub(super) fn fetch(self) -> [&'static str; 2] {
+        match self {
+            Self::AtOnce => ["1", "500"],
+            Self::InBulk => ["262144", "200"],
+        }
+    }
 }
 
 /// How to be let in. The default is plaintext.
@@ -59,6 +81,7 @@ impl KafkaSettings {
             dead_letter_topic: "pings-dead-letter".into(),
             minutes_topic: None,
             group: "ping-processor".into(),
+            haste: Haste::AtOnce,
             security: KafkaSecurity::default(),
         }
     }

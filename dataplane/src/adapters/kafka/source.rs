@@ -92,6 +92,7 @@ impl KafkaSource {
     /// When librdkafka does not accept the settings.
     pub fn new(settings: &KafkaSettings) -> Result<Self, LogError> {
         let mut config = settings.client();
+        let [fetch_bytes, fetch_wait] = settings.haste.fetch();
         config
             .set("group.id", &settings.group)
             // An eager assignor: all partitions are dealt out anew, and `Assigned` names all that are ours.
@@ -108,9 +109,8 @@ impl KafkaSource {
             .set("auto.commit.interval.ms", "1000")
             .set("enable.auto.offset.store", "false")
             .set("isolation.level", "read_uncommitted")
-            // The broker answers as soon as there is a record, or after half a second without one.
-            .set("fetch.min.bytes", "1")
-            .set("fetch.wait.max.ms", "500")
+            .set("fetch.min.bytes", fetch_bytes)
+            .set("fetch.wait.max.ms", fetch_wait)
             .set("fetch.error.backoff.ms", "100")
             // Each waiting record costs librdkafka some 400 bytes, so little waits, and its room is refilled at once.
             .set("queued.min.messages", "20000")
