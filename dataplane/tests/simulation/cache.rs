@@ -8,12 +8,8 @@ use ping_dataplane::{
     domain::{Generation, Millis, Minute, Positions, Token, WriterId},
     ports::{Applied, CacheError, CounterCache, Counters, Flush, Image, Reading},
 };
-use tokio::time::sleep;
 
-use crate::{
-    bugs::Bug,
-    fate::{Course, Host},
-};
+use crate::{bugs::Bug, fate::Host};
 
 fn away() -> CacheError {
     CacheError("the cache is away (simulated)".into())
@@ -23,37 +19,6 @@ fn away() -> CacheError {
 pub struct FaultyCache {
     pub host: Host,
     pub inner: Arc<MemoryCache>,
-}
-
-impl FaultyCache {
-    /// Makes a change that may be lost, be done without an answer, or come late.
-    async fn change<T, F>(&self, change: impl Fn(Arc<MemoryCache>) -> F) -> Result<T, CacheError>
-    where
-        F: Future<Output = Result<T, CacheError>> + Send + 'static,
-        T: Send + 'static,
-    {
-        self.host.pause().await;
-        let change = change(Arc::clone(&self.inner));
-        match self.host.course() {
-            Course::Fine => {
-                let answer = change.await;
-                self.host.pause().await;
-                answer
-            }
-            Course::Lost => Err(away()),
-            Course::AnswerLost => {
-                let _ = change.await;
-                Err(away())
-            }
-            Course::Late(time) => {
-                tokio::spawn(async move {
-                    sleep(time).await;
-                    let _ = change.await;
-                });
-                Err(away())
-            }
-        }
-    }
 }
 
 #[async_trait]
@@ -74,19 +39,13 @@ impl CounterCache for FaultyCache {
                 *to = (*to).max(flush.advance.from[partition]);
             }
         }
-        self.change(|inner| {
-            let flush = flush.clone();
-            async move { inner.apply(&flush).await }
-        })
-        .await
+        let inner = Arc::clone(&self.inner);
+        self.host.change(away, async move { inner.apply(&flush).await }).await
     }
 
     async fn install(&self, seen: Option<&Generation>, image: &Image) -> Result<bool, CacheError> {
-        self.change(|inner| {
-            let (seen, image) = (seen.cloned(), image.clone());
-            async move { inner.install(seen.as_ref(), &image).await }
-        })
-        .await
+        let (inner, seen, image) = (Arc::clone(&self.inner), seen.cloned(), image.clone());
+        self.host.change(away, async move { inner.install(seen.as_ref(), &image).await }).await
     }
 
     async fn read(&self, minutes: Option<(Minute, Minute)>) -> Result<Option<Reading>, CacheError> {

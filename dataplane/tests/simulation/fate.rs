@@ -119,6 +119,35 @@ impl Host {
         }
     }
 
+    /// Makes a change that may be lost, be done without an answer, or come late.
+    pub async fn change<T, E, F>(&self, error: impl Fn() -> E, change: F) -> Result<T, E>
+    where
+        F: Future<Output = Result<T, E>> + Send + 'static,
+        T: Send + 'static,
+        E: Send + 'static,
+    {
+        self.pause().await;
+        match self.course() {
+            Course::Fine => {
+                let answer = change.await;
+                self.pause().await;
+                answer
+            }
+            Course::Lost => Err(error()),
+            Course::AnswerLost => {
+                let _ = change.await;
+                Err(error())
+            }
+            Course::Late(time) => {
+                tokio::spawn(async move {
+                    sleep(time).await;
+                    let _ = change.await;
+                });
+                Err(error())
+            }
+        }
+    }
+
     /// Makes a call whose failure is plain: it answers, or it does not.
     pub async fn call<T, E>(&self, error: impl Fn() -> E, call: impl Future<Output = Result<T, E>>) -> Result<T, E> {
         self.pause().await;

@@ -8,12 +8,8 @@ use ping_dataplane::{
     domain::{Generation, Offset, Partition, Positions},
     ports::{Advance, Applied, Kept, SourceCounts, SourceViews, StoreError},
 };
-use tokio::time::sleep;
 
-use crate::{
-    bugs::Bug,
-    fate::{Course, Host},
-};
+use crate::{bugs::Bug, fate::Host};
 
 fn away() -> StoreError {
     StoreError("the views are away (simulated)".into())
@@ -23,36 +19,6 @@ fn away() -> StoreError {
 pub struct FaultyViews {
     pub host: Host,
     pub inner: Arc<MemoryStore>,
-}
-
-impl FaultyViews {
-    /// Makes a change that may be lost, be done without an answer, or come late.
-    async fn change<T, F>(&self, change: F) -> Result<T, StoreError>
-    where
-        F: Future<Output = Result<T, StoreError>> + Send + 'static,
-        T: Send + 'static,
-    {
-        self.host.pause().await;
-        match self.host.course() {
-            Course::Fine => {
-                let answer = change.await;
-                self.host.pause().await;
-                answer
-            }
-            Course::Lost => Err(away()),
-            Course::AnswerLost => {
-                let _ = change.await;
-                Err(away())
-            }
-            Course::Late(time) => {
-                tokio::spawn(async move {
-                    sleep(time).await;
-                    let _ = change.await;
-                });
-                Err(away())
-            }
-        }
-    }
 }
 
 #[async_trait]
@@ -70,7 +36,7 @@ impl SourceViews for FaultyViews {
                 *from = positions.offsets.get(partition).copied().unwrap_or(0);
             }
         }
-        self.change(async move { inner.apply(&advance, &counts).await }).await
+        self.host.change(away, async move { inner.apply(&advance, &counts).await }).await
     }
 
     async fn rebuild(
@@ -80,7 +46,7 @@ impl SourceViews for FaultyViews {
         kept: Kept,
     ) -> Result<bool, StoreError> {
         let (inner, seen, ends) = (Arc::clone(&self.inner), seen.cloned(), ends.clone());
-        self.change(async move { inner.rebuild(seen.as_ref(), &ends, kept).await }).await
+        self.host.change(away, async move { inner.rebuild(seen.as_ref(), &ends, kept).await }).await
     }
 
     async fn tidy(&self, kept: Kept) -> Result<(), StoreError> {
