@@ -14,7 +14,7 @@ mod workload;
 use std::collections::BTreeMap;
 
 use k8s_openapi::{
-    api::core::v1::ResourceRequirements,
+    api::core::v1::{PodSecurityContext, ResourceRequirements, SeccompProfile},
     apimachinery::pkg::{
         api::resource::Quantity,
         apis::meta::v1::{LabelSelector, ObjectMeta, OwnerReference},
@@ -77,6 +77,18 @@ fn owner(pipeline: &Pipeline) -> OwnerReference {
 
 fn selector(labels: BTreeMap<String, String>) -> LabelSelector {
     LabelSelector { match_labels: Some(labels), ..LabelSelector::default() }
+}
+
+/// What the restricted pod security standard asks of a pod that runs as `user`.
+fn restricted(user: i64) -> PodSecurityContext {
+    PodSecurityContext {
+        run_as_non_root: Some(true),
+        run_as_user: Some(user),
+        run_as_group: Some(user),
+        fs_group: Some(user),
+        seccomp_profile: Some(SeccompProfile { type_: "RuntimeDefault".into(), ..SeccompProfile::default() }),
+        ..PodSecurityContext::default()
+    }
 }
 
 fn resources(spec: &Resources) -> ResourceRequirements {

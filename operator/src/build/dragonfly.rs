@@ -2,13 +2,12 @@
 
 use k8s_openapi::{
     api::core::v1::{
-        Capabilities, PersistentVolumeClaimSpec, PodSecurityContext, SeccompProfile, SecurityContext,
-        TopologySpreadConstraint, VolumeResourceRequirements,
+        Capabilities, PersistentVolumeClaimSpec, SecurityContext, TopologySpreadConstraint, VolumeResourceRequirements,
     },
     apimachinery::pkg::api::resource::Quantity,
 };
 
-use super::{metadata, resources, selector};
+use super::{metadata, resources, restricted, selector};
 use crate::{
     crd::{
         cache::{DragonflySpec as Wanted, Snapshot as WantedSnapshot},
@@ -60,14 +59,7 @@ fn spec(pipeline: &Pipeline, wanted: &Wanted, name: &str) -> DragonflySpec {
         network_policy_enabled: pipeline.network_policy.enabled,
         pod_metadata: PodMetadata { labels: pipeline.names.labels(COMPONENT), annotations: annotations.collect() },
         topology_spread_constraints: vec![apart],
-        pod_security_context: PodSecurityContext {
-            run_as_non_root: Some(true),
-            run_as_user: Some(USER),
-            run_as_group: Some(USER),
-            fs_group: Some(USER),
-            seccomp_profile: Some(SeccompProfile { type_: "RuntimeDefault".into(), ..SeccompProfile::default() }),
-            ..PodSecurityContext::default()
-        },
+        pod_security_context: restricted(USER),
         container_security_context: SecurityContext {
             allow_privilege_escalation: Some(false),
             capabilities: Some(Capabilities { drop: Some(vec!["ALL".into()]), add: None }),

@@ -5,9 +5,8 @@ use k8s_openapi::{
         apps::v1::{Deployment, DeploymentSpec, DeploymentStrategy, RollingUpdateDeployment},
         core::v1::{
             Capabilities, Container, ContainerPort, EnvVar, HTTPGetAction, KeyToPath, Lifecycle, LifecycleHandler,
-            LocalObjectReference, PodSecurityContext, PodSpec as KubernetesPodSpec, PodTemplateSpec, Probe,
-            SeccompProfile, SecretVolumeSource, SecurityContext, ServiceAccount, SleepAction, TopologySpreadConstraint,
-            Volume, VolumeMount,
+            LocalObjectReference, PodSpec as KubernetesPodSpec, PodTemplateSpec, Probe, SecretVolumeSource,
+            SecurityContext, ServiceAccount, SleepAction, TopologySpreadConstraint, Volume, VolumeMount,
         },
         policy::v1::{PodDisruptionBudget, PodDisruptionBudgetSpec},
     },
@@ -16,7 +15,7 @@ use k8s_openapi::{
 
 use super::{
     env::{KAFKA_CA_FOLDER, KAFKA_CERTIFICATE_FOLDER},
-    metadata, resources, selector,
+    metadata, resources, restricted, selector,
 };
 use crate::{
     crd::workload::PodSpec,
@@ -118,14 +117,7 @@ fn pod(pipeline: &Pipeline, workload: &Workload<'_>) -> KubernetesPodSpec {
         automount_service_account_token: Some(false),
         enable_service_links: Some(false),
         termination_grace_period_seconds: Some(LEAVE_SECONDS + i64::from(spec.drain_seconds) + 5),
-        security_context: Some(PodSecurityContext {
-            run_as_non_root: Some(true),
-            run_as_user: Some(USER),
-            run_as_group: Some(USER),
-            fs_group: Some(USER),
-            seccomp_profile: Some(SeccompProfile { type_: "RuntimeDefault".into(), ..SeccompProfile::default() }),
-            ..PodSecurityContext::default()
-        }),
+        security_context: Some(restricted(USER)),
         containers: vec![container(workload, mounts)],
         image_pull_secrets: list(
             spec.image_pull_secrets.iter().map(|name| LocalObjectReference { name: name.clone() }),
