@@ -1,12 +1,7 @@
 //! `pingctl count`
 
-use std::time::Duration;
-
 use clap::Args;
-use ping_dataplane::{
-    domain::{Clock, Millis, SystemClock},
-    wire::{PingCountRequest, PingCountResponse, Store, TimeRange},
-};
+use ping_dataplane::wire::{PingCountRequest, PingCountResponse, Store};
 use serde_json::{Value, json};
 
 use crate::{
@@ -15,7 +10,7 @@ use crate::{
     exit::Exit,
     failure::Failure,
     output::{self, Format},
-    when,
+    when::RangeArgs,
 };
 
 /// `pingctl count`
@@ -27,15 +22,8 @@ use crate::{
   pingctl count --strong                               # straight from the database
   pingctl count --after \"$(pingctl ping --receipt -o json | jq -r '.pings[0].token')\"")]
 pub(crate) struct CountArgs {
-    /// Only pings of the last …, e.g. 90s, 1h, 2d, by this machine's clock.
-    #[arg(long, value_parser = when::duration, conflicts_with_all = ["from", "to"])]
-    since: Option<Duration>,
-    /// Only pings at or after this time: RFC 3339, a date (UTC) or milliseconds since 1970.
-    #[arg(long, value_parser = when::time, allow_negative_numbers = true)]
-    from: Option<Millis>,
-    /// Only pings before this time.
-    #[arg(long, value_parser = when::time, allow_negative_numbers = true)]
-    to: Option<Millis>,
+    #[command(flatten)]
+    range: RangeArgs,
     /// Ask the database, not the cache: every ping acknowledged before is in the number.
     #[arg(long)]
     strong: bool,
@@ -44,24 +32,12 @@ pub(crate) struct CountArgs {
     after: Option<String>,
 }
 
-impl CountArgs {
-    fn range(&self) -> Option<TimeRange> {
-        if let Some(since) = self.since {
-            let since = Millis::try_from(since.as_millis()).unwrap_or(Millis::MAX);
-            let start = SystemClock.now().saturating_sub(since).max(0);
-            return Some(TimeRange { start, end: 0 });
-        }
-        (self.from.is_some() || self.to.is_some())
-            .then(|| TimeRange { start: self.from.unwrap_or(0), end: self.to.unwrap_or(0) })
-    }
-}
-
 /// Asks once.
 pub(crate) async fn run(args: CountArgs, global: &Global) -> anyhow::Result<Exit> {
     let server = Server::new(global, global.timeout());
     let waits = args.after.is_some();
     let request =
-        PingCountRequest { time_range: args.range(), strong: args.strong, after: args.after.unwrap_or_default() };
+        PingCountRequest { time_range: args.range.range(), strong: args.strong, after: args.after.unwrap_or_default() };
     let answer = ask(&server, &request).await.map_err(|failure| {
         let not_yet = waits && failure.code == "deadline_exceeded";
         if not_yet { Failure { exit: Exit::No, ..failure } } else { failure }

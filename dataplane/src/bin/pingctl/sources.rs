@@ -1,7 +1,5 @@
 //! `pingctl source`, `pingctl status`, `pingctl top` and `pingctl series`
 
-use std::time::Duration;
-
 use clap::{Args, ValueEnum};
 use comfy_table::{CellAlignment, Table, TableComponent, presets};
 use ping_dataplane::{
@@ -15,7 +13,7 @@ use crate::{
     client::{Server, away},
     exit::Exit,
     output::{self, Format, grouped},
-    when,
+    when::RangeArgs,
 };
 
 /// `pingctl source` and `pingctl status`
@@ -185,31 +183,6 @@ pub(crate) async fn series(args: SeriesArgs, global: &Global) -> anyhow::Result<
 /// Milliseconds in the window that ranges of sources are made of.
 const WINDOW: Millis = 300_000;
 const HOUR: Millis = 3_600_000;
-
-/// A range of event time.
-#[derive(Debug, Args)]
-struct RangeArgs {
-    /// Only events of the last …, e.g. 90s, 1h, 2d, by this machine's clock.
-    #[arg(long, value_parser = when::duration, conflicts_with_all = ["from", "to"])]
-    since: Option<Duration>,
-    /// Only events at or after this time: RFC 3339, a date (UTC) or milliseconds since 1970.
-    #[arg(long, value_parser = when::time, allow_negative_numbers = true)]
-    from: Option<Millis>,
-    /// Only events before this time.
-    #[arg(long, value_parser = when::time, allow_negative_numbers = true)]
-    to: Option<Millis>,
-}
-
-impl RangeArgs {
-    fn range(&self) -> Option<TimeRange> {
-        if let Some(since) = self.since {
-            let since = Millis::try_from(since.as_millis()).unwrap_or(Millis::MAX);
-            return Some(TimeRange { start: SystemClock.now().saturating_sub(since).max(0), end: 0 });
-        }
-        (self.from.is_some() || self.to.is_some())
-            .then(|| TimeRange { start: self.from.unwrap_or(0), end: self.to.unwrap_or(0) })
-    }
-}
 
 /// Rows under a header, numbers to the right.
 fn table(header: &[&str], rows: impl Iterator<Item = Vec<String>>) -> Table {

@@ -2,8 +2,12 @@
 
 use std::time::Duration;
 
+use clap::Args;
 use jiff::{Span, SpanRelativeTo, Timestamp, civil::DateTime, tz::TimeZone};
-use ping_dataplane::domain::Millis;
+use ping_dataplane::{
+    domain::{Clock, Millis, SystemClock},
+    wire::TimeRange,
+};
 
 /// Milliseconds since the epoch from RFC 3339, a date, a date and time (UTC), or milliseconds.
 pub(crate) fn time(text: &str) -> Result<Millis, String> {
@@ -27,6 +31,32 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     match Duration::try_from(length) {
         Ok(length) if !length.is_zero() => Ok(length),
         _ => Err("a duration is more than nothing".to_owned()),
+    }
+}
+
+/// A range of event time.
+#[derive(Debug, Args)]
+pub(crate) struct RangeArgs {
+    /// Only events of the last …, e.g. 90s, 1h, 2d, by this machine's clock.
+    #[arg(long, value_parser = duration, conflicts_with_all = ["from", "to"])]
+    since: Option<Duration>,
+    /// Only events at or after this time: RFC 3339, a date (UTC) or milliseconds since 1970.
+    #[arg(long, value_parser = time, allow_negative_numbers = true)]
+    from: Option<Millis>,
+    /// Only events before this time.
+    #[arg(long, value_parser = time, allow_negative_numbers = true)]
+    to: Option<Millis>,
+}
+
+impl RangeArgs {
+    /// Nothing when all of it is asked for.
+    pub(crate) fn range(&self) -> Option<TimeRange> {
+        if let Some(since) = self.since {
+            let since = Millis::try_from(since.as_millis()).unwrap_or(Millis::MAX);
+            return Some(TimeRange { start: SystemClock.now().saturating_sub(since).max(0), end: 0 });
+        }
+        (self.from.is_some() || self.to.is_some())
+            .then(|| TimeRange { start: self.from.unwrap_or(0), end: self.to.unwrap_or(0) })
     }
 }
 
