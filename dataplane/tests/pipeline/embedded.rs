@@ -1,21 +1,39 @@
 //! `pingd dev`: one process, no infrastructure.
 
+use std::time::{Duration, Instant};
+
 use ping_dataplane::domain::{Clock, SystemClock};
 use serde_json::json;
 
 use crate::processes::{EXAMPLE, Pingd};
 
 #[tokio::test]
-async fn three_pings_are_counted() {
+async fn three_pings_are_counted_within_a_second() {
     let pingd = Pingd::dev(&["--memory"]).await;
     for _ in 0..3 {
         pingd.ping(json!({"timestamp_ms": EXAMPLE})).await;
     }
     pingd.wait_for_count(3).await;
+    pingd.counts_within_a_second(3).await;
     let now = SystemClock.now();
     pingd.wait_for_audit(now).await;
     let (_, strong) = pingd.call("PingCount", &json!({"strong": true})).await.unwrap();
     assert!(strong.get("lastAuditMs").is_none(), "the database needs no audit: {strong}");
+}
+
+#[tokio::test]
+async fn a_start_takes_less_than_a_second() {
+    // Other tests share the two cores, so that not each of them does.
+    let mut took = Vec::new();
+    while took.len() < 10 {
+        let started = Instant::now();
+        let _pingd = Pingd::dev(&["--memory"]).await;
+        took.push(started.elapsed());
+        if started.elapsed() < Duration::from_secs(1) {
+            return;
+        }
+    }
+    panic!("no start took less than a second: {took:?}");
 }
 
 #[tokio::test]

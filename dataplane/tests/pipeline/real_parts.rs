@@ -17,7 +17,7 @@ async fn counters(parts: &Parts) -> std::collections::BTreeMap<String, i64> {
 }
 
 #[tokio::test]
-async fn three_pings_are_three_fields_and_a_total() {
+async fn three_pings_are_three_fields_and_a_total_within_a_second() {
     let (parts, server, _processor) = pipeline().await;
     for _ in 0..3 {
         server.ping(json!({"timestamp_ms": EXAMPLE})).await;
@@ -28,6 +28,7 @@ async fn three_pings_are_three_fields_and_a_total() {
     let (_, proof) = server.call("Verify", &json!({})).await.unwrap();
     assert_eq!(proof["exact"], true, "{proof}");
     server.wait_for_audit(SystemClock.now()).await;
+    server.counts_within_a_second(3).await;
 }
 
 #[tokio::test]
