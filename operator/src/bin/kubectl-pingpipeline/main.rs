@@ -1,7 +1,8 @@
-//! `kubectl pingpipeline`: a pipeline on one screen, what a condition means, what a change would do, and a report to pass on.
-//! kubectl finds it by its name on the PATH. It changes nothing.
+//! `kubectl pingpipeline`: a pipeline on one screen, what a condition means, what a change would do, a report to pass on, and
+//! drills. kubectl finds it by its name on the PATH. Only a drill changes anything.
 
 mod cluster;
+mod drill;
 mod explain;
 mod output;
 mod plan;
@@ -17,7 +18,7 @@ use clap::{Parser, Subcommand};
 
 use self::{cluster::Place, output::Format};
 
-/// Looks at PingPipelines, and answers before anything is changed. It changes nothing itself.
+/// Looks at PingPipelines, and answers before anything is changed. Only `drill` changes anything itself.
 #[derive(Parser)]
 #[command(name = "kubectl pingpipeline", bin_name = "kubectl pingpipeline", version)]
 struct Cli {
@@ -42,6 +43,8 @@ enum Command {
     Plan(plan::Arguments),
     /// All that support needs to know, without passwords, as YAML.
     Report(report::Arguments),
+    /// Break parts of a running pipeline under load, and tell whether every acknowledged ping was counted once.
+    Drill(drill::Arguments),
 }
 
 #[tokio::main(flavor = "current_thread")]
@@ -53,6 +56,7 @@ async fn main() -> ExitCode {
         Command::Verify(arguments) => verify::run(&arguments, &place, output).await,
         Command::Plan(arguments) => plan::run(&arguments, &place, output).await,
         Command::Report(arguments) => report::run(&arguments, &place, output).await,
+        Command::Drill(arguments) => drill::run(&arguments, &place, output).await,
     };
     match done {
         Ok(true) => ExitCode::SUCCESS,
