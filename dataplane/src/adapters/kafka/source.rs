@@ -241,6 +241,9 @@ impl EventSource for KafkaSource {
         for (partition, offset) in offsets {
             partitions.add_partition_offset(&self.topic, *partition, Offset::Offset(*offset)).map_err(failed)?;
         }
+        // librdkafka 2.12 aborts when an assignment takes the place of one whose partitions it is still stopping (its issue
+        // 5573, mended after 2.15). It has stopped them when it answers the second of these calls.
+        consumer.unassign().map_err(failed)?;
         // When it returns, records that were fetched before are void: librdkafka drops them at the head of its queue.
         consumer.assign(&partitions).map_err(failed)
     }
