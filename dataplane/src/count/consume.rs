@@ -14,6 +14,7 @@ use super::{
     frontier::Horizon,
 };
 use crate::{
+    causes::chain,
     domain::{Offset, Partition, Positions},
     metrics::CountMetrics,
     ports::{EventSource, LogError, Record, SourceEvent},
@@ -67,10 +68,7 @@ impl<S: EventSource, P: Projection> Processor<S, P> {
                 Ok(end) => end,
                 Err(error) => {
                     self.metrics.errors.inc();
-                    tracing::warn!(
-                        error = &error as &dyn std::error::Error,
-                        "counting interrupted; going on in a moment"
-                    );
+                    tracing::warn!(error = chain(&error), "counting interrupted; going on in a moment");
                     tokio::select! {
                         biased;
                         () = shutdown.cancelled() => End::Shutdown,

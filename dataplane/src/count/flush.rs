@@ -7,6 +7,7 @@ use tokio::time::Instant;
 
 use super::{CountError, Processor, Projection, consume::Session, delta::Delta, frontier::Horizon};
 use crate::{
+    causes::chain,
     domain::{Offset, Partition},
     ports::{Applied, EventSource},
 };
@@ -62,12 +63,7 @@ impl<S: EventSource, P: Projection> Processor<S, P> {
         let place = format!("{}/{}", first.partition, first.offset);
         if let Err(error) = self.ports.sink.bury(dead).await {
             // The record stays in the topic until its retention ends; waiting for it would block everybody behind it.
-            tracing::error!(
-                count,
-                first = place,
-                error = &error as &dyn std::error::Error,
-                "dead letters not delivered"
-            );
+            tracing::error!(count, first = place, error = chain(&error), "dead letters not delivered");
         } else {
             tracing::warn!(count, first = place, reason = %first.reason, "records that cannot be counted are in the dead-letter topic");
         }

@@ -17,6 +17,7 @@ use tokio::{
 
 use super::{CountError, LogPorts, Minutes, Projection, Sums, Verdict};
 use crate::{
+    causes::chain,
     domain::{Clock, Generation, Millis, Minute, Positions, StatusRule},
     ports::{
         Advance, Applied, Kept, LogBounds, Occurrence, Retention, SourceCounts, SourceReader, SourceViews, StatusCache,
@@ -115,7 +116,7 @@ impl Sources {
     async fn close_minutes(&self) {
         let Some(minutes) = &self.minutes else { return };
         if let Err(error) = minutes.close(self.clock.now()).await {
-            tracing::warn!(error = &error as &dyn std::error::Error, "a minute that is over could not be told of");
+            tracing::warn!(error = chain(&error), "a minute that is over could not be told of");
             sleep(UNHEARD).await;
         }
     }
@@ -137,10 +138,7 @@ impl Sources {
             Ok::<_, CountError>(())
         };
         if let Err(error) = tell.await {
-            tracing::warn!(
-                error = &error as &dyn std::error::Error,
-                "statuses are not kept at hand; they are looked up"
-            );
+            tracing::warn!(error = chain(&error), "statuses are not kept at hand; they are looked up");
         }
     }
 

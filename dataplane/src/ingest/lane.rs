@@ -89,7 +89,7 @@ impl Lane {
         if let Some(tenure) = self.tenure.take() {
             tenure.publisher.finish(self.settings.patience).await;
             if let Err(error) = self.ports.store.close_writer(tenure.writer).await {
-                tracing::warn!(writer = %tenure.writer, error = &error as &dyn std::error::Error, "writer not closed; its lease will run out");
+                tracing::warn!(writer = %tenure.writer, error = chain(&error), "writer not closed; its lease will run out");
             }
         }
     }
@@ -243,7 +243,7 @@ impl Lane {
             Ok(true) => tenure.renew_at = Instant::now() + self.settings.lease / 3,
             Ok(false) => self.abandon("its lease ran out"),
             Err(error) => {
-                tracing::warn!(writer = %tenure.writer, error = &error as &dyn std::error::Error, "lease not renewed");
+                tracing::warn!(writer = %tenure.writer, error = chain(&error), "lease not renewed");
                 tenure.renew_at = Instant::now() + RETRY;
             }
         }

@@ -16,6 +16,7 @@ use tokio::{
 
 use super::IngestPorts;
 use crate::{
+    causes::chain,
     domain::{Seq, WriterId},
     metrics::IngestMetrics,
     ports::{OutboxRow, StoreError},
@@ -175,7 +176,7 @@ impl Worker {
             }
             Err(error) => {
                 self.metrics.publish_errors.inc();
-                tracing::warn!(writer = %self.writer, error = &error as &dyn std::error::Error, "not published; trying again");
+                tracing::warn!(writer = %self.writer, error = chain(&error), "not published; trying again");
                 sleep(RETRY).await;
             }
         }
@@ -197,7 +198,7 @@ impl Worker {
         match self.ports.outbox.forget(self.writer, published).await {
             Ok(()) => self.forgotten = published,
             Err(error) => {
-                tracing::debug!(writer = %self.writer, error = &error as &dyn std::error::Error, "outbox not trimmed")
+                tracing::debug!(writer = %self.writer, error = chain(&error), "outbox not trimmed")
             }
         }
     }
@@ -209,7 +210,7 @@ impl Worker {
         self.ask_at = Instant::now() + PARTITIONS;
         match self.ports.sink.partitions().await {
             Ok(partitions) => self.partitions.store(partitions.max(1), Ordering::Relaxed),
-            Err(error) => tracing::debug!(error = &error as &dyn std::error::Error, "partitions not known"),
+            Err(error) => tracing::debug!(error = chain(&error), "partitions not known"),
         }
     }
 }

@@ -9,6 +9,7 @@ use tokio::{
 
 use super::IngestPorts;
 use crate::{
+    causes::chain,
     domain::WriterId,
     metrics::IngestMetrics,
     ports::{LogError, StoreError},
@@ -48,7 +49,7 @@ pub(super) async fn run(
             biased;
             gone = done.changed() => if gone.is_err() { return },
             relayed = relay_all(&ports, &metrics) => if let Err(error) = relayed {
-                tracing::debug!(error = &error as &dyn std::error::Error, "relay interrupted; it goes on in a moment");
+                tracing::debug!(error = chain(&error), "relay interrupted; it goes on in a moment");
             },
         }
     }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::sources::{SourceError, named};
 use crate::{
+    causes::chain,
     domain::{Clock, Evidence, Minute, Span, Status, StatusRule},
     ports::{SourceReader, StatusCache, Testimony},
 };
@@ -60,7 +61,7 @@ impl Statuses {
         if let Some(held) = held {
             let testimony = Testimony { source: source.into(), evidence: verdict.evidence, last: verdict.last };
             if let Err(error) = self.cache.raise(Some(held.epoch), now, &[testimony]).await {
-                tracing::debug!(error = &error as &dyn std::error::Error, "a status is not kept at hand");
+                tracing::debug!(error = chain(&error), "a status is not kept at hand");
             }
         }
         Ok(verdict)

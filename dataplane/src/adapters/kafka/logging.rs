@@ -21,8 +21,10 @@ impl rdkafka::consumer::ConsumerContext for Logging {}
 pub(super) fn log(level: RDKafkaLogLevel, facility: &str, message: &str) {
     use RDKafkaLogLevel::{Alert, Critical, Emerg, Error, Warning};
     match (level, facility) {
-        // One line a second for each broker that is away, and one for each setting that is called experimental.
-        (_, "FAIL" | "CONFWARN") => tracing::debug!(target: "librdkafka", facility, "{message}"),
+        // One line for each setting that is called experimental.
+        (_, "CONFWARN") => tracing::debug!(target: "librdkafka", facility, "{message}"),
+        // A broker is away; said again every half minute while it is.
+        (_, "FAIL") => tracing::info!(target: "librdkafka", facility, "{message}"),
         (Emerg | Alert | Critical | Error, _) => tracing::warn!(target: "librdkafka", facility, "{message}"),
         (Warning, _) => tracing::info!(target: "librdkafka", facility, "{message}"),
         _ => tracing::debug!(target: "librdkafka", facility, "{message}"),
