@@ -90,7 +90,7 @@ async fn a_count_is_not_stale_until_the_next_event() {
 
 #[tokio::test]
 async fn no_row_without_event() {
-    let (mut parts, mut server, mut processor) = pipeline().await;
+    let (mut parts, mut server, _processor) = pipeline().await;
     server.ping(json!({})).await;
     parts.kafka.kill_9().await.unwrap();
     for _ in 0..10 {
@@ -101,7 +101,7 @@ async fn no_row_without_event() {
     parts.kafka.restart().await.unwrap();
     server.restart();
     server.wait_ready().await;
-    server.wait_for_count_of(11, &mut processor).await;
+    server.wait_for_count(11).await;
 }
 
 #[tokio::test]

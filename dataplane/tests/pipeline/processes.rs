@@ -136,14 +136,6 @@ impl Pingd {
         self.child = spawn(&self.args, &self.env, &self.log);
     }
 
-    /// Starts it again if it ended, as a kubelet does: librdkafka aborts now and then when a broker comes back (its issue 5573).
-    pub fn restart_if_ended(&mut self) {
-        if let Some(status) = self.child.try_wait().unwrap() {
-            eprintln!("pingd {} ended with {status}; starting it again\n{}", self.args[0], self.log_tail());
-            self.restart();
-        }
-    }
-
     /// SIGTERM; the exit code.
     pub async fn terminate(&mut self) -> Option<i32> {
         let pid = self.child.id().unwrap().to_string();
@@ -180,15 +172,6 @@ impl Pingd {
 
     /// Waits until the cache says `expected`.
     pub async fn wait_for_count(&self, expected: i64) {
-        self.wait_meanwhile(expected, || {}).await;
-    }
-
-    /// The same, with `processor` kept running.
-    pub async fn wait_for_count_of(&self, expected: i64, processor: &mut Self) {
-        self.wait_meanwhile(expected, || processor.restart_if_ended()).await;
-    }
-
-    async fn wait_meanwhile(&self, expected: i64, mut meanwhile: impl FnMut()) {
         let started = Instant::now();
         loop {
             let (count, store) = self.count(json!({})).await;
@@ -196,7 +179,6 @@ impl Pingd {
                 return;
             }
             assert!(started.elapsed() < PATIENCE, "{count} from {store}, not {expected}");
-            meanwhile();
             sleep(Duration::from_millis(5)).await;
         }
     }

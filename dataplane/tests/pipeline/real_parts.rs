@@ -46,7 +46,7 @@ async fn the_store_answers_when_the_cache_is_away_and_the_cache_again_when_it_is
 
 #[tokio::test]
 async fn pings_are_taken_while_kafka_is_away_and_counted_when_it_is_back() {
-    let (mut parts, server, mut processor) = pipeline().await;
+    let (mut parts, server, processor) = pipeline().await;
     server.ping(json!({})).await;
     server.wait_for_count(1).await;
     parts.kafka.kill_9().await.unwrap();
@@ -55,7 +55,7 @@ async fn pings_are_taken_while_kafka_is_away_and_counted_when_it_is_back() {
     }
     assert_eq!(server.count(json!({"strong": true})).await.0, 21);
     parts.kafka.restart().await.unwrap();
-    server.wait_for_count_of(21, &mut processor).await;
+    server.wait_for_count(21).await;
     assert_eq!(processor.metric("ping_count_drifts_total").await, 0.0);
 }
 
