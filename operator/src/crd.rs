@@ -3,6 +3,7 @@
 pub mod cache;
 pub mod kafka;
 pub mod postgres;
+pub mod sources;
 pub mod status;
 pub mod workload;
 
@@ -15,6 +16,7 @@ use self::{
     cache::CacheSpec,
     kafka::KafkaSpec,
     postgres::PostgresSpec,
+    sources::SourcesSpec,
     status::PingPipelineStatus,
     workload::{ProcessorSpec, ServerSpec},
 };
@@ -96,6 +98,8 @@ pub struct PingPipelineSpec {
     pub server: ServerSpec,
     /// The processors: they count events into the cache.
     pub processor: ProcessorSpec,
+    /// What is known per source, and for how long.
+    pub sources: SourcesSpec,
     /// Who may talk to whom.
     pub network_policy: NetworkPolicySpec,
     /// Metrics for Prometheus.

@@ -6,6 +6,7 @@ use crate::{
         cache::{DragonflySpec, ExternalCache},
         kafka::{ExternalKafka, KafkaCluster, SaslMechanism},
         postgres::{ExternalPostgres, PostgresCluster},
+        sources::SourcesSpec,
         workload::{ProcessorSpec, ServerSpec},
     },
     names::Names,
@@ -34,6 +35,8 @@ pub struct Pipeline {
     pub server: ServerSpec,
     /// The processors; the image is filled in.
     pub processor: ProcessorSpec,
+    /// What is known per source.
+    pub sources: SourcesSpec,
     /// Who may talk to whom.
     pub network_policy: NetworkPolicySpec,
     /// Metrics for Prometheus.
@@ -66,6 +69,8 @@ pub struct Kafka {
     pub topic: Topic,
     /// The topic of records that cannot be counted.
     pub dead_letter: Topic,
+    /// The topic of minutes that are over; none: nobody is told.
+    pub minutes: Option<Topic>,
     /// How to get in; none while a referenced Kafka has not told its address.
     pub connection: Option<Connection>,
 }
@@ -118,8 +123,24 @@ pub struct Topic {
     pub replicas: i32,
     /// Copies that must have a record before it is accepted.
     pub min_in_sync_replicas: i32,
-    /// How long records are kept, in milliseconds.
-    pub retention_ms: i64,
+    /// What is kept in it.
+    pub keeps: Keeps,
+}
+
+/// What a topic keeps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Keeps {
+    /// Every record, for so many milliseconds.
+    All(i64),
+    /// The last record of each key.
+    Last,
+}
+
+impl Kafka {
+    /// Its topics.
+    pub fn topics(&self) -> impl Iterator<Item = &Topic> {
+        [&self.topic, &self.dead_letter].into_iter().chain(&self.minutes)
+    }
 }
 
 /// How to get into Kafka.

@@ -5,6 +5,7 @@ mod hazards;
 mod kafka;
 mod scaling;
 mod secrets;
+mod sources;
 
 use kube::ResourceExt;
 
@@ -54,6 +55,7 @@ pub fn validate(pipeline: &PingPipeline, refs: &Refs) -> Result<Pipeline, Invali
     let kafka = kafka::kafka(&spec.kafka, &names, refs)?;
     let cache = cache(&spec.cache)?;
     workloads(spec)?;
+    sources::sources(&spec.sources)?;
     let hazards = hazards::hazards(&postgres, &kafka);
     if spec.durability == Durability::Exact && !hazards.is_empty() {
         return Err(Invalid::UnsafeForExact(hazards));
@@ -65,6 +67,7 @@ pub fn validate(pipeline: &PingPipeline, refs: &Refs) -> Result<Pipeline, Invali
         hibernate: spec.hibernate,
         server: spec.server.clone(),
         processor: spec.processor.clone(),
+        sources: spec.sources.clone(),
         network_policy: spec.network_policy.clone(),
         monitoring: spec.monitoring.clone(),
         checksums: secrets::checksums(&names, &spec.postgres, &kafka, &cache, refs),

@@ -5,7 +5,12 @@ use ping_runtime::env;
 
 use super::kafka::group;
 use crate::{
-    crd::{SecretKey, kafka::SaslMechanism, workload::PodSpec},
+    crd::{
+        SecretKey,
+        kafka::SaslMechanism,
+        sources::{SourcesSpec, StatusRule, Threshold},
+        workload::PodSpec,
+    },
     pipeline::{Connection, Login, Pipeline},
 };
 
@@ -15,13 +20,14 @@ pub(super) const KAFKA_CA_FOLDER: &str = "/etc/ping/kafka-ca";
 pub(super) const KAFKA_CERTIFICATE_FOLDER: &str = "/etc/ping/kafka-certificate";
 
 /// Every name that the operator sets on a workload.
-const OURS: [&str; 24] = [
+const OURS: [&str; 30] = [
     env::LISTEN,
     env::ADMIN_LISTEN,
     env::POSTGRES_URL,
     env::KAFKA_BROKERS,
     env::KAFKA_TOPIC,
     env::KAFKA_DEAD_LETTER_TOPIC,
+    env::KAFKA_MINUTES_TOPIC,
     env::KAFKA_GROUP,
     env::KAFKA_SECURITY_PROTOCOL,
     env::KAFKA_SASL_MECHANISM,
@@ -35,6 +41,11 @@ const OURS: [&str; 24] = [
     env::FLUSH_RECORDS,
     env::FLUSH_INTERVAL_MS,
     env::WINDOW_MINUTES,
+    env::WINDOW_RETENTION_DAYS,
+    env::DAY_RETENTION_DAYS,
+    env::STATUS_NOT_WHEN,
+    env::STATUS_YES_WHEN,
+    env::STATUS_NAMES,
     env::LANES,
     env::DRAIN_SECONDS,
     env::LOG,
@@ -61,13 +72,27 @@ pub(super) fn common(pipeline: &Pipeline, connection: &Connection, login: &Login
     variables.extend(kafka_login(connection, login));
     variables.push(value(env::CACHE_URL, &pipeline.cache_url()));
     variables.extend(pipeline.cache.password().map(|password| secret(env::CACHE_PASSWORD, password)));
+    variables.extend([value(env::WINDOW_MINUTES, &pipeline.processor.window_minutes.to_string())]);
+    variables.extend(sources(&pipeline.sources));
     variables.extend([
-        value(env::WINDOW_MINUTES, &pipeline.processor.window_minutes.to_string()),
         value(env::DRAIN_SECONDS, &pod.drain_seconds.to_string()),
         value(env::LOG, &pod.log),
         value(env::LOG_FORMAT, "json"),
     ]);
     variables
+}
+
+/// Servers and processors go by the same rule: what one keeps at hand, the other reads.
+fn sources(spec: &SourcesSpec) -> [EnvVar; 5] {
+    let StatusRule { not_when, yes_when, names } = &spec.status;
+    let threshold = |Threshold { kind, at_least }: &Threshold| format!("{kind}={at_least}");
+    [
+        value(env::STATUS_NOT_WHEN, &threshold(not_when)),
+        value(env::STATUS_YES_WHEN, &threshold(yes_when)),
+        value(env::STATUS_NAMES, &[&*names.not, &*names.is, &*names.unknown].join(",")),
+        value(env::WINDOW_RETENTION_DAYS, &spec.window_retention_days.to_string()),
+        value(env::DAY_RETENTION_DAYS, &spec.day_retention_days.to_string()),
+    ]
 }
 
 fn kafka_login(connection: &Connection, login: &Login) -> Vec<EnvVar> {

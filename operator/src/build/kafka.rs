@@ -20,12 +20,16 @@ use crate::{
     },
     kinds::{Key, Kind},
     object::Desired,
-    pipeline::{Authentication, KafkaReference, KafkaSource, Pipeline, Topic},
+    pipeline::{Authentication, KafkaReference, KafkaSource, Keeps, Pipeline, Topic},
 };
 
 const COMPONENT: &str = "kafka";
 /// Strimzi's label that says which Kafka an object belongs to. A topic without it is ignored in silence.
 const CLUSTER_LABEL: &str = "strimzi.io/cluster";
+/// A compacted topic closes its segments after this long, in milliseconds: an hour.
+const SEGMENT_MS: i64 = 3_600_000;
+/// It is compacted when this part of it is new.
+const CLEANABLE_RATIO: f64 = 0.1;
 
 /// Consumer group of the processors.
 #[must_use]
@@ -141,7 +145,7 @@ fn node_pool(pipeline: &Pipeline, pool: &NodePool, roles: Vec<&'static str>) -> 
 }
 
 fn topics(pipeline: &Pipeline, cluster: &str, namespace: &str, desired: &mut Desired) {
-    for topic in [&pipeline.kafka.topic, &pipeline.kafka.dead_letter] {
+    for topic in pipeline.kafka.topics() {
         let metadata =
             placed(in_cluster(data_metadata(pipeline, &topic.object, COMPONENT), cluster), pipeline, namespace);
         desired.push(Kind::KafkaTopic, namespace, &topic.object, Foreign { metadata, spec: topic_spec(topic) });
@@ -149,17 +153,19 @@ fn topics(pipeline: &Pipeline, cluster: &str, namespace: &str, desired: &mut Des
 }
 
 fn topic_spec(topic: &Topic) -> TopicSpec {
-    TopicSpec {
-        topic_name: topic.name.clone(),
-        partitions: topic.partitions,
-        replicas: topic.replicas,
-        config: [
-            ("cleanup.policy", json!("delete")),
-            ("min.insync.replicas", json!(topic.min_in_sync_replicas)),
-            ("retention.ms", json!(topic.retention_ms)),
-        ]
-        .into(),
+    let mut config: BTreeMap<_, _> = [("min.insync.replicas", json!(topic.min_in_sync_replicas))].into();
+    match topic.keeps {
+        Keeps::All(retention_ms) => {
+            config.extend([("cleanup.policy", json!("delete")), ("retention.ms", json!(retention_ms))]);
+        }
+        // Kafka compacts closed segments only, and closes one a week at first: a week of minutes is a small one.
+        Keeps::Last => config.extend([
+            ("cleanup.policy", json!("compact")),
+            ("segment.ms", json!(SEGMENT_MS)),
+            ("min.cleanable.dirty.ratio", json!(CLEANABLE_RATIO)),
+        ]),
     }
+    TopicSpec { topic_name: topic.name.clone(), partitions: topic.partitions, replicas: topic.replicas, config }
 }
 
 fn users(
@@ -193,14 +199,16 @@ fn server_acls(pipeline: &Pipeline) -> Vec<Acl> {
 }
 
 fn processor_acls(pipeline: &Pipeline) -> Vec<Acl> {
-    vec![
-        acl("topic", Some(pipeline.kafka.topic.name.clone()), vec!["Describe", "Read"]),
-        acl("topic", Some(pipeline.kafka.dead_letter.name.clone()), vec!["Describe", "Write"]),
+    let written = [&pipeline.kafka.dead_letter].into_iter().chain(&pipeline.kafka.minutes);
+    let mut acls = vec![acl("topic", Some(pipeline.kafka.topic.name.clone()), vec!["Describe", "Read"])];
+    acls.extend(written.map(|topic| acl("topic", Some(topic.name.clone()), vec!["Describe", "Write"])));
+    acls.extend([
         acl("group", Some(group(pipeline)), vec!["Describe", "Read"]),
         // The views per source read the log for themselves.
         acl("group", Some(group(pipeline) + "-views"), vec!["Describe", "Read"]),
         acl("cluster", None, vec!["IdempotentWrite"]),
-    ]
+    ]);
+    acls
 }
 
 fn acl(kind: &'static str, name: Option<String>, operations: Vec<&'static str>) -> Acl {

@@ -5,6 +5,11 @@ use serde::{Deserialize, Serialize};
 
 use super::{SecretKey, postgres::Storage, rule, workload::Resources};
 
+/// No name before and none now, or the same.
+const SAME_NAME: &str = "has(self.name) == has(oldSelf.name) && (!has(self.name) || self.name == oldSelf.name)";
+const CANNOT_BE_RENAMED: &str =
+    "a topic cannot be renamed. Keep the name, or delete this pipeline (its data is retained) and create it anew";
+
 /// Kafka: a `cluster` that the operator has Strimzi run, a `clusterRef` to one that Strimzi runs already, or an `external`
 /// one. None given means a cluster with all its defaults.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -33,6 +38,8 @@ pub struct KafkaSpec {
     pub topic: Topic,
     /// The topic for records that cannot be counted.
     pub dead_letter_topic: DeadLetterTopic,
+    /// The topic that is told of every minute that is over.
+    pub minutes_topic: MinutesTopic,
 }
 
 /// A Strimzi Kafka in KRaft mode.
@@ -149,7 +156,7 @@ pub enum SaslMechanism {
 #[serde(default, rename_all = "camelCase")]
 #[schemars(extend("x-kubernetes-validations" = [
     rule("self.minInSyncReplicas <= self.replicas", "minInSyncReplicas cannot be more than replicas: nothing could be written"),
-    rule("has(self.name) == has(oldSelf.name) && (!has(self.name) || self.name == oldSelf.name)",
+    rule(SAME_NAME,
         "a topic cannot be renamed: events on their way would be left behind. Keep the name, or delete this pipeline (its data is retained) and create it anew"),
 ]))]
 pub struct Topic {
@@ -183,8 +190,7 @@ impl Default for Topic {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, rename_all = "camelCase")]
 #[schemars(extend("x-kubernetes-validations" = [
-    rule("has(self.name) == has(oldSelf.name) && (!has(self.name) || self.name == oldSelf.name)",
-        "a topic cannot be renamed. Keep the name, or delete this pipeline (its data is retained) and create it anew"),
+    rule(SAME_NAME, CANNOT_BE_RENAMED),
 ]))]
 pub struct DeadLetterTopic {
     /// Name of the topic. Absent: the main topic's name and `-dead-letter`.
@@ -200,4 +206,22 @@ impl Default for DeadLetterTopic {
     fn default() -> Self {
         Self { name: None, retention_hours: 720 }
     }
+}
+
+/// The topic that is told of every minute that is over: how many events it had, and of how many sources. Compacted, the key is
+/// the minute: the last word on it stays. One partition, with the replicas of the main topic.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-validations" = [
+    rule(SAME_NAME, CANNOT_BE_RENAMED),
+]))]
+pub struct MinutesTopic {
+    /// Whether it is told. Absent: true with a Kafka that Strimzi runs, false with an `external` one, where the topic must exist
+    /// (one partition, `cleanup.policy=compact`). Once true, false leaves the topic and what it holds where they are.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub enabled: Option<bool>,
+    /// Name of the topic. Absent: `ping-minutes`; with a `clusterRef`, `<namespace>.<pipeline>.ping-minutes`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 200), regex(pattern = r"^[a-zA-Z0-9._-]+$"))]
+    pub name: Option<String>,
 }

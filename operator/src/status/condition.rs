@@ -25,7 +25,7 @@ macro_rules! condition_types {
 condition_types! {
     /// all Postgres instances work, and the primary is settled
     PostgresReady,
-    /// Kafka, both topics and both users are ready
+    /// Kafka, its topics and both users are ready
     KafkaReady,
     /// all pods of the cache are ready
     CacheReady,

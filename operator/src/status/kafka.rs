@@ -10,7 +10,7 @@ use super::{
 use crate::{
     foreign::{Observed, said, strimzi::StrimziStatus},
     kinds::{Dependency, Key, Kind},
-    pipeline::{KafkaReference, KafkaSource},
+    pipeline::{Kafka, KafkaReference, KafkaSource, Keeps, Topic},
 };
 
 pub(super) fn judge(scene: &Scene<'_>) -> Judgement {
@@ -20,7 +20,7 @@ pub(super) fn judge(scene: &Scene<'_>) -> Judgement {
         let ca = external.tls.as_ref().and_then(|tls| tls.ca.as_ref());
         let secrets = [password, ca].into_iter().flatten().map(|key| external_secret(scene, key));
         let unusable = secrets.into_iter().find(|judgement| !judgement.verdict.is_true());
-        let fine = || Judgement::new("external", Verdict::yes(Reason::External, "its topics must exist"));
+        let fine = || Judgement::new("external", Verdict::yes(Reason::External, must_exist(&scene.pipeline.kafka)));
         return unusable.unwrap_or_else(fine);
     }
     if scene.applied.missing.contains(&Dependency::Strimzi) || !scene.refs.dependencies.contains(&Dependency::Strimzi) {
@@ -36,6 +36,15 @@ pub(super) fn judge(scene: &Scene<'_>) -> Judgement {
         Some(verdict) => Judgement::new(verdict.reason.as_str(), verdict),
         None => Judgement::new("Ready", Verdict::yes(Reason::Ready, "Kafka, topics and users are ready")),
     }
+}
+
+/// Nobody but its owner makes topics in an external Kafka.
+fn must_exist(kafka: &Kafka) -> String {
+    let topic = |topic: &Topic| match topic.keeps {
+        Keeps::All(_) => topic.name.clone(),
+        Keeps::Last => format!("{} (cleanup.policy=compact)", topic.name),
+    };
+    format!("its topics must exist: {}", kafka.topics().map(topic).collect::<Vec<_>>().join(", "))
 }
 
 fn unresolved(scene: &Scene<'_>, reference: &KafkaReference) -> Verdict {

@@ -9,7 +9,7 @@ use crate::{
     foreign::strimzi::{StrimziStatus, TopicSeen},
     kinds::{Key, Kind},
     names::Names,
-    pipeline::{Authentication, Connection, Kafka, KafkaReference, KafkaSource, Login, Topic},
+    pipeline::{Authentication, Connection, Kafka, KafkaReference, KafkaSource, Keeps, Login, Topic},
     refs::Refs,
 };
 
@@ -23,7 +23,7 @@ pub(super) fn kafka(spec: &KafkaSpec, names: &Names, refs: &Refs) -> Result<Kafk
         ));
     }
     let reference = spec.cluster_ref.as_ref();
-    let (topic, dead_letter) = topics(spec, names);
+    let (topic, dead_letter, minutes) = topics(spec, names)?;
     if topic.min_in_sync_replicas > topic.replicas {
         return Err(Invalid::Conflicting(format!(
             "spec.kafka.topic.minInSyncReplicas is {}, but there are {} replicas: nothing could be written. Lower it",
@@ -47,31 +47,57 @@ pub(super) fn kafka(spec: &KafkaSpec, names: &Names, refs: &Refs) -> Result<Kafk
             (KafkaSource::Own(cluster), Some(own_connection(names)))
         }
     };
-    Ok(Kafka { source, topic, dead_letter, connection })
+    Ok(Kafka { source, topic, dead_letter, minutes, connection })
 }
 
-fn topics(spec: &KafkaSpec, names: &Names) -> (Topic, Topic) {
+/// The topics of events, dead letters and minutes.
+fn topics(spec: &KafkaSpec, names: &Names) -> Result<(Topic, Topic, Option<Topic>), Invalid> {
     let prefix = names.kafka_prefix(spec.cluster_ref.as_ref());
-    let default_name = match spec.cluster_ref {
-        Some(_) => format!("{}.{}.pings", names.namespace, names.pipeline),
-        None => "pings".into(),
+    let default_name = |name: &str| match spec.cluster_ref {
+        Some(_) => format!("{}.{}.{name}", names.namespace, names.pipeline),
+        None => name.into(),
     };
     let topic = Topic {
-        name: spec.topic.name.clone().unwrap_or(default_name),
+        name: spec.topic.name.clone().unwrap_or_else(|| default_name("pings")),
         object: format!("{prefix}-pings"),
         partitions: spec.topic.partitions,
         replicas: spec.topic.replicas,
         min_in_sync_replicas: spec.topic.min_in_sync_replicas,
-        retention_ms: spec.topic.retention_hours * HOUR_MS,
+        keeps: Keeps::All(spec.topic.retention_hours * HOUR_MS),
     };
     let dead_letter = Topic {
         name: spec.dead_letter_topic.name.clone().unwrap_or_else(|| format!("{}-dead-letter", topic.name)),
         object: format!("{prefix}-pings-dead-letter"),
         partitions: 1,
-        retention_ms: spec.dead_letter_topic.retention_hours * HOUR_MS,
+        keeps: Keeps::All(spec.dead_letter_topic.retention_hours * HOUR_MS),
         ..topic.clone()
     };
-    (topic, dead_letter)
+    let minutes = Topic {
+        name: spec.minutes_topic.name.clone().unwrap_or_else(|| default_name("ping-minutes")),
+        object: format!("{prefix}-ping-minutes"),
+        partitions: 1,
+        keeps: Keeps::Last,
+        ..topic.clone()
+    };
+    let minutes = spec.minutes_topic.enabled.unwrap_or(spec.external.is_none()).then_some(minutes);
+    own_names([("topic", Some(&topic)), ("deadLetterTopic", Some(&dead_letter)), ("minutesTopic", minutes.as_ref())])?;
+    Ok((topic, dead_letter, minutes))
+}
+
+/// What one of them keeps the others could not read.
+fn own_names(topics: [(&str, Option<&Topic>); 3]) -> Result<(), Invalid> {
+    for (at, (field, topic)) in topics.iter().enumerate() {
+        let Some(topic) = topic else { continue };
+        let same = |(_, other): &&(&str, Option<&Topic>)| other.is_some_and(|other| other.name == topic.name);
+        if let Some((other, _)) = topics[..at].iter().find(same) {
+            return Err(Invalid::Conflicting(format!(
+                "spec.kafka.{field} and spec.kafka.{other} are both called {}, but they hold different records. Set \
+                 spec.kafka.{field}.name to another name",
+                topic.name
+            )));
+        }
+    }
+    Ok(())
 }
 
 fn partitions_grow(topic: &Topic, namespace: &str, refs: &Refs) -> Result<(), Invalid> {

@@ -132,6 +132,7 @@ async fn retain_leaves_the_data_says_where_and_takes_it_up_again() {
             "Cluster demo-postgres",
             "Kafka demo-kafka",
             "KafkaNodePool demo-broker",
+            "KafkaTopic demo-ping-minutes",
             "KafkaTopic demo-pings",
             "KafkaTopic demo-pings-dead-letter",
         ]

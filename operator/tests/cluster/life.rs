@@ -190,7 +190,7 @@ async fn a_kafka_in_another_namespace_gets_its_topics_and_lends_its_secrets() {
     until("the end of the users, and the topic left", async || {
         let users = api(&place, Kind::KafkaUser, kafka).list(&Default::default()).await.unwrap().items.len();
         let topics = api(&place, Kind::KafkaTopic, kafka).list(&Default::default()).await.unwrap().items.len();
-        if (users, topics) == (0, 2) { Ok(()) } else { Err(format!("{users} users, {topics} topics")) }
+        if (users, topics) == (0, 3) { Ok(()) } else { Err(format!("{users} users, {topics} topics")) }
     })
     .await;
 }

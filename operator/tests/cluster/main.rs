@@ -14,3 +14,4 @@ mod plugin;
 mod refusals;
 mod rights;
 mod scale;
+mod sources;

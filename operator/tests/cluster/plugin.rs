@@ -55,7 +55,7 @@ async fn status_is_one_screen_and_its_exit_code_tells_readiness() {
     let pipeline = &json_of(&text)["pipelines"][0];
     assert_eq!((&pipeline["ready"], &pipeline["status"]["figures"]["total"]), (&json!(true), &json!(42)));
     let (_, text, _) = plugin(&place, &["explain", "kafkaready", "demo"]).await;
-    assert!(text.contains("both topics and both users are ready") && text.contains("now: True (Ready)"), "{text}");
+    assert!(text.contains("its topics and both users are ready") && text.contains("now: True (Ready)"), "{text}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

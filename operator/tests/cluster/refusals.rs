@@ -32,6 +32,18 @@ fn at_creation() -> Vec<(Value, &'static str)> {
             json!({ "server": { "autoscaling": { "minReplicas": 5, "maxReplicas": 4 } } }),
             "minReplicas cannot be more than maxReplicas",
         ),
+        (json!({ "sources": { "status": { "notWhen": { "kind": "bounced" } } } }), "atLeast: Required value"),
+        (
+            json!({ "sources": { "status": { "notWhen": { "kind": "bounced", "atLeast": 0 } } } }),
+            "should be greater than or equal to 1",
+        ),
+        (
+            json!({ "sources": { "status": { "yesWhen": { "kind": "bounced", "atLeast": 5 } } } }),
+            "Set yesWhen.atLeast below notWhen.atLeast, or ask for different kinds",
+        ),
+        (json!({ "sources": { "status": { "names": { "is": "a,b" } } } }), "should match"),
+        (json!({ "sources": { "status": { "names": { "is": "unknown" } } } }), "three different names"),
+        (json!({ "sources": { "windowRetentionDays": 0 } }), "should be greater than or equal to 1"),
         (json!({ "postgres": { "cluster": { "storage": { "size": "much" } } } }), "not a quantity"),
         (
             json!({ "postgres": { "cluster": { "backup": {
@@ -51,6 +63,7 @@ fn later() -> Vec<(Value, &'static str)> {
         (json!({ "postgres": { "cluster": null, "external": external } }), "the pings would stay behind"),
         (json!({ "kafka": { "topic": { "partitions": 5 } } }), "Kafka cannot take partitions away"),
         (json!({ "kafka": { "topic": { "name": "other" } } }), "a topic cannot be renamed"),
+        (json!({ "kafka": { "minutesTopic": { "name": "other" } } }), "a topic cannot be renamed"),
         (json!({ "kafka": { "clusterRef": { "name": "other" } } }), "cannot move to another Kafka"),
         (json!({ "kafka": { "external": { "bootstrapServers": ["a:9092"] } } }), "cannot move to another Kafka"),
     ]

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use ping_operator::{
     build::build,
-    crd::DeletionPolicy,
+    crd::{DeletionPolicy, sources::Threshold},
     foreign::Observed,
     kinds::Kind,
     object::{Desired, Object},
@@ -190,4 +190,67 @@ fn pods_meet_the_restricted_standard() {
         assert_eq!(container["readOnlyRootFilesystem"], true);
         assert_eq!(container["capabilities"]["drop"], json!(["ALL"]));
     }
+}
+
+fn variable(desired: &Desired, deployment: &str, name: &str) -> Value {
+    let container = &find(desired, Kind::Deployment, deployment)["spec"]["template"]["spec"]["containers"][0];
+    let variables = container["env"].as_array().unwrap();
+    variables.iter().find(|variable| variable["name"] == name).map_or(Value::Null, |found| found["value"].clone())
+}
+
+#[test]
+fn servers_and_processors_go_by_the_same_rule_and_keep_views_as_long() {
+    let mut pipeline = demo();
+    let sources = &mut pipeline.spec.sources;
+    sources.status.not_when = Threshold { kind: "spam=reported".into(), at_least: 3 };
+    sources.status.names.is = "accepts all".into();
+    (sources.window_retention_days, sources.day_retention_days) = (30, 400);
+    let desired = build(&validate(&pipeline, &empty()).unwrap());
+    let expected = [
+        ("PING_STATUS_NOT_WHEN", "spam=reported=3"),
+        ("PING_STATUS_YES_WHEN", "delivered=1000"),
+        ("PING_STATUS_NAMES", "not catch-all,accepts all,unknown"),
+        ("PING_WINDOW_RETENTION_DAYS", "30"),
+        ("PING_DAY_RETENTION_DAYS", "400"),
+    ];
+    for (name, value) in expected {
+        for deployment in ["demo-server", "demo-processor"] {
+            assert_eq!(variable(&desired, deployment, name), value, "{name} of {deployment}");
+        }
+    }
+}
+
+#[test]
+fn the_topic_of_minutes_keeps_the_last_word_and_processors_alone_write_to_it() {
+    let desired = desired("demo", &empty());
+    let topic = find(&desired, Kind::KafkaTopic, "demo-ping-minutes")["spec"].clone();
+    assert_eq!((&topic["topicName"], &topic["config"]["cleanup.policy"]), (&json!("ping-minutes"), &json!("compact")));
+    assert_eq!((&topic["partitions"], &topic["replicas"]), (&json!(1), &json!(3)));
+    let named = |user: &str| {
+        let user = find(&desired, Kind::KafkaUser, user);
+        let acls = user["spec"]["authorization"]["acls"].as_array().unwrap().clone();
+        let acl = acls.into_iter().find(|acl| acl["resource"]["name"] == "ping-minutes");
+        acl.map_or(Value::Null, |acl| acl["operations"].clone())
+    };
+    assert_eq!(
+        (named("demo-kafka-processor"), named("demo-kafka-server")),
+        (json!(["Describe", "Write"]), Value::Null)
+    );
+    let told = |deployment: &str| variable(&desired, deployment, "PING_KAFKA_MINUTES_TOPIC");
+    assert_eq!((told("demo-processor"), told("demo-server")), (json!("ping-minutes"), Value::Null));
+}
+
+#[test]
+fn minutes_are_told_where_topics_can_be_made_and_else_when_asked_for() {
+    let told = |name: &str, refs: &Refs, enabled: Option<bool>| {
+        let mut pipeline = example(name);
+        pipeline.spec.kafka.minutes_topic.enabled = enabled;
+        let desired = build(&validate(&pipeline, refs).unwrap());
+        let processor = format!("{}-processor", pipeline.metadata.name.unwrap());
+        variable(&desired, &processor, "PING_KAFKA_MINUTES_TOPIC")
+    };
+    assert_eq!(told("demo", &empty(), Some(false)), Value::Null);
+    assert_eq!(told("existing-parts", &shared_kafka(), None), "default.shared.ping-minutes");
+    assert_eq!(told("external-kafka", &empty(), None), Value::Null);
+    assert_eq!(told("external-kafka", &empty(), Some(true)), "ping-minutes");
 }

@@ -33,6 +33,7 @@ fn all_ready() -> Vec<(Kind, &'static str, Value)> {
         (Kind::Kafka, "demo-kafka", strimzi_ready()),
         (Kind::KafkaTopic, "demo-pings", strimzi_ready()),
         (Kind::KafkaTopic, "demo-pings-dead-letter", strimzi_ready()),
+        (Kind::KafkaTopic, "demo-ping-minutes", strimzi_ready()),
         (Kind::KafkaUser, "demo-kafka-server", strimzi_ready()),
         (Kind::KafkaUser, "demo-kafka-processor", strimzi_ready()),
         (Kind::Dragonfly, "demo-cache", json!({ "phase": "Ready" })),

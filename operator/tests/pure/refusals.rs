@@ -6,6 +6,7 @@ use ping_operator::{
         Durability, PingPipeline, SecretKey,
         kafka::{KafkaCluster, NodePool},
         postgres::{DataDurability, ExternalPostgres, PostgresCluster, Storage, Synchronous},
+        sources::Threshold,
         workload::Resources,
     },
     kinds::Kind,
@@ -158,4 +159,41 @@ fn partitions_are_not_taken_away_even_when_the_pipeline_was_created_anew() {
     refs.live = live_of([live(Kind::KafkaTopic, "default", "demo-pings", spec)]);
     let invalid = validate(&demo(), &refs).unwrap_err();
     assert!(invalid.to_string().contains("Set 12"), "{invalid}");
+}
+
+/// What no event could fulfil, or no caller understand, and words of the refusal.
+const UNFIT: &[(&str, Spoil)] = &[
+    ("notWhen.kind has 0 bytes", |pipeline| pipeline.spec.sources.status.not_when.kind.clear()),
+    ("yesWhen.kind has 80 bytes", |pipeline| pipeline.spec.sources.status.yes_when.kind = "\u{fc}".repeat(40)),
+    ("without control characters", |pipeline| pipeline.spec.sources.status.yes_when.kind.push('\n')),
+    ("notWhen.atLeast is 0", |pipeline| pipeline.spec.sources.status.not_when.at_least = 0),
+    ("yesWhen.atLeast is 1000000001", |pipeline| pipeline.spec.sources.status.yes_when.at_least = 1_000_000_001),
+    ("ask for different kinds", |pipeline| pipeline.spec.sources.status.yes_when.kind = "bounced".into()),
+    ("names.is is \"a,b\"", |pipeline| pipeline.spec.sources.status.names.is = "a,b".into()),
+    ("names.unknown is \"\"", |pipeline| pipeline.spec.sources.status.names.unknown.clear()),
+    ("three different names", |pipeline| pipeline.spec.sources.status.names.is = "unknown".into()),
+    ("both called pings", |pipeline| pipeline.spec.kafka.minutes_topic.name = Some("pings".into())),
+    ("both called pings-dead-letter", |pipeline| {
+        pipeline.spec.kafka.minutes_topic.name = Some("pings-dead-letter".into());
+    }),
+];
+
+#[test]
+fn what_no_event_could_fulfil_or_no_caller_understand_is_refused_with_what_to_do() {
+    for (words, spoil) in UNFIT {
+        let message = refusal(*spoil).to_string();
+        assert!(
+            message.contains(words) && (message.contains("Set ") || message.contains("Give ")),
+            "{words}: {message}"
+        );
+    }
+}
+
+#[test]
+fn one_kind_alone_can_make_a_rule() {
+    let mut pipeline = demo();
+    let status = &mut pipeline.spec.sources.status;
+    status.not_when = Threshold { kind: "seen".into(), at_least: 100 };
+    status.yes_when = Threshold { kind: "seen".into(), at_least: 99 };
+    assert_eq!(validate(&pipeline, &empty()).err(), None);
 }

@@ -34,6 +34,11 @@ const FIELDS: &[(&str, Risk, &str)] = &[
     ("kafka.clusterRef", Risk::Danger, "events on their way would be left behind"),
     ("kafka.deadLetterTopic", Risk::None, "changes a topic in place"),
     ("kafka.external", Risk::Danger, "another Kafka: events on their way are left behind unless it is the same one"),
+    (
+        "kafka.minutesTopic",
+        Risk::Rolling,
+        "processors are replaced one by one; who reads the topic is told later, or nothing any more",
+    ),
     ("kafka.topic", Risk::None, "changes the topic in place"),
     (
         "kafka.topic.minInSyncReplicas",
@@ -67,6 +72,21 @@ const FIELDS: &[(&str, Risk, &str)] = &[
     ("server.autoscaling", Risk::None, "changes the number of servers"),
     ("server.replicas", Risk::None, "changes the number of servers"),
     ("server.service", Risk::Care, "callers may have to find the servers at another address or port"),
+    (
+        "sources",
+        Risk::Rolling,
+        "servers and processors are replaced one by one; until all are, some statuses go by the old rule",
+    ),
+    (
+        "sources.dayRetentionDays",
+        Risk::Care,
+        "with fewer days, older ones are dropped for ever; pods are replaced one by one",
+    ),
+    (
+        "sources.windowRetentionDays",
+        Risk::Care,
+        "with fewer days, older windows are dropped for ever; pods are replaced one by one",
+    ),
     ("suspend", Risk::Care, "while true the operator changes nothing, and puts no drift right"),
 ];
 
