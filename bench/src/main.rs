@@ -6,6 +6,7 @@ mod limits;
 mod machine;
 mod pipeline;
 mod report;
+mod status;
 mod stream;
 mod unary;
 
@@ -18,7 +19,7 @@ use report::Report;
 /// Measures the data plane with everything it needs, and the load, on this machine; a few minutes.
 #[derive(Debug, Parser)]
 struct Args {
-    /// Only these: limits, json, grpc, stream, freshness, drain.
+    /// Only these: limits, json, grpc, stream, freshness, status, drain.
     only: Vec<String>,
     /// Seconds per load.
     #[arg(long, default_value_t = 8)]
@@ -55,6 +56,10 @@ async fn main() -> anyhow::Result<()> {
     }
     if args.wants("freshness") {
         freshness::measure(&mut report, args.seconds).await.context("freshness")?;
+    }
+    if args.wants("status") {
+        // Longer than the others: what lags shows only after a while.
+        status::measure(&mut report, args.seconds * 3).await.context("status")?;
     }
     if args.wants("drain") {
         drain::measure(&mut report, args.backlog).await.context("drain")?;

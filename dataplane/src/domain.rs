@@ -7,7 +7,7 @@ mod status;
 mod time;
 
 pub use event::{Event, EventError, MAX_KIND_BYTES, MAX_SOURCE_BYTES, partition_of};
-pub use positions::{Generation, Mark, Marks, Offset, Partition, Positions, Seq, Token, WriterId};
+pub use positions::{Generation, Mark, Marks, Offset, Partition, Positions, Promises, Seq, Token, WriterId};
 pub use span::Span;
 pub use status::{Evidence, Status, StatusRule, Threshold, ThresholdError};
 pub use time::{Clock, Day, Millis, Minute, RangeError, RangeSplit, SystemClock, TimeRange, Window, WindowSplit};

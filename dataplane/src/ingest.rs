@@ -7,11 +7,7 @@ mod publisher;
 mod relay;
 
 use std::{
-    hash::{DefaultHasher, Hash, Hasher},
-    sync::{
-        Arc,
-        atomic::{AtomicU32, AtomicUsize, Ordering},
-    },
+    sync::{Arc, atomic::AtomicU32},
     time::Duration,
 };
 
@@ -29,7 +25,7 @@ use crate::{
 /// How the write path behaves. The defaults are what the benchmarks run with.
 #[derive(Clone, Debug)]
 pub struct IngestSettings {
-    /// Write lanes: one is as fast as several on a fast disk.
+    /// Write lanes: one is as fast as several on a fast disk. See [`Ingest::entrances`].
     pub lanes: usize,
     /// Events waiting or being committed, over all lanes; beyond it callers are told to come back.
     pub queue_events: usize,
@@ -88,13 +84,17 @@ struct Submission {
     _room: OwnedSemaphorePermit,
 }
 
-/// Entrance to the write path. Cheap to clone; the lanes drain and end when the last clone is gone.
+/// Entrance to the write path, and to one lane of it. Cheap to clone; the lanes drain and end when the last clone is gone.
+///
+/// Events that come by the same entrance are committed and published in their order. So a connection keeps to one. By source would
+/// keep the order among connections, too, but a batch of several sources would have to be committed in several pieces, of which
+/// some may fail.
 #[derive(Clone)]
 pub struct Ingest {
     lanes: Arc<[mpsc::UnboundedSender<Submission>]>,
+    lane: usize,
     room: Arc<Semaphore>,
     capacity: usize,
-    turn: Arc<AtomicUsize>,
     metrics: Arc<IngestMetrics>,
 }
 
@@ -144,11 +144,17 @@ impl Ingest {
         tasks.spawn(relay::run(ports, orphaned, done, Arc::clone(&metrics)));
         Self {
             lanes,
+            lane: 0,
             room: Arc::new(Semaphore::new(settings.queue_events)),
             capacity: settings.queue_events,
-            turn: Arc::default(),
             metrics,
         }
+    }
+
+    /// An entrance to each lane.
+    #[must_use]
+    pub fn entrances(&self) -> Vec<Self> {
+        (0..self.lanes.len()).map(|lane| Self { lane, ..self.clone() }).collect()
     }
 
     /// Records events now, or says that the queue is full: for callers that wait for one answer.
@@ -186,22 +192,8 @@ impl Ingest {
         if events.is_empty() {
             return Ok(Receipt::default());
         }
-        let lane = self.lane_of(&events);
         let (reply, answer) = oneshot::channel();
-        self.lanes[lane].send(Submission { events, reply, _room: room }).map_err(|_| Refusal::ShuttingDown)?;
+        self.lanes[self.lane].send(Submission { events, reply, _room: room }).map_err(|_| Refusal::ShuttingDown)?;
         answer.await.unwrap_or_else(|_| Err(Refusal::OutcomeUnknown("the lane ended".into())))
-    }
-
-    /// A source keeps its lane, so that its events stay in order; a batch goes where its first event belongs.
-    fn lane_of(&self, events: &[Event]) -> usize {
-        match events.first() {
-            _ if self.lanes.len() == 1 => 0,
-            Some(event) if !event.source.is_empty() => {
-                let mut hasher = DefaultHasher::new();
-                event.source.hash(&mut hasher);
-                usize::try_from(hasher.finish() % self.lanes.len() as u64).unwrap_or_default()
-            }
-            _ => self.turn.fetch_add(1, Ordering::Relaxed) % self.lanes.len(),
-        }
     }
 }

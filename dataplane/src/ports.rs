@@ -15,7 +15,7 @@ pub use log::{
     Bounds, DeadLetter, EventSink, EventSource, LogBounds, LogError, Malformed, Occurrence, Record, SourceEvent,
 };
 pub use minutes::{MinuteSummary, MinuteTopic};
-pub use statuses::{BELIEVED, Epoch, Held, StatusCache, Testimony};
+pub use statuses::{BELIEVED, Epoch, Held, Promise, StatusCache, Testimony};
 pub use store::{
     Batch, CommitError, Committed, EventStore, Frontier, Ledger, Outbox, OutboxRow, Recount, Snapshot, StoreError,
     WriterTotal,

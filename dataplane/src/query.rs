@@ -5,7 +5,7 @@ mod status;
 
 use std::{sync::Arc, time::Duration};
 
-pub use sources::{Point, SourceError, Sources, Step};
+pub use sources::{Dated, Point, SourceError, Sources, Step};
 pub use status::{Statuses, Verdict};
 
 use tokio::time::{Instant, sleep};

@@ -10,7 +10,7 @@ use ping_dataplane::{
         redis::{RedisSettings, RedisStatuses},
     },
     domain::{Evidence, Minute, StatusRule},
-    ports::{BELIEVED, StatusCache, Testimony},
+    ports::{BELIEVED, Promise, StatusCache, Testimony},
 };
 use ping_testbed::Redis;
 
@@ -48,10 +48,23 @@ contract! {
     what_may_change_is_believed_for_a_while
     an_epoch_ends_belief_in_what_may_change
     an_answer_from_before_an_epoch_is_not_believed
+    a_promise_is_that_of_the_slowest_partition
 }
 
 async fn held(cache: &Arc<dyn StatusCache>, source: &str, now: Minute) -> Option<Evidence> {
     cache.get(source, now).await.unwrap().evidence
+}
+
+async fn a_promise_is_that_of_the_slowest_partition(cache: Arc<dyn StatusCache>) {
+    let promise = |as_of, on: &[i32]| Promise { as_of, on: on.to_vec(), partitions: 2 };
+    assert_eq!(cache.get("a", NOW).await.unwrap().as_of, 0);
+    for (as_of, on, all) in [(5_000, 0, 0), (6_000, 1, 5_000), (7_000, 0, 6_000), (4_000, 1, 6_000), (9_000, 1, 7_000)]
+    {
+        cache.promise(&promise(as_of, &[on])).await.unwrap();
+        assert_eq!(cache.get("a", NOW).await.unwrap().as_of, all, "{as_of} on {on}");
+    }
+    cache.promise(&promise(10_000, &[0, 1])).await.unwrap();
+    assert_eq!(cache.get("a", NOW).await.unwrap().as_of, 10_000);
 }
 
 async fn what_is_raised_is_held_and_never_falls(cache: Arc<dyn StatusCache>) {

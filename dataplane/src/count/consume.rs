@@ -39,6 +39,8 @@ pub(super) struct Session<T> {
     pub(super) delta: Delta<T>,
     pub(super) first_record: Option<Instant>,
     pub(super) flushing: Option<Flushing>,
+    /// Not before this time the next flush begins: who does not lead leaves half of the time to the others.
+    pub(super) rest_until: Instant,
     pub(super) horizon: Option<Horizon>,
     pub(super) looking: BoxFuture<'static, Result<Horizon, CountError>>,
     pub(super) auditing: BoxFuture<'static, Result<Verdict, CountError>>,
@@ -101,6 +103,7 @@ impl<S: EventSource, P: Projection> Processor<S, P> {
             delta: Delta::default(),
             first_record: None,
             flushing: None,
+            rest_until: Instant::now(),
             horizon: None,
             looking: self.look(Duration::ZERO),
             auditing: self.audit_later(),
@@ -159,7 +162,8 @@ impl<S: EventSource, P: Projection> Processor<S, P> {
     async fn count(&mut self, session: &mut Session<P::Sums>, shutdown: &CancellationToken) -> Result<End, CountError> {
         let mut draining = false;
         loop {
-            let idle = session.flushing.is_none();
+            let rested = P::LEADS || draining || Instant::now() >= session.rest_until;
+            let idle = session.flushing.is_none() && rested;
             if draining && idle && session.delta.records() == 0 {
                 return Ok(End::Shutdown);
             }
@@ -172,7 +176,8 @@ impl<S: EventSource, P: Projection> Processor<S, P> {
                 self.flush(session).await;
                 continue;
             }
-            let flushable = P::LEADS && idle && (session.delta.records() > 0 || self.reached(session).is_some());
+            let waiting = P::LEADS && session.delta.records() > 0;
+            let flushable = idle && (waiting || self.reached(session).is_some());
             tokio::select! {
                 biased;
                 result = result_of(&mut session.flushing) => {
@@ -186,13 +191,14 @@ impl<S: EventSource, P: Projection> Processor<S, P> {
                     SourceEvent::Assigned(partitions) => return Ok(End::Reassigned(partitions)),
                     SourceEvent::Revoked => return Ok(End::Reassigned(Vec::new())),
                 },
-                // Nothing more is waiting: what we have goes out now.
+                // Nothing more is waiting, or a promise can be made: what we have goes out now.
                 () = ready(()), if flushable => self.flush(session).await,
                 horizon = &mut session.looking => {
                     session.looking = self.look(self.settings.frontier_interval);
                     let horizon = horizon?;
                     self.metrics.lag_records.set(horizon.lag(&self.assigned, &session.counted));
-                    session.horizon = Some(horizon);
+                    // Not in place of one that is not reached yet: who is always behind would never reach any.
+                    session.horizon.get_or_insert(horizon);
                 }
                 verdict = &mut session.auditing => {
                     session.auditing = self.audit_later();
@@ -200,6 +206,7 @@ impl<S: EventSource, P: Projection> Processor<S, P> {
                         return Ok(End::Resume);
                     }
                 }
+                () = sleep_until(session.rest_until), if session.flushing.is_none() && !rested => {}
                 () = sleep_until(session.first_record.unwrap_or_else(Instant::now) + self.settings.flush_interval),
                     if idle && session.first_record.is_some() => {}
             }

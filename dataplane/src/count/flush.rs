@@ -46,12 +46,9 @@ impl<S: EventSource, P: Projection> Processor<S, P> {
         session.flushing = Some(Flushing { to, records, started: Instant::now(), result });
     }
 
-    /// The horizon, if everything below it is read by now and somebody is to be told.
+    /// The horizon, if everything below it is read by now.
     pub(super) fn reached<'a>(&self, session: &'a Session<P::Sums>) -> Option<&'a Horizon> {
-        session
-            .horizon
-            .as_ref()
-            .filter(|horizon| P::LEADS && horizon.lag(&self.assigned, &session.positions.offsets) == 0)
+        session.horizon.as_ref().filter(|horizon| horizon.lag(&self.assigned, &session.positions.offsets) == 0)
     }
 
     async fn bury(&self, delta: &mut Delta<P::Sums>) {
@@ -82,6 +79,7 @@ impl<S: EventSource, P: Projection> Processor<S, P> {
             self.metrics.flush_seconds.observe(flushing.started.elapsed().as_secs_f64());
             self.source.commit(&flushing.to);
         }
+        session.rest_until = Instant::now() + flushing.started.elapsed();
         session.counted.extend(flushing.to);
         Ok(true)
     }

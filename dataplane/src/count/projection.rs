@@ -20,7 +20,7 @@ pub trait Projection: Send + Sync + 'static {
     /// What a flush adds.
     type Sums: Sums;
 
-    /// One projection answers for the log as a whole: it says how far everything is counted, and sets aside what cannot be.
+    /// One projection answers for the log as a whole: it is as fresh as can be, and sets aside what cannot be counted.
     const LEADS: bool;
 
     /// Where it stands; `None` when it is empty.

@@ -20,8 +20,8 @@ use crate::{
     causes::chain,
     domain::{Clock, Generation, Millis, Minute, Positions, StatusRule},
     ports::{
-        Advance, Applied, Kept, LogBounds, Occurrence, Retention, SourceCounts, SourceReader, SourceViews, StatusCache,
-        Testimony,
+        Advance, Applied, Kept, LogBounds, Occurrence, Promise, Retention, SourceCounts, SourceReader, SourceViews,
+        StatusCache, Testimony,
     },
 };
 
@@ -123,7 +123,7 @@ impl Sources {
 
     /// Tells the cache of statuses what changed. While it is away nobody is told, and nothing here waits for it: readers ask the
     /// store then, and when it is back the first word to it is that what it held is not to be believed.
-    async fn keep_at_hand(&self, changed: BTreeSet<Box<str>>) {
+    async fn keep_at_hand(&self, changed: BTreeSet<Box<str>>, promise: Option<Promise>) {
         let Some(statuses) = &self.statuses else { return };
         let mut owes = self.owes.lock().await;
         let tell = async {
@@ -133,6 +133,9 @@ impl Sources {
             }
             if !changed.is_empty() {
                 statuses.testify(changed, Minute::of(self.clock.now())).await?;
+            }
+            if let Some(promise) = promise {
+                statuses.cache.promise(&promise).await?;
             }
             *owes = false;
             Ok::<_, CountError>(())
@@ -153,17 +156,28 @@ impl Projection for Sources {
     const LEADS: bool = false;
 
     async fn positions(&self) -> Result<Option<Positions>, CountError> {
-        // Whoever was here before may have counted something without saying so.
+        let mut positions = self.views.positions().await?;
+        let short =
+            |held: &Positions| self.minutes.is_some() && self.kept().of_filling(&held.generation).minutes.is_none();
+        if let Some(held) = positions.as_ref().filter(|held| short(held)) {
+            // Nobody asked for the minutes until now.
+            self.rebuild(Some(&held.generation)).await?;
+            positions = self.views.positions().await?;
+        }
+        // Whoever was here before may have counted something without saying so: up to these positions, and not beyond them.
         *self.owes.lock().await = true;
-        self.keep_at_hand(BTreeSet::new()).await;
-        Ok(self.views.positions().await?)
+        self.keep_at_hand(BTreeSet::new(), None).await;
+        Ok(positions)
     }
 
     async fn apply(&self, advance: Advance, counts: SourceCounts) -> Result<Applied, CountError> {
         let changed = self.statuses.as_ref().map(|statuses| statuses.sources(&counts)).unwrap_or_default();
-        let applied = self.views.apply(&advance, &self.kept().keep(counts)).await?;
+        let kept = self.kept().of_filling(&advance.generation);
+        let applied = self.views.apply(&advance, &kept.keep(counts)).await?;
         if applied == Applied::Done {
-            self.keep_at_hand(changed).await;
+            let on = advance.from.into_keys().collect();
+            let promise = advance.as_of.map(|as_of| Promise { as_of, on, partitions: advance.partitions });
+            self.keep_at_hand(changed, promise).await;
         }
         Ok(applied)
     }
@@ -172,7 +186,8 @@ impl Projection for Sources {
     async fn rebuild(&self, seen: Option<&Generation>) -> Result<bool, CountError> {
         let bounds = self.bounds.bounds().await?;
         let ends = bounds.iter().map(|(partition, bounds)| (*partition, bounds.end)).collect();
-        let rebuilt = self.views.rebuild(seen, &ends, self.kept()).await?;
+        let kept = if self.minutes.is_some() { self.kept() } else { self.kept().without_minutes() };
+        let rebuilt = self.views.rebuild(seen, &ends, kept).await?;
         if rebuilt {
             tracing::info!("views per source rebuilt from the rows");
         }
@@ -181,7 +196,7 @@ impl Projection for Sources {
 
     /// Comparing would take every row: `make oracle` does it. What is too old goes.
     async fn audit(&self) -> Result<Verdict, CountError> {
-        self.keep_at_hand(BTreeSet::new()).await;
+        self.keep_at_hand(BTreeSet::new(), None).await;
         self.close_minutes().await;
         let hour = self.clock.now() / HOUR;
         if self.tidied.load(Ordering::Relaxed) != hour {

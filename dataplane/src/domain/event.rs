@@ -56,6 +56,24 @@ pub enum EventError {
     Kind(usize),
 }
 
+impl EventError {
+    /// Every reason there is.
+    pub const REASONS: [&str; 6] = ["Negative", "TooEarly", "TooLate", "NotAUuid", "Source", "Kind"];
+
+    /// The variant's name.
+    #[must_use]
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::Negative(_) => "Negative",
+            Self::TooEarly(_) => "TooEarly",
+            Self::TooLate { .. } => "TooLate",
+            Self::NotAUuid(_) => "NotAUuid",
+            Self::Source(_) => "Source",
+            Self::Kind(_) => "Kind",
+        }
+    }
+}
+
 impl Event {
     /// Validates what a caller sent. `timestamp_ms` 0 means `now`; an empty `id` is replaced by a fresh, time-ordered one
     /// (ordered ids insert almost three times as fast as random ones: `bench/README.md`).

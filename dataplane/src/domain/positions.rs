@@ -2,6 +2,8 @@
 
 use std::{collections::BTreeMap, fmt, str::FromStr};
 
+use super::Millis;
+
 /// A lane's identity in the store. Never used again once closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct WriterId(pub i64);
@@ -98,6 +100,31 @@ impl FromStr for Token {
             parts.next().is_none().then_some(token)
         };
         parse().ok_or_else(|| "not a token of ours; pass back what Ping answered to `receipt: true`".to_owned())
+    }
+}
+
+/// Up to when everything acknowledged is counted, per partition of the log.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Promises(pub BTreeMap<Partition, Millis>);
+
+impl Promises {
+    /// What holds for all of them; 0 when nothing was promised.
+    #[must_use]
+    pub fn lowest(&self) -> Millis {
+        self.0.values().copied().min().unwrap_or(0)
+    }
+
+    /// Everything acknowledged before `as_of`, and published to one of `on`, is counted; the log has so many partitions. One that
+    /// is new promises no more than the others did.
+    pub fn raise<'a>(&mut self, as_of: Millis, on: impl IntoIterator<Item = &'a Partition>, partitions: u32) {
+        let known = self.lowest();
+        for partition in 0..Partition::try_from(partitions).unwrap_or(Partition::MAX) {
+            self.0.entry(partition).or_insert(known);
+        }
+        for partition in on {
+            let held = self.0.entry(*partition).or_insert(as_of);
+            *held = as_of.max(*held);
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 
 use super::CacheError;
-use crate::domain::{Evidence, Minute};
+use crate::domain::{Evidence, Millis, Minute, Partition};
 
 /// Answers given before an epoch began may have missed something.
 pub type Epoch = i64;
@@ -15,6 +15,19 @@ pub struct Held {
     pub epoch: Epoch,
     /// What is known, and may be believed.
     pub evidence: Option<Evidence>,
+    /// Every event acknowledged before this time is in it. 0 when nothing is promised.
+    pub as_of: Millis,
+}
+
+/// What whoever raises has raised so far.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Promise {
+    /// Every event acknowledged before this time …
+    pub as_of: Millis,
+    /// … and published to one of these partitions of the log is in what is held.
+    pub on: Vec<Partition>,
+    /// How many partitions the log has.
+    pub partitions: u32,
 }
 
 /// What is known of one source.
@@ -36,6 +49,9 @@ pub trait StatusCache: Send + Sync {
 
     /// Raises what is held to this. `epoch`: the one in which the store was asked; none: this one.
     async fn raise(&self, epoch: Option<Epoch>, now: Minute, all: &[Testimony]) -> Result<(), CacheError>;
+
+    /// Makes a promise about what is held and believed.
+    async fn promise(&self, promise: &Promise) -> Result<(), CacheError>;
 
     /// Begins an epoch: what may still change is not believed any more.
     async fn begin(&self) -> Result<(), CacheError>;

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use async_trait::async_trait;
+use uuid::Uuid;
 
 use super::{Advance, Applied, StoreError};
 use crate::domain::{Day, Generation, Millis, Minute, Offset, Partition, Positions, Span, Window, WindowSplit};
@@ -75,7 +76,7 @@ impl Retention {
     pub fn at(self, now: Millis) -> Kept {
         let today = Day::of(now);
         let days = self.days.map_or(Day(0), |days| today.back(days));
-        Kept { today, windows: today.back(self.windows), days, minutes: Minute::of(now).back(MINUTES) }
+        Kept { today, windows: today.back(self.windows), days, minutes: Some(Minute::of(now).back(MINUTES)) }
     }
 }
 
@@ -88,9 +89,13 @@ pub struct Kept {
     pub windows: Day,
     /// The first day whose count is kept.
     pub days: Day,
-    /// The first minute of which it is known who was there.
-    pub minutes: Minute,
+    /// The first minute of which it is known who was there; none: nobody asks.
+    pub minutes: Option<Minute>,
 }
+
+/// How the generation of a filling begins that knows who was there in which minute. Whoever adds to it must go on with that, and
+/// whoever tells of minutes needs such a filling.
+const WITH_MINUTES: &str = "minutes-";
 
 impl Kept {
     /// `counts` without what is too old to be kept.
@@ -98,8 +103,27 @@ impl Kept {
     pub fn keep(self, mut counts: SourceCounts) -> SourceCounts {
         counts.windows.retain(|(_, window), _| window.day() >= self.windows);
         counts.days.retain(|(_, day), _| *day >= self.days);
-        counts.minutes.retain(|(minute, _)| *minute >= self.minutes);
+        counts.minutes.retain(|(minute, _)| self.minutes.is_some_and(|first| *minute >= first));
         counts
+    }
+
+    /// The same without who was there in which minute: a row for each of them in each minute is a quarter of the work.
+    #[must_use]
+    pub fn without_minutes(self) -> Self {
+        Self { minutes: None, ..self }
+    }
+
+    /// A name for a new filling with what is kept.
+    #[must_use]
+    pub fn generation(self) -> Generation {
+        let minutes = if self.minutes.is_some() { WITH_MINUTES } else { "" };
+        format!("{minutes}{}", Uuid::now_v7())
+    }
+
+    /// What of it the filling `generation` holds.
+    #[must_use]
+    pub fn of_filling(self, generation: &Generation) -> Self {
+        if generation.starts_with(WITH_MINUTES) { self } else { self.without_minutes() }
     }
 }
 
@@ -137,6 +161,10 @@ pub struct SourceSummary {
 /// Reading the views. Each answer is from one look.
 #[async_trait]
 pub trait SourceReader: Send + Sync {
+    /// Every event acknowledged before this time is in the views: to be asked before what it is to hold for. 0 when nothing is
+    /// promised.
+    async fn as_of(&self) -> Result<Millis, StoreError>;
+
     /// One source, with its events in the windows from `since` on; `None` when it was never seen.
     async fn summary(&self, source: &str, since: Window) -> Result<Option<SourceSummary>, StoreError>;
 

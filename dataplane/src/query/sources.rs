@@ -47,6 +47,25 @@ pub struct Point {
     pub count: i64,
     /// Mean time between them, in milliseconds, where it is known.
     pub average_interval: Option<f64>,
+    /// It is over, and everything acknowledged by its end is in it. What comes late corrects it all the same.
+    pub closed: bool,
+}
+
+/// An answer, and how fresh it is.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Dated<T> {
+    /// The answer.
+    pub value: T,
+    /// Every event acknowledged before this time is in it, and none is in it twice. 0 when nothing is promised.
+    pub as_of: Millis,
+    /// How long ago that was, in milliseconds.
+    pub lag: Millis,
+}
+
+impl<T> Dated<T> {
+    pub(super) fn new(value: T, as_of: Millis, now: Millis) -> Self {
+        Self { value, as_of, lag: (now - as_of).max(0) }
+    }
 }
 
 /// Why there is no answer.
@@ -101,17 +120,19 @@ impl Sources {
     ///
     /// # Errors
     /// When it can be nobody's name, or the store does not answer.
-    pub async fn stats(&self, source: &str) -> Result<SourceSummary, SourceError> {
+    pub async fn stats(&self, source: &str) -> Result<Dated<SourceSummary>, SourceError> {
         named(source)?;
         let since = Window(Window::of(self.clock.now()).0 - ROLLING + 1);
-        Ok(self.reader.summary(source, since).await?.unwrap_or_default())
+        let as_of = self.reader.as_of().await?;
+        let known = self.reader.summary(source, since).await?.unwrap_or_default();
+        Ok(Dated::new(known, as_of, self.clock.now()))
     }
 
     /// The busiest sources of `range`, or ever.
     ///
     /// # Errors
     /// When the range is ragged or gone, the limit too high, or the store does not answer.
-    pub async fn top(&self, range: Option<TimeRange>, limit: i64) -> Result<Vec<(String, i64)>, SourceError> {
+    pub async fn top(&self, range: Option<TimeRange>, limit: i64) -> Result<Dated<Vec<(String, i64)>>, SourceError> {
         let limit = match limit {
             0 => 10,
             limit => u32::try_from(limit).ok().filter(|limit| *limit <= MAX_TOP).ok_or(SourceError::Limit(limit))?,
@@ -120,14 +141,16 @@ impl Sources {
         if let Some((first, _)) = split.as_ref().and_then(|split| split.windows.first()) {
             self.kept(first.start())?;
         }
-        Ok(self.reader.top(split.as_ref(), limit).await?)
+        let as_of = self.reader.as_of().await?;
+        let top = self.reader.top(split.as_ref(), limit).await?;
+        Ok(Dated::new(top, as_of, self.clock.now()))
     }
 
     /// Counts of `source`, or of everything when it is empty, in steps over `range`, none left out.
     ///
     /// # Errors
     /// When it has too many steps, is finer or older than is kept, or the store does not answer.
-    pub async fn series(&self, source: &str, range: TimeRange, step: Step) -> Result<Vec<Point>, SourceError> {
+    pub async fn series(&self, source: &str, range: TimeRange, step: Step) -> Result<Dated<Vec<Point>>, SourceError> {
         let width = step.millis();
         let end = if range.end() == Millis::MAX { self.clock.now() + 1 } else { range.end() };
         let (from, to) = (range.start().div_euclid(width), (end + width - 1).div_euclid(width));
@@ -135,17 +158,18 @@ impl Sources {
             return Err(SourceError::TooMany(to - from));
         }
         let (from_ms, to_ms) = (from * width, to * width);
-        let points = if source.is_empty() {
-            self.everything(step, from_ms, to_ms).await?
+        // The totals are in the commit itself: they are as of now.
+        let (as_of, points) = if source.is_empty() {
+            (self.clock.now(), self.everything(step, from_ms, to_ms).await?)
         } else {
             named(source)?;
-            self.of_source(source, step, from_ms, to_ms).await?
+            (self.reader.as_of().await?, self.of_source(source, step, from_ms, to_ms).await?)
         };
         let point = |place: i64| {
             let (count, average_interval) = points.get(&place).copied().unwrap_or_default();
-            Point { start: place * width, count, average_interval }
+            Point { start: place * width, count, average_interval, closed: (place + 1) * width <= as_of }
         };
-        Ok((from..to).map(point).collect())
+        Ok(Dated::new((from..to).map(point).collect(), as_of, self.clock.now()))
     }
 
     /// Steps that have an event, from the totals.

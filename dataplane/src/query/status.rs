@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::sources::{SourceError, named};
+use super::sources::{Dated, SourceError, named};
 use crate::{
     causes::chain,
     domain::{Clock, Evidence, Minute, Span, Status, StatusRule},
@@ -47,24 +47,26 @@ impl Statuses {
     ///
     /// # Errors
     /// When it can be nobody's name, or neither cache nor store answers.
-    pub async fn of(&self, source: &str) -> Result<Verdict, SourceError> {
+    pub async fn of(&self, source: &str) -> Result<Dated<Verdict>, SourceError> {
         named(source)?;
-        let now = Minute::of(self.clock.now());
+        let now = self.clock.now();
+        let minute = Minute::of(now);
         // A cache that is away only makes it slower.
-        let held = self.cache.get(source, now).await.ok();
-        if let Some(evidence) = held.and_then(|held| held.evidence) {
-            return Ok(self.verdict(evidence, true));
+        let held = self.cache.get(source, minute).await.ok();
+        if let Some((held, evidence)) = held.and_then(|held| Some((held, held.evidence?))) {
+            return Ok(Dated::new(self.verdict(evidence, true), held.as_of, now));
         }
+        let as_of = self.reader.as_of().await?;
         let kinds = self.reader.kinds(source).await?;
         let verdict =
             self.verdict(self.rule.evidence(|kind| kinds.get(kind).map_or(0, |span: &Span| span.count)), false);
         if let Some(held) = held {
             let testimony = Testimony { source: source.into(), evidence: verdict.evidence, last: verdict.last };
-            if let Err(error) = self.cache.raise(Some(held.epoch), now, &[testimony]).await {
+            if let Err(error) = self.cache.raise(Some(held.epoch), minute, &[testimony]).await {
                 tracing::debug!(error = chain(&error), "a status is not kept at hand");
             }
         }
-        Ok(verdict)
+        Ok(Dated::new(verdict, as_of, now))
     }
 
     fn verdict(&self, evidence: Evidence, cached: bool) -> Verdict {

@@ -61,6 +61,12 @@ impl Api {
         Self { ingest, answers: answers.map(Arc::new), clock, metrics, shutdown }
     }
 
+    /// The service for each lane of the write path, to be shared out among connections.
+    pub(super) fn per_lane(&self) -> Vec<Self> {
+        let Some(ingest) = &self.ingest else { return vec![self.clone()] };
+        ingest.entrances().into_iter().map(|lane| Self { ingest: Some(lane), ..self.clone() }).collect()
+    }
+
     fn ingest(&self) -> Result<&Ingest, Status> {
         let elsewhere = "this server only answers (--role query); send events to one that takes them";
         self.ingest.as_ref().ok_or_else(|| Status::failed_precondition(elsewhere))
@@ -73,7 +79,7 @@ impl Api {
 
     fn accept(&self, ping: &wire::PingRequest) -> Result<Event, Status> {
         Event::accept(ping.timestamp_ms, &ping.event_id, &ping.source, &ping.kind, self.clock.now()).map_err(|error| {
-            self.metrics.invalid.inc();
+            self.metrics.invalid.get_or_create(&[("reason", error.reason())]).inc();
             errors::invalid(&error)
         })
     }

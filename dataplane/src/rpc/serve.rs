@@ -49,17 +49,20 @@ pub async fn serve(
         .register_encoded_file_descriptor_set(wire::DESCRIPTORS)
         .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
         .build_v1()?;
-    let pings = PingServiceServer::new(api.clone()).max_decoding_message_size(MAX_MESSAGE);
-    let events = EventServiceServer::new(api.clone()).max_decoding_message_size(MAX_MESSAGE);
-    let sources = SourceServiceServer::new(api.clone());
-    let grpc = Routes::new(pings)
-        .add_service(events)
-        .add_service(sources)
-        .add_service(health)
-        .add_service(reflection)
-        .into_axum_router();
-    let grpc = Router::new().fallback_service(GrpcWebLayer::new().layer(grpc));
-    let service = PerConnection { proxies, service: by_protocol(grpc, connect::router(api).merge(page::router())) };
+    let service = |api: Api| {
+        let pings = PingServiceServer::new(api.clone()).max_decoding_message_size(MAX_MESSAGE);
+        let events = EventServiceServer::new(api.clone()).max_decoding_message_size(MAX_MESSAGE);
+        let sources = SourceServiceServer::new(api.clone());
+        let grpc = Routes::new(pings)
+            .add_service(events)
+            .add_service(sources)
+            .add_service(health.clone())
+            .add_service(reflection.clone())
+            .into_axum_router();
+        let grpc = Router::new().fallback_service(GrpcWebLayer::new().layer(grpc));
+        by_protocol(grpc, connect::router(api).merge(page::router()))
+    };
+    let service = PerConnection { proxies, turn: 0, services: api.per_lane().into_iter().map(service).collect() };
     // Without it, answers wait up to 48 ms for the caller's delayed acknowledgement.
     let listener = listener.tap_io(|stream| {
         if let Err(error) = stream.set_nodelay(true) {
@@ -73,10 +76,12 @@ pub async fn serve(
 /// Paths of methods that take the caller's address for a source.
 const EVENTS: &str = "/ping.v1.EventService/";
 
-/// One service for each connection: it knows the address at the other end.
+/// One service for each connection: it knows the address at the other end, and keeps to one lane, so that events stay in the
+/// order in which the connection sent them.
 struct PerConnection<S> {
     proxies: TrustedProxies,
-    service: S,
+    turn: usize,
+    services: Vec<S>,
 }
 
 impl<L, S> Service<IncomingStream<'_, L>> for PerConnection<S>
@@ -93,7 +98,8 @@ where
     }
 
     fn call(&mut self, stream: IncomingStream<'_, L>) -> Self::Future {
-        let (proxies, service) = (self.proxies.clone(), self.service.clone());
+        self.turn = (self.turn + 1) % self.services.len();
+        let (proxies, service) = (self.proxies.clone(), self.services[self.turn].clone());
         ready(Ok(FromPeer { peer: *stream.remote_addr(), proxies, service }))
     }
 }

@@ -5,7 +5,7 @@ use tonic::Status;
 use super::{Answers, Api, errors};
 use crate::{
     domain::{self, Span, TimeRange},
-    query::{Point, Step},
+    query::{Dated, Point, Step},
     wire,
 };
 
@@ -27,6 +27,7 @@ impl Api {
     ) -> Result<wire::SourceStatsResponse, Status> {
         let source = request.source;
         let known = self.answers()?.sources.stats(&source).await.map_err(|error| errors::source(&error))?;
+        let Dated { value: known, as_of, lag } = known;
         let whole = known.kinds.values().copied().reduce(Span::merge);
         let kind = |(kind, span): (Box<str>, Span)| wire::KindStats {
             kind: if kind.is_empty() { "ping".into() } else { kind.into() },
@@ -41,6 +42,8 @@ impl Api {
             last_seen_ms: whole.map(|span| span.last),
             last_24h: known.recent,
             kinds: known.kinds.into_iter().map(kind).collect(),
+            as_of_ms: as_of,
+            lag_ms: lag,
         })
     }
 
@@ -49,15 +52,16 @@ impl Api {
         request: wire::TopSourcesRequest,
     ) -> Result<wire::TopSourcesResponse, Status> {
         let range = request.time_range.map(range).transpose()?;
-        let sources =
+        let top =
             self.answers()?.sources.top(range, request.limit.into()).await.map_err(|error| errors::source(&error))?;
-        let sources = sources.into_iter().map(|(source, count)| wire::SourceCount { source, count });
-        Ok(wire::TopSourcesResponse { sources: sources.collect() })
+        let sources = top.value.into_iter().map(|(source, count)| wire::SourceCount { source, count });
+        Ok(wire::TopSourcesResponse { sources: sources.collect(), as_of_ms: top.as_of, lag_ms: top.lag })
     }
 
     pub(super) async fn get_status(&self, request: wire::GetStatusRequest) -> Result<wire::GetStatusResponse, Status> {
         let Answers { statuses, names, .. } = self.answers()?;
         let found = statuses.of(&request.source).await.map_err(|error| errors::source(&error))?;
+        let Dated { value: found, as_of, lag } = found;
         let (verdict, name) = match found.status {
             domain::Status::Not => (wire::Verdict::Not, &names.not),
             domain::Status::Yes => (wire::Verdict::Yes, &names.yes),
@@ -71,6 +75,8 @@ impl Api {
             against: found.evidence.not,
             in_favour: found.evidence.yes,
             store: store.into(),
+            as_of_ms: as_of,
+            lag_ms: lag,
         })
     }
 
@@ -88,13 +94,14 @@ impl Api {
             wire::Step::Day => Step::Day,
         };
         let points = self.answers()?.sources.series(&source, range(asked_range)?, step).await;
-        let point = |Point { start, count, average_interval }| wire::SeriesPoint {
+        let point = |Point { start, count, average_interval, closed }| wire::SeriesPoint {
             start_ms: start,
             count,
             avg_interval_ms: average_interval,
+            closed,
         };
-        let points = points.map_err(|error| errors::source(&error))?.into_iter().map(point);
-        Ok(wire::SeriesResponse { points: points.collect() })
+        let Dated { value: points, as_of, lag } = points.map_err(|error| errors::source(&error))?;
+        Ok(wire::SeriesResponse { points: points.into_iter().map(point).collect(), as_of_ms: as_of, lag_ms: lag })
     }
 }
 

@@ -19,7 +19,8 @@ use ping_dataplane::{
     domain::{Clock, SystemClock},
     wire::{RecordBatchRequest, RecordRequest, event_service_client::EventServiceClient},
 };
-use processes::pipeline;
+use ping_testbed::Parts;
+use processes::Pingd;
 use rand::{Rng, SeedableRng, rngs::StdRng, seq::SliceRandom};
 use sqlx::{AssertSqlSafe, PgPool};
 use tokio::time::sleep;
@@ -88,6 +89,18 @@ fn variable(name: &str, default: u64) -> u64 {
     })
 }
 
+/// What is wrong with those that are refused, in turn.
+const BROKEN: [&str; 4] = ["Negative", "TooEarly", "NotAUuid", "Source"];
+
+/// A server, and a processor that keeps every view: who was there in which minute is kept when somebody is told.
+async fn telling() -> (Parts, Pingd, Pingd) {
+    let parts = Parts::start().await.unwrap();
+    let topic = ["--kafka-minutes-topic", "ping-minutes"];
+    Pingd::migrate_with(&parts, &topic).await;
+    let (server, processor) = tokio::join!(Pingd::server(&parts), Pingd::processor(&parts, &topic));
+    (parts, server, processor)
+}
+
 /// Everything that is sent, in the order in which it is: the events, a tenth of them twice, and some that are refused.
 fn letters(count: usize, seed: u64) -> (Vec<RecordRequest>, usize) {
     let mut random = StdRng::seed_from_u64(seed);
@@ -107,10 +120,10 @@ fn letters(count: usize, seed: u64) -> (Vec<RecordRequest>, usize) {
     let broken = count / 20;
     for place in 0..broken {
         let whole = events[random.random_range(0..count)].clone();
-        events.push(match place % 4 {
-            0 => RecordRequest { time_ms: -1, ..whole },
-            1 => RecordRequest { time_ms: now / 1_000, ..whole },
-            2 => RecordRequest { id: "not a uuid".into(), ..whole },
+        events.push(match BROKEN[place % BROKEN.len()] {
+            "Negative" => RecordRequest { time_ms: -1, ..whole },
+            "TooEarly" => RecordRequest { time_ms: now / 1_000, ..whole },
+            "NotAUuid" => RecordRequest { id: "not a uuid".into(), ..whole },
             _ => RecordRequest { source: "x".repeat(300), ..whole },
         });
     }
@@ -156,7 +169,7 @@ async fn every_view_is_what_the_rows_say() {
     let count = usize::try_from(variable("EVENTS", 20_000)).unwrap();
     let seed = variable("SEED", 1);
     println!("EVENTS={count} SEED={seed}");
-    let (parts, server, mut processor) = pipeline().await;
+    let (parts, server, mut processor) = telling().await;
     let pool = PgPool::connect(&parts.postgres.url()).await.unwrap();
     let (letters, broken) = letters(count, seed);
     let (mut accepted, mut refused) = (0, 0);
@@ -181,7 +194,11 @@ async fn every_view_is_what_the_rows_say() {
         }
     }
     assert_eq!((accepted, refused, kills), (i64::try_from(count).unwrap(), broken, KILLS));
-    assert_eq!(server.metric("ping_rpc_invalid_pings_total").await, broken as f64);
+    for (place, reason) in BROKEN.iter().enumerate() {
+        let share = (broken + BROKEN.len() - 1 - place) / BROKEN.len();
+        let metric = format!("ping_rpc_invalid_pings_total{{reason=\"{reason}\"}}");
+        assert_eq!(server.metric(&metric).await, share as f64, "{reason}");
+    }
     let quiet = Instant::now();
     let patience = Duration::from_secs(120) + Duration::from_millis(u64::try_from(count / 10).unwrap());
     loop {
@@ -201,7 +218,7 @@ async fn every_view_is_what_the_rows_say() {
 
 #[tokio::test]
 async fn the_oracle_notices_a_wrong_row() {
-    let (parts, server, processor) = pipeline().await;
+    let (parts, server, processor) = telling().await;
     let pool = PgPool::connect(&parts.postgres.url()).await.unwrap();
     let mut client = EventServiceClient::connect(server.api.clone()).await.unwrap();
     let event = |place: i64| RecordRequest {

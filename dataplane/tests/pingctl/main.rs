@@ -179,3 +179,25 @@ fn sources_have_stats_a_rank_and_a_series() {
     assert!((12..=13).contains(&points.len()), "{series}");
     assert!(server.ctl("series --step hour").text(0).contains("interval"));
 }
+
+#[test]
+fn a_status_has_three_states_for_pingctl_and_for_curl() {
+    let server = Server::start();
+    let becomes = |status: &str, last: bool| {
+        let started = std::time::Instant::now();
+        while server.ctl("status example.com").text(0).trim() != status {
+            assert!(started.elapsed().as_secs() < 180, "not {status}");
+            std::thread::sleep(std::time::Duration::from_millis(20));
+        }
+        let answer = server.curl("SourceService/GetStatus", r#"{"source": "example.com"}"#);
+        assert_eq!((&answer["status"], &answer["final"]), (&status.into(), &last.into()), "{answer}");
+        assert_eq!(server.ctl("status example.com --json").json(0)["final"], last);
+    };
+    becomes("unknown", false);
+    server.ctl("ping -n 1000 --source example.com --kind delivered").text(0);
+    becomes("catch-all", false);
+    server.ctl("ping --source example.com --kind bounced").text(0);
+    becomes("not catch-all", true);
+    server.ctl("ping -n 1000 --source example.com --kind delivered").text(0);
+    becomes("not catch-all", true);
+}

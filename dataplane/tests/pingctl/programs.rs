@@ -54,6 +54,14 @@ impl Server {
         pingctl(&format!("{words} --addr {}", self.address))
     }
 
+    /// What `curl` gets for a JSON body, posted to a method like `SourceService/GetStatus`.
+    pub(crate) fn curl(&self, method: &str, body: &str) -> Value {
+        let url = format!("{}/ping.v1.{method}", self.address);
+        let json = ["-H", "Content-Type: application/json", "-d", body];
+        let output = Command::new("curl").args(["-sS", "--max-time", "20", &url]).args(json).output().unwrap();
+        serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {output:?}"))
+    }
+
     /// The same, without waiting for its end.
     pub(crate) fn start_ctl(&self, words: &str) -> Running {
         Running::start(&format!("{words} --addr {}", self.address))

@@ -1,13 +1,22 @@
 //! `EventService`: who, what and when, by every protocol.
 
-use std::path::Path;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+};
 
 use futures::StreamExt;
-use ping_dataplane::wire::{RecordBatchRequest, RecordRequest, event_service_client::EventServiceClient};
+use ping_dataplane::wire::{Event, RecordBatchRequest, RecordRequest, event_service_client::EventServiceClient};
+use prost::Message as _;
+use rdkafka::{
+    ClientConfig, Message, Offset, TopicPartitionList,
+    consumer::{BaseConsumer, Consumer},
+};
 use serde_json::json;
 use sqlx::{ConnectOptions, sqlite::SqliteConnectOptions};
+use tokio::task::spawn_blocking;
 
-use crate::processes::{EXAMPLE, Pingd};
+use crate::processes::{EXAMPLE, PATIENCE, Pingd};
 
 /// Who and what is in the embedded file, in order.
 async fn stored(data: &Path) -> Vec<(Option<String>, Option<String>)> {
@@ -86,4 +95,81 @@ async fn a_stream_keeps_the_order_of_a_source() {
     // One writer, one partition, ascending: whoever reads the log reads them in this order.
     assert!(tokens.is_sorted() && tokens.len() == 100, "{tokens:?}");
     assert!(tokens.iter().all(|token| token.0 == tokens[0].0 && token.1 == tokens[0].1));
+}
+
+/// So many events of the topic that have a kind, each partition in its order.
+fn published(brokers: &str, topic: &str, count: usize) -> Vec<Event> {
+    let consumer: BaseConsumer =
+        ClientConfig::new().set("bootstrap.servers", brokers).set("group.id", "listener").create().unwrap();
+    let metadata = consumer.fetch_metadata(Some(topic), PATIENCE).unwrap();
+    let mut list = TopicPartitionList::new();
+    for partition in metadata.topics()[0].partitions() {
+        list.add_partition_offset(topic, partition.id(), Offset::Beginning).unwrap();
+    }
+    consumer.assign(&list).unwrap();
+    let mut events = Vec::new();
+    while events.len() < count {
+        let record = consumer.poll(PATIENCE).expect("as many as were acknowledged").unwrap();
+        let event = Event::decode(record.payload().unwrap()).unwrap();
+        if !event.kind.is_empty() {
+            events.push(event);
+        }
+    }
+    events
+}
+
+/// Three lanes, two connections, every batch of many sources: what one connection says of a source stays in its order.
+#[tokio::test]
+async fn a_connection_keeps_the_order_of_its_sources_with_several_lanes() {
+    const BATCHES: i64 = 40;
+    const SOURCES: i64 = 12;
+    let parts = ping_testbed::Parts::start().await.unwrap();
+    Pingd::migrate(&parts).await;
+    let server = Pingd::server_with(&parts, &["--lanes", "3"]).await;
+    let connection = async |name: &'static str| {
+        let mut client = EventServiceClient::connect(server.api.clone()).await.unwrap();
+        let event = move |place: i64| RecordRequest {
+            source: format!("source-{}", place % SOURCES),
+            kind: name.into(),
+            time_ms: EXAMPLE + place,
+            ..RecordRequest::default()
+        };
+        // A batch begins with another source each time.
+        let batch =
+            move |place: i64| RecordBatchRequest { events: (place * 31..(place + 1) * 31).map(event).collect() };
+        let batches = tokio_stream::iter((0..BATCHES).map(batch));
+        let mut answers = client.record_stream(batches).await.unwrap().into_inner();
+        let mut writers = BTreeSet::new();
+        while let Some(answer) = answers.next().await {
+            let token: ping_dataplane::domain::Token = answer.unwrap().token.unwrap().parse().unwrap();
+            writers.insert(token.writer);
+        }
+        // By calls of its own on the same connection, too.
+        for place in BATCHES * 31..BATCHES * 31 + SOURCES {
+            client.record(event(place)).await.unwrap();
+        }
+        writers
+    };
+    // Until a server knows how many partitions there are it uses the first: a source then has two.
+    let mut spread = false;
+    while !spread {
+        for place in 0..SOURCES {
+            let body = json!({"source": format!("source-{place}"), "receipt": true});
+            let (_, answer) = server.ask("EventService/Record", &body).await.unwrap();
+            let token: ping_dataplane::domain::Token = answer["token"].as_str().unwrap().parse().unwrap();
+            spread |= token.partition > 0;
+        }
+    }
+    let (first, second) = tokio::join!(connection("first"), connection("second"));
+    assert_eq!((first.len(), second.len()), (1, 1), "a connection keeps its lane");
+    assert_ne!(first, second, "another connection, another lane");
+    let brokers = parts.kafka.brokers();
+    let count = usize::try_from(2 * (BATCHES * 31 + SOURCES)).unwrap();
+    let events = spawn_blocking(move || published(&brokers, "pings", count)).await.unwrap();
+    let mut order: BTreeMap<_, Vec<i64>> = BTreeMap::new();
+    for event in events {
+        order.entry((event.kind, event.source)).or_default().push(event.timestamp_ms);
+    }
+    assert_eq!(order.len(), usize::try_from(2 * SOURCES).unwrap());
+    assert!(order.values().all(|times| times.is_sorted()), "{order:?}");
 }

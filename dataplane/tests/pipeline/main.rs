@@ -5,6 +5,7 @@
 mod embedded;
 mod events;
 mod known_bugs;
+mod minutes;
 mod processes;
 mod protocols;
 mod real_parts;

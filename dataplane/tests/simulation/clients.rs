@@ -66,6 +66,9 @@ async fn send(fate: &Fate, servers: &Servers, clock: &dyn Clock, told: &Mutex<To
         servers.get(pick).cloned()
     };
     let Some(server) = server else { return false };
+    // Each time another connection, which may keep to another lane.
+    let mut lanes = server.entrances();
+    let server = lanes.swap_remove(usize::try_from(fate.below(lanes.len() as u64)).unwrap());
     // A caller may hang up before the answer.
     let answer = tokio::select! {
         biased;

@@ -4,12 +4,12 @@ use std::{sync::Arc, time::Duration};
 
 use parking_lot::Mutex;
 use ping_dataplane::{
-    adapters::memory::{MemoryCache, MemoryLog, MemoryStore},
-    count::{CountSettings, Counters, LogPorts, Processor, Sources},
-    domain::Clock,
+    adapters::memory::{LoggedMinutes, MemoryCache, MemoryLog, MemoryStore},
+    count::{CountSettings, Counters, LogPorts, Minutes, Processor, Sources},
+    domain::{Clock, Event},
     ingest::{Ingest, IngestPorts, IngestSettings},
     metrics::{CountMetrics, IngestMetrics},
-    ports::{CounterCache, Ledger, LogBounds, Retention},
+    ports::{CounterCache, EventStore, Ledger, LogBounds, Retention, SourceReader},
 };
 use prometheus_client::registry::Registry;
 use tokio::{
@@ -148,6 +148,7 @@ impl World {
         let counters = Counters::new(cache, Arc::new(store), &ports, &settings);
         let views = FaultyViews { host: host.clone(), inner: Arc::clone(&self.store) };
         let views = Sources::new(Arc::new(views), &ports, Retention::default());
+        let views = views.telling(Some(Minutes::new(self.store.clone(), Arc::new(LoggedMinutes))));
         let committed = Arc::clone(&self.views_committed);
         let viewing = FaultySource { host: host.clone(), inner: self.log.subscribe("views"), committed };
         let metrics = Arc::clone(&self.views_metrics);
@@ -232,6 +233,7 @@ impl World {
         if reading.total > stored {
             return Err(format!("the cache says {} while the store has {stored}", reading.total));
         }
+        self.check_views().await?;
         let told = self.told.lock();
         let before = told.acknowledged.values().filter(|at| **at < reading.as_of).count();
         if reading.total < i64::try_from(before).unwrap() {
@@ -239,6 +241,22 @@ impl World {
                 "the cache says {} as of a time before which {before} were acknowledged",
                 reading.total
             ));
+        }
+        Ok(())
+    }
+
+    /// The same of the views per source.
+    async fn check_views(&self) -> Result<(), String> {
+        let as_of = self.store.as_of().await.unwrap();
+        let held: i64 = self.store.views().kinds.values().map(|span| span.count).sum();
+        let of_somebody = |events: Vec<Event>| events.iter().filter(|event| !event.source.is_empty()).count();
+        let before: Vec<_> = {
+            let told = self.told.lock();
+            told.acknowledged.iter().filter(|(_, at)| **at < as_of).map(|(id, _)| *id).collect()
+        };
+        let before = of_somebody(self.store.find(&before).await.unwrap());
+        if held < i64::try_from(before).unwrap() {
+            return Err(format!("the views hold {held} as of a time before which {before} were acknowledged"));
         }
         Ok(())
     }

@@ -76,6 +76,7 @@ mod every {
         views: [
             a_step_is_taken_once
             late_events_correct_their_window
+            views_promise_what_the_slowest_partition_does
             a_rebuild_says_what_the_steps_said
             the_busiest_come_first
             what_is_too_old_goes

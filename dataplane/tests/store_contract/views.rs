@@ -72,6 +72,31 @@ pub async fn a_step_is_taken_once(stage: &Stage) {
     assert_eq!(stage.store.positions().await.unwrap().unwrap().offsets[&2], 1);
 }
 
+pub async fn views_promise_what_the_slowest_partition_does(stage: &Stage) {
+    assert_eq!(stage.store.as_of().await.unwrap(), 0);
+    let generation = built(stage, &[(0, 0), (1, 0)]).await;
+    let rebuilt = stage.store.as_of().await.unwrap();
+    assert!(rebuilt > 0, "what is built from the rows has them all");
+    let promise =
+        |partition, at, as_of| Advance { as_of: Some(as_of), partitions: 2, ..step(&generation, partition, at) };
+    for (advance, all) in [
+        (promise(0, 0, rebuilt + 500), rebuilt),
+        (promise(1, 0, rebuilt + 300), rebuilt + 300),
+        // A time never falls, and a step without a promise changes none.
+        (promise(0, 1, rebuilt - 500), rebuilt + 300),
+        (step(&generation, 1, 1), rebuilt + 300),
+        // A partition that is new promises what the others did.
+        (Advance { partitions: 3, ..promise(1, 2, rebuilt + 900) }, rebuilt + 300),
+    ] {
+        assert_eq!(stage.store.apply(&advance, &of("a", "", THEN)).await.unwrap(), Applied::Done);
+        assert_eq!(stage.store.as_of().await.unwrap(), all, "{advance:?}");
+    }
+    // One that was refused promises nothing.
+    let stale = Advance { generation: "another".into(), ..promise(0, 2, rebuilt + 9_000) };
+    assert!(matches!(stage.store.apply(&stale, &of("a", "", THEN)).await.unwrap(), Applied::Stale(_)));
+    assert_eq!(stage.store.as_of().await.unwrap(), rebuilt + 300);
+}
+
 pub async fn late_events_correct_their_window(stage: &Stage) {
     let generation = built(stage, &[(0, 0)]).await;
     let window = Window::of(THEN);

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use parking_lot::Mutex;
 
 use crate::{
-    domain::{Generation, Millis, Minute, Partition, Positions, Token, WriterId},
+    domain::{Generation, Millis, Minute, Positions, Promises, Token, WriterId},
     ports::{Applied, CacheError, CounterCache, Counters, Flush, Image, Reading},
 };
 
@@ -16,15 +16,9 @@ struct State {
     total: i64,
     minutes: BTreeMap<Minute, i64>,
     touched: BTreeMap<Minute, Minute>,
-    as_of: BTreeMap<Partition, Millis>,
+    promises: Promises,
     doubted: bool,
     last_audit: Option<Millis>,
-}
-
-impl State {
-    fn as_of(&self) -> Millis {
-        self.as_of.values().copied().min().unwrap_or(0)
-    }
 }
 
 /// A cache in process: empty at every start.
@@ -66,14 +60,7 @@ impl CounterCache for MemoryCache {
         state.touched.retain(|minute, touched| *touched > now.back(window) || *minute > now.back(window));
         state.minutes.retain(|minute, _| state.touched.contains_key(minute));
         if let Some(as_of) = flush.advance.as_of {
-            let known = state.as_of();
-            for partition in 0..Partition::try_from(flush.advance.partitions).unwrap_or(Partition::MAX) {
-                state.as_of.entry(partition).or_insert(known);
-            }
-            for partition in flush.advance.from.keys() {
-                let entry = state.as_of.entry(*partition).or_insert(as_of);
-                *entry = as_of.max(*entry);
-            }
+            state.promises.raise(as_of, flush.advance.from.keys(), flush.advance.partitions);
         }
         Ok(Applied::Done)
     }
@@ -88,7 +75,7 @@ impl CounterCache for MemoryCache {
             total: image.total,
             minutes: image.minutes.clone(),
             touched: image.minutes.keys().map(|minute| (*minute, image.now)).collect(),
-            as_of: image.positions.offsets.keys().map(|partition| (*partition, image.as_of)).collect(),
+            promises: Promises(image.positions.offsets.keys().map(|partition| (*partition, image.as_of)).collect()),
             doubted: false,
             last_audit: None,
         });
@@ -101,7 +88,7 @@ impl CounterCache for MemoryCache {
         Ok(guard.as_ref().map(|state| Reading {
             total: state.total,
             minutes_total: minutes.map_or(0, |range| sum(state, range)),
-            as_of: state.as_of(),
+            as_of: state.promises.lowest(),
             doubted: state.doubted,
             last_audit: state.last_audit,
         }))
@@ -117,7 +104,7 @@ impl CounterCache for MemoryCache {
             generation: state.positions.generation.clone(),
             total: state.total,
             minutes: state.minutes.clone(),
-            as_of: state.as_of(),
+            as_of: state.promises.lowest(),
             marks: state.positions.marks.clone(),
         }))
     }

@@ -6,8 +6,8 @@ use async_trait::async_trait;
 use parking_lot::Mutex;
 
 use crate::{
-    domain::{Evidence, Minute},
-    ports::{BELIEVED, CacheError, Epoch, Held, StatusCache, Testimony},
+    domain::{Evidence, Minute, Promises},
+    ports::{BELIEVED, CacheError, Epoch, Held, Promise, StatusCache, Testimony},
 };
 
 /// Sources held at most.
@@ -24,6 +24,7 @@ struct Entry {
 #[derive(Debug, Default)]
 struct State {
     epoch: Epoch,
+    promises: Promises,
     entries: HashMap<Box<str>, Entry>,
 }
 
@@ -37,7 +38,7 @@ impl StatusCache for MemoryStatuses {
         let state = self.0.lock();
         let believed = |entry: &&Entry| entry.last || (entry.epoch == state.epoch && entry.at > now.back(BELIEVED));
         let evidence = state.entries.get(source).filter(believed).map(|entry| entry.evidence);
-        Ok(Held { epoch: state.epoch, evidence })
+        Ok(Held { epoch: state.epoch, evidence, as_of: state.promises.lowest() })
     }
 
     async fn raise(&self, epoch: Option<Epoch>, now: Minute, all: &[Testimony]) -> Result<(), CacheError> {
@@ -56,6 +57,11 @@ impl StatusCache for MemoryStatuses {
             entry.epoch = entry.epoch.max(epoch);
             entry.at = now;
         }
+        Ok(())
+    }
+
+    async fn promise(&self, promise: &Promise) -> Result<(), CacheError> {
+        self.0.lock().promises.raise(promise.as_of, &promise.on, promise.partitions);
         Ok(())
     }
 

@@ -43,7 +43,7 @@ pub(super) struct State {
 /// Implements every store port over maps.
 pub struct MemoryStore {
     pub(super) state: Mutex<State>,
-    clock: Arc<dyn Clock>,
+    pub(super) clock: Arc<dyn Clock>,
 }
 
 impl MemoryStore {

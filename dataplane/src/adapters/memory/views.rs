@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 
 use async_trait::async_trait;
-use uuid::Uuid;
 
 use super::{MemoryStore, store::State};
 use crate::{
-    domain::{Day, Generation, Mark, Marks, Minute, Offset, Partition, Positions, Span, Window, WindowSplit},
+    domain::{
+        Day, Generation, Mark, Marks, Millis, Minute, Offset, Partition, Positions, Promises, Span, Window, WindowSplit,
+    },
     ports::{Advance, Applied, Kept, SourceCounts, SourceReader, SourceSummary, SourceViews, StoreError},
 };
 
@@ -16,6 +17,7 @@ use crate::{
 pub(super) struct Views {
     positions: Positions,
     counts: SourceCounts,
+    promises: Promises,
 }
 
 #[async_trait]
@@ -32,6 +34,9 @@ impl SourceViews for MemoryStore {
         if let Some(views) = state.views.as_mut() {
             advance.apply(&mut views.positions);
             views.counts.merge(counts);
+            if let Some(as_of) = advance.as_of {
+                views.promises.raise(as_of, advance.from.keys(), advance.partitions);
+            }
         }
         Ok(Applied::Done)
     }
@@ -49,8 +54,10 @@ impl SourceViews for MemoryStore {
         let counts = state.recounted_views();
         let base = |last_seq| Mark { base: last_seq, partitions: BTreeMap::new() };
         let marks = Marks(state.writers.iter().map(|(id, writer)| (*id, base(writer.last_seq))).collect());
-        let positions = Positions { generation: Uuid::now_v7().to_string(), offsets: ends.clone(), marks };
-        state.views = Some(Views { positions, counts: kept.keep(counts) });
+        let positions = Positions { generation: kept.generation(), offsets: ends.clone(), marks };
+        let now = self.clock.now();
+        let promises = Promises(ends.keys().map(|partition| (*partition, now)).collect());
+        state.views = Some(Views { positions, counts: kept.keep(counts), promises });
         Ok(true)
     }
 
@@ -109,6 +116,10 @@ impl MemoryStore {
 
 #[async_trait]
 impl SourceReader for MemoryStore {
+    async fn as_of(&self) -> Result<Millis, StoreError> {
+        Ok(self.state.lock().views.as_ref().map_or(0, |views| views.promises.lowest()))
+    }
+
     async fn summary(&self, source: &str, since: Window) -> Result<Option<SourceSummary>, StoreError> {
         Ok(self.ask(|counts| {
             let kinds = counts.kinds.range((source.into(), "".into())..).take_while(|((of, _), _)| &**of == source);

@@ -16,6 +16,7 @@ use crate::{
     ports::{SourceReader, SourceSummary, StoreError},
 };
 
+const AS_OF: &str = "SELECT coalesce(min(as_of_ms), 0) FROM source_positions";
 const SUMMARY: &str = "SELECT kind, count, first_ms, last_ms,
     (SELECT coalesce(sum(count), 0)::bigint FROM source_windows WHERE source = $1 AND bucket >= $2)
 FROM source_kinds WHERE source = $1";
@@ -48,6 +49,11 @@ impl PostgresStore {
 
 #[async_trait]
 impl SourceReader for PostgresStore {
+    async fn as_of(&self) -> Result<Millis, StoreError> {
+        let rows: Vec<(i64,)> = self.rows(sqlx::query_as(AS_OF)).await?;
+        Ok(rows.first().map_or(0, |(as_of,)| *as_of))
+    }
+
     async fn summary(&self, source: &str, since: Window) -> Result<Option<SourceSummary>, StoreError> {
         type Row = (String, i64, Millis, Millis, i64);
         let rows = self.rows::<Row>(sqlx::query_as(SUMMARY).bind(source.to_owned()).bind(since.0)).await?;

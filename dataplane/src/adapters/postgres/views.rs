@@ -10,7 +10,6 @@ use jiff::Timestamp;
 use parking_lot::Mutex;
 use sqlx::{AssertSqlSafe, Connection, FromRow, PgConnection};
 use tokio::time::timeout;
-use uuid::Uuid;
 
 use super::PostgresStore;
 use crate::{
@@ -35,20 +34,24 @@ const POSITIONS: &str = "SELECT generation,
     ARRAY(SELECT seq FROM source_marks ORDER BY writer, \"partition\") AS seqs
 FROM source_views";
 
-/// Partitions that the log has grown by stand at 0: a row to hold on to.
-const GROW: &str = "INSERT INTO source_positions (\"partition\", next)
-SELECT grown, 0 FROM source_views, unnest($1::int[]) AS g (grown) ON CONFLICT DO NOTHING";
+/// Partitions that the log has grown by stand at 0, and promise no more than the others do: a row to hold on to.
+const GROW: &str = "INSERT INTO source_positions (\"partition\", next, as_of_ms)
+SELECT grown, 0, (SELECT coalesce(min(as_of_ms), 0) FROM source_positions)
+FROM source_views, unnest($1::int[]) AS g (grown) ON CONFLICT DO NOTHING";
 
 /// `held` are the positions that are as expected, and nobody else's until we are done; only when they are all there anything
 /// happens. Rows are written in the order of their keys, so that nobody waits in a circle.
-const APPLY: &str = "WITH filling AS MATERIALIZED (SELECT FROM source_views WHERE generation = $1 FOR SHARE),
+///
+/// Nobody waits for the disk: what a crash takes back it takes back with its positions, and the log still has it.
+const APPLY: &str = "WITH filling AS MATERIALIZED (
+    SELECT set_config('synchronous_commit', 'off', true) FROM source_views WHERE generation = $1 FOR SHARE),
 expected AS MATERIALIZED (SELECT * FROM unnest($2::int[], $3::bigint[], $4::bigint[]) AS e (\"partition\", at, next)),
 held AS MATERIALIZED (
     SELECT p.\"partition\" FROM source_positions p JOIN expected e ON p.\"partition\" = e.\"partition\"
     WHERE p.next = e.at ORDER BY 1 FOR UPDATE OF p),
 fence AS MATERIALIZED (SELECT FROM filling WHERE (SELECT count(*) FROM held) = cardinality($2)),
 moved AS (
-    UPDATE source_positions p SET next = e.next FROM expected e, fence WHERE p.\"partition\" = e.\"partition\"),
+    UPDATE source_positions p SET next = e.next, as_of_ms = greatest(p.as_of_ms, $23) FROM expected e, fence WHERE p.\"partition\" = e.\"partition\"),
 marked AS (
     INSERT INTO source_marks AS m (writer, \"partition\", seq)
     SELECT m.* FROM fence, unnest($5::bigint[], $6::int[], $7::bigint[]) AS m
@@ -98,8 +101,8 @@ const FILL_MINUTES: &str = "INSERT INTO source_minutes (minute, source)
 SELECT DISTINCT occurred_ms / 60000, source FROM events WHERE source IS NOT NULL AND occurred_ms >= $1";
 const FILL_MARKS: &str =
     "INSERT INTO source_marks (writer, \"partition\", seq) SELECT id, $1, last_seq FROM writers WHERE id <> 0";
-const FILL_POSITIONS: &str =
-    "INSERT INTO source_positions (\"partition\", next) SELECT * FROM unnest($1::int[], $2::bigint[])";
+const FILL_POSITIONS: &str = "INSERT INTO source_positions (\"partition\", next, as_of_ms)
+SELECT p.*, floor(extract(epoch FROM now()) * 1000)::bigint FROM unnest($1::int[], $2::bigint[]) AS p";
 
 /// A writer that was folded long ago has nothing on its way.
 const FORGET: &str = "DELETE FROM source_marks m WHERE NOT EXISTS (SELECT FROM writers w WHERE w.id = m.writer)";
@@ -198,9 +201,13 @@ impl PostgresStore {
             .bind(kinds.values().map(|span| span.first).collect::<Vec<_>>())
             .bind(kinds.values().map(|span| span.last).collect::<Vec<_>>())
             .bind(counts.minutes.iter().map(|(minute, _)| minute.0).collect::<Vec<_>>())
-            .bind(counts.minutes.iter().map(|(_, source)| &**source).collect::<Vec<_>>());
+            .bind(counts.minutes.iter().map(|(_, source)| &**source).collect::<Vec<_>>())
+            .bind(advance.as_of.unwrap_or(0));
         let mut held = self.writing.take().await?;
-        let grown: Vec<_> = advance.from.iter().filter(|(_, at)| **at == 0).map(|(partition, _)| *partition).collect();
+        // A promise is about all partitions, so all of them must have a row.
+        let all = 0..advance.as_of.map_or(0, |_| Partition::try_from(advance.partitions).unwrap_or(Partition::MAX));
+        let first = advance.from.iter().filter(|(_, at)| **at == 0).map(|(partition, _)| *partition);
+        let grown: Vec<_> = first.chain(all).collect();
         let answer = timeout(self.timeout, async {
             if !grown.is_empty() {
                 sqlx::query(GROW).bind(grown).execute(held.connection()).await?;
@@ -232,11 +239,13 @@ async fn rebuild(
     sqlx::query(FILL_WINDOWS).bind(kept.windows.start()).execute(&mut *transaction).await?;
     sqlx::query(FILL_DAYS).bind(kept.days.start()).execute(&mut *transaction).await?;
     sqlx::query(FILL_KINDS).execute(&mut *transaction).await?;
-    sqlx::query(FILL_MINUTES).bind(kept.minutes.start()).execute(&mut *transaction).await?;
+    if let Some(first) = kept.minutes {
+        sqlx::query(FILL_MINUTES).bind(first.start()).execute(&mut *transaction).await?;
+    }
     sqlx::query(FILL_MARKS).bind(ALL).execute(&mut *transaction).await?;
     let (partitions, offsets): (Vec<Partition>, Vec<Offset>) = ends.iter().map(|(on, end)| (*on, *end)).unzip();
     sqlx::query(FILL_POSITIONS).bind(partitions).bind(offsets).execute(&mut *transaction).await?;
-    let generation = Uuid::now_v7().to_string();
+    let generation = kept.generation();
     sqlx::query("INSERT INTO source_views VALUES ($1)").bind(generation).execute(&mut *transaction).await?;
     transaction.commit().await?;
     Ok(true)
@@ -283,7 +292,7 @@ impl SourceViews for PostgresStore {
         let answer = timeout(PATIENCE, async {
             let connection = held.connection();
             sqlx::query(FORGET).execute(&mut *connection).await?;
-            sqlx::query(DROP_MINUTES).bind(kept.minutes.0).execute(&mut *connection).await?;
+            sqlx::query(DROP_MINUTES).bind(kept.minutes.map_or(0, |first| first.0)).execute(&mut *connection).await?;
             sqlx::query(DROP_DAYS).bind(kept.days.0).execute(&mut *connection).await?;
             let partitions: Vec<String> = sqlx::query_scalar(PARTITIONS).fetch_all(&mut *connection).await?;
             // Their names are in the order of their days.

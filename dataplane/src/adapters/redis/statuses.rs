@@ -7,22 +7,25 @@ use redis::Cmd;
 
 use super::{RedisSettings, link::Link, script::Script};
 use crate::{
-    domain::{Evidence, Minute, StatusRule, partition_of},
-    ports::{BELIEVED, CacheError, Epoch, Held, StatusCache, Testimony},
+    domain::{Evidence, Millis, Minute, StatusRule, partition_of},
+    ports::{BELIEVED, CacheError, Epoch, Held, Promise, StatusCache, Testimony},
 };
 
 /// Sources in a bucket: below the 128 up to which Redis keeps a hash as a list.
 const ROOM: u32 = 100;
 /// Seconds that a bucket outlives its last change: what nobody asks for and nothing happens to goes.
 const KEPT: u32 = 7 * 24 * 60 * 60;
-/// Entries in one script.
-const CHUNK: usize = 500;
+/// Entries in one script: while it runs nobody is answered, and readers are promised a few milliseconds (10 µs an entry).
+const CHUNK: usize = 32;
 
 /// Evidence in Redis, Dragonfly or Valkey, under the names of the rule it is for.
 pub struct RedisStatuses {
     link: Link,
     raise: Script,
+    promise: Script,
     epoch: String,
+    times: String,
+    as_of: String,
     prefix: String,
     buckets: u32,
 }
@@ -43,7 +46,9 @@ impl RedisStatuses {
         let prefix = format!("ping:status:{rule}");
         let raise = Script::new(include_str!("raise.lua"));
         let buckets = bound.div_ceil(ROOM).max(1);
-        Ok(Self { link, raise, epoch: format!("{prefix}:epoch"), prefix, buckets })
+        let promise = Script::new(include_str!("promise.lua"));
+        let [epoch, times, as_of] = ["epoch", "times", "as_of"].map(|name| format!("{prefix}:{name}"));
+        Ok(Self { link, raise, promise, epoch, times, as_of, prefix, buckets })
     }
 
     fn bucket(&self, source: &str) -> String {
@@ -63,10 +68,11 @@ fn read(value: &str, epoch: Epoch, now: Minute) -> Option<Evidence> {
 #[async_trait]
 impl StatusCache for RedisStatuses {
     async fn get(&self, source: &str, now: Minute) -> Result<Held, CacheError> {
-        let question = [Cmd::get(&self.epoch), Cmd::hget(self.bucket(source), source)];
-        let (epoch, value): (Option<Epoch>, Option<String>) = self.link.transaction(&question).await?;
-        let epoch = epoch.unwrap_or(0);
-        Ok(Held { epoch, evidence: value.and_then(|value| read(&value, epoch, now)) })
+        let question = [Cmd::mget(&[&self.epoch, &self.as_of]), Cmd::hget(self.bucket(source), source)];
+        type Answer = ((Option<Epoch>, Option<Millis>), Option<String>);
+        let ((epoch, as_of), value): Answer = self.link.transaction(&question).await?;
+        let (epoch, as_of) = (epoch.unwrap_or(0), as_of.unwrap_or(0));
+        Ok(Held { epoch, evidence: value.and_then(|value| read(&value, epoch, now)), as_of })
     }
 
     async fn raise(&self, epoch: Option<Epoch>, now: Minute, all: &[Testimony]) -> Result<(), CacheError> {
@@ -84,6 +90,13 @@ impl StatusCache for RedisStatuses {
             self.link.script_on::<()>(&self.raise, &keys, &arguments).await?;
         }
         Ok(())
+    }
+
+    async fn promise(&self, promise: &Promise) -> Result<(), CacheError> {
+        let arguments = |command: &mut Cmd| {
+            command.arg(promise.as_of).arg(promise.partitions).arg(&promise.on);
+        };
+        self.link.script_on::<()>(&self.promise, &[&self.times, &self.as_of], &arguments).await
     }
 
     async fn begin(&self) -> Result<(), CacheError> {

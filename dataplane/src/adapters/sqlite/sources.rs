@@ -10,6 +10,7 @@ use crate::{
     ports::{SourceReader, SourceSummary, StoreError},
 };
 
+const AS_OF: &str = "SELECT coalesce(min(as_of_ms), 0) FROM source_positions";
 const SUMMARY: &str = "SELECT kind, count, first_ms, last_ms,
     (SELECT coalesce(sum(count), 0) FROM source_windows WHERE source = $1 AND bucket >= $2)
 FROM source_kinds WHERE source = $1";
@@ -27,6 +28,10 @@ const ALL: &str = "SELECT bucket, count FROM rollups WHERE width_minutes = $1 AN
 
 #[async_trait]
 impl SourceReader for SqliteStore {
+    async fn as_of(&self) -> Result<Millis, StoreError> {
+        sqlx::query_scalar(AS_OF).fetch_one(&self.readers).await.map_err(failed)
+    }
+
     async fn summary(&self, source: &str, since: Window) -> Result<Option<SourceSummary>, StoreError> {
         type Row = (String, i64, Millis, Millis, i64);
         let query = sqlx::query_as(SUMMARY).bind(source.to_owned()).bind(since.0);

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 
 use async_trait::async_trait;
 use sqlx::{Sqlite, Transaction};
-use uuid::Uuid;
 
 use super::{SqliteStore, commit::write, failed, turn};
 use crate::{
@@ -60,7 +59,8 @@ async fn add_up(look: &mut Look, kept: Kept) -> Result<(SourceCounts, Vec<(i64, 
     let windows: Vec<Row<i64>> = sqlx::query_as(WINDOWS).bind(kept.windows.start()).fetch_all(&mut **look).await?;
     let days: Vec<(String, i64, i64)> = sqlx::query_as(DAYS).bind(kept.days.start()).fetch_all(&mut **look).await?;
     let kinds: Vec<Row<String>> = sqlx::query_as(KINDS).fetch_all(&mut **look).await?;
-    let minutes: Vec<(i64, String)> = sqlx::query_as(MINUTES).bind(kept.minutes.start()).fetch_all(&mut **look).await?;
+    let since = kept.minutes.map_or(Millis::MAX, Minute::start);
+    let minutes: Vec<(i64, String)> = sqlx::query_as(MINUTES).bind(since).fetch_all(&mut **look).await?;
     let writers = sqlx::query_as("SELECT id, last_seq FROM writers WHERE id <> 0").fetch_all(&mut **look).await?;
     let counts = SourceCounts {
         windows: windows.into_iter().map(|(s, w, n, a, b)| ((s.into(), Window(w)), span(n, a, b))).collect(),
@@ -119,6 +119,25 @@ async fn stand(
     Ok(())
 }
 
+/// Notes what the positions promise; a partition that is new promises no more than the others do.
+async fn promise(
+    transaction: &mut Transaction<'_, Sqlite>,
+    as_of: Millis,
+    on: impl Iterator<Item = &Partition>,
+    partitions: u32,
+) -> Result<(), sqlx::Error> {
+    for partition in 0..partitions {
+        let grow = "INSERT INTO source_positions (\"partition\", next, as_of_ms)
+            SELECT $1, 0, coalesce(min(as_of_ms), 0) FROM source_positions WHERE true ON CONFLICT DO NOTHING";
+        sqlx::query(grow).bind(partition).execute(&mut **transaction).await?;
+    }
+    for partition in on {
+        let raise = "UPDATE source_positions SET as_of_ms = max(as_of_ms, $1) WHERE \"partition\" = $2";
+        sqlx::query(raise).bind(as_of).bind(*partition).execute(&mut **transaction).await?;
+    }
+    Ok(())
+}
+
 #[async_trait]
 impl SourceViews for SqliteStore {
     async fn positions(&self) -> Result<Option<Positions>, StoreError> {
@@ -137,6 +156,9 @@ impl SourceViews for SqliteStore {
             add(&mut transaction, counts).await?;
             let marks: Vec<_> = advance.marks.iter().map(|((writer, on), seq)| (writer.0, *on, *seq)).collect();
             stand(&mut transaction, &advance.to, &marks).await?;
+            if let Some(as_of) = advance.as_of {
+                promise(&mut transaction, as_of, advance.from.keys(), advance.partitions).await?;
+            }
             transaction.commit().await?;
             Ok(Applied::Done)
         };
@@ -150,7 +172,7 @@ impl SourceViews for SqliteStore {
         ends: &BTreeMap<Partition, Offset>,
         kept: Kept,
     ) -> Result<bool, StoreError> {
-        let (_, mut look) = self.look().await?;
+        let (now, mut look) = self.look().await?;
         let (counts, writers) = add_up(&mut look, kept).await.map_err(failed)?;
         drop(look);
         let mut writer = self.writer.lock().await;
@@ -168,7 +190,8 @@ impl SourceViews for SqliteStore {
             add(&mut transaction, &counts).await?;
             let marks: Vec<_> = writers.into_iter().map(|(writer, seq)| (writer, ALL, seq)).collect();
             stand(&mut transaction, ends, &marks).await?;
-            let generation = Uuid::now_v7().to_string();
+            promise(&mut transaction, now, ends.keys(), 0).await?;
+            let generation = kept.generation();
             sqlx::query("INSERT INTO source_views VALUES ($1)").bind(generation).execute(&mut *transaction).await?;
             transaction.commit().await?;
             Ok(true)
@@ -185,7 +208,7 @@ impl SourceViews for SqliteStore {
             let windows = sqlx::query("DELETE FROM source_windows WHERE bucket < $1");
             windows.bind(Window::of(kept.windows.start()).0).execute(&mut *transaction).await?;
             let minutes = sqlx::query("DELETE FROM source_minutes WHERE minute < $1");
-            minutes.bind(kept.minutes.0).execute(&mut *transaction).await?;
+            minutes.bind(kept.minutes.map_or(0, |first| first.0)).execute(&mut *transaction).await?;
             let days = sqlx::query("DELETE FROM source_days WHERE day < $1");
             days.bind(kept.days.0).execute(&mut *transaction).await?;
             transaction.commit().await

@@ -46,11 +46,14 @@ pub(crate) async fn source(args: SourceArgs, global: &Global) -> anyhow::Result<
             "last_seen_ms": stats.last_seen_ms,
             "last_24h": stats.last_24h,
             "kinds": kinds.collect::<Vec<_>>(),
+            "as_of_ms": stats.as_of_ms,
+            "lag_ms": stats.lag_ms,
         }))?;
         return Ok(Exit::Done);
     }
     let (Some(first), Some(last)) = (stats.first_seen_ms, stats.last_seen_ms) else {
         output::line(format!("{} was never seen", stats.source))?;
+        output::line(fresh(stats.as_of_ms, stats.lag_ms))?;
         return Ok(Exit::Done);
     };
     let (count, recent) = (grouped(stats.count), grouped(stats.last_24h));
@@ -60,6 +63,7 @@ pub(crate) async fn source(args: SourceArgs, global: &Global) -> anyhow::Result<
         vec![kind.kind.clone(), grouped(kind.count), output::time(kind.first_seen_ms), output::time(kind.last_seen_ms)]
     });
     output::line(table(&["kind", "events", "first", "last"], rows))?;
+    output::line(fresh(stats.as_of_ms, stats.lag_ms))?;
     Ok(Exit::Done)
 }
 
@@ -77,6 +81,8 @@ pub(crate) async fn status(args: SourceArgs, global: &Global) -> anyhow::Result<
             "final": answer.r#final,
             "against": answer.against,
             "in_favour": answer.in_favour,
+            "as_of_ms": answer.as_of_ms,
+            "lag_ms": answer.lag_ms,
         }))?,
     }
     Ok(Exit::Done)
@@ -110,11 +116,13 @@ pub(crate) async fn top(args: TopArgs, global: &Global) -> anyhow::Result<Exit> 
     match global.format() {
         Format::Json => {
             let sources = answer.sources.iter().map(|source| json!({"source": source.source, "count": source.count}));
-            output::line(json!({ "sources": sources.collect::<Vec<_>>() }))?;
+            let sources = sources.collect::<Vec<_>>();
+            output::line(json!({ "sources": sources, "as_of_ms": answer.as_of_ms, "lag_ms": answer.lag_ms }))?;
         }
         Format::Text => {
             let rows = answer.sources.iter().map(|source| vec![source.source.clone(), grouped(source.count)]);
             output::line(table(&["source", "events"], rows))?;
+            output::line(fresh(answer.as_of_ms, answer.lag_ms))?;
         }
     }
     Ok(Exit::Done)
@@ -164,9 +172,15 @@ pub(crate) async fn series(args: SeriesArgs, global: &Global) -> anyhow::Result<
     match global.format() {
         Format::Json => {
             let points = answer.points.iter().map(|point| {
-                json!({"start_ms": point.start_ms, "count": point.count, "avg_interval_ms": point.avg_interval_ms})
+                json!({
+                    "start_ms": point.start_ms,
+                    "count": point.count,
+                    "avg_interval_ms": point.avg_interval_ms,
+                    "closed": point.closed,
+                })
             });
-            output::line(json!({ "points": points.collect::<Vec<_>>() }))?;
+            let points = points.collect::<Vec<_>>();
+            output::line(json!({ "points": points, "as_of_ms": answer.as_of_ms, "lag_ms": answer.lag_ms }))?;
         }
         Format::Text => {
             let interval = |interval: Option<f64>| interval.map_or_else(String::new, |ms| format!("{ms:.0} ms"));
@@ -175,9 +189,18 @@ pub(crate) async fn series(args: SeriesArgs, global: &Global) -> anyhow::Result<
                 .iter()
                 .map(|point| vec![output::time(point.start_ms), grouped(point.count), interval(point.avg_interval_ms)]);
             output::line(table(&["from", "events", "interval"], rows))?;
+            output::line(fresh(answer.as_of_ms, answer.lag_ms))?;
         }
     }
     Ok(Exit::Done)
+}
+
+/// How fresh an answer is.
+fn fresh(as_of: Millis, lag: Millis) -> String {
+    if as_of == 0 {
+        return "no processor has counted anything yet".to_owned();
+    }
+    format!("exact as of {} (lag {} ms)", output::time(as_of), grouped(lag))
 }
 
 /// Milliseconds in the window that ranges of sources are made of.
