@@ -24,6 +24,7 @@ use crate::{
     error::chain,
     names::Names,
     report::patch_status,
+    servers::answering,
     status::{
         condition::{ConditionType, Verdict, condition, whole_second},
         reason::Reason,
@@ -66,7 +67,11 @@ async fn refresh(pipeline: &PingPipeline, ask: &dyn Ask, context: &Context) {
         .iter()
         .any(|condition| condition.type_ == ConditionType::ServerReady.to_string() && condition.status == "True");
     let answer = match serving {
-        true => Some(ask.ask(&Names::of(pipeline), pipeline.spec.server.service.port).await),
+        true => {
+            let (names, server) = (Names::of(pipeline), &pipeline.spec.server);
+            let service = names.part(answering(server).component());
+            Some(ask.ask(&names, &service, server.service.port).await)
+        }
         false => None,
     };
     let fresh_within_ms = pipeline.spec.monitoring.fresh_within_ms;

@@ -24,6 +24,7 @@ pub mod read;
 pub mod refs;
 pub mod report;
 pub mod run;
+pub mod servers;
 pub mod status;
 pub mod teardown;
 pub mod validate;

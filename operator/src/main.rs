@@ -35,8 +35,8 @@ struct Run {
     /// Image with pingd, for pipelines that name none.
     #[arg(long, default_value = concat!("pingpipeline/pingd:", env!("CARGO_PKG_VERSION")))]
     image: String,
-    /// Where servers are asked for figures; {name}, {namespace} and {port} are filled in.
-    #[arg(long, default_value = "http://{name}-server.{namespace}.svc:{port}")]
+    /// Where servers are asked for figures; {name}, {namespace}, {service} and {port} are filled in.
+    #[arg(long, default_value = "http://{service}.{namespace}.svc:{port}")]
     server_address: String,
     /// How often they are asked, in seconds.
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=3600))]

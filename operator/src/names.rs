@@ -13,6 +13,8 @@ pub const OPERATOR: &str = "ping-operator";
 pub const PIPELINE_LABEL: &str = "pingpipeline.io/pipeline";
 /// Label: namespace of the pipeline that an object belongs to.
 pub const NAMESPACE_LABEL: &str = "pingpipeline.io/namespace";
+/// Label: what an object belongs to, such as `server`.
+pub const COMPONENT_LABEL: &str = "app.kubernetes.io/component";
 /// Annotation: fingerprint of what was applied.
 pub const APPLIED_ANNOTATION: &str = "pingpipeline.io/applied";
 /// Annotation of pod templates: fingerprint of the secrets that the pods read at start.
@@ -107,7 +109,7 @@ impl Names {
             [
                 ("app.kubernetes.io/name", "ping"),
                 ("app.kubernetes.io/instance", self.pipeline.as_str()),
-                ("app.kubernetes.io/component", component),
+                (COMPONENT_LABEL, component),
                 ("app.kubernetes.io/part-of", "pingpipeline"),
                 ("app.kubernetes.io/managed-by", OPERATOR),
             ]
@@ -119,13 +121,17 @@ impl Names {
     /// Labels that select the pods of `component`; they never change.
     #[must_use]
     pub fn selector(&self, component: &str) -> BTreeMap<String, String> {
-        [
-            ("app.kubernetes.io/name", "ping"),
-            ("app.kubernetes.io/instance", self.pipeline.as_str()),
-            ("app.kubernetes.io/component", component),
-        ]
-        .map(|(key, value)| (key.to_owned(), value.to_owned()))
-        .into()
+        let mut labels = self.instance();
+        labels.insert(COMPONENT_LABEL.into(), component.into());
+        labels
+    }
+
+    /// Labels that select the pods of servers and processors.
+    #[must_use]
+    pub fn instance(&self) -> BTreeMap<String, String> {
+        [("app.kubernetes.io/name", "ping"), ("app.kubernetes.io/instance", self.pipeline.as_str())]
+            .map(|(key, value)| (key.to_owned(), value.to_owned()))
+            .into()
     }
 
     /// The object of `kind` called `name` in the pipeline's namespace.

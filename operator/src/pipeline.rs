@@ -10,6 +10,7 @@ use crate::{
         workload::{ProcessorSpec, ServerSpec},
     },
     names::Names,
+    servers::Role,
 };
 
 /// What is built, applied and judged.
@@ -31,8 +32,10 @@ pub struct Pipeline {
     pub kafka: Kafka,
     /// What holds the counters.
     pub cache: Cache,
-    /// The servers; the image is filled in.
-    pub server: ServerSpec,
+    /// The Deployments of servers: one for all they do, or one per role.
+    pub servers: Vec<Servers>,
+    /// Servers of the form before, which stay until those of `servers` are there.
+    pub retiring: Vec<Role>,
     /// The processors; the image is filled in.
     pub processor: ProcessorSpec,
     /// What is known per source.
@@ -43,8 +46,8 @@ pub struct Pipeline {
     pub monitoring: MonitoringSpec,
     /// Fingerprints of the secrets that pods read at start.
     pub checksums: Checksums,
-    /// How many pods the Deployments are told to have.
-    pub replicas: Replicas,
+    /// How many pods the Deployment of processors is told to have; none where an autoscaler has taken the number over.
+    pub processor_replicas: Option<i32>,
     /// Secrets to copy from Kafka's namespace into the pipeline's.
     pub copies: Vec<SecretCopy>,
     /// Settings by which acknowledged pings could be lost. Always empty for `Exact`.
@@ -197,6 +200,18 @@ impl Cache {
 }
 
 impl Pipeline {
+    /// The servers that answer.
+    #[must_use]
+    pub fn answering(&self) -> Option<&Servers> {
+        self.servers.iter().find(|servers| servers.role.answers())
+    }
+
+    /// The servers that take events.
+    #[must_use]
+    pub fn taking(&self) -> Option<&Servers> {
+        self.servers.iter().find(|servers| servers.role.takes_events())
+    }
+
     /// `redis://…` of the cache, without a password.
     #[must_use]
     pub fn cache_url(&self) -> String {
@@ -215,16 +230,6 @@ impl Pipeline {
         }
     }
 
-    /// How many servers are wanted at least.
-    #[must_use]
-    pub fn servers(&self) -> i32 {
-        match (&self.server.autoscaling, self.hibernate) {
-            (_, true) => 0,
-            (Some(scaling), false) => scaling.min_replicas,
-            (None, false) => self.server.replicas,
-        }
-    }
-
     /// How many processors are wanted at least.
     #[must_use]
     pub fn processors(&self) -> i32 {
@@ -239,21 +244,31 @@ impl Pipeline {
 /// Fingerprints of the secrets that pods read at start; `pending` while one is missing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Checksums {
-    /// What servers read.
-    pub server: String,
     /// What processors read.
     pub processor: String,
     /// What the cache reads.
     pub cache: String,
 }
 
-/// How many pods the Deployments are told to have; none where an autoscaler has taken the number over.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Replicas {
-    /// Servers.
-    pub server: Option<i32>,
-    /// Processors.
-    pub processor: Option<i32>,
+/// A Deployment of servers.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Servers {
+    /// What they do.
+    pub role: Role,
+    /// What holds for them; the image is filled in.
+    pub spec: ServerSpec,
+    /// How many pods it is told to have; none where an autoscaler has taken the number over.
+    pub replicas: Option<i32>,
+    /// Fingerprint of the secrets that they read at start; `pending` while one is missing.
+    pub checksum: String,
+}
+
+impl Servers {
+    /// How many are wanted at least, unless all sleep.
+    #[must_use]
+    pub fn at_least(&self) -> i32 {
+        self.spec.autoscaling.as_ref().map_or(self.spec.replicas, |scaling| scaling.min_replicas)
+    }
 }
 
 /// A Secret to copy into the pipeline's namespace.

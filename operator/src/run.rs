@@ -35,7 +35,7 @@ pub struct Settings {
     pub scope: Scope,
     /// Image for workloads that name none.
     pub image: String,
-    /// Where servers are asked for figures: `{name}`, `{namespace}` and `{port}` are filled in.
+    /// Where servers are asked for figures: `{name}`, `{namespace}`, `{service}` and `{port}` are filled in.
     pub server_address: String,
     /// How often they are asked.
     pub figures_every: Duration,

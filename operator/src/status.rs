@@ -20,8 +20,10 @@ use crate::{
         PingPipeline,
         status::{Components, Endpoints, PingPipelineStatus},
     },
-    pipeline::{Cache, Pipeline, Postgres},
+    kinds::Kind,
+    pipeline::{Cache, Pipeline, Postgres, Servers},
     refs::Refs,
+    servers::Role,
     validate::Invalid,
 };
 
@@ -102,8 +104,8 @@ fn judge(pipeline: &PingPipeline, scene: &Scene<'_>) -> (Vec<(ConditionType, Ver
         (ConditionType::PostgresReady, postgres::judge(scene)),
         (ConditionType::KafkaReady, kafka::judge(scene)),
         (ConditionType::CacheReady, cache::judge(scene)),
-        (ConditionType::ServerReady, workload::judge(scene, "server", scene.pipeline.servers())),
-        (ConditionType::ProcessorReady, workload::judge(scene, "processor", scene.pipeline.processors())),
+        (ConditionType::ServerReady, servers(scene)),
+        (ConditionType::ProcessorReady, workload::judge(scene, [("processor", scene.pipeline.processors())])),
     ];
     let [postgres, kafka, cache, server, processor] = judged.each_ref().map(|(_, judgement)| judgement.summary.clone());
     let mut verdicts: Vec<_> =
@@ -119,6 +121,19 @@ fn judge(pipeline: &PingPipeline, scene: &Scene<'_>) -> (Vec<(ConditionType, Ver
     verdicts.push((ConditionType::Reconciling, reconciling));
     verdicts.push((ConditionType::Stalled, Verdict::no(Reason::Settled, "the spec is accepted")));
     (verdicts, Components { postgres, kafka, cache, server, processor })
+}
+
+fn servers(scene: &Scene<'_>) -> Judgement {
+    let pipeline = scene.pipeline;
+    let all = pipeline.servers.iter().map(|servers| (servers.role.component(), servers.at_least()));
+    let mut judgement = workload::judge(scene, all);
+    let before = |role: &Role| {
+        scene.applied.live.get(&pipeline.names.key(Kind::Deployment, pipeline.names.part(role.component()))).is_some()
+    };
+    if pipeline.retiring.iter().any(before) {
+        judgement.verdict.message += ". Until all are, the servers of before stay";
+    }
+    judgement
 }
 
 /// Ready is what is asked for being there: every component, nothing failed to be written, nothing put to sleep.
@@ -163,9 +178,13 @@ fn durable(pipeline: &Pipeline) -> Verdict {
 
 fn endpoints(pipeline: &Pipeline) -> Endpoints {
     let names = &pipeline.names;
-    let port = pipeline.server.service.port;
+    let address = |servers: &Servers| {
+        let (component, port) = (servers.role.component(), servers.spec.service.port);
+        format!("{}.{}.svc:{port}", names.part(component), names.namespace)
+    };
     Endpoints {
-        server: format!("{}.{}.svc:{port}", names.part("server"), names.namespace),
+        server: pipeline.taking().map(address).unwrap_or_default(),
+        query: pipeline.answering().filter(|servers| !servers.role.takes_events()).map(address),
         kafka: pipeline.kafka.connection.as_ref().map(|connection| connection.brokers.clone()),
         cache: match &pipeline.cache {
             Cache::Dragonfly(_) if pipeline.hibernate => None,

@@ -7,21 +7,24 @@ mod scaling;
 mod secrets;
 mod sources;
 
+use ipnet::IpNet;
 use kube::ResourceExt;
 
+use self::secrets::Fingerprints;
 use crate::{
     crd::{
         Durability, PingPipeline, PingPipelineSpec,
         cache::{CacheSpec, DragonflySpec},
         postgres::PostgresSpec,
-        workload::{PodSpec, ServerAutoscaling},
+        workload::{PodSpec, ServerAutoscaling, ServerSpec},
     },
     foreign::cnpg::{ClusterSeen, ClusterStatus},
     kinds::Kind,
     names::Names,
-    pipeline::{Cache, Pipeline, Postgres},
+    pipeline::{Cache, Pipeline, Postgres, Servers},
     quantity,
     refs::Refs,
+    servers::{Role, deployments},
 };
 
 /// Dragonfly wants 256 MiB, and counts on 80 % of its limit.
@@ -60,18 +63,20 @@ pub fn validate(pipeline: &PingPipeline, refs: &Refs) -> Result<Pipeline, Invali
     if spec.durability == Durability::Exact && !hazards.is_empty() {
         return Err(Invalid::UnsafeForExact(hazards));
     }
+    let fingerprints = Fingerprints::new(&names, &spec.postgres, &kafka, &cache, refs);
     let mut validated = Pipeline {
         uid: pipeline.uid().unwrap_or_default(),
         durability: spec.durability,
         deletion_policy: spec.deletion_policy,
         hibernate: spec.hibernate,
-        server: spec.server.clone(),
+        servers: servers(spec, &names, &fingerprints, refs),
+        retiring: scaling::retiring(spec, &names, refs),
         processor: spec.processor.clone(),
         sources: spec.sources.clone(),
         network_policy: spec.network_policy.clone(),
         monitoring: spec.monitoring.clone(),
-        checksums: secrets::checksums(&names, &spec.postgres, &kafka, &cache, refs),
-        replicas: scaling::replicas(spec, &names, refs),
+        checksums: fingerprints.checksums(),
+        processor_replicas: scaling::processors(spec, &names, refs),
         copies: secrets::copies(&names, &kafka, refs),
         names,
         postgres,
@@ -79,9 +84,22 @@ pub fn validate(pipeline: &PingPipeline, refs: &Refs) -> Result<Pipeline, Invali
         cache,
         hazards,
     };
-    validated.server.pod.image.get_or_insert_with(|| refs.image.clone());
     validated.processor.pod.image.get_or_insert_with(|| refs.image.clone());
     Ok(validated)
+}
+
+/// The Deployments of servers, with all that is known about each.
+fn servers(spec: &PingPipelineSpec, names: &Names, fingerprints: &Fingerprints<'_>, refs: &Refs) -> Vec<Servers> {
+    let deployment = |(role, mut of_role): (Role, ServerSpec)| {
+        of_role.pod.image.get_or_insert_with(|| refs.image.clone());
+        Servers {
+            role,
+            replicas: scaling::servers(&of_role, spec.hibernate, names, role, refs),
+            checksum: fingerprints.servers(role),
+            spec: of_role,
+        }
+    };
+    deployments(&spec.server).into_iter().map(deployment).collect()
 }
 
 fn postgres(spec: &PostgresSpec, names: &Names, refs: &Refs) -> Result<Postgres, Invalid> {
@@ -143,17 +161,18 @@ fn workloads(spec: &PingPipelineSpec) -> Result<(), Invalid> {
             spec.processor.replicas
         )));
     }
-    let server = spec
-        .server
-        .autoscaling
-        .as_ref()
-        .map(|ServerAutoscaling { min_replicas, max_replicas, .. }| ("server", *min_replicas, *max_replicas));
+    proxies(&spec.server.trusted_proxies)?;
+    let server = deployments(&spec.server).into_iter().filter_map(|(role, spec)| {
+        let ServerAutoscaling { min_replicas, max_replicas, .. } = spec.autoscaling?;
+        let component = if role == Role::All { "server".into() } else { format!("server.{}", role.as_str()) };
+        Some((component, min_replicas, max_replicas))
+    });
     let processor = spec
         .processor
         .autoscaling
         .as_ref()
-        .map(|scaling| ("processor", scaling.min_replicas, scaling.max_replicas.min(partitions)));
-    for (component, least, most) in server.into_iter().chain(processor) {
+        .map(|scaling| ("processor".to_owned(), scaling.min_replicas, scaling.max_replicas.min(partitions)));
+    for (component, least, most) in server.chain(processor) {
         if least > most {
             return Err(Invalid::Conflicting(format!(
                 "spec.{component}.autoscaling wants at least {least} and at most {most} pods. Lower minReplicas{}",
@@ -162,6 +181,17 @@ fn workloads(spec: &PingPipelineSpec) -> Result<(), Invalid> {
         }
     }
     Ok(())
+}
+
+/// Servers would not start with anything else.
+fn proxies(networks: &[String]) -> Result<(), Invalid> {
+    match networks.iter().find(|network| network.parse::<IpNet>().is_err()) {
+        Some(network) => Err(Invalid::Conflicting(format!(
+            "spec.server.trustedProxies has \"{network}\", which is no network. Set an address and a prefix length, such as \
+             10.0.0.0/8, or 192.0.2.7/32 for a single proxy"
+        ))),
+        None => Ok(()),
+    }
 }
 
 /// Extra variables may not take the names that the operator sets.

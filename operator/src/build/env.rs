@@ -20,7 +20,7 @@ pub(super) const KAFKA_CA_FOLDER: &str = "/etc/ping/kafka-ca";
 pub(super) const KAFKA_CERTIFICATE_FOLDER: &str = "/etc/ping/kafka-certificate";
 
 /// Every name that the operator sets on a workload.
-const OURS: [&str; 30] = [
+const OURS: [&str; 32] = [
     env::LISTEN,
     env::ADMIN_LISTEN,
     env::POSTGRES_URL,
@@ -47,6 +47,8 @@ const OURS: [&str; 30] = [
     env::STATUS_YES_WHEN,
     env::STATUS_NAMES,
     env::LANES,
+    env::ROLE,
+    env::TRUSTED_PROXIES,
     env::DRAIN_SECONDS,
     env::LOG,
     env::LOG_FORMAT,

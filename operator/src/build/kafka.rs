@@ -21,6 +21,7 @@ use crate::{
     kinds::{Key, Kind},
     object::Desired,
     pipeline::{Authentication, KafkaReference, KafkaSource, Keeps, Pipeline, Topic},
+    servers::Role,
 };
 
 const COMPONENT: &str = "kafka";
@@ -93,13 +94,21 @@ fn own_cluster(pipeline: &Pipeline, cluster: &KafkaCluster, name: &str, desired:
     desired.push(Kind::Kafka, namespace, name, Foreign { metadata: data_metadata(pipeline, name, COMPONENT), spec });
 }
 
-/// Only servers and processors of this pipeline get in.
+/// Only processors of this pipeline get in, and servers that take events, in whichever form they run.
 fn listener(pipeline: &Pipeline) -> Listener {
     let peer = |component: &str| NetworkPolicyPeer {
         pod_selector: Some(selector(pipeline.names.selector(component))),
         ..NetworkPolicyPeer::default()
     };
-    let peers = if pipeline.network_policy.enabled { vec![peer("server"), peer("processor")] } else { Vec::new() };
+    let peers = match pipeline.network_policy.enabled {
+        true => Role::EACH
+            .into_iter()
+            .filter(|role| role.takes_events())
+            .map(|role| peer(role.component()))
+            .chain([peer("processor")])
+            .collect(),
+        false => Vec::new(),
+    };
     Listener {
         name: "tls",
         port: 9093,

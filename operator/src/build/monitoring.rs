@@ -19,7 +19,8 @@ pub(super) fn build(pipeline: &Pipeline, desired: &mut Desired) {
         return;
     }
     let own = |component: &'static str| (component, selector(pipeline.names.selector(component)), "admin");
-    let mut monitors: Vec<(&str, LabelSelector, &'static str)> = vec![own("server"), own("processor")];
+    let mut monitors: Vec<(&str, LabelSelector, &'static str)> =
+        pipeline.servers.iter().map(|servers| servers.role.component()).chain(["processor"]).map(own).collect();
     if let Postgres::Cluster(_) = pipeline.postgres {
         monitors.push(("postgres", pods_of(&pipeline.names.postgres()), "metrics"));
     }

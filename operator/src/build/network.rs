@@ -18,25 +18,25 @@ use crate::{
     names::OPERATOR,
     object::Desired,
     pipeline::{Cache, KafkaSource, Pipeline, Postgres},
+    servers::Role,
 };
 
 pub(super) fn build(pipeline: &Pipeline, desired: &mut Desired) {
     if !pipeline.network_policy.enabled {
         return;
     }
-    let egress = egress(pipeline);
     let metrics = from(vec![namespaces(&pipeline.network_policy.metrics_namespaces)], &[8081]);
     let clients = match pipeline.network_policy.client_namespaces.is_empty() {
         true => NetworkPolicyIngressRule { from: None, ports: Some(vec![tcp(8080)]) },
         false => from(vec![namespaces(&pipeline.network_policy.client_namespaces), operator()], &[8080]),
     };
-    let policies = [
-        ("server", pipeline.names.selector("server"), vec![clients, metrics.clone()]),
-        ("processor", pipeline.names.selector("processor"), vec![metrics]),
-    ];
-    for (component, pods, ingress) in policies {
-        push(pipeline, component, selector(pods), ingress, Some(egress.clone()), desired);
+    let pods = |component: &str| selector(pipeline.names.selector(component));
+    for role in pipeline.servers.iter().map(|servers| servers.role) {
+        let (component, ingress) = (role.component(), vec![clients.clone(), metrics.clone()]);
+        let egress = egress(pipeline, role.takes_events(), role.answers());
+        push(pipeline, component, pods(component), ingress, Some(egress), desired);
     }
+    push(pipeline, "processor", pods("processor"), vec![metrics], Some(egress(pipeline, true, true)), desired);
     if let Postgres::Cluster(_) = pipeline.postgres {
         let pods = pods_of(&pipeline.names.postgres());
         push(pipeline, "postgres", pods.clone(), postgres_ingress(pipeline, pods), None, desired);
@@ -75,24 +75,26 @@ fn operator() -> NetworkPolicyPeer {
     }
 }
 
-/// Servers and processors, the other instances, the CloudNativePG operator (8000 is its status port), metrics.
+/// Servers in whichever form they run, processors, the other instances, the CloudNativePG operator (8000 is its status
+/// port), metrics.
 fn postgres_ingress(pipeline: &Pipeline, pods: LabelSelector) -> Vec<NetworkPolicyIngressRule> {
     let client = |component| pod_peer(selector(pipeline.names.selector(component)));
+    let servers = Role::EACH.into_iter().map(|role| client(role.component()));
     let operator = NetworkPolicyPeer {
         namespace_selector: Some(LabelSelector::default()),
         pod_selector: Some(selector([("app.kubernetes.io/name".to_owned(), "cloudnative-pg".to_owned())].into())),
         ip_block: None,
     };
     vec![
-        from(vec![client("server"), client("processor")], &[5432]),
+        from(servers.chain([client("processor")]).collect(), &[5432]),
         from(vec![pod_peer(pods)], &[5432, 8000]),
         from(vec![operator], &[5432, 8000]),
         from(vec![namespaces(&pipeline.network_policy.metrics_namespaces)], &[9187]),
     ]
 }
 
-/// Name service, Postgres, Kafka, the cache: nothing else.
-fn egress(pipeline: &Pipeline) -> Vec<NetworkPolicyEgressRule> {
+/// Name service, Postgres, and Kafka and the cache where they are needed: nothing else.
+fn egress(pipeline: &Pipeline, kafka: bool, cache: bool) -> Vec<NetworkPolicyEgressRule> {
     let dns = NetworkPolicyEgressRule {
         to: Some(vec![namespaces(&BTreeMap::new())]),
         ports: Some(vec![port("UDP", 53), port("TCP", 53)]),
@@ -102,11 +104,15 @@ fn egress(pipeline: &Pipeline) -> Vec<NetworkPolicyEgressRule> {
         Postgres::External(external) => anywhere(external.port),
     };
     let mut rules = vec![dns, postgres];
-    rules.extend(kafka_egress(pipeline));
-    rules.push(match &pipeline.cache {
-        Cache::Dragonfly(_) => to(pod_peer(selector([("app".to_owned(), pipeline.names.cache())].into())), 6379),
-        Cache::External(external) => anywhere(port_of(&external.url).unwrap_or(6379)),
-    });
+    if kafka {
+        rules.extend(kafka_egress(pipeline));
+    }
+    if cache {
+        rules.push(match &pipeline.cache {
+            Cache::Dragonfly(_) => to(pod_peer(selector([("app".to_owned(), pipeline.names.cache())].into())), 6379),
+            Cache::External(external) => anywhere(port_of(&external.url).unwrap_or(6379)),
+        });
+    }
     rules
 }
 

@@ -32,9 +32,10 @@ pub(super) fn build(pipeline: &Pipeline, desired: &mut Desired) {
     variables.extend(spec.pod.env.iter().cloned());
     let scaled = spec.autoscaling.as_ref().filter(|_| !pipeline.hibernate);
     let parts = workload::Workload {
-        role: ROLE,
+        component: ROLE,
+        program: ROLE,
         pod: &spec.pod,
-        replicas: pipeline.replicas.processor,
+        replicas: pipeline.processor_replicas,
         checksum: &pipeline.checksums.processor,
         connection,
         login: &connection.processor,

@@ -1,4 +1,4 @@
-//! The servers: Deployment, Service, autoscaler.
+//! The servers: Deployment, Service, autoscaler; of all they do, or of each role.
 
 use k8s_openapi::{
     api::{
@@ -13,52 +13,85 @@ use k8s_openapi::{
 use ping_runtime::env as names;
 
 use super::{env, metadata, workload};
-use crate::{crd::workload::ServerAutoscaling, kinds::Kind, object::Desired, pipeline::Pipeline};
+use crate::{
+    crd::workload::ServerAutoscaling,
+    kinds::Kind,
+    object::Desired,
+    pipeline::{Login, Pipeline, Servers},
+};
 
-const ROLE: &str = "server";
+/// What belongs to a Deployment of servers.
+const KINDS: [Kind; 7] = [
+    Kind::Service,
+    Kind::ServiceAccount,
+    Kind::PodDisruptionBudget,
+    Kind::Deployment,
+    Kind::HorizontalPodAutoscaler,
+    Kind::NetworkPolicy,
+    Kind::PodMonitor,
+];
 
 pub(super) fn build(pipeline: &Pipeline, desired: &mut Desired) {
-    let name = pipeline.names.part(ROLE);
+    for servers in &pipeline.servers {
+        deploy(pipeline, servers, desired);
+    }
+    for role in &pipeline.retiring {
+        for kind in KINDS {
+            desired.keep(pipeline.names.key(kind, pipeline.names.part(role.component())));
+        }
+    }
+}
+
+fn deploy(pipeline: &Pipeline, servers: &Servers, desired: &mut Desired) {
+    let Servers { role, spec, replicas, checksum } = servers;
+    let component = role.component();
+    let name = pipeline.names.part(component);
     let namespace = &pipeline.names.namespace;
-    desired.push(Kind::Service, namespace, &name, service(pipeline, &name));
+    desired.push(Kind::Service, namespace, &name, service(pipeline, servers, &name));
     let Some(connection) = &pipeline.kafka.connection else {
         for kind in [Kind::ServiceAccount, Kind::PodDisruptionBudget, Kind::Deployment, Kind::HorizontalPodAutoscaler] {
             desired.keep(pipeline.names.key(kind, &name));
         }
         return;
     };
-    let spec = &pipeline.server;
-    let mut variables = vec![env::value(names::LISTEN, "0.0.0.0:8080")];
-    variables.extend(env::common(pipeline, connection, &connection.server, &spec.pod));
+    // Who only answers does not log in at Kafka.
+    let login = if role.takes_events() { &connection.server } else { &Login::Nothing };
+    let mut variables = vec![env::value(names::LISTEN, "0.0.0.0:8080"), env::value(names::ROLE, role.as_str())];
+    variables.extend(env::common(pipeline, connection, login, &spec.pod));
     variables.push(env::value(names::LANES, &spec.lanes.to_string()));
+    if !spec.trusted_proxies.is_empty() {
+        variables.push(env::value(names::TRUSTED_PROXIES, &spec.trusted_proxies.join(",")));
+    }
     variables.extend(spec.pod.env.iter().cloned());
     let scaled = spec.autoscaling.as_ref().filter(|_| !pipeline.hibernate);
     let parts = workload::Workload {
-        role: ROLE,
+        component,
+        program: "server",
         pod: &spec.pod,
-        replicas: pipeline.replicas.server,
-        checksum: &pipeline.checksums.server,
+        replicas: *replicas,
+        checksum,
         connection,
-        login: &connection.server,
+        login,
         env: variables,
         ports: &[("api", 8080), ("admin", 8081)],
         surge: true,
     };
     workload::build(pipeline, parts, desired);
     if let Some(scaling) = scaled {
-        desired.push(Kind::HorizontalPodAutoscaler, namespace, &name, autoscaler(pipeline, &name, scaling));
+        let autoscaler = autoscaler(pipeline, component, &name, scaling);
+        desired.push(Kind::HorizontalPodAutoscaler, namespace, &name, autoscaler);
     }
 }
 
-fn service(pipeline: &Pipeline, name: &str) -> Service {
-    let wanted = &pipeline.server.service;
-    let mut metadata = metadata(pipeline, name, ROLE);
+fn service(pipeline: &Pipeline, servers: &Servers, name: &str) -> Service {
+    let (wanted, component) = (&servers.spec.service, servers.role.component());
+    let mut metadata = metadata(pipeline, name, component);
     metadata.annotations = (!wanted.annotations.is_empty()).then(|| wanted.annotations.clone());
     Service {
         metadata,
         spec: Some(ServiceSpec {
             type_: Some(wanted.service_type.as_str().into()),
-            selector: Some(pipeline.names.selector(ROLE)),
+            selector: Some(pipeline.names.selector(component)),
             ports: Some(vec![ServicePort {
                 name: Some("api".into()),
                 port: wanted.port,
@@ -72,7 +105,12 @@ fn service(pipeline: &Pipeline, name: &str) -> Service {
     }
 }
 
-fn autoscaler(pipeline: &Pipeline, name: &str, scaling: &ServerAutoscaling) -> HorizontalPodAutoscaler {
+fn autoscaler(
+    pipeline: &Pipeline,
+    component: &str,
+    name: &str,
+    scaling: &ServerAutoscaling,
+) -> HorizontalPodAutoscaler {
     let metric = MetricSpec {
         type_: "Resource".into(),
         resource: Some(ResourceMetricSource {
@@ -86,7 +124,7 @@ fn autoscaler(pipeline: &Pipeline, name: &str, scaling: &ServerAutoscaling) -> H
         ..MetricSpec::default()
     };
     HorizontalPodAutoscaler {
-        metadata: metadata(pipeline, name, ROLE),
+        metadata: metadata(pipeline, name, component),
         spec: Some(HorizontalPodAutoscalerSpec {
             scale_target_ref: deployment(name),
             min_replicas: Some(scaling.min_replicas),

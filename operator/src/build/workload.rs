@@ -30,10 +30,12 @@ const LEAVE_SECONDS: i64 = 3;
 /// The user of the image.
 const USER: i64 = 65_532;
 
-/// One of the two workloads.
+/// A Deployment of servers or of processors.
 pub(super) struct Workload<'a> {
-    /// `server` or `processor`: the component, the subcommand of `pingd`, and the end of names.
-    pub(super) role: &'static str,
+    /// The component, and the end of names.
+    pub(super) component: &'static str,
+    /// The subcommand of `pingd`: `server` or `processor`.
+    pub(super) program: &'static str,
     /// What the user asked of its pods.
     pub(super) pod: &'a PodSpec,
     /// Pods; none leaves it to an autoscaler.
@@ -54,16 +56,16 @@ pub(super) struct Workload<'a> {
 
 /// Adds service account, budget and Deployment.
 pub(super) fn build(pipeline: &Pipeline, workload: Workload<'_>, desired: &mut Desired) {
-    let name = pipeline.names.part(workload.role);
+    let name = pipeline.names.part(workload.component);
     let namespace = pipeline.names.namespace.clone();
-    let metadata = metadata(pipeline, &name, workload.role);
+    let metadata = metadata(pipeline, &name, workload.component);
     let account = ServiceAccount {
         metadata: metadata.clone(),
         automount_service_account_token: Some(false),
         ..ServiceAccount::default()
     };
     desired.push(Kind::ServiceAccount, &namespace, &name, account);
-    desired.push(Kind::PodDisruptionBudget, &namespace, &name, budget(pipeline, workload.role, metadata.clone()));
+    desired.push(Kind::PodDisruptionBudget, &namespace, &name, budget(pipeline, workload.component, metadata.clone()));
     desired.push(Kind::Deployment, &namespace, &name, deployment(pipeline, &workload, metadata));
 }
 
@@ -94,7 +96,7 @@ fn deployment(pipeline: &Pipeline, workload: &Workload<'_>, metadata: ObjectMeta
         spec: Some(DeploymentSpec {
             replicas: workload.replicas,
             revision_history_limit: Some(3),
-            selector: selector(pipeline.names.selector(workload.role)),
+            selector: selector(pipeline.names.selector(workload.component)),
             strategy: Some(DeploymentStrategy {
                 type_: Some("RollingUpdate".into()),
                 rolling_update: Some(RollingUpdateDeployment {
@@ -113,7 +115,7 @@ fn pod(pipeline: &Pipeline, workload: &Workload<'_>) -> KubernetesPodSpec {
     let spec = workload.pod;
     let (volumes, mounts) = files(workload);
     KubernetesPodSpec {
-        service_account_name: Some(pipeline.names.part(workload.role)),
+        service_account_name: Some(pipeline.names.part(workload.component)),
         automount_service_account_token: Some(false),
         enable_service_links: Some(false),
         termination_grace_period_seconds: Some(LEAVE_SECONDS + i64::from(spec.drain_seconds) + 5),
@@ -132,7 +134,7 @@ fn pod(pipeline: &Pipeline, workload: &Workload<'_>) -> KubernetesPodSpec {
                     max_skew: 1,
                     topology_key: key.into(),
                     when_unsatisfiable: "ScheduleAnyway".into(),
-                    label_selector: Some(selector(pipeline.names.selector(workload.role))),
+                    label_selector: Some(selector(pipeline.names.selector(workload.component))),
                     ..TopologySpreadConstraint::default()
                 })
                 .into(),
@@ -151,10 +153,10 @@ fn container(workload: &Workload<'_>, mounts: Vec<VolumeMount>) -> Container {
     };
     let sleep = LifecycleHandler { sleep: Some(SleepAction { seconds: LEAVE_SECONDS }), ..LifecycleHandler::default() };
     Container {
-        name: workload.role.into(),
+        name: workload.program.into(),
         image: workload.pod.image.clone(),
         command: Some(vec!["pingd".into()]),
-        args: Some(vec![workload.role.into()]),
+        args: Some(vec![workload.program.into()]),
         env: Some(workload.env.clone()),
         ports: Some(workload.ports.iter().map(port).collect()),
         resources: Some(resources(&workload.pod.resources)),

@@ -46,8 +46,11 @@ pub struct Components {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, rename_all = "camelCase")]
 pub struct Endpoints {
-    /// `host:port` of the servers: gRPC, gRPC-Web and Connect.
+    /// `host:port` of the servers: gRPC, gRPC-Web and Connect. With roles: of those that take events.
     pub server: String,
+    /// `host:port` of the servers that answer, where they have an address of their own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub query: Option<String>,
     /// `host:port[,host:port…]` of Kafka.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub kafka: Option<String>,

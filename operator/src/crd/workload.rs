@@ -21,11 +21,23 @@ pub struct ServerSpec {
     /// Let the number of pods follow the CPU they use. Absent: `replicas` holds.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub autoscaling: Option<ServerAutoscaling>,
+    /// Servers that take events and answer nothing, with an address of their own: `<name>-ingest`. Absent, and `query` too: one
+    /// kind of server does both. With either, both are made; what one leaves out is as `spec.server` says.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ingest: Option<ServerRole>,
+    /// Servers that answer and take no events, with an address of their own: `<name>-query`. Absent: see `ingest`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub query: Option<ServerRole>,
     /// How the servers are reached. Default: inside the cluster.
     pub service: ServiceSpec,
     /// Write lanes per server. Default 1; from 1 to 64. More help where one connection to Postgres is not fast enough.
     #[schemars(range(min = 1, max = 64))]
     pub lanes: i32,
+    /// Networks of proxies that are believed when they say whom they call for (`X-Forwarded-For`), as address and prefix length,
+    /// e.g. `10.0.0.0/8`: an event without a source has the caller's address for one. Default none.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64), inner(length(max = 49)))]
+    pub trusted_proxies: Vec<String>,
     /// What servers and processors have in common.
     #[serde(flatten)]
     pub pod: PodSpec,
@@ -33,8 +45,33 @@ pub struct ServerSpec {
 
 impl Default for ServerSpec {
     fn default() -> Self {
-        Self { replicas: 3, autoscaling: None, service: ServiceSpec::default(), lanes: 1, pod: PodSpec::default() }
+        Self {
+            replicas: 3,
+            autoscaling: None,
+            ingest: None,
+            query: None,
+            service: ServiceSpec::default(),
+            lanes: 1,
+            trusted_proxies: Vec::new(),
+            pod: PodSpec::default(),
+        }
     }
+}
+
+/// Servers of one role.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, rename_all = "camelCase")]
+pub struct ServerRole {
+    /// Pods; from 0 to 100. Absent: as `spec.server` says. Ignored while `autoscaling` is given here.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 100))]
+    pub replicas: Option<i32>,
+    /// Let the number of pods follow the CPU they use. Absent: `replicas` holds, and without it what `spec.server` says.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub autoscaling: Option<ServerAutoscaling>,
+    /// CPU and memory of each pod. Absent: as `spec.server` says.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub resources: Option<Resources>,
 }
 
 /// The processors.

@@ -50,8 +50,8 @@ pub enum AskError {
 /// How a server is asked.
 #[async_trait]
 pub trait Ask: Send + Sync {
-    /// Asks a server of the pipeline with these names; `port` is that of its Service.
-    async fn ask(&self, names: &Names, port: i32) -> Result<Answer, AskError>;
+    /// Asks a server of the pipeline with these names, behind `port` of `service`.
+    async fn ask(&self, names: &Names, service: &str, port: i32) -> Result<Answer, AskError>;
 }
 
 /// Asks over HTTP.
@@ -72,7 +72,7 @@ struct PingCountResponse {
 }
 
 impl HttpAsk {
-    /// `address` may hold `{name}`, `{namespace}` and `{port}`: those of the pipeline and its Service.
+    /// `address` may hold `{name}` and `{namespace}` of the pipeline, `{service}` and `{port}` of the servers that answer.
     ///
     /// # Errors
     /// When the HTTP client cannot be set up.
@@ -83,11 +83,12 @@ impl HttpAsk {
 
 #[async_trait]
 impl Ask for HttpAsk {
-    async fn ask(&self, names: &Names, port: i32) -> Result<Answer, AskError> {
+    async fn ask(&self, names: &Names, service: &str, port: i32) -> Result<Answer, AskError> {
         let address = self
             .address
             .replace("{namespace}", &names.namespace)
             .replace("{name}", &names.pipeline)
+            .replace("{service}", service)
             .replace("{port}", &port.to_string());
         let url = format!("{address}/ping.v1.PingService/PingCount");
         let failed = |source| AskError::Request { address: address.clone(), source };

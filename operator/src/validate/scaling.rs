@@ -4,29 +4,56 @@
 use kube::{ResourceExt, api::DynamicObject};
 
 use crate::{
-    crd::PingPipelineSpec,
+    crd::{PingPipelineSpec, workload::ServerSpec},
     kinds::Kind,
     names::{Names, OPERATOR},
-    pipeline::Replicas,
     refs::Refs,
+    servers::{Role, deployments},
 };
 
-pub(super) fn replicas(spec: &PingPipelineSpec, names: &Names, refs: &Refs) -> Replicas {
-    let number = |role: &str, fixed: i32, at_least: Option<i32>| match (spec.hibernate, at_least) {
-        (true, _) => Some(0),
-        (false, None) => Some(fixed),
-        (false, Some(at_least)) => match refs.live.get(&names.key(Kind::Deployment, names.part(role))) {
-            None => Some(at_least),
-            Some(live) if is_taken_over(live) => None,
-            Some(live) => Some(current(live).max(at_least)),
-        },
-    };
-    let server = spec.server.autoscaling.as_ref().map(|scaling| scaling.min_replicas);
-    let processor = spec.processor.autoscaling.as_ref().map(|scaling| scaling.min_replicas);
-    Replicas {
-        server: number("server", spec.server.replicas, server),
-        processor: number("processor", spec.processor.replicas, processor),
+/// The number of servers of a role.
+pub(super) fn servers(spec: &ServerSpec, hibernate: bool, names: &Names, role: Role, refs: &Refs) -> Option<i32> {
+    let at_least = spec.autoscaling.as_ref().map(|scaling| scaling.min_replicas);
+    let deployment = refs.live.get(&names.key(Kind::Deployment, names.part(role.component())));
+    number(hibernate, spec.replicas, at_least, deployment)
+}
+
+/// The number of processors.
+pub(super) fn processors(spec: &PingPipelineSpec, names: &Names, refs: &Refs) -> Option<i32> {
+    let at_least = spec.processor.autoscaling.as_ref().map(|scaling| scaling.min_replicas);
+    let deployment = refs.live.get(&names.key(Kind::Deployment, names.part("processor")));
+    number(spec.hibernate, spec.processor.replicas, at_least, deployment)
+}
+
+fn number(hibernate: bool, fixed: i32, at_least: Option<i32>, deployment: Option<&DynamicObject>) -> Option<i32> {
+    match (hibernate, at_least, deployment) {
+        (true, ..) => Some(0),
+        (false, None, _) => Some(fixed),
+        (false, Some(at_least), None) => Some(at_least),
+        (false, Some(_), Some(live)) if is_taken_over(live) => None,
+        (false, Some(at_least), Some(live)) => Some(current(live).max(at_least)),
     }
+}
+
+/// The servers of the form before: they stay until those that are wanted are all there, so that there always are some.
+pub(super) fn retiring(spec: &PingPipelineSpec, names: &Names, refs: &Refs) -> Vec<Role> {
+    let wanted = deployments(&spec.server);
+    let is_there = |(role, of_role): &(Role, ServerSpec)| {
+        let live = refs.live.get(&names.key(Kind::Deployment, names.part(role.component())));
+        let at_least = of_role.autoscaling.as_ref().map_or(of_role.replicas, |scaling| scaling.min_replicas);
+        live.is_some_and(|live| spec.hibernate || serves(live, at_least))
+    };
+    if wanted.iter().all(is_there) {
+        return Vec::new();
+    }
+    Role::EACH.into_iter().filter(|role| wanted.iter().all(|(wanted, _)| wanted != role)).collect()
+}
+
+/// True when so many pods of its current version are available.
+fn serves(deployment: &DynamicObject, at_least: i32) -> bool {
+    let number = |path: &str| deployment.data.pointer(path).and_then(serde_json::Value::as_i64).unwrap_or_default();
+    let current = deployment.metadata.generation.unwrap_or_default() <= number("/status/observedGeneration");
+    current && number("/status/availableReplicas") >= i64::from(at_least)
 }
 
 /// True when somebody else, such as an autoscaler, owns the number of pods.

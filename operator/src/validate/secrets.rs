@@ -12,6 +12,7 @@ use crate::{
     names::{Names, SECRETS_ANNOTATION},
     pipeline::{Authentication, Cache, Checksums, Connection, Kafka, KafkaSource, Login, SecretCopy},
     refs::Refs,
+    servers::Role,
 };
 
 /// Stands for secrets that do not exist yet.
@@ -19,29 +20,45 @@ const PENDING: &str = "pending";
 
 /// One fingerprint per workload over the secret keys it reads at start. While one of them is missing the fingerprint stays
 /// what it was: a Secret on its way from one version to the next restarts nothing.
-pub(super) fn checksums(
-    names: &Names,
-    postgres: &PostgresSpec,
-    kafka: &Kafka,
-    cache: &Cache,
-    refs: &Refs,
-) -> Checksums {
-    let uri = postgres.external.as_ref().map_or_else(|| names.postgres_uri(), |external| external.uri.clone());
-    let workload = |login: Option<&Login>, deployment: &str| {
-        let mut keys = vec![uri.clone()];
-        keys.extend(cache.password().cloned());
-        keys.extend(kafka.connection.as_ref().and_then(|connection| connection.ca.clone()));
+pub(super) struct Fingerprints<'a> {
+    names: &'a Names,
+    postgres: SecretKey,
+    cache: Option<SecretKey>,
+    connection: Option<Connection>,
+    refs: &'a Refs,
+}
+
+impl<'a> Fingerprints<'a> {
+    pub(super) fn new(names: &'a Names, postgres: &PostgresSpec, kafka: &Kafka, cache: &Cache, refs: &'a Refs) -> Self {
+        let uri = postgres.external.as_ref().map_or_else(|| names.postgres_uri(), |external| external.uri.clone());
+        Self { names, postgres: uri, cache: cache.password().cloned(), connection: kafka.connection.clone(), refs }
+    }
+
+    /// What servers of `role` read.
+    pub(super) fn servers(&self, role: Role) -> String {
+        let connection = self.connection.as_ref().filter(|_| role.takes_events());
+        self.workload(connection.map(|Connection { server, .. }| server), role.component())
+    }
+
+    /// What processors and the cache read.
+    pub(super) fn checksums(&self) -> Checksums {
+        let processor = self.connection.as_ref().map(|Connection { processor, .. }| processor);
+        let before = previous(self.refs, &self.names.key(Kind::Dragonfly, self.names.cache()), "/spec/podMetadata");
+        let password: Vec<SecretKey> = self.cache.iter().cloned().collect();
+        Checksums {
+            processor: self.workload(processor, "processor"),
+            cache: fingerprint(self.names, &password, self.refs).or(before).unwrap_or_else(|| PENDING.into()),
+        }
+    }
+
+    fn workload(&self, login: Option<&Login>, component: &str) -> String {
+        let ca = self.connection.as_ref().and_then(|connection| connection.ca.clone());
+        let mut keys = vec![self.postgres.clone()];
+        keys.extend(self.cache.clone().into_iter().chain(ca));
         keys.extend(login.into_iter().flat_map(login_keys));
-        let previous = previous(refs, &names.key(Kind::Deployment, names.part(deployment)), "/spec/template/metadata");
-        fingerprint(names, &keys, refs).or(previous).unwrap_or_else(|| PENDING.into())
-    };
-    let connection = kafka.connection.as_ref();
-    let password: Vec<SecretKey> = cache.password().cloned().into_iter().collect();
-    let cache_before = previous(refs, &names.key(Kind::Dragonfly, names.cache()), "/spec/podMetadata");
-    Checksums {
-        server: workload(connection.map(|Connection { server, .. }| server), "server"),
-        processor: workload(connection.map(|Connection { processor, .. }| processor), "processor"),
-        cache: fingerprint(names, &password, refs).or(cache_before).unwrap_or_else(|| PENDING.into()),
+        let deployment = self.names.key(Kind::Deployment, self.names.part(component));
+        let before = previous(self.refs, &deployment, "/spec/template/metadata");
+        fingerprint(self.names, &keys, self.refs).or(before).unwrap_or_else(|| PENDING.into())
     }
 }
 

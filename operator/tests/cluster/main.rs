@@ -13,5 +13,6 @@ mod life;
 mod plugin;
 mod refusals;
 mod rights;
+mod roles;
 mod scale;
 mod sources;

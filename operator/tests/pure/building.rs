@@ -4,7 +4,11 @@ use std::collections::BTreeSet;
 
 use ping_operator::{
     build::build,
-    crd::{DeletionPolicy, sources::Threshold},
+    crd::{
+        DeletionPolicy, PingPipeline,
+        sources::Threshold,
+        workload::{ServerAutoscaling, ServerRole},
+    },
     foreign::Observed,
     kinds::Kind,
     object::{Desired, Object},
@@ -253,4 +257,77 @@ fn minutes_are_told_where_topics_can_be_made_and_else_when_asked_for() {
     assert_eq!(told("existing-parts", &shared_kafka(), None), "default.shared.ping-minutes");
     assert_eq!(told("external-kafka", &empty(), None), Value::Null);
     assert_eq!(told("external-kafka", &empty(), Some(true)), "ping-minutes");
+}
+
+/// Servers of roles: 3 that take events, 5 that answer.
+fn apart() -> PingPipeline {
+    let mut pipeline = demo();
+    pipeline.spec.server.query = Some(ServerRole { replicas: Some(5), ..ServerRole::default() });
+    pipeline
+}
+
+#[test]
+fn servers_of_roles_have_all_that_servers_have_and_no_more_rights_than_they_need() {
+    let desired = build(&validate(&apart(), &empty()).unwrap());
+    let kinds = |name: &str| {
+        let of_name = desired.objects.iter().filter(|object| object.key.name == name);
+        of_name.map(|object| object.key.kind).collect::<BTreeSet<_>>()
+    };
+    let whole = build(&validate(&demo(), &empty()).unwrap());
+    let all: BTreeSet<_> =
+        whole.objects.iter().filter(|object| object.key.name == "demo-server").map(|object| object.key.kind).collect();
+    assert_eq!((kinds("demo-ingest"), kinds("demo-query"), kinds("demo-server")), (all.clone(), all, BTreeSet::new()));
+    let replicas = |name: &str| find(&desired, Kind::Deployment, name)["spec"]["replicas"].clone();
+    assert_eq!((replicas("demo-ingest"), replicas("demo-query")), (json!(3), json!(5)));
+    let role = |name: &str| variable(&desired, name, "PING_ROLE");
+    assert_eq!((role("demo-ingest"), role("demo-query")), (json!("ingest"), json!("query")));
+    for (name, kafka, cache) in [("demo-ingest", true, false), ("demo-query", false, true)] {
+        let policy = find(&desired, Kind::NetworkPolicy, name)["spec"]["egress"].to_string();
+        assert_eq!((policy.contains("strimzi.io/cluster"), policy.contains("demo-cache")), (kafka, cache), "{policy}");
+        let pods = find(&desired, Kind::Deployment, name).to_string();
+        assert_eq!(pods.contains("PING_KAFKA_SASL_PASSWORD"), kafka, "{name}");
+        let selected = find(&desired, Kind::Service, name)["spec"]["selector"]["app.kubernetes.io/component"].clone();
+        assert!(name.ends_with(selected.as_str().unwrap()));
+    }
+}
+
+#[test]
+fn what_a_role_leaves_out_is_as_all_servers_have_it() {
+    let mut pipeline = apart();
+    let server = &mut pipeline.spec.server;
+    server.autoscaling = Some(ServerAutoscaling { min_replicas: 4, ..ServerAutoscaling::default() });
+    server.trusted_proxies = vec!["10.0.0.0/8".into(), "2001:db8::/32".into()];
+    let desired = build(&validate(&pipeline, &empty()).unwrap());
+    assert_eq!(find(&desired, Kind::HorizontalPodAutoscaler, "demo-ingest")["spec"]["minReplicas"], 4);
+    assert_eq!(find(&desired, Kind::Deployment, "demo-query")["spec"]["replicas"], 5);
+    let scaled = desired.objects.iter().filter(|object| object.key.kind == Kind::HorizontalPodAutoscaler).count();
+    assert_eq!(scaled, 1, "replicas of its own are instead of the autoscaling of all");
+    for name in ["demo-ingest", "demo-query"] {
+        assert_eq!(variable(&desired, name, "PING_TRUSTED_PROXIES"), "10.0.0.0/8,2001:db8::/32");
+    }
+}
+
+#[test]
+fn servers_of_the_form_before_stay_until_all_others_are_there() {
+    let deployment = |name: &str, available: i32| {
+        let status = json!({ "observedGeneration": 2, "availableReplicas": available });
+        live(Kind::Deployment, "default", name, json!({ "metadata": { "generation": 2 }, "status": status }))
+    };
+    let kept = |pipeline: &PingPipeline, others: &[(&str, i32)]| {
+        let mut refs = empty();
+        refs.live = live_of(others.iter().map(|(name, available)| deployment(name, *available)));
+        let desired = build(&validate(pipeline, &refs).unwrap());
+        let names = desired.keep.iter().filter(|key| key.kind == Kind::Deployment).map(|key| key.name.clone());
+        let services = desired.keep.iter().filter(|key| key.kind == Kind::Service).map(|key| key.name.clone());
+        assert_eq!(names.clone().collect::<Vec<_>>(), services.collect::<Vec<_>>());
+        names.collect::<Vec<_>>()
+    };
+    assert_eq!(kept(&apart(), &[("demo-server", 3)]), ["demo-server"]);
+    assert_eq!(kept(&apart(), &[("demo-server", 3), ("demo-ingest", 3), ("demo-query", 4)]), ["demo-server"]);
+    assert!(kept(&apart(), &[("demo-server", 3), ("demo-ingest", 3), ("demo-query", 5)]).is_empty());
+    assert_eq!(
+        kept(&demo(), &[("demo-ingest", 3), ("demo-query", 5), ("demo-server", 2)]),
+        ["demo-ingest", "demo-query"]
+    );
+    assert!(kept(&demo(), &[("demo-ingest", 3), ("demo-query", 5), ("demo-server", 3)]).is_empty());
 }

@@ -3,7 +3,7 @@
 
 use ping_operator::{
     apply::Applied,
-    crd::status::PingPipelineStatus,
+    crd::{status::PingPipelineStatus, workload::ServerRole},
     kinds::{Dependency, Kind},
     refs::Refs,
 };
@@ -236,4 +236,22 @@ fn a_suspended_pipeline_is_not_ready_and_not_on_its_way() {
     let status = judged(&pipeline, &refs(), &applied(&demo(), &refs(), &all_ready()));
     assert_eq!(condition(&status, "Ready").1, "Suspended");
     assert_eq!(condition(&status, "Reconciling").0, "False");
+}
+
+#[test]
+fn servers_of_roles_are_added_up_and_both_have_to_be_ready() {
+    let mut pipeline = demo();
+    pipeline.spec.server.query = Some(ServerRole { replicas: Some(2), ..ServerRole::default() });
+    let mut statuses = all_ready();
+    statuses.push((Kind::Deployment, "demo-ingest", deployment(3)));
+    for (available, column, ready) in [(2, "5/5", "True"), (1, "4/5", "False")] {
+        statuses.retain(|(_, name, _)| *name != "demo-query");
+        statuses.push((Kind::Deployment, "demo-query", deployment(available)));
+        let status = judged(&pipeline, &refs(), &applied(&pipeline, &refs(), &statuses));
+        assert_eq!(status.components.as_ref().unwrap().server, column);
+        assert_eq!(condition(&status, "ServerReady").0, ready);
+        let endpoints = status.endpoints.unwrap();
+        assert_eq!(endpoints.server, "demo-ingest.default.svc:8080");
+        assert_eq!(endpoints.query.as_deref(), Some("demo-query.default.svc:8080"));
+    }
 }

@@ -172,6 +172,7 @@ const UNFIT: &[(&str, Spoil)] = &[
     ("names.is is \"a,b\"", |pipeline| pipeline.spec.sources.status.names.is = "a,b".into()),
     ("names.unknown is \"\"", |pipeline| pipeline.spec.sources.status.names.unknown.clear()),
     ("three different names", |pipeline| pipeline.spec.sources.status.names.is = "unknown".into()),
+    ("no network. Set", |pipeline| pipeline.spec.server.trusted_proxies = vec!["10.0.0.1".into()]),
     ("both called pings", |pipeline| pipeline.spec.kafka.minutes_topic.name = Some("pings".into())),
     ("both called pings-dead-letter", |pipeline| {
         pipeline.spec.kafka.minutes_topic.name = Some("pings-dead-letter".into());

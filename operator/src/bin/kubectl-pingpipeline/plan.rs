@@ -131,8 +131,14 @@ fn three_way(last: &Value, wanted: &Value) -> Value {
 /// Lists the leaves in which `old` and `new` differ.
 fn compare(path: &str, old: &Value, new: &Value, changes: &mut Vec<Change>) {
     let empty = serde_json::Map::new();
+    let is_empty = |value: &Value| value.is_null() || *value == json!({});
     match (old, new) {
         (old, new) if old == new => {}
+        // An object that says nothing can still mean something, as a role of servers does.
+        (old, new) if is_empty(old) && is_empty(new) => {
+            let (risk, why) = risk(path, old, new);
+            changes.push(Change { path: path.into(), old: old.clone(), new: new.clone(), risk, why });
+        }
         (Value::Object(_) | Value::Null, Value::Object(_) | Value::Null) => {
             let (old, new) = (old.as_object().unwrap_or(&empty), new.as_object().unwrap_or(&empty));
             let names: std::collections::BTreeSet<_> = old.keys().chain(new.keys()).collect();

@@ -70,6 +70,12 @@ const FIELDS: &[(&str, Risk, &str)] = &[
     ("processor.replicas", Risk::None, "changes the number of processors"),
     ("server", Risk::Rolling, "servers are replaced one by one; a new one is ready before an old one goes"),
     ("server.autoscaling", Risk::None, "changes the number of servers"),
+    ("server.ingest", Risk::Rolling, "servers are replaced one by one; a new one is ready before an old one goes"),
+    ("server.ingest.autoscaling", Risk::None, "changes the number of servers that take events"),
+    ("server.ingest.replicas", Risk::None, "changes the number of servers that take events"),
+    ("server.query", Risk::Rolling, "servers are replaced one by one; a new one is ready before an old one goes"),
+    ("server.query.autoscaling", Risk::None, "changes the number of servers that answer"),
+    ("server.query.replicas", Risk::None, "changes the number of servers that answer"),
     ("server.replicas", Risk::None, "changes the number of servers"),
     ("server.service", Risk::Care, "callers may have to find the servers at another address or port"),
     (
@@ -90,6 +96,9 @@ const FIELDS: &[(&str, Risk, &str)] = &[
     ("suspend", Risk::Care, "while true the operator changes nothing, and puts no drift right"),
 ];
 
+/// What comes and goes with roles.
+const SPLIT: &str = "with roles servers are reached at <name>-ingest and <name>-query, without at <name>-server: callers have to follow; old servers go when the new ones are ready";
+
 /// The risk of changing the field at `path` (below `spec`) from one value to another, and why.
 pub(crate) fn risk(path: &str, old: &Value, new: &Value) -> (Risk, &'static str) {
     match (path, old, new) {
@@ -99,8 +108,15 @@ pub(crate) fn risk(path: &str, old: &Value, new: &Value) -> (Risk, &'static str)
         ("durability", _, new) if new == "BestEffort" => {
             return (Risk::Danger, "settings that can lose acknowledged pings are no longer refused");
         }
-        ("server.replicas" | "processor.replicas", _, new) if new == 0 => {
+        ("server.replicas" | "server.ingest.replicas" | "server.query.replicas" | "processor.replicas", _, new)
+            if new == 0 =>
+        {
             return (Risk::Danger, "nothing is left that does the work");
+        }
+        (path, Value::Null, _) | (path, _, Value::Null)
+            if path.starts_with("server.ingest") || path.starts_with("server.query") =>
+        {
+            return (Risk::Care, SPLIT);
         }
         _ => {}
     }

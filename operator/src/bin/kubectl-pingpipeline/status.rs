@@ -105,7 +105,10 @@ fn screen(pipeline: &PingPipeline, events: &[Event], now: Timestamp) -> String {
         ));
     }
     if let Some(endpoints) = &status.endpoints {
-        parts.push(format!("served at {}", endpoints.server));
+        parts.push(match &endpoints.query {
+            None => format!("served at {}", endpoints.server),
+            Some(query) => format!("events to {}, questions to {query}", endpoints.server),
+        });
     }
     let Components { postgres, kafka, cache, server, processor } = status.components.unwrap_or_default();
     parts.push(String::new());

@@ -3,7 +3,7 @@
 use anyhow::{Context as _, ensure};
 use clap::Args;
 use http::{Request, header};
-use ping_operator::names::Names;
+use ping_operator::{names::Names, servers::answering};
 use serde_json::Value;
 
 use crate::{
@@ -22,7 +22,8 @@ pub(crate) async fn run(arguments: &Arguments, place: &Place, format: Format) ->
     let cluster = place.connect().await?;
     let pipelines = cluster.find(Some(&arguments.name)).await?;
     let pipeline = pipelines.first().context("no such pipeline")?;
-    let (service, port) = (Names::of(pipeline).part("server"), pipeline.spec.server.service.port);
+    let server = &pipeline.spec.server;
+    let (service, port) = (Names::of(pipeline).part(answering(server).component()), server.service.port);
     let path = format!(
         "/api/v1/namespaces/{}/services/http:{service}:{port}/proxy/ping.v1.PingService/Verify",
         cluster.namespace

@@ -16,7 +16,11 @@ use kube::{
     Api, ResourceExt,
     api::{DeleteParams, ListParams, Patch, PatchParams},
 };
-use ping_operator::{crd::PingPipeline, names::Names};
+use ping_operator::{
+    crd::PingPipeline,
+    names::{COMPONENT_LABEL, Names},
+    servers::{answering, deployments, taking},
+};
 use rand::seq::IndexedRandom;
 use serde_json::json;
 
@@ -118,10 +122,14 @@ impl Fault {
                     enabled,
                     "spec.networkPolicy.enabled is false: there is no NetworkPolicy to take anything out of"
                 );
-                let component = asked.from.to_possible_value().map(|value| value.get_name().to_owned());
+                let component = match (asked.from, asked.target) {
+                    (Ours::Processor, _) => "processor",
+                    (Ours::Server, Theirs::Kafka) => taking(&pipeline.spec.server).component(),
+                    (Ours::Server, Theirs::Cache) => answering(&pipeline.spec.server).component(),
+                };
                 Self::Cut {
                     pipeline: pipeline.name_any(),
-                    policy: Names::of(pipeline).part(&component.unwrap_or_default()),
+                    policy: Names::of(pipeline).part(component),
                     from: asked.from,
                     off: asked.target,
                     lasts: Duration::from_secs(asked.seconds),
@@ -186,13 +194,17 @@ impl Display for Fault {
 /// Labels of a part's pods. Errors: the part is not the pipeline's own.
 fn selector(part: Part, pipeline: &PingPipeline) -> anyhow::Result<String> {
     let (names, spec) = (Names::of(pipeline), &pipeline.spec);
-    let ours = |component| {
-        let labels = names.selector(component);
-        labels.into_iter().map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>().join(",")
+    let ours = |components: &[&str]| {
+        let labels = names.instance().into_iter().map(|(key, value)| format!("{key}={value}"));
+        let component = format!("{COMPONENT_LABEL} in ({})", components.join(","));
+        labels.chain([component]).collect::<Vec<_>>().join(",")
     };
     Ok(match part {
-        Part::Server => ours("server"),
-        Part::Processor => ours("processor"),
+        Part::Server => {
+            let roles = deployments(&spec.server).into_iter();
+            ours(&roles.map(|(role, _)| role.component()).collect::<Vec<_>>())
+        }
+        Part::Processor => ours(&["processor"]),
         Part::Postgres if spec.postgres.external.is_none() => {
             format!("cnpg.io/cluster={},cnpg.io/instanceRole=primary", names.postgres())
         }
@@ -285,7 +297,9 @@ mod tests {
     fn only_own_parts_are_killed() {
         let own = pipeline(json!({}));
         assert_eq!(selector(Part::Cache, &own).unwrap(), "app=demo-cache");
-        assert!(selector(Part::Server, &own).unwrap().contains("app.kubernetes.io/component=server"));
+        assert!(selector(Part::Server, &own).unwrap().ends_with("app.kubernetes.io/component in (server)"));
+        let apart = pipeline(json!({ "server": { "query": {} } }));
+        assert!(selector(Part::Server, &apart).unwrap().ends_with("in (ingest,query)"));
         let foreign = pipeline(json!({ "kafka": { "clusterRef": { "name": "big", "namespace": "kafka" } } }));
         let error = selector(Part::Kafka, &foreign).unwrap_err().to_string();
         assert!(error.contains("demo does not run its own kafka"), "{error}");

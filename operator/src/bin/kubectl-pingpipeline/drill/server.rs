@@ -5,7 +5,11 @@ use std::{ops::Range, time::Duration};
 use anyhow::{Context as _, ensure};
 use http::{Request, header};
 use kube::Client;
-use ping_operator::{crd::PingPipeline, names::Names};
+use ping_operator::{
+    crd::PingPipeline,
+    names::Names,
+    servers::{Role, answering, taking},
+};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -64,20 +68,26 @@ pub(crate) struct Freshness {
 #[derive(Clone)]
 pub(crate) struct Server {
     client: Client,
-    path: String,
+    /// Where pings are taken.
+    ingest: String,
+    /// Where questions are answered.
+    query: String,
 }
 
 impl Server {
     pub(crate) fn of(cluster: &Cluster, pipeline: &PingPipeline) -> Self {
-        let (service, port) = (Names::of(pipeline).part("server"), pipeline.spec.server.service.port);
-        let proxy = format!("/api/v1/namespaces/{}/services/http:{service}:{port}/proxy", cluster.namespace);
-        Self { client: cluster.client.clone(), path: format!("{proxy}/ping.v1.PingService") }
+        let (names, server) = (Names::of(pipeline), &pipeline.spec.server);
+        let path = |role: Role| {
+            let (service, port) = (names.part(role.component()), server.service.port);
+            format!("/api/v1/namespaces/{}/services/http:{service}:{port}/proxy/ping.v1.PingService", cluster.namespace)
+        };
+        Self { client: cluster.client.clone(), ingest: path(taking(server)), query: path(answering(server)) }
     }
 
     /// Sends one ping, once.
     pub(crate) async fn ping(&self, id: Uuid, at_ms: i64) -> Answer {
         let ping = json!({ "timestampMs": at_ms.to_string(), "eventId": id, "kind": "drill" });
-        match self.ask("Ping", &ping).await {
+        match self.ask(&self.ingest, "Ping", &ping).await {
             Ok(_) => Answer::Acknowledged,
             Err(error) => match error.downcast_ref::<kube::Error>() {
                 Some(kube::Error::Api(status)) if is_final(status.code) => Answer::Refused(status.message.clone()),
@@ -95,7 +105,7 @@ impl Server {
 
     /// Asks for the count of all as a dashboard would, once.
     pub(crate) async fn freshness(&self) -> anyhow::Result<Freshness> {
-        let answer = self.ask("PingCount", &json!({})).await?;
+        let answer = self.ask(&self.query, "PingCount", &json!({})).await?;
         let lag = Duration::from_millis(u64::try_from(number(&answer, "lagMs")?).unwrap_or_default());
         Ok(Freshness { from_database: answer["store"] != "STORE_CACHE", lag })
     }
@@ -109,7 +119,7 @@ impl Server {
     async fn insist(&self, method: &str, body: &Value) -> anyhow::Result<Value> {
         let asked = tokio::time::Instant::now();
         loop {
-            match self.ask(method, body).await {
+            match self.ask(&self.query, method, body).await {
                 Err(error) if asked.elapsed() > COUNTS_WITHIN => return Err(error),
                 Err(_) => tokio::time::sleep(Duration::from_millis(500)).await,
                 answer => return answer,
@@ -117,8 +127,8 @@ impl Server {
         }
     }
 
-    async fn ask(&self, method: &str, body: &Value) -> anyhow::Result<Value> {
-        let request = Request::post(format!("{}/{method}", self.path)).header(header::CONTENT_TYPE, "application/json");
+    async fn ask(&self, path: &str, method: &str, body: &Value) -> anyhow::Result<Value> {
+        let request = Request::post(format!("{path}/{method}")).header(header::CONTENT_TYPE, "application/json");
         let request = request.body(serde_json::to_vec(body)?)?;
         let answer = tokio::time::timeout(ANSWERS_WITHIN, self.client.request::<Value>(request)).await;
         let answer = answer.with_context(|| format!("no answer within {ANSWERS_WITHIN:?}"))??;
