@@ -88,7 +88,11 @@ cluster-down: ## Ends it and undoes all that it did to the machine
 .PHONY: e2e
 e2e: install-build install-cluster ## On a real cluster: install, apply, ping, kill, drain, upgrade, delete; a table of faults; needs root
 	images/build.sh --debug
-	cargo test -q --workspace --test e2e -- --ignored --nocapture
+	trap 'target/debug/cluster down' EXIT; cargo test -q --workspace --test e2e -- --ignored --nocapture
+
+.PHONY: e2e-short
+e2e-short: export FAULTS = every server pod killed,Postgres primary
+e2e-short: e2e ## The same with two of the faults and the drills: what .ci/run runs
 
 .PHONY: operator-run
 operator-run: install-build ## Runs the operator against $$KUBECONFIG (ARGS='--namespace demo' for one namespace; --help)

@@ -41,12 +41,18 @@ bill_of_materials() { # bill_of_materials CRATE IMAGE
 }
 
 describe() { # describe CRATE IMAGE DESCRIPTION PORTS
-  images/archive.sh "$to/roots/$2" "pingpipeline/$2:$version" "$to/$2.tar" "$(jq -n --arg program "$2" \
-    --arg version "$version" --arg description "$3" --argjson ports "$4" '{
+  archive "$version" "$to/$2.tar" "$@"
+  # To upgrade to: the same programs in an image that is another one.
+  [ $profile = release ] || archive next "$to/next/$2.tar" "$@"
+  printf '%-28s %5.1f MB, %5.1f MB to pull\n' "pingpipeline/$2:$version" "$(size "$to/$2.tar")" "$(gzip -c "$to/$2.tar" | size)"
+}
+
+archive() { # archive VERSION FILE CRATE IMAGE DESCRIPTION PORTS
+  images/archive.sh "$to/roots/$4" "pingpipeline/$4:$1" "$2" "$(jq -n --arg program "$4" \
+    --arg version "$1" --arg description "$5" --argjson ports "$6" '{
       User: "65532:65532", WorkingDir: "/", Env: ["PATH=/usr/local/bin"], Entrypoint: [$program], ExposedPorts: $ports,
       Labels: {"org.opencontainers.image.version": $version, "org.opencontainers.image.description": $description,
         "org.opencontainers.image.licenses": "Apache-2.0"}}')"
-  printf '%-28s %5.1f MB, %5.1f MB to pull\n' "pingpipeline/$2:$version" "$(size "$to/$2.tar")" "$(gzip -c "$to/$2.tar" | size)"
 }
 
 size() { cat "$@" | wc -c | awk '{print $1 / 1e6}'; }

@@ -54,6 +54,7 @@ impl Cluster {
     /// Clears away what is left of another one, starts one and returns when its nodes and operators are ready.
     pub async fn start(lifetime: Lifetime) -> anyhow::Result<Self> {
         let folder = folder()?;
+        demand_rights().await?;
         clear()?;
         fs::create_dir_all(&folder)?;
         let archives = archives().await?;
@@ -193,6 +194,10 @@ pub fn clear() -> anyhow::Result<()> {
             pid.kill_tree()?;
         }
     }
+    // Those of an owner that was killed before it could note them.
+    for pid in Pid::all_of_folder(&folder) {
+        pid.kill_tree()?;
+    }
     undo()?;
     if folder.exists() {
         fs::remove_dir_all(&folder).with_context(|| format!("cannot remove {}", folder.display()))?;
@@ -264,6 +269,16 @@ async fn archives() -> anyhow::Result<Vec<PathBuf>> {
     let folder = tools::run(&mut Command::new(script)).await?;
     let entries = fs::read_dir(folder.trim())?.collect::<Result<Vec<_>, _>>()?;
     Ok(entries.into_iter().map(|entry| entry.path()).collect())
+}
+
+/// Errors: this machine, or this user, cannot run a cluster. Nothing is tried then.
+async fn demand_rights() -> anyhow::Result<()> {
+    let try_it = ["--net", "--mount", "--pid", "--fork", "ip", "link", "add", "type", "bridge"];
+    tools::run(Command::new("unshare").args(try_it)).await.context(
+        "a cluster needs root, and the right to make namespaces and network devices: run it as root, not in a container \
+         without these rights",
+    )?;
+    Ok(())
 }
 
 fn place(folder: &Path, name: &str) -> anyhow::Result<PathBuf> {

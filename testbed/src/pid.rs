@@ -2,7 +2,10 @@
 
 use std::{
     collections::HashMap,
+    ffi::OsStr,
     fs,
+    os::unix::ffi::OsStrExt as _,
+    path::Path,
     time::{Duration, Instant},
 };
 
@@ -10,6 +13,8 @@ use anyhow::bail;
 use rustix::process::{Signal, kill_process, kill_process_group};
 use serde::{Deserialize, Serialize};
 
+/// Environment of every process that a [`Recipe`](crate::process::Recipe) starts: its folder.
+pub(crate) const FOLDER_VARIABLE: &str = "PING_TESTBED_FOLDER";
 /// How long a killed process may take to vanish.
 const VANISHES: Duration = Duration::from_secs(10);
 
@@ -74,6 +79,19 @@ impl Pid {
             }
         }
         found
+    }
+
+    /// Whoever was started to work in `folder` or below it, and what those started, noted or not.
+    pub(crate) fn all_of_folder(folder: &Path) -> Vec<Self> {
+        let started_there = |number: i32| {
+            let environment = fs::read(format!("/proc/{number}/environ")).unwrap_or_default();
+            environment.split(|byte| *byte == 0).any(|variable| {
+                let value = variable.strip_prefix(FOLDER_VARIABLE.as_bytes()).and_then(|rest| rest.strip_prefix(b"="));
+                value.is_some_and(|value| Path::new(OsStr::from_bytes(value)).starts_with(folder))
+            })
+        };
+        let found = all_processes().filter(|(number, stat)| !stat.has_ended() && started_there(*number));
+        found.map(|(number, stat)| Self { number, started: stat.started }).collect()
     }
 
     /// Kills it and all its descendants with SIGKILL and waits until they are gone. Blocks for some milliseconds.

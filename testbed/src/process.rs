@@ -14,7 +14,10 @@ use std::{
 use anyhow::{Context as _, bail};
 use rustix::process::Signal;
 
-use crate::{pid::Pid, tools};
+use crate::{
+    pid::{self, Pid},
+    tools,
+};
 
 /// How often a starting process is asked whether it is ready.
 const POLL: Duration = Duration::from_millis(10);
@@ -174,7 +177,7 @@ impl Recipe {
         let log = log.with_context(|| format!("cannot open {}", self.log().display()))?;
         command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
         // A developer's PGPORT or JAVA_TOOL_OPTIONS is not for these.
-        command.env_clear().env("LANG", "C.UTF-8");
+        command.env_clear().env("LANG", "C.UTF-8").env(pid::FOLDER_VARIABLE, &self.folder);
         for name in ["PATH", "HOME", "TMPDIR"] {
             if let Some(value) = std::env::var_os(name) {
                 command.env(name, value);
@@ -257,6 +260,27 @@ mod tests {
         assert!(error.contains("not ready after 300ms") && error.contains("thinking"), "{error}");
         let pid = process.pid().unwrap();
         drop(process);
+        assert!(!pid.is_running());
+    }
+
+    #[tokio::test]
+    async fn one_that_nobody_noted_is_found_by_its_folder() {
+        let folder = tempfile::tempdir().unwrap();
+        let below = folder.path().join("part");
+        std::fs::create_dir(&below).unwrap();
+        let mut process = shell(&below, "sleep 100 & wait");
+        process.recipe.lifetime = Lifetime::Left;
+        process.start(Duration::from_secs(5), async |pid| !pid.descendants().is_empty()).await.unwrap();
+        let pid = process.pid().unwrap();
+        // As when its owner is killed before it could note it.
+        std::mem::forget(process);
+        let other = tempfile::tempdir().unwrap();
+        assert!(Pid::all_of_folder(other.path()).is_empty());
+        let found = Pid::all_of_folder(folder.path());
+        assert!(found.contains(&pid) && found.len() == 2, "{found:?} without {pid:?} and its child");
+        for process in found {
+            process.kill_tree().unwrap();
+        }
         assert!(!pid.is_running());
     }
 

@@ -23,9 +23,9 @@ macro_rules! under_load {
     }};
 }
 
-/// `FAULTS=word` picks those with the word in their names; all of them without it.
+/// `FAULTS=words` picks those with one of the words, between commas, in their names; all of them without it.
 fn is_asked_for(name: &str) -> bool {
-    std::env::var("FAULTS").map_or(true, |word| name.contains(&word))
+    std::env::var("FAULTS").map_or(true, |words| words.split(',').any(|word| name.contains(word)))
 }
 
 /// All of it, in the order in which a pipeline might meet it.
@@ -84,9 +84,12 @@ async fn drain(stage: &Stage, node: &str) {
 }
 
 async fn upgrade_operator(stage: &Stage) {
+    let selector = "app.kubernetes.io/name=ping-operator";
+    let before = stage.image_ids("ping-system", selector).await;
     stage
         .helm(&["upgrade", "ping-operator", "charts/ping-operator", "--set=image.tag=next", "--wait", "--timeout=5m"])
         .await;
+    stage.until_other_images("ping-system", selector, &before).await;
 }
 
 async fn upgrade_data_plane(stage: &Stage) {
@@ -94,8 +97,11 @@ async fn upgrade_data_plane(stage: &Stage) {
     let spec = format!(
         r#"{{"spec": {{"server": {{{next}, "lanes": 2}}, "processor": {{{next}, "flush": {{"intervalMs": 50}}}}}}}}"#
     );
+    let selector = "app.kubernetes.io/component in (server, processor)";
+    let before = stage.image_ids(NAMESPACE, selector).await;
     stage.patch(&spec).await;
     settle(stage).await;
+    stage.until_other_images(NAMESPACE, selector, &before).await;
 }
 
 async fn scale(stage: &Stage) {

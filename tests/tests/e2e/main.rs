@@ -2,6 +2,7 @@
 //! builds what it needs and runs it; it takes minutes, so `make test` does not.
 #![cfg(test)]
 
+mod drill;
 mod faults;
 mod load;
 mod report;
@@ -20,6 +21,7 @@ async fn a_pipeline_lives_on_a_real_cluster() {
     the_chart_installs(&stage).await;
     the_example_becomes_ready(&stage).await;
     pings_are_counted_through_the_service(&stage).await;
+    drill::all(&stage).await;
     let report = faults::all(&mut stage).await;
     report.print();
     retained_data_is_taken_up_again(&stage).await;
@@ -65,6 +67,9 @@ async fn pings_are_counted_through_the_service(stage: &Stage) {
     stage.pingctl(&["ping"]).await;
     stage.total_becomes(2).await;
     println!("{}", stage.kubectl(&["get", "pingpipelines"]).await);
+    let screen = String::from_utf8(stage.plugin(&["status", PIPELINE]).await.stdout).unwrap();
+    println!("{screen}");
+    assert!(screen.lines().all(|line| line.chars().count() <= 100) && screen.lines().count() <= 50, "not one screen");
 }
 
 /// Under `Retain` the data stays, and a pipeline of the same name goes on from it.

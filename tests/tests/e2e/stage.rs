@@ -1,8 +1,9 @@
 //! A cluster with our images in it, and what a user does with it.
 
 use std::{
+    collections::BTreeSet,
     path::{Path, PathBuf},
-    process::Stdio,
+    process::{Output, Stdio},
     time::{Duration, Instant},
 };
 
@@ -41,11 +42,9 @@ impl Stage {
         let begun = Instant::now();
         let cluster = Cluster::start(Lifetime::Owned).await.unwrap();
         for image in ["pingd", "ping-operator"] {
-            let archive = root().join(format!("target/images/{image}.tar"));
-            cluster.import(&archive).await.unwrap();
-            // An upgrade needs another name, not other contents.
-            let name = format!("docker.io/pingpipeline/{image}");
-            cluster.tag(&format!("{name}:0.1.0"), &format!("{name}:next")).await.unwrap();
+            for archive in [format!("{image}.tar"), format!("next/{image}.tar")] {
+                cluster.import(&root().join("target/images").join(archive)).await.unwrap();
+            }
         }
         let kubeconfig = cluster.control_plane().kubeconfig_path().to_owned();
         let config = Kubeconfig::read_from(&kubeconfig).unwrap();
@@ -91,14 +90,24 @@ impl Stage {
 
     /// Runs a program in the tree, with the cluster's kubeconfig.
     pub(crate) async fn run(&self, program: &str, arguments: &[&str]) -> String {
-        let mut command = Command::new(program);
-        command.args(arguments).current_dir(root()).stdin(Stdio::null()).kill_on_drop(true);
-        command.env("KUBECONFIG", self.cluster.control_plane().kubeconfig_path());
-        let output = command.output().await.unwrap();
+        let output = self.try_run(Path::new(program), arguments).await;
         let printed = String::from_utf8_lossy(&output.stdout).into_owned();
         let complaints = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "{program} {arguments:?}\n{printed}{complaints}");
         printed
+    }
+
+    async fn try_run(&self, program: &Path, arguments: &[&str]) -> Output {
+        let mut command = Command::new(program);
+        command.args(arguments).current_dir(root()).stdin(Stdio::null()).kill_on_drop(true);
+        command.env("KUBECONFIG", self.cluster.control_plane().kubeconfig_path());
+        command.output().await.unwrap()
+    }
+
+    /// Runs `kubectl pingpipeline` in the pipeline's namespace.
+    pub(crate) async fn plugin(&self, arguments: &[&str]) -> Output {
+        let all = [&["--namespace", NAMESPACE], arguments].concat();
+        self.try_run(&built("kubectl-pingpipeline"), &all).await
     }
 
     pub(crate) async fn pingctl(&self, arguments: &[&str]) -> String {
@@ -112,6 +121,28 @@ impl Stage {
     pub(crate) async fn address(&self) -> String {
         let service = self.json(&["get", "service", "demo-server"]).await;
         format!("{}:8080", at(&service, "/spec/clusterIP").as_str().unwrap())
+    }
+
+    /// What the kubelets say that the selected pods run.
+    pub(crate) async fn image_ids(&self, namespace: &str, selector: &str) -> BTreeSet<String> {
+        let pods = self.cluster.control_plane();
+        let pods =
+            pods.kubectl(["get", "pods", "--namespace", namespace, "--selector", selector, "--output=json"]).await;
+        let pods: Value = serde_json::from_str(&pods.unwrap()).unwrap();
+        let containers = pods["items"].as_array().unwrap().iter().filter_map(|pod| {
+            at(pod, "/status/containerStatuses/0/imageID").as_str().filter(|id| !id.is_empty()).map(Into::into)
+        });
+        containers.collect()
+    }
+
+    /// Waits until the selected pods run images, and none of `before`: an upgrade to the same one is none.
+    pub(crate) async fn until_other_images(&self, namespace: &str, selector: &str, before: &BTreeSet<String>) {
+        assert!(!before.is_empty(), "nothing ran before");
+        let others = async || {
+            let now = self.image_ids(namespace, selector).await;
+            !now.is_empty() && now.is_disjoint(before)
+        };
+        self.until("other images", Duration::from_secs(120), others).await;
     }
 
     pub(crate) async fn apply_pipeline(&self) {
@@ -204,7 +235,12 @@ pub(crate) fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
 }
 
-/// The command line tool that was built with this test.
+/// The command line tool.
 pub(crate) fn pingctl() -> PathBuf {
-    std::env::current_exe().unwrap().ancestors().nth(2).unwrap().join("pingctl")
+    built("pingctl")
+}
+
+/// A program that was built with this test.
+fn built(program: &str) -> PathBuf {
+    std::env::current_exe().unwrap().ancestors().nth(2).unwrap().join(program)
 }
