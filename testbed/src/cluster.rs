@@ -134,14 +134,6 @@ impl Cluster {
         Ok(())
     }
 
-    /// Gives an image another name on every node.
-    pub async fn tag(&self, image: &str, name: &str) -> anyhow::Result<()> {
-        for node in &self.nodes {
-            node.tag(image, name).await?;
-        }
-        Ok(())
-    }
-
     /// Where it keeps its files.
     pub fn folder(&self) -> &Path {
         &self.folder

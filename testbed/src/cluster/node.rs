@@ -91,11 +91,6 @@ impl Node {
         self.ctr(&["--namespace=k8s.io", "images", "import", &archive.to_string_lossy()]).await
     }
 
-    /// Gives an image another name.
-    pub async fn tag(&self, image: &str, name: &str) -> anyhow::Result<()> {
-        self.ctr(&["--namespace=k8s.io", "images", "tag", image, name]).await
-    }
-
     pub(super) fn leave(self) {
         self.process.leave();
     }
