@@ -52,7 +52,8 @@ async fn nothing_of_ours_is_a_cluster_admin(stage: &Stage) {
 async fn the_example_becomes_ready(stage: &Stage) {
     stage.make_restricted_namespace(NAMESPACE).await;
     stage.apply_pipeline().await;
-    stage.kubectl(&["wait", "--for=condition=Ready", "pingpipeline/demo", "--timeout=110s"]).await;
+    let wait = ["wait", "--for=condition=Ready", "pingpipeline/demo", "--timeout=60s"];
+    stage.until("Ready", Duration::from_secs(420), async || stage.try_kubectl(&wait).await.is_ok()).await;
     println!("{}", stage.kubectl(&["get", "pods", "--output=wide"]).await);
 }
 

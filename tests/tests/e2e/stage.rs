@@ -158,7 +158,10 @@ impl Stage {
     }
 
     pub(crate) async fn delete_pipeline(&self) {
-        self.kubectl(&["delete", "pingpipeline", "demo", "--timeout=110s"]).await;
+        self.kubectl(&["delete", "pingpipeline", "demo", "--wait=false"]).await;
+        let left = ["get", "pingpipeline", "demo", "--ignore-not-found", "--output=name"];
+        let gone = async || self.try_kubectl(&left).await.is_ok_and(|left| left.is_empty());
+        self.until("end of the pipeline", Duration::from_secs(300), gone).await;
     }
 
     /// Changes the pipeline by a merge patch.
