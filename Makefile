@@ -12,7 +12,7 @@ ARGS ?=
 
 .PHONY: help
 help: ## Lists the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-20s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-20s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: run
 run: install-build ## Serves embedded, in one process: prints the address and what to try (ARGS='--memory' keeps nothing)
@@ -91,7 +91,7 @@ e2e: install-build install-cluster ## On a real cluster: install, apply, ping, k
 	trap 'target/debug/cluster down' EXIT; cargo test -q --workspace --test e2e -- --ignored --nocapture
 
 .PHONY: e2e-short
-e2e-short: export FAULTS = every server pod killed,Postgres primary
+e2e-short: export FAULTS = drills,every server pod killed,Postgres primary
 e2e-short: e2e ## The same with two of the faults and the drills: what .ci/run runs
 
 .PHONY: operator-run

@@ -24,7 +24,7 @@ macro_rules! under_load {
 }
 
 /// `FAULTS=words` picks those with one of the words, between commas, in their names; all of them without it.
-fn is_asked_for(name: &str) -> bool {
+pub(crate) fn is_asked_for(name: &str) -> bool {
     std::env::var("FAULTS").map_or(true, |words| words.split(',').any(|word| name.contains(word)))
 }
 

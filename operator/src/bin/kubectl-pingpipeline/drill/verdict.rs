@@ -162,7 +162,7 @@ impl Report {
         let (verdict, why) = match self.verdict() {
             Verdict::Exact => ("exact", None),
             Verdict::NotExact => ("notExact", None),
-            Verdict::Inconclusive(why) => ("inconclusive", Some(why)),
+            Verdict::Inconclusive(why) => ("inconclusive", Some(why.replace('\n', " "))),
         };
         json!({
             "verdict": verdict, "why": why, "acknowledged": signed_sum(&self.rounds), "lost": self.sum(Round::lost),
