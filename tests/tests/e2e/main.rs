@@ -89,6 +89,13 @@ async fn retained_data_is_taken_up_again(stage: &Stage) {
     ] {
         assert!(left.contains(object), "no {object} in {left}");
     }
+    // The garbage collector of a Kubernetes whose API server was away takes its time. A StatefulSet that is back before the
+    // old one's pods are gone would wait for them for ever.
+    let collected = async || {
+        let pods = stage.json(&["get", "pods", "--selector=app=demo-cache"]).await;
+        pods["items"].as_array().is_some_and(Vec::is_empty)
+    };
+    stage.until("end of the cache's pods", Duration::from_secs(180), collected).await;
     let again = json!({
         "apiVersion": pipeline["apiVersion"], "kind": pipeline["kind"], "metadata": { "name": PIPELINE }, "spec": pipeline["spec"],
     });
