@@ -95,7 +95,7 @@ async fn retained_data_is_taken_up_again(stage: &Stage) {
         let pods = stage.json(&["get", "pods", "--selector=app=demo-cache"]).await;
         pods["items"].as_array().is_some_and(Vec::is_empty)
     };
-    stage.until("end of the cache's pods", Duration::from_secs(180), collected).await;
+    stage.until("end of the cache's pods", Duration::from_secs(300), collected).await;
     let again = json!({
         "apiVersion": pipeline["apiVersion"], "kind": pipeline["kind"], "metadata": { "name": PIPELINE }, "spec": pipeline["spec"],
     });
@@ -115,9 +115,9 @@ async fn deletion_leaves_nothing(stage: &Stage) {
     stage.delete_pipeline().await;
     let kinds = "clusters.postgresql.cnpg.io,kafkas,kafkatopics,kafkausers,dragonflies,deployments,statefulsets,services,persistentvolumeclaims,pods";
     let nothing = async || stage.json(&["get", kinds]).await["items"].as_array().is_some_and(Vec::is_empty);
-    stage.until("nothing left", Duration::from_secs(120), nothing).await;
+    stage.until("nothing left", Duration::from_secs(300), nothing).await;
     stage
-        .until("no volume left", Duration::from_secs(60), async || {
+        .until("no volume left", Duration::from_secs(120), async || {
             stage.json(&["get", "persistentvolumes"]).await["items"].as_array().is_some_and(Vec::is_empty)
         })
         .await;
