@@ -267,7 +267,7 @@ impl Servers {
     /// How many are wanted at least, unless all sleep.
     #[must_use]
     pub fn at_least(&self) -> i32 {
-        self.spec.autoscaling.as_ref().map_or(self.spec.replicas, |scaling| scaling.min_replicas)
+        self.spec.at_least()
     }
 }
 

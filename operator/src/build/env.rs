@@ -11,7 +11,7 @@ use crate::{
         sources::{SourcesSpec, StatusRule, Threshold},
         workload::PodSpec,
     },
-    pipeline::{Connection, Login, Pipeline},
+    pipeline::{Cache, Connection, Login, Pipeline},
 };
 
 /// Folder with the CA of the Kafka brokers.
@@ -76,6 +76,9 @@ pub(super) fn common(pipeline: &Pipeline, connection: &Connection, login: &Login
     variables.extend(pipeline.cache.password().map(|password| secret(env::CACHE_PASSWORD, password)));
     variables.extend([value(env::WINDOW_MINUTES, &pipeline.processor.window_minutes.to_string())]);
     variables.extend(sources(&pipeline.sources));
+    let said = pod.env.iter().any(|variable| variable.name == env::STATUS_SOURCES);
+    let at_hand = statuses_at_hand(&pipeline.cache).filter(|_| !said);
+    variables.extend(at_hand.map(|sources| value(env::STATUS_SOURCES, &sources.to_string())));
     variables.extend([
         value(env::DRAIN_SECONDS, &pod.drain_seconds.to_string()),
         value(env::LOG, &pod.log),
@@ -95,6 +98,15 @@ fn sources(spec: &SourcesSpec) -> [EnvVar; 5] {
         value(env::WINDOW_RETENTION_DAYS, &spec.window_retention_days.to_string()),
         value(env::DAY_RETENTION_DAYS, &spec.day_retention_days.to_string()),
     ]
+}
+
+/// How many statuses a cache of our own has room for in half of its memory, at 128 bytes each: they take 63 to 66 with names of
+/// 24 bytes (bench/README.md). How large somebody else's cache is, nobody here knows.
+fn statuses_at_hand(cache: &Cache) -> Option<u64> {
+    const BYTES: f64 = 128.0;
+    let Cache::Dragonfly(dragonfly) = cache else { return None };
+    let room = dragonfly.resources.memory_limit()? / 2.0 / BYTES;
+    Some((room as u64).clamp(1_000, 10_000_000))
 }
 
 fn kafka_login(connection: &Connection, login: &Login) -> Vec<EnvVar> {

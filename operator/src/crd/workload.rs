@@ -43,6 +43,14 @@ pub struct ServerSpec {
     pub pod: PodSpec,
 }
 
+impl ServerSpec {
+    /// How many pods are wanted at least, unless all sleep.
+    #[must_use]
+    pub fn at_least(&self) -> i32 {
+        self.autoscaling.as_ref().map_or(self.replicas, |scaling| scaling.min_replicas)
+    }
+}
+
 impl Default for ServerSpec {
     fn default() -> Self {
         Self {

@@ -40,8 +40,7 @@ pub(super) fn retiring(spec: &PingPipelineSpec, names: &Names, refs: &Refs) -> V
     let wanted = deployments(&spec.server);
     let is_there = |(role, of_role): &(Role, ServerSpec)| {
         let live = refs.live.get(&names.key(Kind::Deployment, names.part(role.component())));
-        let at_least = of_role.autoscaling.as_ref().map_or(of_role.replicas, |scaling| scaling.min_replicas);
-        live.is_some_and(|live| spec.hibernate || serves(live, at_least))
+        live.is_some_and(|live| spec.hibernate || serves(live, of_role.at_least()))
     };
     if wanted.iter().all(is_there) {
         return Vec::new();

@@ -225,6 +225,21 @@ fn servers_and_processors_go_by_the_same_rule_and_keep_views_as_long() {
 }
 
 #[test]
+fn statuses_fill_half_of_a_cache_of_our_own_unless_somebody_says_how_many() {
+    let held = |pipeline: &PingPipeline| {
+        variable(&build(&validate(pipeline, &empty()).unwrap()), "demo-server", "PING_STATUS_SOURCES")
+    };
+    let mut pipeline = demo();
+    assert_eq!(held(&pipeline), "2097152", "512 MiB, 128 bytes each");
+    let said = json!({ "name": "PING_STATUS_SOURCES", "value": "5000" });
+    pipeline.spec.server.pod.env = vec![serde_json::from_value(said).unwrap()];
+    assert_eq!(held(&pipeline), "5000");
+    pipeline.spec.server.pod.env.clear();
+    pipeline.spec.cache.external = Some(serde_json::from_value(json!({ "url": "redis://cache:6379" })).unwrap());
+    assert_eq!(held(&pipeline), Value::Null);
+}
+
+#[test]
 fn the_topic_of_minutes_keeps_the_last_word_and_processors_alone_write_to_it() {
     let desired = desired("demo", &empty());
     let topic = find(&desired, Kind::KafkaTopic, "demo-ping-minutes")["spec"].clone();
