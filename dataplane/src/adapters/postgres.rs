@@ -1,6 +1,7 @@
-//! The store of record in Postgres 15 or later. Every call is one statement on a connection of its own, so that a call has one
-//! snapshot, one round trip and no transaction that a lost client could leave open.
+//! The store of record in Postgres 15 or later. Every call that somebody waits for is one statement on a connection of its own, so
+//! that it has one snapshot, one round trip and no transaction that a lost client could leave open.
 
+mod apply;
 mod commit;
 mod connections;
 mod events;

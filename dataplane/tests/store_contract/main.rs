@@ -78,6 +78,7 @@ mod every {
             late_events_correct_their_window
             views_promise_what_the_slowest_partition_does
             a_rebuild_says_what_the_steps_said
+            a_day_that_is_over_counts_as_before
             the_busiest_come_first
             what_is_too_old_goes
             totals_over_time_are_those_of_the_rows

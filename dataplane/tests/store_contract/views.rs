@@ -163,6 +163,31 @@ pub async fn a_rebuild_says_what_the_steps_said(stage: &Stage) {
     ));
 }
 
+pub async fn a_day_that_is_over_counts_as_before(stage: &Stage) {
+    const DAY: i64 = 24 * HOUR;
+    let generation = built(stage, &[(0, 0)]).await;
+    let (first, last) = (Day(Day::of(THEN).0 - 9), Day(Day::of(THEN).0 + 9));
+    let range = TimeRange::new(first.start(), last.start()).unwrap().whole_windows().unwrap();
+    let mut expected = BTreeMap::new();
+    // Days that have passed, and the day of an event; windows are kept for a week.
+    let all = [(0, 0), (0, -1), (0, -9), (1, 0), (1, 1), (1, -1), (3, 3), (3, 0), (12, 3), (12, 0), (12, 8), (30, 8)];
+    for (place, (passed, day)) in (0..).zip(all) {
+        let kept = Retention::default().at(THEN + passed * DAY);
+        // Whoever was away for long finds old days that nobody closed, and adds to them before or after closing them.
+        if place % 2 == 0 {
+            stage.store.tidy(kept).await.unwrap();
+        }
+        let counts = kept.keep(of("a", "", THEN + day * DAY));
+        assert_eq!(stage.store.apply(&step(&generation, 0, place), &counts).await.unwrap(), Applied::Done);
+        *expected.entry(Day::of(THEN + day * DAY)).or_insert(0) += 1;
+        for _ in 0..2 {
+            assert_eq!(stage.store.days("a", first, last).await.unwrap(), expected, "{place}");
+            assert_eq!(stage.store.top(Some(&range), 9).await.unwrap(), [("a".to_owned(), place + 1)], "{place}");
+            stage.store.tidy(kept).await.unwrap();
+        }
+    }
+}
+
 pub async fn the_busiest_come_first(stage: &Stage) {
     let generation = built(stage, &[(0, 0)]).await;
     let midnight = Day::of(THEN).start();

@@ -20,18 +20,26 @@ const AS_OF: &str = "SELECT coalesce(min(as_of_ms), 0) FROM source_positions";
 const SUMMARY: &str = "SELECT kind, count, first_ms, last_ms,
     (SELECT coalesce(sum(count), 0)::bigint FROM source_windows WHERE source = $1 AND bucket >= $2)
 FROM source_kinds WHERE source = $1";
+/// One look into the index for each, whatever the planner knew of the table when it was empty.
 const COUNTS: &str =
-    "SELECT coalesce(k.count, 0) FROM unnest($1::text[], $2::text[]) WITH ORDINALITY AS p (source, kind, place)
-LEFT JOIN source_kinds k ON k.source = p.source AND k.kind = p.kind ORDER BY p.place";
+    "SELECT coalesce((SELECT count FROM source_kinds k WHERE k.source = p.source AND k.kind = p.kind), 0)
+FROM unnest($1::text[], $2::text[]) WITH ORDINALITY AS p (source, kind, place) ORDER BY place";
 const EVER: &str = "SELECT source, sum(count)::bigint AS n FROM source_kinds GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT $1";
 const TOP: &str = "SELECT source, sum(count)::bigint AS n FROM (
     SELECT source, count FROM source_windows
     WHERE (bucket >= $2 AND bucket < $3) OR (bucket >= $4 AND bucket < $5)
-    UNION ALL SELECT source, count FROM source_days WHERE day >= $6 AND day < $7) AS pieces
+    UNION ALL SELECT source, count FROM source_past_days WHERE day >= $6 AND day < $7
+    UNION ALL SELECT source, count FROM source_windows
+    WHERE bucket >= greatest($8, (SELECT max(days_from) * 288 FROM source_views)) AND bucket < $9) AS pieces
 GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT $1";
 const WINDOWS: &str = "SELECT bucket, count, first_ms, last_ms FROM source_windows
 WHERE source = $1 AND bucket >= $2 AND bucket < $3";
-const DAYS: &str = "SELECT day, count FROM source_days WHERE source = $1 AND day >= $2 AND day < $3";
+/// A day that is not over is in its windows.
+const DAYS: &str = "SELECT day, sum(count)::bigint FROM (
+    SELECT day, count FROM source_past_days WHERE source = $1 AND day >= $2 AND day < $3
+    UNION ALL SELECT bucket / 288, count FROM source_windows
+    WHERE source = $1 AND bucket >= greatest($4, (SELECT max(days_from) * 288 FROM source_views)) AND bucket < $5
+) AS pieces GROUP BY 1";
 const UNIQUES: &str = "SELECT minute, count(*) FROM source_minutes WHERE minute >= $1 AND minute < $2 GROUP BY 1";
 const ALL: &str = "SELECT bucket, sum(count)::bigint FROM rollups
 WHERE width_minutes = $1 AND bucket >= $2 AND bucket < $3 GROUP BY 1";
@@ -73,9 +81,10 @@ impl SourceReader for PostgresStore {
         let limit = i64::from(limit);
         let Some(range) = range else { return self.rows(sqlx::query_as(EVER).bind(limit)).await };
         let piece = |place: usize| range.windows.get(place).map_or((0, 0), |(from, to)| (from.0, to.0));
-        let days = range.days.first().map_or((0, 0), |(from, to)| (from.0, to.0));
+        let (from, to) = range.days.first().copied().unwrap_or_default();
+        let windows = (Window::of(from.start()).0, Window::of(to.start()).0);
         let mut query = sqlx::query_as(TOP).bind(limit);
-        for (from, to) in [piece(0), piece(1), days] {
+        for (from, to) in [piece(0), piece(1), (from.0, to.0), windows] {
             query = query.bind(from).bind(to);
         }
         self.rows(query).await
@@ -90,6 +99,7 @@ impl SourceReader for PostgresStore {
 
     async fn days(&self, source: &str, from: Day, to: Day) -> Result<BTreeMap<Day, i64>, StoreError> {
         let query = sqlx::query_as(DAYS).bind(source.to_owned()).bind(from.0).bind(to.0);
+        let query = query.bind(Window::of(from.start()).0).bind(Window::of(to.start()).0);
         let rows: Vec<(i64, i64)> = self.rows(query).await?;
         Ok(rows.into_iter().map(|(day, count)| (Day(day), count)).collect())
     }

@@ -1,4 +1,4 @@
-//! The views per source. One statement adds counts and moves positions, fenced by the rows of the positions themselves.
+//! The views per source: where they stand, making them anew, and what goes when.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -34,66 +34,26 @@ const POSITIONS: &str = "SELECT generation,
     ARRAY(SELECT seq FROM source_marks ORDER BY writer, \"partition\") AS seqs
 FROM source_views";
 
-/// Partitions that the log has grown by stand at 0, and promise no more than the others do: a row to hold on to.
-const GROW: &str = "INSERT INTO source_positions (\"partition\", next, as_of_ms)
-SELECT grown, 0, (SELECT coalesce(min(as_of_ms), 0) FROM source_positions)
-FROM source_views, unnest($1::int[]) AS g (grown) ON CONFLICT DO NOTHING";
-
-/// `held` are the positions that are as expected, and nobody else's until we are done; only when they are all there anything
-/// happens. Rows are written in the order of their keys, so that nobody waits in a circle.
-///
-/// Nobody waits for the disk: what a crash takes back it takes back with its positions, and the log still has it.
-const APPLY: &str = "WITH filling AS MATERIALIZED (
-    SELECT set_config('synchronous_commit', 'off', true) FROM source_views WHERE generation = $1 FOR SHARE),
-expected AS MATERIALIZED (SELECT * FROM unnest($2::int[], $3::bigint[], $4::bigint[]) AS e (\"partition\", at, next)),
-held AS MATERIALIZED (
-    SELECT p.\"partition\" FROM source_positions p JOIN expected e ON p.\"partition\" = e.\"partition\"
-    WHERE p.next = e.at ORDER BY 1 FOR UPDATE OF p),
-fence AS MATERIALIZED (SELECT FROM filling WHERE (SELECT count(*) FROM held) = cardinality($2)),
-moved AS (
-    UPDATE source_positions p SET next = e.next, as_of_ms = greatest(p.as_of_ms, $23) FROM expected e, fence WHERE p.\"partition\" = e.\"partition\"),
-marked AS (
-    INSERT INTO source_marks AS m (writer, \"partition\", seq)
-    SELECT m.* FROM fence, unnest($5::bigint[], $6::int[], $7::bigint[]) AS m
-    ON CONFLICT (writer, \"partition\") DO UPDATE SET seq = greatest(m.seq, excluded.seq)),
-windows AS (
-    INSERT INTO source_windows AS w (source, bucket, count, first_ms, last_ms)
-    SELECT w.* FROM fence, unnest($8::text[], $9::bigint[], $10::bigint[], $11::bigint[], $12::bigint[]) AS w
-    ON CONFLICT (source, bucket) DO UPDATE SET count = w.count + excluded.count,
-        first_ms = least(w.first_ms, excluded.first_ms), last_ms = greatest(w.last_ms, excluded.last_ms)),
-days AS (
-    INSERT INTO source_days AS d (source, day, count)
-    SELECT d.* FROM fence, unnest($13::text[], $14::bigint[], $15::bigint[]) AS d
-    ON CONFLICT (source, day) DO UPDATE SET count = d.count + excluded.count),
-kinds AS (
-    INSERT INTO source_kinds AS k (source, kind, count, first_ms, last_ms)
-    SELECT k.* FROM fence, unnest($16::text[], $17::text[], $18::bigint[], $19::bigint[], $20::bigint[]) AS k
-    ON CONFLICT (source, kind) DO UPDATE SET count = k.count + excluded.count,
-        first_ms = least(k.first_ms, excluded.first_ms), last_ms = greatest(k.last_ms, excluded.last_ms)),
-minutes AS (
-    INSERT INTO source_minutes (minute, source)
-    SELECT m.* FROM fence, unnest($21::bigint[], $22::text[]) AS m ON CONFLICT DO NOTHING)
-SELECT EXISTS (SELECT FROM fence)";
-
-/// The lock before the first look: who applies is done by then, and nobody begins. Without the time limit a client that is
-/// lost in between would hold it for ever.
+/// Without it a client that is lost in a transaction would hold its locks for ever.
+const ABANDONED: &str = "SET LOCAL idle_in_transaction_session_timeout = '10s'";
+/// The lock before the first look: who applies is done by then, and nobody begins.
 const REBUILD_BEGIN: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ";
-const REBUILD_LOCK: &str =
-    "SET LOCAL idle_in_transaction_session_timeout = '10s'; LOCK TABLE source_views IN EXCLUSIVE MODE";
+const REBUILD_LOCK: &str = "LOCK TABLE source_views IN EXCLUSIVE MODE";
 const CLEAR: [&str; 7] = [
     "DELETE FROM source_views",
     "DELETE FROM source_positions",
     "DELETE FROM source_marks",
     "DELETE FROM source_windows",
-    "DELETE FROM source_days",
+    "DELETE FROM source_past_days",
     "DELETE FROM source_kinds",
     "DELETE FROM source_minutes",
 ];
 const FILL_WINDOWS: &str = "INSERT INTO source_windows (source, bucket, count, first_ms, last_ms)
 SELECT source, occurred_ms / 300000, count(*), min(occurred_ms), max(occurred_ms) FROM events
 WHERE source IS NOT NULL AND occurred_ms >= $1 GROUP BY 1, 2";
-const FILL_DAYS: &str = "INSERT INTO source_days (source, day, count)
-SELECT source, occurred_ms / 86400000, count(*) FROM events WHERE source IS NOT NULL AND occurred_ms >= $1 GROUP BY 1, 2";
+const FILL_DAYS: &str = "INSERT INTO source_past_days (source, day, count)
+SELECT source, occurred_ms / 86400000, count(*) FROM events
+WHERE source IS NOT NULL AND occurred_ms >= $1 AND occurred_ms < $2 GROUP BY 1, 2";
 const FILL_KINDS: &str = "INSERT INTO source_kinds (source, kind, count, first_ms, last_ms)
 SELECT source, coalesce(kind, ''), count(*), min(occurred_ms), max(occurred_ms) FROM events
 WHERE source IS NOT NULL GROUP BY 1, 2";
@@ -104,10 +64,17 @@ const FILL_MARKS: &str =
 const FILL_POSITIONS: &str = "INSERT INTO source_positions (\"partition\", next, as_of_ms)
 SELECT p.*, floor(extract(epoch FROM now()) * 1000)::bigint FROM unnest($1::int[], $2::bigint[]) AS p";
 
+/// Nobody adds anything between the lock and the end: a window is in its day's row or still counts itself, never both.
+const CLOSE_LOCK: &str = "SELECT days_from FROM source_views WHERE days_from < $1 FOR UPDATE";
+const CLOSE_DAYS: &str = "INSERT INTO source_past_days AS d (source, day, count)
+SELECT source, bucket / 288, sum(count)::bigint FROM source_windows WHERE bucket >= $1 * 288 AND bucket < $2 * 288
+GROUP BY 1, 2 ORDER BY 1, 2 ON CONFLICT (source, day) DO UPDATE SET count = d.count + excluded.count";
+const CLOSED: &str = "UPDATE source_views SET days_from = $1";
+
 /// A writer that was folded long ago has nothing on its way.
 const FORGET: &str = "DELETE FROM source_marks m WHERE NOT EXISTS (SELECT FROM writers w WHERE w.id = m.writer)";
 const DROP_MINUTES: &str = "DELETE FROM source_minutes WHERE minute < $1";
-const DROP_DAYS: &str = "DELETE FROM source_days WHERE day < $1";
+const DROP_DAYS: &str = "DELETE FROM source_past_days WHERE day < $1";
 const PARTITIONS: &str =
     "SELECT inhrelid::regclass::text FROM pg_inherits WHERE inhparent = 'source_windows'::regclass";
 
@@ -174,49 +141,6 @@ impl PostgresStore {
         self.covered.0.lock().extend(missing);
         Ok(())
     }
-
-    async fn try_apply(&self, advance: &Advance, counts: &SourceCounts) -> Result<bool, StoreError> {
-        let partitions: Vec<_> = advance.from.keys().copied().collect();
-        let after = |partition| advance.to.get(partition).copied().unwrap_or_default();
-        let kinds = &counts.kinds;
-        let query = sqlx::query_scalar(APPLY)
-            .bind(&advance.generation)
-            .bind(&partitions)
-            .bind(advance.from.values().copied().collect::<Vec<_>>())
-            .bind(advance.from.keys().map(after).collect::<Vec<Offset>>())
-            .bind(advance.marks.keys().map(|(writer, _)| writer.0).collect::<Vec<_>>())
-            .bind(advance.marks.keys().map(|(_, partition)| *partition).collect::<Vec<_>>())
-            .bind(advance.marks.values().copied().collect::<Vec<_>>())
-            .bind(counts.windows.keys().map(|(source, _)| &**source).collect::<Vec<_>>())
-            .bind(counts.windows.keys().map(|(_, window)| window.0).collect::<Vec<_>>())
-            .bind(counts.windows.values().map(|span| span.count).collect::<Vec<_>>())
-            .bind(counts.windows.values().map(|span| span.first).collect::<Vec<_>>())
-            .bind(counts.windows.values().map(|span| span.last).collect::<Vec<_>>())
-            .bind(counts.days.keys().map(|(source, _)| &**source).collect::<Vec<_>>())
-            .bind(counts.days.keys().map(|(_, day)| day.0).collect::<Vec<_>>())
-            .bind(counts.days.values().copied().collect::<Vec<_>>())
-            .bind(kinds.keys().map(|(source, _)| &**source).collect::<Vec<_>>())
-            .bind(kinds.keys().map(|(_, kind)| &**kind).collect::<Vec<_>>())
-            .bind(kinds.values().map(|span| span.count).collect::<Vec<_>>())
-            .bind(kinds.values().map(|span| span.first).collect::<Vec<_>>())
-            .bind(kinds.values().map(|span| span.last).collect::<Vec<_>>())
-            .bind(counts.minutes.iter().map(|(minute, _)| minute.0).collect::<Vec<_>>())
-            .bind(counts.minutes.iter().map(|(_, source)| &**source).collect::<Vec<_>>())
-            .bind(advance.as_of.unwrap_or(0));
-        let mut held = self.writing.take().await?;
-        // A promise is about all partitions, so all of them must have a row.
-        let all = 0..advance.as_of.map_or(0, |_| Partition::try_from(advance.partitions).unwrap_or(Partition::MAX));
-        let first = advance.from.iter().filter(|(_, at)| **at == 0).map(|(partition, _)| *partition);
-        let grown: Vec<_> = first.chain(all).collect();
-        let answer = timeout(self.timeout, async {
-            if !grown.is_empty() {
-                sqlx::query(GROW).bind(grown).execute(held.connection()).await?;
-            }
-            query.fetch_one(held.connection()).await
-        });
-        let answer = answer.await;
-        Ok(held.finish(answer)?)
-    }
 }
 
 /// Everything anew, in one transaction; false when somebody else was faster.
@@ -227,6 +151,7 @@ async fn rebuild(
     kept: Kept,
 ) -> Result<bool, sqlx::Error> {
     let mut transaction = connection.begin_with(REBUILD_BEGIN).await?;
+    sqlx::raw_sql(ABANDONED).execute(&mut *transaction).await?;
     sqlx::raw_sql(REBUILD_LOCK).execute(&mut *transaction).await?;
     let held: Option<Generation> =
         sqlx::query_scalar("SELECT generation FROM source_views").fetch_optional(&mut *transaction).await?;
@@ -237,7 +162,7 @@ async fn rebuild(
         sqlx::query(clear).execute(&mut *transaction).await?;
     }
     sqlx::query(FILL_WINDOWS).bind(kept.windows.start()).execute(&mut *transaction).await?;
-    sqlx::query(FILL_DAYS).bind(kept.days.start()).execute(&mut *transaction).await?;
+    sqlx::query(FILL_DAYS).bind(kept.days.start()).bind(kept.today.start()).execute(&mut *transaction).await?;
     sqlx::query(FILL_KINDS).execute(&mut *transaction).await?;
     if let Some(first) = kept.minutes {
         sqlx::query(FILL_MINUTES).bind(first.start()).execute(&mut *transaction).await?;
@@ -246,9 +171,23 @@ async fn rebuild(
     let (partitions, offsets): (Vec<Partition>, Vec<Offset>) = ends.iter().map(|(on, end)| (*on, *end)).unzip();
     sqlx::query(FILL_POSITIONS).bind(partitions).bind(offsets).execute(&mut *transaction).await?;
     let generation = kept.generation();
-    sqlx::query("INSERT INTO source_views VALUES ($1)").bind(generation).execute(&mut *transaction).await?;
+    let filled = sqlx::query("INSERT INTO source_views (generation, days_from) VALUES ($1, $2)");
+    filled.bind(generation).bind(kept.today.0).execute(&mut *transaction).await?;
     transaction.commit().await?;
     Ok(true)
+}
+
+/// Gives the days that are over rows of their own, whoever is first.
+async fn close_days(connection: &mut PgConnection, kept: Kept) -> Result<(), sqlx::Error> {
+    let mut transaction = connection.begin().await?;
+    sqlx::raw_sql(ABANDONED).execute(&mut *transaction).await?;
+    let from: Option<i64> = sqlx::query_scalar(CLOSE_LOCK).bind(kept.today.0).fetch_optional(&mut *transaction).await?;
+    if let Some(from) = from {
+        let close = sqlx::query(CLOSE_DAYS).bind(from.max(kept.days.0)).bind(kept.today.0);
+        close.execute(&mut *transaction).await?;
+        sqlx::query(CLOSED).bind(kept.today.0).execute(&mut *transaction).await?;
+    }
+    transaction.commit().await
 }
 
 #[async_trait]
@@ -261,8 +200,9 @@ impl SourceViews for PostgresStore {
     }
 
     async fn apply(&self, advance: &Advance, counts: &SourceCounts) -> Result<Applied, StoreError> {
-        self.cover(counts.windows.keys().map(|(_, window)| window.day()).collect::<BTreeSet<_>>()).await?;
-        match self.try_apply(advance, counts).await {
+        let windowed: BTreeSet<_> = counts.windows.keys().map(|(_, window)| window.day()).collect();
+        self.cover(windowed.iter().copied()).await?;
+        match self.advance(advance, counts, &windowed).await {
             Ok(true) => Ok(Applied::Done),
             Ok(false) => Ok(Applied::Stale("the views stand elsewhere".into())),
             Err(error) => {
@@ -287,6 +227,9 @@ impl SourceViews for PostgresStore {
     }
 
     async fn tidy(&self, kept: Kept) -> Result<(), StoreError> {
+        let mut held = self.writing.take().await?;
+        let answer = timeout(REBUILD, close_days(held.connection(), kept)).await;
+        held.finish(answer)?;
         let mut held = self.writing.take().await?;
         let oldest = name(kept.windows);
         let answer = timeout(PATIENCE, async {
