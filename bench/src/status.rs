@@ -1,7 +1,7 @@
 //! What a source is, asked of a million of them while they go on: reads at a fixed rate beside ingestion at a fixed rate, and
 //! what a source costs in the cache and in Postgres.
 
-use std::time::Duration;
+use std::{thread::spawn, time::Duration};
 
 use anyhow::{Context, ensure};
 use futures::{StreamExt, stream};
@@ -12,7 +12,9 @@ use ping_dataplane::wire::{
 };
 use tokio::{
     process::Command,
-    task::JoinSet,
+    runtime::Builder,
+    sync::mpsc::{UnboundedReceiver, unbounded_channel},
+    task::{JoinSet, spawn_blocking},
     time::{Instant, MissedTickBehavior, interval, sleep},
 };
 use tonic::transport::Channel;
@@ -39,7 +41,7 @@ const STRIDE: u64 = 2_654_435_761;
 const PATIENCE: Duration = Duration::from_secs(600);
 
 pub(crate) async fn measure(report: &mut Report, seconds: u64) -> anyhow::Result<()> {
-    let pipeline = Pipeline::start(true).await?;
+    let mut pipeline = Pipeline::start(true).await?;
     pipeline.warm_up().await?;
     let empty = (cache_bytes(&pipeline).await?, view_bytes(&pipeline).await?);
     let started = Instant::now();
@@ -55,14 +57,10 @@ pub(crate) async fn measure(report: &mut Report, seconds: u64) -> anyhow::Result
     report.add("status: Postgres, all views", per_source, "bytes per source");
     report.add("status: Postgres, 10 M sources by that", per_source * 1e7 / 1024.0_f64.powi(3), "GiB");
 
+    let query = pipeline.start_query().await?;
     let before = pipeline.cost();
-    let channel = channel(&pipeline).await?;
-    let ingesting = tokio::spawn(ingest(channel, seconds));
-    let mut readers = Vec::new();
-    for _ in 0..CONNECTIONS {
-        readers.push(SourceServiceClient::new(self::channel(&pipeline).await?));
-    }
-    let reading = tokio::spawn(read(readers, seconds));
+    let ingesting = tokio::spawn(ingest(channel(&pipeline.address).await?, seconds));
+    let reading = spawn_blocking(move || read_apart(query, seconds));
     let behind = most_behind(&pipeline, seconds).await?;
     let (events, reads) = (ingesting.await??, reading.await??);
     reads.note(report);
@@ -80,8 +78,8 @@ pub(crate) async fn measure(report: &mut Report, seconds: u64) -> anyhow::Result
     Ok(())
 }
 
-async fn channel(pipeline: &Pipeline) -> anyhow::Result<Channel> {
-    Ok(Channel::from_shared(pipeline.address.clone())?.tcp_nodelay(true).connect().await?)
+async fn channel(address: &str) -> anyhow::Result<Channel> {
+    Ok(Channel::from_shared(address.to_owned())?.tcp_nodelay(true).connect().await?)
 }
 
 fn name(source: u64) -> String {
@@ -100,7 +98,7 @@ async fn fill(pipeline: &Pipeline) -> anyhow::Result<i64> {
         (0..times).map(move |_| event(source, kind))
     });
     let batches = stream::iter(events).chunks(BACKLOG_BATCH).map(|events| RecordBatchRequest { events });
-    let mut client = EventServiceClient::new(channel(pipeline).await?);
+    let mut client = EventServiceClient::new(channel(&pipeline.address).await?);
     let mut answers = client.record_stream(batches).await?.into_inner();
     let mut recorded = 0;
     while let Some(answer) = answers.message().await? {
@@ -176,14 +174,40 @@ impl Reads {
     }
 }
 
-/// A few reads every millisecond, each of another source.
+/// Reads on a thread of its own: what is measured is not how long the writing load kept this process.
+fn read_apart(address: String, seconds: u64) -> anyhow::Result<Reads> {
+    Builder::new_current_thread().enable_all().build()?.block_on(async {
+        let mut clients = Vec::new();
+        for _ in 0..CONNECTIONS {
+            clients.push(SourceServiceClient::new(channel(&address).await?));
+        }
+        read(clients, seconds).await
+    })
+}
+
+/// Says when reads are due: a few every millisecond. A thread that sleeps, because the runtime's timers only know whole
+/// milliseconds, and being late by up to one would count as the server's.
+fn schedule(seconds: u64) -> UnboundedReceiver<Instant> {
+    let (due, schedule) = unbounded_channel();
+    spawn(move || {
+        let started = Instant::now();
+        for tick in 0..seconds * 1_000 {
+            let at = started + Duration::from_millis(tick);
+            std::thread::sleep(at.saturating_duration_since(Instant::now()));
+            if due.send(at).is_err() {
+                return;
+            }
+        }
+    });
+    schedule
+}
+
+/// Reads as they are due, each of another source.
 async fn read(clients: Vec<SourceServiceClient<Channel>>, seconds: u64) -> anyhow::Result<Reads> {
-    let mut tick = interval(Duration::from_millis(1));
-    tick.set_missed_tick_behavior(MissedTickBehavior::Burst);
     let mut reads = Reads { latency: Histogram::new(3)?, cached: 0, took: Duration::ZERO };
     let (mut asked, mut turn, started) = (JoinSet::new(), 0_u64, Instant::now());
-    for _ in 0..seconds * 1_000 {
-        let due = tick.tick().await;
+    let mut schedule = schedule(seconds);
+    while let Some(due) = schedule.recv().await {
         for _ in 0..READS / 1_000 {
             turn += 1;
             let mut client = clients[usize::try_from(turn)? % clients.len()].clone();
