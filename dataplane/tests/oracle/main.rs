@@ -234,7 +234,7 @@ async fn the_oracle_notices_a_wrong_row() {
     }
     for (view, spoil) in [
         ("windows", "UPDATE source_windows SET last_ms = last_ms + 1"),
-        ("days", "INSERT INTO source_past_days VALUES ('a', 7, 1)"),
+        ("days", "INSERT INTO source_past_days SELECT source, bucket / 288, 1 FROM source_windows LIMIT 1"),
         ("kinds", "DELETE FROM source_kinds"),
     ] {
         sqlx::query(spoil).execute(&pool).await.unwrap();
