@@ -6,6 +6,7 @@ mod limits;
 mod machine;
 mod pipeline;
 mod report;
+mod shares;
 mod status;
 mod stream;
 mod unary;
@@ -37,6 +38,10 @@ impl Args {
         self.only.is_empty() || self.only.iter().any(|only| only == name)
     }
 }
+
+/// As the programs have it: the load is on their cores.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {

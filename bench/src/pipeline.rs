@@ -11,7 +11,7 @@ use tokio::{
 };
 use tonic::transport::Channel;
 
-use crate::{machine, report::Report};
+use crate::{machine, report::Report, shares::Share};
 
 /// A program of this workspace, from the same build as the bench.
 fn program(name: &str) -> anyhow::Result<PathBuf> {
@@ -160,22 +160,31 @@ impl Pipeline {
         }
     }
 
+    /// Everything that runs here, by name.
+    fn programs(&self) -> Vec<(&'static str, u32)> {
+        let pid = |pid: Option<ping_testbed::pid::Pid>| pid.map_or(0, |pid| pid.number().unsigned_abs());
+        let mut programs = vec![
+            ("server", self.server.pid()),
+            ("Postgres", pid(self.parts.postgres.pid())),
+            ("Kafka", pid(self.parts.kafka.pid())),
+            ("cache", pid(self.parts.redis.pid())),
+        ];
+        programs.extend(self.query.as_ref().map(|query| ("server that answers", query.pid())));
+        programs.extend(self.processor.as_ref().map(|processor| ("processor", processor.pid())));
+        programs
+    }
+
+    /// Gives every program the share of the cores that it requests, as long as the answer is kept; nothing where that is not
+    /// ours to do.
+    pub(crate) fn share(&self, millicores: impl Fn(&str) -> u32) -> anyhow::Result<Vec<Share>> {
+        let programs = self.programs().into_iter();
+        let shares = programs.map(|(name, pid)| Share::of(&name.replace(' ', "-"), pid, millicores(name)));
+        Ok(shares.collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect())
+    }
+
     /// Processor seconds of everything, now.
     pub(crate) fn cost(&self) -> Cost {
-        let pid = |pid: Option<ping_testbed::pid::Pid>| pid.map_or(0, |pid| pid.number().unsigned_abs());
-        let mut at = vec![
-            ("server", machine::cpu_seconds(self.server.pid())),
-            ("Postgres", machine::cpu_seconds(pid(self.parts.postgres.pid()))),
-            ("Kafka", machine::cpu_seconds(pid(self.parts.kafka.pid()))),
-            ("cache", machine::cpu_seconds(pid(self.parts.redis.pid()))),
-        ];
-        if let Some(query) = &self.query {
-            at.push(("server that answers", machine::cpu_seconds(query.pid())));
-        }
-        if let Some(processor) = &self.processor {
-            at.push(("processor", machine::cpu_seconds(processor.pid())));
-        }
-        Cost { at }
+        Cost { at: self.programs().into_iter().map(|(name, pid)| (name, machine::cpu_seconds(pid))).collect() }
     }
 
     /// Notes what `events` events cost since `before`.
