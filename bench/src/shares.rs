@@ -36,9 +36,7 @@ impl Share {
         }
         Ok(Some(share))
     }
-}
 
-impl Share {
     fn dissolve(&self) -> io::Result<()> {
         for process in fs::read_to_string(self.group.join("cgroup.procs"))?.lines() {
             moved(fs::write(format!("{GROUPS}/cgroup.procs"), process))?;
