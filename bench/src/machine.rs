@@ -23,7 +23,7 @@ fn processes() -> BTreeMap<u32, (u32, f64)> {
 }
 
 /// `pid` and everything below it, with its processor seconds.
-fn tree(pid: u32) -> impl Iterator<Item = (u32, f64)> {
+fn tree(pid: u32) -> Vec<(u32, f64)> {
     let all = processes();
     let below = |mut process: u32| {
         while process != pid {
@@ -34,19 +34,17 @@ fn tree(pid: u32) -> impl Iterator<Item = (u32, f64)> {
         }
         true
     };
-    let tree: Vec<_> =
-        all.iter().filter(|(process, _)| below(**process)).map(|(pid, (_, used))| (*pid, *used)).collect();
-    tree.into_iter()
+    all.iter().filter(|(process, _)| below(**process)).map(|(pid, (_, used))| (*pid, *used)).collect()
 }
 
 /// `pid` and everything below it.
 pub(crate) fn family(pid: u32) -> impl Iterator<Item = u32> {
-    tree(pid).map(|(pid, _)| pid)
+    tree(pid).into_iter().map(|(pid, _)| pid)
 }
 
 /// Processor seconds that `pid` and everything below it have used.
 pub(crate) fn cpu_seconds(pid: u32) -> f64 {
-    tree(pid).map(|(_, seconds)| seconds).sum()
+    tree(pid).iter().map(|(_, seconds)| seconds).sum()
 }
 
 /// The most memory `pid` ever had resident, in MiB.
