@@ -67,7 +67,7 @@ pub(crate) async fn measure(report: &mut Report, seconds: u64) -> anyhow::Result
 
     let query = pipeline.start_query().await?;
     let shares = pipeline.share(requests)?;
-    report.add("status: programs with a share of the cores as on a node", shares.len() as f64, "programs");
+    report.add("status: programs with the weight of examples/roles.yaml", shares.len() as f64, "programs");
     let alone = query.clone();
     spawn_blocking(move || read_apart(alone, WARM_UP)).await??.note(report, "status: reads, nothing else");
     // As it was for days: for its first half minute a broker compiles itself for what it is asked.
@@ -99,7 +99,8 @@ async fn under_load(pipeline: &Pipeline, query: &str, seconds: u64) -> anyhow::R
     Ok((ingesting.await??, reading.await??, behind))
 }
 
-/// Millicores that a program requests: `examples/roles.yaml`, and the operator's defaults where it says nothing.
+/// Millicores that a program requests: `examples/roles.yaml`, and the operator's defaults where it says nothing. On two cores they
+/// are proportions: no such node would admit all of them.
 fn requests(program: &str) -> u32 {
     match program {
         "cache" | "server that answers" => 1_000,
