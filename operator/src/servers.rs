@@ -81,7 +81,7 @@ fn with(spec: &ServerSpec, own: Option<&ServerRole>) -> ServerSpec {
         spec.autoscaling = own.autoscaling.clone();
     }
     if let Some(resources) = &own.resources {
-        spec.pod.resources = resources.clone();
+        spec.resources = resources.clone();
     }
     spec
 }

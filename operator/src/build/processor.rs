@@ -35,6 +35,7 @@ pub(super) fn build(pipeline: &Pipeline, desired: &mut Desired) {
         component: ROLE,
         program: ROLE,
         pod: &spec.pod,
+        resources: &spec.resources,
         replicas: pipeline.processor_replicas,
         checksum: &pipeline.checksums.processor,
         connection,

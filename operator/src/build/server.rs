@@ -68,6 +68,7 @@ fn deploy(pipeline: &Pipeline, servers: &Servers, desired: &mut Desired) {
         component,
         program: "server",
         pod: &spec.pod,
+        resources: &spec.resources,
         replicas: *replicas,
         checksum,
         connection,

@@ -18,7 +18,7 @@ use super::{
     metadata, resources, restricted, selector,
 };
 use crate::{
-    crd::workload::PodSpec,
+    crd::workload::{PodSpec, Resources},
     kinds::Kind,
     names::SECRETS_ANNOTATION,
     object::Desired,
@@ -38,6 +38,7 @@ pub(super) struct Workload<'a> {
     pub(super) program: &'static str,
     /// What the user asked of its pods.
     pub(super) pod: &'a PodSpec,
+    pub(super) resources: &'a Resources,
     /// Pods; none leaves it to an autoscaler.
     pub(super) replicas: Option<i32>,
     /// Fingerprint of the secrets.
@@ -159,7 +160,7 @@ fn container(workload: &Workload<'_>, mounts: Vec<VolumeMount>) -> Container {
         args: Some(vec![workload.program.into()]),
         env: Some(workload.env.clone()),
         ports: Some(workload.ports.iter().map(port).collect()),
-        resources: Some(resources(&workload.pod.resources)),
+        resources: Some(resources(workload.resources)),
         startup_probe: Some(probe("/healthz", 2, 60)),
         liveness_probe: Some(probe("/healthz", 10, 6)),
         readiness_probe: Some(probe("/readyz", 2, 3)),

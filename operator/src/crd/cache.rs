@@ -34,7 +34,7 @@ pub struct DragonflySpec {
     /// Image. Absent: what the Dragonfly operator runs by default.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub image: Option<String>,
-    /// CPU and memory of each pod. Default: requests of 250m and 512Mi, memory limit of 512Mi.
+    /// CPU and memory of each pod. Default: requests of 400m and 512Mi, memory limit of 512Mi.
     pub resources: Resources,
     /// Snapshots to a volume: a restart then starts from them. Absent: none; the cache is rebuilt from Postgres.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -46,7 +46,7 @@ pub struct DragonflySpec {
 
 impl Default for DragonflySpec {
     fn default() -> Self {
-        Self { replicas: 2, image: None, resources: Resources::of("250m", "512Mi"), snapshot: None, password: None }
+        Self { replicas: 2, image: None, resources: Resources::of("400m", "512Mi"), snapshot: None, password: None }
     }
 }
 

@@ -68,13 +68,13 @@ pub struct NodePool {
     pub replicas: i32,
     /// Volume of each node. Default 20Gi.
     pub storage: Storage,
-    /// CPU and memory of each node. Default: requests of 500m and 2Gi, memory limit of 2Gi.
+    /// CPU and memory of each node. Default: requests of 200m and 2Gi, memory limit of 2Gi.
     pub resources: Resources,
 }
 
 impl Default for NodePool {
     fn default() -> Self {
-        Self { replicas: 3, storage: Storage::of("20Gi"), resources: Resources::of("500m", "2Gi") }
+        Self { replicas: 3, storage: Storage::of("20Gi"), resources: Resources::of("200m", "2Gi") }
     }
 }
 

@@ -45,7 +45,7 @@ pub struct PostgresCluster {
     /// A volume of its own for the write-ahead log of each instance. Absent: the log shares the data volume.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub wal_storage: Option<Storage>,
-    /// CPU and memory of each instance. Default: requests of 500m and 1Gi, memory limit of 1Gi.
+    /// CPU and memory of each instance. Default: requests of 200m and 1Gi, memory limit of 1Gi.
     pub resources: Resources,
     /// Postgres parameters, e.g. `max_connections: "200"`. Default none.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
@@ -64,7 +64,7 @@ impl Default for PostgresCluster {
             image: None,
             storage: Storage::of("10Gi"),
             wal_storage: None,
-            resources: Resources::of("500m", "1Gi"),
+            resources: Resources::of("200m", "1Gi"),
             parameters: BTreeMap::new(),
             synchronous: Synchronous::default(),
             backup: None,

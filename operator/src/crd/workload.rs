@@ -38,6 +38,9 @@ pub struct ServerSpec {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 64), inner(length(max = 49)))]
     pub trusted_proxies: Vec<String>,
+    /// CPU and memory of each pod. Default: requests of 400m and 256Mi, memory limit of 256Mi. By default whoever is waited for,
+    /// servers and cache, requests twice the CPU of the others (see bench/README.md).
+    pub resources: Resources,
     /// What servers and processors have in common.
     #[serde(flatten)]
     pub pod: PodSpec,
@@ -61,6 +64,7 @@ impl Default for ServerSpec {
             service: ServiceSpec::default(),
             lanes: 1,
             trusted_proxies: Vec::new(),
+            resources: Resources::of("400m", "256Mi"),
             pod: PodSpec::default(),
         }
     }
@@ -98,6 +102,8 @@ pub struct ProcessorSpec {
     /// Postgres.
     #[schemars(range(min = 2, max = 10_080))]
     pub window_minutes: i32,
+    /// CPU and memory of each pod. Default: requests of 200m and 256Mi, memory limit of 256Mi.
+    pub resources: Resources,
     /// What servers and processors have in common.
     #[serde(flatten)]
     pub pod: PodSpec,
@@ -110,7 +116,8 @@ impl Default for ProcessorSpec {
             autoscaling: None,
             flush: Flush::default(),
             window_minutes: 60,
-            pod: PodSpec { resources: Resources::of("250m", "256Mi"), ..PodSpec::default() },
+            resources: Resources::of("200m", "256Mi"),
+            pod: PodSpec::default(),
         }
     }
 }
@@ -125,8 +132,6 @@ pub struct PodSpec {
     /// Names of Secrets to pull the image with. Default none.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub image_pull_secrets: Vec<String>,
-    /// CPU and memory of each pod. Default: a request of 250m, 256Mi requested and at most.
-    pub resources: Resources,
     /// Labels a node must have. Default none.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub node_selector: BTreeMap<String, String>,
@@ -154,7 +159,6 @@ impl Default for PodSpec {
         Self {
             image: None,
             image_pull_secrets: Vec::new(),
-            resources: Resources::of("250m", "256Mi"),
             node_selector: BTreeMap::new(),
             tolerations: Vec::new(),
             affinity: None,
@@ -193,13 +197,23 @@ impl Resources {
         }
     }
 
+    /// The cores requested; none when nothing is said of them.
+    #[must_use]
+    pub fn cpu_request(&self) -> Option<f64> {
+        value(self.requests.get("cpu")?)
+    }
+
     /// The memory limit in bytes; none when there is none.
     #[must_use]
     pub fn memory_limit(&self) -> Option<f64> {
-        match self.limits.get("memory")? {
-            IntOrString::Int(bytes) => Some(f64::from(*bytes)),
-            IntOrString::String(text) => crate::quantity::parse(text),
-        }
+        value(self.limits.get("memory")?)
+    }
+}
+
+fn value(quantity: &IntOrString) -> Option<f64> {
+    match quantity {
+        IntOrString::Int(number) => Some(f64::from(*number)),
+        IntOrString::String(text) => crate::quantity::parse(text),
     }
 }
 
