@@ -26,6 +26,12 @@ test: install-build install-parts install-control-plane ## Passes everything: un
 .PHONY: check
 check: install-build fmt clippy deny ## Format, lints, licences
 
+.PHONY: generate
+generate: install-build install-control-plane ## Writes what is made of the source: the CRDs, and the chart as plain YAML
+	cargo build -q -p ping-operator --bin ping-operator
+	target/debug/ping-operator crd | tee crds/pingpipelines.pingpipeline.io.yaml >charts/ping-operator/files/pingpipelines.pingpipeline.io.yaml
+	charts/plain/generate.sh $(CACHE)/helm-*/helm
+
 .PHONY: fmt
 fmt:
 	cargo fmt --all --check

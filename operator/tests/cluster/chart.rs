@@ -84,7 +84,7 @@ async fn plain_yaml_is_what_the_chart_renders() {
     let chart = chart();
     let arguments = ["template", "ping-operator", &chart, "--namespace", "ping-system", "--no-hooks"];
     let rendered = helm(None, &arguments).await.unwrap();
-    assert_eq!(documents(&plain), documents(&rendered), "stale: run charts/plain/generate.sh");
+    assert_eq!(documents(&plain), documents(&rendered), "stale: run `make generate`");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -24,7 +24,7 @@ fn the_generated_crds_are_those_of_the_source() {
     for path in
         ["crds/pingpipelines.pingpipeline.io.yaml", "charts/ping-operator/files/pingpipelines.pingpipeline.io.yaml"]
     {
-        assert!(read(path) == current, "{path} is stale: run `ping-operator crd > {path}`");
+        assert!(read(path) == current, "{path} is stale: run `make generate`");
     }
 }
 
