@@ -92,7 +92,7 @@ impl KafkaSource {
     /// When librdkafka does not accept the settings.
     pub fn new(settings: &KafkaSettings) -> Result<Self, LogError> {
         let mut config = settings.client();
-        let [fetch_bytes, fetch_wait] = settings.haste.fetch();
+        let [fetch_bytes, fetch_wait, fetch_most] = settings.haste.fetch();
         config
             .set("group.id", &settings.group)
             // An eager assignor: all partitions are dealt out anew, and `Assigned` names all that are ours.
@@ -115,7 +115,7 @@ impl KafkaSource {
             // Each waiting record costs librdkafka some 400 bytes, so little waits, and its room is refilled at once.
             .set("queued.min.messages", "20000")
             .set("queued.max.messages.kbytes", "8192")
-            .set("fetch.message.max.bytes", "262144")
+            .set("fetch.message.max.bytes", fetch_most)
             .set("fetch.queue.backoff.ms", "2");
         let mut source = Self { topic: settings.topic.clone(), config, consumer: None, failure: None };
         source.join()?;
