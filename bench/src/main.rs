@@ -4,6 +4,7 @@ mod drain;
 mod freshness;
 mod limits;
 mod machine;
+mod manifest;
 mod pipeline;
 mod report;
 mod shares;

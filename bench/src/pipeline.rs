@@ -4,6 +4,7 @@ use std::{path::PathBuf, time::Duration};
 
 use anyhow::{Context, ensure};
 use ping_dataplane::wire::{PingCountRequest, ping_service_client::PingServiceClient};
+use ping_operator::crd::PingPipelineSpec;
 use ping_testbed::{Compiler, Kafka, Parts, Postgres, Redis, ports::free_port};
 use tokio::{
     process::{Child, Command},
@@ -11,7 +12,7 @@ use tokio::{
 };
 use tonic::transport::Channel;
 
-use crate::{machine, report::Report, shares::Share};
+use crate::{machine, manifest, report::Report, shares::Share};
 
 /// A program of this workspace, from the same build as the bench.
 fn program(name: &str) -> anyhow::Result<PathBuf> {
@@ -69,12 +70,9 @@ impl Pingd {
     }
 }
 
-/// A quarter of 4 GiB, as Postgres' documentation advises and `examples/production.yaml` does: by default, the rows of a million
-/// sources do not fit, and an upsert costs 14 µs instead of 9.
-const POSTGRES: [(&str, &str); 1] = [("shared_buffers", "1GB")];
-
 /// Everything, on this machine.
 pub(crate) struct Pipeline {
+    manifest: PingPipelineSpec,
     pub(crate) parts: Parts,
     pub(crate) server: Pingd,
     /// One that only answers, where there is one.
@@ -91,8 +89,10 @@ pub(crate) struct Cost {
 impl Pipeline {
     /// Starts parts, server and, if wanted, processor.
     pub(crate) async fn start(with_processor: bool) -> anyhow::Result<Self> {
+        let manifest = manifest::two_cores()?;
+        let parameters = manifest::postgres_parameters(&manifest);
         let (kafka, postgres, redis) =
-            tokio::try_join!(Kafka::start_with(Compiler::Full), Postgres::start_with(&POSTGRES), Redis::start())?;
+            tokio::try_join!(Kafka::start_with(Compiler::Full), Postgres::start_with(&parameters), Redis::start())?;
         let parts = Parts { postgres, kafka, redis };
         let migrate = Command::new(program("pingd")?)
             .args(["migrate", "--create-topics", "--replication", "1"])
@@ -103,7 +103,8 @@ impl Pipeline {
         let listen = format!("127.0.0.1:{}", free_port()?);
         let server = Pingd::start(&parts, &["server", "--listen", &listen]).await?;
         server.ready().await?;
-        let mut pipeline = Self { parts, server, query: None, processor: None, address: format!("http://{listen}") };
+        let address = format!("http://{listen}");
+        let mut pipeline = Self { manifest, parts, server, query: None, processor: None, address };
         if with_processor {
             pipeline.start_processor().await?;
         }
@@ -176,9 +177,11 @@ impl Pipeline {
 
     /// Gives every program the share of the cores that it requests, as long as the answer is kept; nothing where that is not
     /// ours to do.
-    pub(crate) fn share(&self, millicores: impl Fn(&str) -> u32) -> anyhow::Result<Vec<Share>> {
-        let programs = self.programs().into_iter();
-        let shares = programs.map(|(name, pid)| Share::of(&name.replace(' ', "-"), pid, millicores(name)));
+    pub(crate) fn share(&self) -> anyhow::Result<Vec<Share>> {
+        let share = |(name, pid): (&'static str, u32)| {
+            Share::of(&name.replace(' ', "-"), pid, manifest::millicores(&self.manifest, name)?)
+        };
+        let shares = self.programs().into_iter().map(share);
         Ok(shares.collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect())
     }
 

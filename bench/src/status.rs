@@ -10,12 +10,6 @@ use ping_dataplane::wire::{
     GetStatusRequest, RecordBatchRequest, RecordRequest, Store, event_service_client::EventServiceClient,
     source_service_client::SourceServiceClient,
 };
-use ping_operator::crd::{
-    cache::DragonflySpec,
-    kafka::NodePool,
-    postgres::PostgresCluster,
-    workload::{ProcessorSpec, ServerSpec},
-};
 use rustix::{
     io::read,
     time::{Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create, timerfd_settime},
@@ -72,8 +66,8 @@ pub(crate) async fn measure(report: &mut Report, seconds: u64) -> anyhow::Result
     report.add("status: Postgres, 10 M sources by that", per_source * 1e7 / 1024.0_f64.powi(3), "GiB");
 
     let query = pipeline.start_query().await?;
-    let shares = pipeline.share(requests)?;
-    report.add("status: programs with the weight that the operator gives them", shares.len() as f64, "programs");
+    let shares = pipeline.share()?;
+    report.add("status: programs with the weight of their requests", shares.len() as f64, "programs");
     let alone = query.clone();
     spawn_blocking(move || read_apart(alone, WARM_UP)).await??.note(report, "status: reads, nothing else");
     // As it was for days: for its first half minute a broker compiles itself for what it is asked.
@@ -103,18 +97,6 @@ async fn under_load(pipeline: &Pipeline, query: &str, seconds: u64) -> anyhow::R
     let reading = spawn_blocking(move || read_apart(address, seconds));
     let behind = most_behind(pipeline, seconds).await?;
     Ok((ingesting.await??, reading.await??, behind))
-}
-
-/// Millicores that a program requests when a PingPipeline says nothing of it: the operator's defaults.
-fn requests(program: &str) -> u32 {
-    let resources = match program {
-        "cache" => DragonflySpec::default().resources,
-        "Postgres" => PostgresCluster::default().resources,
-        "Kafka" => NodePool::default().resources,
-        "processor" => ProcessorSpec::default().resources,
-        _ => ServerSpec::default().resources,
-    };
-    resources.cpu_request().map_or(0, |cores| (cores * 1_000.0).round() as u32)
 }
 
 async fn channel(address: &str) -> anyhow::Result<Channel> {

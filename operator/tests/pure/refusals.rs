@@ -88,7 +88,7 @@ fn one_instance_and_exact_is_refused_in_words_that_a_newcomer_understands() {
 
 #[test]
 fn the_examples_are_good() {
-    for name in ["demo", "development", "existing-parts", "production"] {
+    for name in ["demo", "development", "existing-parts", "production", "roles", "two-cores"] {
         assert_eq!(validate(&example(name), &empty()).err(), None, "{name}");
     }
 }
