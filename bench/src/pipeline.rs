@@ -91,8 +91,11 @@ impl Pipeline {
     pub(crate) async fn start(with_processor: bool) -> anyhow::Result<Self> {
         let manifest = manifest::two_cores()?;
         let parameters = manifest::postgres_parameters(&manifest);
-        let (kafka, postgres, redis) =
-            tokio::try_join!(Kafka::start_with(Compiler::Full), Postgres::start_with(&parameters), Redis::start())?;
+        let (kafka, postgres, redis) = tokio::try_join!(
+            Kafka::start_with(Compiler::Full),
+            Postgres::start_with(&parameters),
+            Redis::start_in_memory()
+        )?;
         let parts = Parts { postgres, kafka, redis };
         let migrate = Command::new(program("pingd")?)
             .args(["migrate", "--create-topics", "--replication", "1"])

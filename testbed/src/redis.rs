@@ -18,7 +18,7 @@ use crate::{
 
 const STARTS_WITHIN: Duration = Duration::from_secs(20);
 
-/// A running Redis that writes its data to an append-only file once a second. Gone when dropped.
+/// A running Redis. Gone when dropped.
 #[derive(Debug)]
 pub struct Redis {
     process: Process,
@@ -27,22 +27,27 @@ pub struct Redis {
 }
 
 impl Redis {
-    /// Starts an empty one on a free port.
+    /// Starts an empty one on a free port, which writes its data to an append-only file once a second.
     pub async fn start() -> anyhow::Result<Self> {
-        Self::launch(Lifetime::Owned, Folder::create("redis")?).await
+        Self::launch(Lifetime::Owned, Folder::create("redis")?, "yes").await
+    }
+
+    /// The same without the file, as a Dragonfly without snapshots is: nothing forks to make the file shorter.
+    pub async fn start_in_memory() -> anyhow::Result<Self> {
+        Self::launch(Lifetime::Owned, Folder::create("redis")?, "no").await
     }
 
     pub(crate) async fn start_to_leave() -> anyhow::Result<Self> {
-        Self::launch(Lifetime::Left, Folder::create_to_leave("redis")?).await
+        Self::launch(Lifetime::Left, Folder::create_to_leave("redis")?, "yes").await
     }
 
-    async fn launch(lifetime: Lifetime, folder: Folder) -> anyhow::Result<Self> {
+    async fn launch(lifetime: Lifetime, folder: Folder, appendonly: &str) -> anyhow::Result<Self> {
         let port = free_port()?;
         let port_text = port.to_string();
         let settings = [
             ["--bind", "127.0.0.1"],
             ["--port", &port_text],
-            ["--appendonly", "yes"],
+            ["--appendonly", appendonly],
             ["--appendfsync", "everysec"],
             ["--save", ""],
         ];
