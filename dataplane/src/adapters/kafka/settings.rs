@@ -29,17 +29,23 @@ pub enum Haste {
     /// As soon as there is one.
     #[default]
     AtOnce,
-    /// 64 KiB of them, or what came within 200 ms. No more of a partition at once: 1.5 MB of six partitions keep a core for 9 ms,
-    /// and whoever waits for that core with them.
+    /// 256 KiB of them, or what came within 200 ms. Not more at once: 1.5 MB, a full answer of six partitions, keep a core for
+    /// 9 ms, and whoever waits for that core with them.
     InBulk,
 }
 
 impl Haste {
-    /// `fetch.min.bytes`, `fetch.wait.max.ms` and `fetch.message.max.bytes`.
-    pub(super) fn fetch(self) -> [&'static str; 3] {
+    /// What a consumer is told of it.
+    pub(super) fn settings(self) -> &'static [(&'static str, &'static str)] {
         match self {
-            Self::AtOnce => ["1", "500", "262144"],
-            Self::InBulk => ["65536", "200", "65536"],
+            Self::AtOnce => &[("fetch.min.bytes", "1"), ("fetch.wait.max.ms", "500")],
+            Self::InBulk => &[
+                ("fetch.min.bytes", "262144"),
+                ("fetch.wait.max.ms", "200"),
+                ("fetch.max.bytes", "262144"),
+                // librdkafka wants it to be no more; a record that is larger is read all the same.
+                ("message.max.bytes", "262144"),
+            ],
         }
     }
 }

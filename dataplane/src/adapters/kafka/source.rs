@@ -92,7 +92,6 @@ impl KafkaSource {
     /// When librdkafka does not accept the settings.
     pub fn new(settings: &KafkaSettings) -> Result<Self, LogError> {
         let mut config = settings.client();
-        let [fetch_bytes, fetch_wait, fetch_most] = settings.haste.fetch();
         config
             .set("group.id", &settings.group)
             // An eager assignor: all partitions are dealt out anew, and `Assigned` names all that are ours.
@@ -109,14 +108,15 @@ impl KafkaSource {
             .set("auto.commit.interval.ms", "1000")
             .set("enable.auto.offset.store", "false")
             .set("isolation.level", "read_uncommitted")
-            .set("fetch.min.bytes", fetch_bytes)
-            .set("fetch.wait.max.ms", fetch_wait)
             .set("fetch.error.backoff.ms", "100")
             // Each waiting record costs librdkafka some 400 bytes, so little waits, and its room is refilled at once.
             .set("queued.min.messages", "20000")
             .set("queued.max.messages.kbytes", "8192")
-            .set("fetch.message.max.bytes", fetch_most)
+            .set("fetch.message.max.bytes", "262144")
             .set("fetch.queue.backoff.ms", "2");
+        for (name, value) in settings.haste.settings() {
+            config.set(*name, *value);
+        }
         let mut source = Self { topic: settings.topic.clone(), config, consumer: None, failure: None };
         source.join()?;
         Ok(source)
