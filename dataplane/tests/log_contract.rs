@@ -46,6 +46,7 @@ contract! {
     a_revoked_member_reads_nothing
     the_end_is_beyond_everything_published
     what_cannot_be_counted_is_told_with_its_reason
+    reading_in_bulk_goes_past_what_is_larger_than_an_answer
     an_offset_that_is_gone_is_an_error
     what_is_set_aside_can_be_looked_at
 }
@@ -213,6 +214,17 @@ async fn what_cannot_be_counted_is_told_with_its_reason(stage: Stage) {
     assert_eq!(bodies[&0], (Malformed::Undecodable, b"{\"json\": 1}".to_vec()));
     assert_eq!(bodies[&1], (Malformed::Foreign, b"\x10\x05".to_vec()));
     assert!(read[2].body.is_ok());
+}
+
+async fn reading_in_bulk_goes_past_what_is_larger_than_an_answer(stage: Stage) {
+    let stage = stage.in_bulk();
+    let large = vec![b'{'; 900_000];
+    stage.append(0, &large, Malformed::Undecodable).await;
+    filled(&stage, 10_000).await;
+    let mut source = started(&stage, 0).await;
+    let read = records(source.as_mut(), 30_001).await;
+    let refused: Vec<_> = read.into_iter().filter_map(|record| record.body.err()).collect();
+    assert!(refused == [(Malformed::Undecodable, large)], "{} are refused", refused.len());
 }
 
 async fn an_offset_that_is_gone_is_an_error(stage: Stage) {

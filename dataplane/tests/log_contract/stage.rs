@@ -9,7 +9,7 @@ use std::{
 use futures::{FutureExt, future::select_all};
 use ping_dataplane::{
     adapters::{
-        kafka::{KafkaBounds, KafkaSettings, KafkaSink, KafkaSource, ensure_topics},
+        kafka::{Haste, KafkaBounds, KafkaSettings, KafkaSink, KafkaSource, ensure_topics},
         memory::MemoryLog,
     },
     domain::{Clock, Event, Offset, Partition, Seq, SystemClock, WriterId},
@@ -54,6 +54,14 @@ impl Stage {
         };
         ensure_topics(&settings, PARTITIONS, 1).await.unwrap();
         Self::Kafka(Box::new(settings))
+    }
+
+    /// The same, whose members are in no hurry.
+    pub(crate) fn in_bulk(mut self) -> Self {
+        if let Self::Kafka(settings) = &mut self {
+            settings.haste = Haste::InBulk;
+        }
+        self
     }
 
     pub(crate) fn sink(&self) -> Arc<dyn EventSink> {

@@ -29,8 +29,8 @@ pub enum Haste {
     /// As soon as there is one.
     #[default]
     AtOnce,
-    /// 256 KiB of them, or what came within 200 ms. Not more at once: 1.5 MB, a full answer of six partitions, keep a core for
-    /// 9 ms, and whoever waits for that core with them.
+    /// 256 KiB of them, or what came within 200 ms. Not more at once: with 256 KiB of each of six partitions the client was seen
+    /// to keep a core for 9 ms, while others waited for it.
     InBulk,
 }
 
