@@ -132,9 +132,12 @@ impl PostgresStore {
             let (name, from) = (name(*day), day.0 * WINDOWS);
             let to = from + WINDOWS;
             let samples = SAMPLED.map(|column| format!("ALTER {column} SET STATISTICS {SAMPLE}")).join(", ");
+            // Not `IF NOT EXISTS`: what is there is not altered again, which would wait for whoever vacuums it.
             format!(
-                "; CREATE TABLE IF NOT EXISTS {name} PARTITION OF source_windows FOR VALUES FROM ({from}) TO ({to}) WITH (fillfactor = 80)
-                ; ALTER TABLE {name} {samples}"
+                "; DO $$ BEGIN IF to_regclass('{name}') IS NULL THEN
+                    CREATE TABLE {name} PARTITION OF source_windows FOR VALUES FROM ({from}) TO ({to}) WITH (fillfactor = 80);
+                    ALTER TABLE {name} {samples};
+                END IF; END $$"
             )
         };
         // One at a time: two that make the same table at once would be in each other's way.
