@@ -83,7 +83,7 @@ build_tool() { # build_tool NAME VERSION PACKAGE PROGRAM
   say "built $1 in $((SECONDS - started)) s"
 }
 
-install_coredns() { build_tool coredns "$COREDNS_VERSION" github.com/coredns/coredns coredns; }
+install_coredns() { build_tool coredns "$COREDNS_VERSION" . coredns; }
 
 # With its manifest: the CRDs, RBAC and Deployment of the release.
 install_cnpg() {
