@@ -1,4 +1,4 @@
-//! What processes cost, read from /proc: processor seconds, and the most memory they ever had.
+//! What processes cost, read from /proc: processor seconds, and the most memory they ever had. And what of the cores was not ours.
 
 use std::{collections::BTreeMap, fs};
 
@@ -47,10 +47,53 @@ pub(crate) fn cpu_seconds(pid: u32) -> f64 {
     tree(pid).iter().map(|(_, seconds)| seconds).sum()
 }
 
+/// Ticks of all cores since the machine started.
+#[derive(Clone, Copy)]
+pub(crate) struct CoreTime {
+    stolen: f64,
+    all: f64,
+}
+
+impl CoreTime {
+    /// Up to now.
+    pub(crate) fn now() -> Self {
+        Self::read(&fs::read_to_string("/proc/stat").unwrap_or_default())
+    }
+
+    /// The first line: user, nice, system, idle, iowait, irq, softirq, steal; then guests, who are among the users.
+    fn read(stat: &str) -> Self {
+        let line = stat.lines().next().unwrap_or_default();
+        let ticks: Vec<f64> = line.split_whitespace().skip(1).take(8).filter_map(|field| field.parse().ok()).collect();
+        Self { stolen: ticks.get(7).copied().unwrap_or(0.0), all: ticks.iter().sum() }
+    }
+
+    /// Percent of the cores' time, from then to now, in which somebody here was ready to run and the host ran something else.
+    pub(crate) fn stolen_since(self) -> f64 {
+        self.stolen_until(Self::now())
+    }
+
+    fn stolen_until(self, now: Self) -> f64 {
+        (now.stolen - self.stolen) / (now.all - self.all).max(1.0) * 100.0
+    }
+}
+
 /// The most memory `pid` ever had resident, in MiB.
 pub(crate) fn peak_mib(pid: u32) -> f64 {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
     let kib = line.and_then(|line| line.trim().split(' ').next()?.parse::<f64>().ok());
     kib.unwrap_or_default() / 1024.0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_host_takes_is_the_eighth_figure() {
+        let before = CoreTime::read("cpu  10 0 10 80 0 0 0 5 0 0\ncpu0 1 1 1 1 1 1 1 1 1 1\n");
+        let after = CoreTime::read("cpu  60 0 20 90 5 0 5 25 50 0\n");
+        assert_eq!(before.stolen_until(after), 20.0);
+        assert_eq!(before.stolen_until(before), 0.0);
+    }
 }

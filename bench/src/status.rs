@@ -180,6 +180,8 @@ struct Reads {
     latency: Histogram<u64>,
     cached: u64,
     took: Duration,
+    /// Percent of the cores' time meanwhile that the host gave to somebody else.
+    stolen: f64,
 }
 
 impl Reads {
@@ -192,6 +194,7 @@ impl Reads {
         report.compare(format!("{name}: p99"), at(0.99), "ms", "what is asked", LIMIT_MS);
         report.add(format!("{name}: max"), at(1.0), "ms");
         report.add(format!("{name} answered by the cache"), self.cached as f64 / reads * 100.0, "%");
+        report.add(format!("{name}: time of the cores that the host took"), self.stolen, "%");
     }
 }
 
@@ -245,8 +248,9 @@ impl Ticks {
 
 /// Reads as they are due, each of another source.
 async fn ask(clients: Vec<SourceServiceClient<Channel>>, seconds: u64) -> anyhow::Result<Reads> {
-    let mut reads = Reads { latency: Histogram::new(3)?, cached: 0, took: Duration::ZERO };
+    let mut reads = Reads { latency: Histogram::new(3)?, cached: 0, took: Duration::ZERO, stolen: 0.0 };
     let (mut asked, mut turn, started) = (JoinSet::new(), 0_u64, Instant::now());
+    let before = machine::CoreTime::now();
     let mut ticks = Ticks::start()?;
     while turn < READS * seconds {
         for due in ticks.due().await? {
@@ -268,6 +272,7 @@ async fn ask(clients: Vec<SourceServiceClient<Channel>>, seconds: u64) -> anyhow
         reads.take(answer??)?;
     }
     reads.took = started.elapsed();
+    reads.stolen = before.stolen_since();
     Ok(reads)
 }
 
