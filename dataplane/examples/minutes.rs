@@ -4,15 +4,23 @@
 //!
 //! `cargo run -q -p ping-dataplane --example minutes -- localhost:9092 ping-minutes`
 
-use std::{collections::BTreeMap, env, time::Duration};
+use std::{
+    collections::BTreeMap,
+    env,
+    time::{Duration, Instant},
+};
 
 use rdkafka::{
     ClientConfig, Message, Offset, TopicPartitionList,
     consumer::{BaseConsumer, Consumer},
+    error::{
+        KafkaError::{MessageConsumption, PartitionEOF},
+        RDKafkaErrorCode::{AllBrokersDown, BrokerTransportFailure},
+    },
 };
 use serde::Deserialize;
 
-/// How long the broker may take to answer.
+/// How long the broker may take to answer, also when it can't be reached at first.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The value of a record, as JSON; its key is the minute.
@@ -43,15 +51,19 @@ pub(crate) fn read(brokers: &str, topic: &str, mut each: impl FnMut(Summary, i64
     let mut place = TopicPartitionList::new();
     place.add_partition_offset(topic, 0, Offset::Beginning)?;
     consumer.assign(&place)?;
+    let mut heard = Instant::now();
     loop {
-        match consumer.poll(PATIENCE) {
+        match consumer.poll(PATIENCE.saturating_sub(heard.elapsed())) {
             Some(Ok(record)) => {
+                heard = Instant::now();
                 // A tombstone would say nothing; nobody writes one here.
                 let Some(value) = record.payload() else { continue };
                 each(serde_json::from_slice(value)?, record.timestamp().to_millis().unwrap_or_default());
             }
             // The end, for now. To go on listening, go on polling.
-            Some(Err(rdkafka::error::KafkaError::PartitionEOF(_))) => return Ok(()),
+            Some(Err(PartitionEOF(_))) => return Ok(()),
+            // No connection to any broker, for now: the client goes on connecting by itself.
+            Some(Err(MessageConsumption(AllBrokersDown | BrokerTransportFailure))) => {}
             Some(Err(error)) => return Err(error.into()),
             None => anyhow::bail!("{brokers} does not answer"),
         }

@@ -5,17 +5,19 @@
 #[allow(dead_code, reason = "its `main` is run as a program")]
 mod example;
 
-use std::{collections::BTreeMap, process::Command, time::Instant};
+use std::{collections::BTreeMap, net::Ipv4Addr, process::Command, time::Instant};
 
 use example::Summary;
 use ping_dataplane::domain::{Clock, SystemClock};
-use ping_testbed::Parts;
+use ping_testbed::{Parts, ports::free_port};
 use rdkafka::{
     ClientConfig,
     producer::{BaseRecord, DefaultProducerContext, Producer, ThreadedProducer},
 };
 use serde_json::json;
 use tokio::{
+    io::copy_bidirectional,
+    net::{TcpListener, TcpStream},
     task::spawn_blocking,
     time::{Duration, sleep},
 };
@@ -134,6 +136,27 @@ async fn minutes_close_by_the_clock_and_have_one_value_each_after_compaction() {
         sleep(Duration::from_secs(1)).await;
     }
     prints(&parts, minute);
+}
+
+/// A reader whose first connections are refused, as while brokers roll, reads once one is taken.
+#[tokio::test]
+async fn the_example_reads_though_no_broker_can_be_reached_at_first() {
+    let parts = Parts::start().await.unwrap();
+    parts.kafka.create_topic(TOPIC, 1, &[]).await.unwrap();
+    let port = free_port().unwrap();
+    let reading = spawn_blocking(move || example::last_words(&format!("127.0.0.1:{port}"), TOPIC));
+    sleep(Duration::from_secs(2)).await;
+    assert!(!reading.is_finished());
+    // Only the first broker's address is asked for by this door; the answer names the real one.
+    let door = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await.unwrap();
+    let brokers = parts.kafka.brokers();
+    let open = tokio::spawn(async move {
+        let (mut client, _) = door.accept().await.unwrap();
+        let mut broker = TcpStream::connect(brokers).await.unwrap();
+        copy_bidirectional(&mut client, &mut broker).await
+    });
+    assert_eq!(reading.await.unwrap().unwrap(), BTreeMap::new());
+    open.abort();
 }
 
 /// The example as a program, where it is built (`cargo test` of everything does; this test alone does not).
