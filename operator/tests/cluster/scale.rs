@@ -12,8 +12,7 @@ use serde_json::json;
 use crate::harness::{Place, others::api, until};
 
 const PIPELINES: usize = 100;
-/// At most; the other tests, which hold the first ones up, are over before the last.
-const ROUNDS: i64 = 10;
+const ROUNDS: i64 = 3;
 
 struct Process(Child);
 
@@ -71,8 +70,9 @@ async fn a_hundred_pipelines_cost_little_and_a_change_is_applied_within_a_second
     eprintln!("{PIPELINES} pipelines: {memory:.1} MiB, {percent:.2} % of a core at rest");
     assert!(memory < 50.0, "{memory} MiB");
     assert!(percent < 1.0, "{percent} % of a core");
+    // Other tests share the cores, and any of them can hold a round up.
     for round in 0..ROUNDS {
-        let p99 = change_all(&place, 4 + round % 2).await;
+        let p99 = change_all(&place, 4 + round).await;
         eprintln!("{PIPELINES} pipelines: change p99 {p99:?}");
         if p99 < Duration::from_secs(1) {
             return;
