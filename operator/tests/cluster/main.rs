@@ -7,6 +7,7 @@ mod chart;
 mod cut_points;
 mod dependencies;
 mod faults;
+#[path = "../harness/mod.rs"]
 mod harness;
 mod leaders;
 mod life;
@@ -14,5 +15,4 @@ mod plugin;
 mod refusals;
 mod rights;
 mod roles;
-mod scale;
 mod sources;

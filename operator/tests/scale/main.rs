@@ -1,4 +1,10 @@
-//! A hundred pipelines: memory, CPU, and how soon a change is applied.
+//! A hundred pipelines: memory, CPU, and how soon a change is applied. A program of its own, because programs of tests run one
+//! after the other: what is measured here has no neighbours.
+#![cfg(test)]
+
+#[expect(dead_code, reason = "the other tests use more of it")]
+#[path = "../harness/mod.rs"]
+mod harness;
 
 use std::{
     process::{Child, Command, Stdio},
@@ -70,7 +76,7 @@ async fn a_hundred_pipelines_cost_little_and_a_change_is_applied_within_a_second
     eprintln!("{PIPELINES} pipelines: {memory:.1} MiB, {percent:.2} % of a core at rest");
     assert!(memory < 50.0, "{memory} MiB");
     assert!(percent < 1.0, "{percent} % of a core");
-    // Other tests share the cores, and any of them can hold a round up.
+    // The machine has other things to do, and any of them can hold a round up.
     for round in 0..ROUNDS {
         let p99 = change_all(&place, 4 + round).await;
         eprintln!("{PIPELINES} pipelines: change p99 {p99:?}");
