@@ -6,6 +6,8 @@ mod limits;
 mod machine;
 mod manifest;
 mod pipeline;
+mod reader;
+mod reads;
 mod report;
 mod shares;
 mod status;

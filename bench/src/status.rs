@@ -1,29 +1,24 @@
 //! What a source is, asked of a million of them while they go on: reads at a fixed rate beside ingestion at a fixed rate, and
 //! what a source costs in the cache and in Postgres.
 
-use std::{os::fd::OwnedFd, time::Duration};
+use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use futures::{StreamExt, stream};
-use hdrhistogram::Histogram;
-use ping_dataplane::wire::{
-    GetStatusRequest, RecordBatchRequest, RecordRequest, Store, event_service_client::EventServiceClient,
-    source_service_client::SourceServiceClient,
-};
-use rustix::{
-    io::read,
-    time::{Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create, timerfd_settime},
-};
+use ping_dataplane::wire::{RecordBatchRequest, RecordRequest, event_service_client::EventServiceClient};
 use tokio::{
-    io::unix::AsyncFd,
     process::Command,
-    runtime::Builder,
-    task::{JoinSet, spawn_blocking},
+    task::spawn_blocking,
     time::{Instant, MissedTickBehavior, interval, sleep},
 };
 use tonic::transport::Channel;
 
-use crate::{machine, pipeline::Pipeline, report::Report};
+use crate::{
+    machine,
+    pipeline::Pipeline,
+    reads::{Reads, read_apart},
+    report::Report,
+};
 
 const SOURCES: u64 = 1_000_000;
 /// One in so many has bounced: what it is, is final.
@@ -31,16 +26,11 @@ const BOUNCED: u64 = 100;
 /// One in so many has the thousand deliveries that the rule asks for; all others have one, and are unknown.
 const BUSY: u64 = 10_000;
 const DELIVERIES: u64 = 1_000;
-/// What is asked of the system (issue 6).
-const READS: u64 = 5_000;
+/// Events per second, as asked of the system (issue 6).
 const EVENTS: u64 = 20_000;
-/// Reads are due that often, a few at once.
-const TICK: Duration = Duration::from_millis(1);
-const LIMIT_MS: f64 = 5.0;
 /// Events of a batch: of the backlog, and under load.
 const BACKLOG_BATCH: usize = 1_000;
 const BATCH: u64 = 100;
-const CONNECTIONS: usize = 4;
 /// A prime, so that walking in steps of it meets every source once before it meets one again.
 const STRIDE: u64 = 2_654_435_761;
 /// Seconds of the same load that are not measured.
@@ -69,7 +59,7 @@ pub(crate) async fn measure(report: &mut Report, seconds: u64) -> anyhow::Result
     let shares = pipeline.share()?;
     report.add("status: programs with the weight of their requests", shares.len() as f64, "programs");
     let alone = query.clone();
-    spawn_blocking(move || read_apart(alone, WARM_UP)).await??.note(report, "status: reads, nothing else");
+    spawn_blocking(move || read_apart(&alone, WARM_UP, walked)).await??.note(report, "status: reads, nothing else");
     // As it was for days: for its first half minute a broker compiles itself for what it is asked.
     under_load(&pipeline, &query, WARM_UP).await?;
     catch_up(&pipeline).await?;
@@ -94,7 +84,7 @@ pub(crate) async fn measure(report: &mut Report, seconds: u64) -> anyhow::Result
 async fn under_load(pipeline: &Pipeline, query: &str, seconds: u64) -> anyhow::Result<(f64, Reads, f64)> {
     let ingesting = tokio::spawn(ingest(channel(&pipeline.address).await?, seconds));
     let address = query.to_owned();
-    let reading = spawn_blocking(move || read_apart(address, seconds));
+    let reading = spawn_blocking(move || read_apart(&address, seconds, walked));
     let behind = most_behind(pipeline, seconds).await?;
     Ok((ingesting.await??, reading.await??, behind))
 }
@@ -107,8 +97,13 @@ fn name(source: u64) -> String {
     format!("source-{source:09}.example")
 }
 
-fn event(source: u64, kind: &str) -> RecordRequest {
-    RecordRequest { source: name(source), kind: kind.to_owned(), ..RecordRequest::default() }
+/// The source that is met in this turn.
+fn walked(turn: u64) -> String {
+    name(turn.wrapping_mul(STRIDE) % SOURCES)
+}
+
+fn event(source: String, kind: &str) -> RecordRequest {
+    RecordRequest { source, kind: kind.to_owned(), ..RecordRequest::default() }
 }
 
 /// Every source, as fast as it goes; how many events that were.
@@ -116,7 +111,7 @@ async fn fill(pipeline: &Pipeline) -> anyhow::Result<i64> {
     let events = (0..SOURCES).flat_map(|source| {
         let kind = if source % BOUNCED == 1 { "bounced" } else { "delivered" };
         let times = if source % BUSY == 0 { DELIVERIES } else { 1 };
-        (0..times).map(move |_| event(source, kind))
+        (0..times).map(move |_| event(name(source), kind))
     });
     let batches = stream::iter(events).chunks(BACKLOG_BATCH).map(|events| RecordBatchRequest { events });
     let mut client = EventServiceClient::new(channel(&pipeline.address).await?);
@@ -160,8 +155,7 @@ async fn ingest(channel: Channel, seconds: u64) -> anyhow::Result<f64> {
     tick.set_missed_tick_behavior(MissedTickBehavior::Burst);
     let batches = stream::unfold((tick, 0_u64), |(mut tick, place)| async move {
         tick.tick().await;
-        let sources = (place..place + BATCH).map(|turn| turn.wrapping_mul(STRIDE) % SOURCES);
-        let events = sources.map(|source| event(source, "delivered")).collect();
+        let events = (place..place + BATCH).map(|turn| event(walked(turn), "delivered")).collect();
         Some((RecordBatchRequest { events }, (tick, place + BATCH)))
     });
     let batches = batches.take(usize::try_from(EVENTS / BATCH * seconds)?);
@@ -172,116 +166,6 @@ async fn ingest(channel: Channel, seconds: u64) -> anyhow::Result<f64> {
         acknowledged += answer.accepted;
     }
     Ok(acknowledged as f64 / started.elapsed().as_secs_f64())
-}
-
-/// What reading was like.
-struct Reads {
-    /// From the time a read was due, so that a server that stands still is not asked less.
-    latency: Histogram<u64>,
-    cached: u64,
-    took: Duration,
-    /// Percent of the cores' time meanwhile that the host gave to somebody else.
-    stolen: f64,
-}
-
-impl Reads {
-    fn note(&self, report: &mut Report, name: &str) {
-        let reads = self.latency.len() as f64;
-        report.add(name, reads / self.took.as_secs_f64(), "reads/s");
-        let at = |quantile| self.latency.value_at_quantile(quantile) as f64 / 1e3;
-        report.add(format!("{name}: p50"), at(0.5), "ms");
-        report.add(format!("{name}: p95"), at(0.95), "ms");
-        report.compare(format!("{name}: p99"), at(0.99), "ms", "what is asked", LIMIT_MS);
-        report.add(format!("{name}: max"), at(1.0), "ms");
-        report.add(format!("{name} answered by the cache"), self.cached as f64 / reads * 100.0, "%");
-        report.add(format!("{name}: time of the cores that the host took"), self.stolen, "%");
-    }
-}
-
-/// Reads on a thread of its own: what is measured is not how long the writing load kept this process.
-fn read_apart(address: String, seconds: u64) -> anyhow::Result<Reads> {
-    Builder::new_current_thread().enable_all().build()?.block_on(async {
-        let mut clients = Vec::new();
-        for _ in 0..CONNECTIONS {
-            clients.push(SourceServiceClient::new(channel(&address).await?));
-        }
-        ask(clients, seconds).await
-    })
-}
-
-/// Says when reads are due: a few every millisecond.
-///
-/// The kernel's timer, because the runtime's own only know whole milliseconds, and being late by up to one would count as the
-/// server's.
-struct Ticks {
-    timer: AsyncFd<OwnedFd>,
-    next: Instant,
-}
-
-impl Ticks {
-    #[expect(deprecated, reason = "sound for a descriptor that is owned; its successor is not for safe code")]
-    fn start() -> anyhow::Result<Self> {
-        let timer = timerfd_create(TimerfdClockId::Monotonic, TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC)?;
-        let every = Timespec::try_from(TICK)?;
-        let times = Itimerspec { it_interval: every, it_value: every };
-        timerfd_settime(&timer, TimerfdTimerFlags::empty(), &times)?;
-        Ok(Self { timer: AsyncFd::new(timer)?, next: Instant::now() + TICK })
-    }
-
-    /// The times that have come since the last call.
-    async fn due(&mut self) -> anyhow::Result<Vec<Instant>> {
-        let mut expirations = [0; 8];
-        loop {
-            let mut ready = self.timer.readable().await?;
-            if let Ok(read) = ready.try_io(|timer| Ok(read(timer, &mut expirations)?)) {
-                read?;
-                break;
-            }
-        }
-        let first = self.next;
-        let due = (0..u32::try_from(u64::from_ne_bytes(expirations))?).map(|tick| first + TICK * tick);
-        let due: Vec<_> = due.collect();
-        self.next = first + TICK * u32::try_from(due.len())?;
-        Ok(due)
-    }
-}
-
-/// Reads as they are due, each of another source.
-async fn ask(clients: Vec<SourceServiceClient<Channel>>, seconds: u64) -> anyhow::Result<Reads> {
-    let mut reads = Reads { latency: Histogram::new(3)?, cached: 0, took: Duration::ZERO, stolen: 0.0 };
-    let (mut asked, mut turn, started) = (JoinSet::new(), 0_u64, Instant::now());
-    let before = machine::CoreTime::now();
-    let mut ticks = Ticks::start()?;
-    while turn < READS * seconds {
-        for due in ticks.due().await? {
-            for _ in 0..READS / 1_000 {
-                turn += 1;
-                let mut client = clients[usize::try_from(turn)? % clients.len()].clone();
-                let source = name(turn.wrapping_mul(STRIDE) % SOURCES);
-                asked.spawn(async move {
-                    let answer = client.get_status(GetStatusRequest { source }).await?.into_inner();
-                    anyhow::Ok((due.elapsed(), answer.store == i32::from(Store::Cache)))
-                });
-            }
-        }
-        while let Some(answer) = asked.try_join_next() {
-            reads.take(answer??)?;
-        }
-    }
-    while let Some(answer) = asked.join_next().await {
-        reads.take(answer??)?;
-    }
-    reads.took = started.elapsed();
-    reads.stolen = before.stolen_since();
-    Ok(reads)
-}
-
-impl Reads {
-    fn take(&mut self, (latency, cached): (Duration, bool)) -> anyhow::Result<()> {
-        self.latency.record(u64::try_from(latency.as_micros())?.max(1))?;
-        self.cached += u64::from(cached);
-        Ok(())
-    }
 }
 
 /// Memory that the cache uses, in bytes.
