@@ -3,7 +3,7 @@
 
 use anyhow::{Context, bail, ensure};
 use bytes::{BufMut, Bytes, BytesMut};
-use h2::client::SendRequest;
+use h2::client::{Builder, SendRequest};
 use http::{HeaderMap, Request, Uri, header};
 use ping_dataplane::wire::{GetStatusRequest, GetStatusResponse};
 use prost::Message;
@@ -13,6 +13,9 @@ use tonic::{Code, Status};
 const METHOD: &str = "/ping.v1.SourceService/GetStatus";
 /// What gRPC puts before a message: whether it is compressed, and its length.
 const PREFIX: usize = 5;
+/// What small answers that wait may cost a connection, in bytes by which they are below 256: more than a minute's. By default a
+/// few hundred end it, which is a peer's misuse to h2, but to us a machine that stood still for a quarter of a second.
+const SMALL_ANSWERS: usize = 32 << 20;
 
 /// One connection.
 #[derive(Clone)]
@@ -27,7 +30,7 @@ impl Reader {
         let uri: Uri = format!("{address}{METHOD}").parse()?;
         let stream = TcpStream::connect(uri.authority().context("no host")?.as_str()).await?;
         stream.set_nodelay(true)?;
-        let (requests, connection) = h2::client::handshake(stream).await?;
+        let (requests, connection) = Builder::new().data_frame_budget(SMALL_ANSWERS).handshake(stream).await?;
         // What ends the connection ends all requests on it, and they tell.
         tokio::spawn(connection);
         Ok(Self { requests, uri })
