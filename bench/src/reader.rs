@@ -13,8 +13,8 @@ use tonic::{Code, Status};
 const METHOD: &str = "/ping.v1.SourceService/GetStatus";
 /// What gRPC puts before a message: whether it is compressed, and its length.
 const PREFIX: usize = 5;
-/// What small answers that wait may cost a connection, in bytes by which they are below 256: more than a minute's. By default a
-/// few hundred end it, which is a peer's misuse to h2, but to us a machine that stood still for a quarter of a second.
+/// What small answers that wait may cost a connection, in bytes by which they are below 256: more than a minute's. By default
+/// 140 end it, which is a peer's misuse to h2, but to us a machine that stood still for a tenth of a second.
 const SMALL_ANSWERS: usize = 32 << 20;
 
 /// One connection.
