@@ -30,6 +30,9 @@ const ROUND: usize = 50_000;
 /// Pause between rounds, unless half the rows are taken: each round costs the broker a produce request and a fetch, and
 /// being woken by each batch took a fifth of the lane's time (`bench/README.md`).
 const PAUSE: Duration = Duration::from_millis(20);
+/// The same after a round of many events: where so much is going on, cores are worth more than milliseconds.
+const LONG_PAUSE: Duration = Duration::from_millis(50);
+const MANY: usize = 200;
 /// How often the rows are counted meanwhile.
 const TICK: Duration = Duration::from_millis(5);
 /// Published rows leave the table this often.
@@ -74,6 +77,7 @@ impl Publisher {
             writer,
             rows,
             progress: Arc::clone(&progress),
+            pause: PAUSE,
             forgotten: 0,
             forget_at: Instant::now() + FORGET,
             ask_at: Instant::now(),
@@ -111,6 +115,8 @@ struct Worker {
     writer: WriterId,
     rows: mpsc::Receiver<OutboxRow>,
     progress: Arc<Progress>,
+    /// What follows the last round.
+    pause: Duration,
     forgotten: Seq,
     forget_at: Instant,
     ask_at: Instant,
@@ -134,7 +140,7 @@ impl Worker {
     }
 
     async fn pause(&self) {
-        let end = Instant::now() + PAUSE;
+        let end = Instant::now() + self.pause;
         while Instant::now() < end && self.rows.len() < ROWS / 2 && !self.rows.is_closed() {
             sleep(TICK).await;
         }
@@ -167,8 +173,9 @@ impl Worker {
             sleep(RETRY).await;
             return open;
         }
-        let Some(last) = rows.last().map(|row| row.batch.last_seq()) else { return open };
         let count: usize = rows.iter().map(|row| row.batch.events.len()).sum();
+        self.pause = if count < MANY { PAUSE } else { LONG_PAUSE };
+        let Some(last) = rows.last().map(|row| row.batch.last_seq()) else { return open };
         match self.ports.sink.publish(rows).await {
             Ok(()) => {
                 self.progress.published.store(last, Ordering::Release);
