@@ -2,7 +2,7 @@
 #![cfg(test)]
 #![allow(unreachable_pub, missing_docs, reason = "a test binary has no callers")]
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use ping_dataplane::{
     adapters::{
@@ -13,6 +13,13 @@ use ping_dataplane::{
     ports::{BELIEVED, Promise, StatusCache, Testimony},
 };
 use ping_testbed::Redis;
+use tokio::{
+    io::copy_bidirectional,
+    net::{TcpListener, TcpStream},
+    sync::watch,
+    task::yield_now,
+    time::timeout,
+};
 
 const NOW: Minute = Minute(28_815_438);
 
@@ -101,6 +108,78 @@ async fn an_answer_from_before_an_epoch_is_not_believed(cache: Arc<dyn StatusCac
     cache.raise(None, NOW, &[says("b", 0, 8, false)]).await.unwrap();
     cache.raise(Some(before), NOW, &[says("b", 0, 7, false)]).await.unwrap();
     assert_eq!(held(&cache, "b", NOW).await, Some(Evidence { not: 0, yes: 8 }));
+}
+
+/// Whoever asks often asks for the epoch and the promise now and then only: both are seen soon all the same.
+#[tokio::test]
+async fn what_others_begin_and_promise_is_seen_soon() {
+    let redis = Redis::start().await.unwrap();
+    let settings = RedisSettings::new(redis.url());
+    let [reader, writer] = [(); 2].map(|()| RedisStatuses::new(&settings, &rule(), 1_000).unwrap());
+    writer.raise(None, NOW, &[says("a", 0, 7, false)]).await.unwrap();
+    let first = reader.get("a", NOW).await.unwrap();
+    assert_eq!((first.evidence, first.as_of), (Some(Evidence { not: 0, yes: 7 }), 0));
+    writer.raise(None, NOW, &[says("a", 0, 8, false)]).await.unwrap();
+    // What is known of a source is never remembered.
+    assert_eq!(reader.get("a", NOW).await.unwrap().evidence, Some(Evidence { not: 0, yes: 8 }));
+    writer.promise(&Promise { as_of: 5_000, on: vec![0], partitions: 1 }).await.unwrap();
+    writer.begin().await.unwrap();
+    let seen = async {
+        loop {
+            let held = reader.get("a", NOW).await.unwrap();
+            if (held.evidence, held.as_of, held.epoch) == (None, 5_000, first.epoch + 1) {
+                return;
+            }
+        }
+    };
+    timeout(Duration::from_secs(1), seen).await.unwrap();
+}
+
+/// Who connects to the URL is taken to the server that `target` names, and is cut off when it names another.
+async fn led_to(target: watch::Receiver<String>) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("redis://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move {
+        loop {
+            let (mut caller, _) = listener.accept().await.unwrap();
+            let mut target = target.clone();
+            tokio::spawn(async move {
+                let address = target.borrow_and_update().trim_start_matches("redis://").to_owned();
+                let mut server = TcpStream::connect(address).await.unwrap();
+                tokio::select! {
+                    _ = copy_bidirectional(&mut caller, &mut server) => (),
+                    _ = target.changed() => (),
+                }
+            });
+        }
+    });
+    url
+}
+
+/// Another server that takes over at once, with less in it, is not believed to hold what the one before it promised.
+#[tokio::test]
+async fn a_promise_does_not_outlive_the_connection_it_came_by() {
+    let (first, second) = (Redis::start().await.unwrap(), Redis::start().await.unwrap());
+    let (target, led) = watch::channel(first.url());
+    let settings = RedisSettings::new(led_to(led).await);
+    let cache = RedisStatuses::new(&settings, &rule(), 1_000).unwrap();
+    cache.raise(None, NOW, &[says("a", 0, 9, false)]).await.unwrap();
+    cache.promise(&Promise { as_of: 5_000, on: vec![0], partitions: 1 }).await.unwrap();
+    let behind = RedisStatuses::new(&RedisSettings::new(second.url()), &rule(), 1_000).unwrap();
+    behind.raise(None, NOW, &[says("a", 0, 7, false)]).await.unwrap();
+    assert_eq!(cache.get("a", NOW).await.unwrap().as_of, 5_000);
+    target.send(second.url()).unwrap();
+    let answer_of_the_second = async {
+        loop {
+            match cache.get("a", NOW).await {
+                Ok(held) if held.evidence == Some(Evidence { not: 0, yes: 7 }) => return held,
+                // The first, until it is cut off; then once that it is.
+                Ok(_) | Err(_) => yield_now().await,
+            }
+        }
+    };
+    let held = timeout(Duration::from_secs(10), answer_of_the_second).await.unwrap();
+    assert_eq!(held.as_of, 0, "a promise of the first, about what the second holds");
 }
 
 /// Bounded, and what is final goes last. Prints what a source costs.

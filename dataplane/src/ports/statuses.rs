@@ -44,7 +44,8 @@ pub struct Testimony {
 /// A bounded cache of evidence. It may forget anything at any time; what it holds only grows.
 #[async_trait]
 pub trait StatusCache: Send + Sync {
-    /// What is held of `source`. What may still change is believed for a few minutes and within its epoch only.
+    /// What is held of `source`. What may still change is believed for a few minutes and within its epoch only; an epoch that
+    /// somebody else begins may be seen some milliseconds later.
     async fn get(&self, source: &str, now: Minute) -> Result<Held, CacheError>;
 
     /// Raises what is held to this. `epoch`: the one in which the store was asked; none: this one.

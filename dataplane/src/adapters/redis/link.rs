@@ -3,7 +3,11 @@
 //! Not `redis::aio::ConnectionManager`: that one keeps a connection whose peer went silent until TCP gives it up after many
 //! minutes, and never recovers from a refusal while connecting (`LOADING`, a wrong password, a replica).
 
-use std::{future::Future, time::Duration};
+use std::{
+    future::Future,
+    sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
+};
 
 use futures::{
     FutureExt,
@@ -29,6 +33,7 @@ pub(super) struct Link {
     client: Client,
     config: AsyncConnectionConfig,
     current: Mutex<Option<Connecting>>,
+    broken: AtomicU64,
 }
 
 impl Link {
@@ -43,7 +48,12 @@ impl Link {
         let config = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(CONNECT))
             .set_response_timeout(Some(settings.response_timeout));
-        Ok(Self { client, config, current: Mutex::new(None) })
+        Ok(Self { client, config, current: Mutex::new(None), broken: AtomicU64::new(0) })
+    }
+
+    /// How many connections broke. While it is the same, whoever answers is the server that answered before.
+    pub(super) fn broken(&self) -> u64 {
+        self.broken.load(Ordering::Acquire)
     }
 
     /// One command.
@@ -120,6 +130,7 @@ impl Link {
     fn forget(&self, failed: &Connecting) {
         let mut current = self.current.lock();
         if current.as_ref().is_some_and(|current| current.ptr_eq(failed)) {
+            self.broken.fetch_add(1, Ordering::Release);
             *current = None;
         }
     }

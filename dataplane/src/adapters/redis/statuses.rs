@@ -1,8 +1,12 @@
 //! Evidence in Redis: hashes of a few dozen sources each, which the server keeps as compact lists.
 
-use std::fmt;
+use std::{
+    fmt,
+    time::{Duration, Instant},
+};
 
 use async_trait::async_trait;
+use parking_lot::Mutex;
 use redis::Cmd;
 
 use super::{RedisSettings, link::Link, script::Script};
@@ -17,10 +21,33 @@ const ROOM: u32 = 100;
 const KEPT: u32 = 7 * 24 * 60 * 60;
 /// Entries in one script: while it runs nobody is answered, and readers are promised a few milliseconds (10 µs an entry).
 const CHUNK: usize = 32;
+/// How long a heading is good for. Meanwhile a read is one command instead of four, which saves a sixth of the CPU here, and some
+/// of the cache's (bench/README.md).
+const REMEMBERED: Duration = Duration::from_millis(20);
+
+/// What is said of all sources at once. It stays true of what is held afterwards, which only grows: answers are as of a little
+/// earlier, no more.
+#[derive(Clone, Copy, Debug)]
+struct Heading {
+    epoch: Epoch,
+    as_of: Millis,
+    /// When it was asked for.
+    asked: Instant,
+    /// Connections that had broken by then: another server may hold less.
+    broken: u64,
+}
+
+impl Heading {
+    fn over(&self, value: Option<&str>, now: Minute) -> Held {
+        let evidence = value.and_then(|value| read(value, self.epoch, now));
+        Held { epoch: self.epoch, evidence, as_of: self.as_of }
+    }
+}
 
 /// Evidence in Redis, Dragonfly or Valkey, under the names of the rule it is for.
 pub struct RedisStatuses {
     link: Link,
+    heading: Mutex<Option<Heading>>,
     raise: Script,
     promise: Script,
     epoch: String,
@@ -48,7 +75,11 @@ impl RedisStatuses {
         let buckets = bound.div_ceil(ROOM).max(1);
         let promise = Script::new(include_str!("promise.lua"));
         let [epoch, times, as_of] = ["epoch", "times", "as_of"].map(|name| format!("{prefix}:{name}"));
-        Ok(Self { link, raise, promise, epoch, times, as_of, prefix, buckets })
+        Ok(Self { link, heading: Mutex::new(None), raise, promise, epoch, times, as_of, prefix, buckets })
+    }
+
+    fn remembered(&self) -> Option<Heading> {
+        self.heading.lock().filter(|heading| heading.asked.elapsed() < REMEMBERED)
     }
 
     fn bucket(&self, source: &str) -> String {
@@ -68,11 +99,20 @@ fn read(value: &str, epoch: Epoch, now: Minute) -> Option<Evidence> {
 #[async_trait]
 impl StatusCache for RedisStatuses {
     async fn get(&self, source: &str, now: Minute) -> Result<Held, CacheError> {
-        let question = [Cmd::mget(&[&self.epoch, &self.as_of]), Cmd::hget(self.bucket(source), source)];
+        let entry = Cmd::hget(self.bucket(source), source);
+        if let Some(heading) = self.remembered() {
+            let value: Option<String> = self.link.command(&entry).await?;
+            if heading.broken == self.link.broken() {
+                return Ok(heading.over(value.as_deref(), now));
+            }
+        }
+        let (asked, broken) = (Instant::now(), self.link.broken());
         type Answer = ((Option<Epoch>, Option<Millis>), Option<String>);
+        let question = [Cmd::mget(&[&self.epoch, &self.as_of]), entry];
         let ((epoch, as_of), value): Answer = self.link.transaction(&question).await?;
-        let (epoch, as_of) = (epoch.unwrap_or(0), as_of.unwrap_or(0));
-        Ok(Held { epoch, evidence: value.and_then(|value| read(&value, epoch, now)), as_of })
+        let heading = Heading { epoch: epoch.unwrap_or(0), as_of: as_of.unwrap_or(0), asked, broken };
+        *self.heading.lock() = Some(heading);
+        Ok(heading.over(value.as_deref(), now))
     }
 
     async fn raise(&self, epoch: Option<Epoch>, now: Minute, all: &[Testimony]) -> Result<(), CacheError> {
@@ -96,11 +136,15 @@ impl StatusCache for RedisStatuses {
         let arguments = |command: &mut Cmd| {
             command.arg(promise.as_of).arg(promise.partitions).arg(&promise.on);
         };
-        self.link.script_on::<()>(&self.promise, &[&self.times, &self.as_of], &arguments).await
+        let told = self.link.script_on::<()>(&self.promise, &[&self.times, &self.as_of], &arguments).await;
+        *self.heading.lock() = None;
+        told
     }
 
     async fn begin(&self) -> Result<(), CacheError> {
-        self.link.command(&Cmd::incr(&self.epoch, 1)).await
+        let begun = self.link.command(&Cmd::incr(&self.epoch, 1)).await;
+        *self.heading.lock() = None;
+        begun
     }
 }
 
