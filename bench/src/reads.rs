@@ -1,14 +1,19 @@
 //! Reads at a fixed rate, and how long each took from when it was due.
 
-use std::{os::fd::OwnedFd, time::Duration};
+use std::{os::fd::OwnedFd, thread, time::Duration};
 
+use anyhow::Context;
 use hdrhistogram::Histogram;
 use ping_dataplane::wire::Store;
 use rustix::{
-    io::read,
+    io::{Errno, read},
     time::{Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create, timerfd_settime},
 };
-use tokio::{io::unix::AsyncFd, runtime::Builder, task::JoinSet, time::Instant};
+use thread_priority::{
+    Error, RealtimeThreadSchedulePolicy, ThreadPriority, ThreadSchedulePolicy, set_thread_priority_and_policy,
+    thread_native_id,
+};
+use tokio::{io::unix::AsyncFd, runtime::Builder, sync::oneshot, task::JoinSet, time::Instant};
 
 use crate::{machine, reader::Reader, report::Report};
 
@@ -27,6 +32,8 @@ pub(crate) struct Reads {
     took: Duration,
     /// Percent of the cores' time meanwhile that the host gave to somebody else.
     stolen: f64,
+    /// The reader had a core as soon as it was ready.
+    first: bool,
 }
 
 impl Reads {
@@ -41,6 +48,7 @@ impl Reads {
         report.add(format!("{name}: max"), at(1.0), "ms");
         report.add(format!("{name} answered by the cache"), self.cached as f64 / reads * 100.0, "%");
         report.add(format!("{name}: time of the cores that the host took"), self.stolen, "%");
+        report.add(format!("{name}: reader that goes first"), f64::from(u8::from(self.first)), "thread");
     }
 
     fn take(&mut self, (latency, cached): (Duration, bool)) -> anyhow::Result<()> {
@@ -50,16 +58,38 @@ impl Reads {
     }
 }
 
-/// Reads on a thread of its own: what is measured is not how long the writing load kept this process. `source` says which one
-/// is asked for in a turn.
-pub(crate) fn read_apart(address: &str, seconds: u64, source: fn(u64) -> String) -> anyhow::Result<Reads> {
-    Builder::new_current_thread().enable_all().build()?.block_on(async {
-        let mut readers = Vec::new();
-        for _ in 0..CONNECTIONS {
-            readers.push(Reader::connect(address).await?);
-        }
-        ask(readers, seconds, source).await
-    })
+/// Reads on a thread of its own, which goes first: what is measured is not how long the writing load kept this process, nor how
+/// long a client, whose cores would be its own, waited for one of those that it measures. `source` says which one is asked for
+/// in a turn.
+pub(crate) async fn read_apart(address: String, seconds: u64, source: fn(u64) -> String) -> anyhow::Result<Reads> {
+    let (done, reads) = oneshot::channel();
+    thread::Builder::new().name("reader".to_owned()).spawn(move || {
+        let reads = go_first().and_then(|first| {
+            let runtime = Builder::new_current_thread().enable_all().build()?;
+            Ok(Reads { first, ..runtime.block_on(read_from(&address, seconds, source))? })
+        });
+        // Whoever no longer waits has failed, and says so.
+        drop(done.send(reads));
+    })?;
+    reads.await.context("the reader panicked")?
+}
+
+/// Lets this thread run whenever it is ready, before everybody with an ordinary priority; false when that is not ours to ask for.
+fn go_first() -> anyhow::Result<bool> {
+    let policy = ThreadSchedulePolicy::Realtime(RealtimeThreadSchedulePolicy::Fifo);
+    match set_thread_priority_and_policy(thread_native_id(), ThreadPriority::Min, policy) {
+        Ok(()) => Ok(true),
+        Err(Error::OS(code)) if code == Errno::PERM.raw_os_error() => Ok(false),
+        Err(error) => Err(error).context("real-time priority for the reader"),
+    }
+}
+
+async fn read_from(address: &str, seconds: u64, source: fn(u64) -> String) -> anyhow::Result<Reads> {
+    let mut readers = Vec::new();
+    for _ in 0..CONNECTIONS {
+        readers.push(Reader::connect(address).await?);
+    }
+    ask(readers, seconds, source).await
 }
 
 /// Says when reads are due: a few every millisecond.
@@ -101,7 +131,7 @@ impl Ticks {
 
 /// Reads as they are due.
 async fn ask(readers: Vec<Reader>, seconds: u64, source: fn(u64) -> String) -> anyhow::Result<Reads> {
-    let mut reads = Reads { latency: Histogram::new(3)?, cached: 0, took: Duration::ZERO, stolen: 0.0 };
+    let mut reads = Reads { latency: Histogram::new(3)?, cached: 0, took: Duration::ZERO, stolen: 0.0, first: false };
     let (mut asked, mut turn, started) = (JoinSet::new(), 0_u64, Instant::now());
     let before = machine::CoreTime::now();
     let mut ticks = Ticks::start()?;

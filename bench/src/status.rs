@@ -8,8 +8,8 @@ use futures::{StreamExt, stream};
 use ping_dataplane::wire::{RecordBatchRequest, RecordRequest, event_service_client::EventServiceClient};
 use tokio::{
     process::Command,
-    task::spawn_blocking,
     time::{Instant, MissedTickBehavior, interval, sleep},
+    try_join,
 };
 use tonic::transport::Channel;
 
@@ -58,8 +58,7 @@ pub(crate) async fn measure(report: &mut Report, seconds: u64) -> anyhow::Result
     let query = pipeline.start_query().await?;
     let shares = pipeline.share()?;
     report.add("status: programs with the weight of their requests", shares.len() as f64, "programs");
-    let alone = query.clone();
-    spawn_blocking(move || read_apart(&alone, WARM_UP, walked)).await??.note(report, "status: reads, nothing else");
+    read_apart(query.clone(), WARM_UP, walked).await?.note(report, "status: reads, nothing else");
     // As it was for days: for its first half minute a broker compiles itself for what it is asked.
     under_load(&pipeline, &query, WARM_UP).await?;
     catch_up(&pipeline).await?;
@@ -83,10 +82,9 @@ pub(crate) async fn measure(report: &mut Report, seconds: u64) -> anyhow::Result
 /// Writes and reads at their rates for some seconds: events acknowledged per second, the reads, and how far the views were behind.
 async fn under_load(pipeline: &Pipeline, query: &str, seconds: u64) -> anyhow::Result<(f64, Reads, f64)> {
     let ingesting = tokio::spawn(ingest(channel(&pipeline.address).await?, seconds));
-    let address = query.to_owned();
-    let reading = spawn_blocking(move || read_apart(&address, seconds, walked));
-    let behind = most_behind(pipeline, seconds).await?;
-    Ok((ingesting.await??, reading.await??, behind))
+    let reading = read_apart(query.to_owned(), seconds, walked);
+    let (reads, behind) = try_join!(reading, most_behind(pipeline, seconds))?;
+    Ok((ingesting.await??, reads, behind))
 }
 
 async fn channel(address: &str) -> anyhow::Result<Channel> {
