@@ -2,22 +2,22 @@
 
 use std::{
     convert::Infallible,
-    future::{Future, Ready, ready},
+    future::Future,
     net::SocketAddr,
     sync::Arc,
     task::{Context, Poll},
 };
 
-use axum::{
-    Router,
-    body::Body,
-    extract::Request,
-    response::Response,
-    serve::{IncomingStream, Listener, ListenerExt},
-};
+use axum::{Router, body::Body, extract::Request, response::Response, serve::Listener};
 use futures::{TryFutureExt, future::Either};
 use http::{HeaderName, header};
-use tokio::net::TcpListener;
+use hyper::body::Incoming;
+use hyper_util::{
+    rt::{TokioExecutor, TokioIo},
+    server::{conn::auto, graceful::GracefulShutdown},
+    service::TowerToHyperService,
+};
+use tokio::{net::TcpListener, select};
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 use tonic_web::GrpcWebLayer;
@@ -32,14 +32,20 @@ use crate::wire::{
 
 /// Longest message of a stream, in bytes: 10,000 pings with ids and sources fit.
 const MAX_MESSAGE: usize = 8 * 1024 * 1024;
+/// What a stream may send ahead of us, and all of a connection together, in bytes. Half of the latter is what h2 lets small frames
+/// wait for, by what each is shorter than 256 bytes, before it ends the connection: whoever streams single events faster than they
+/// are stored would not be slowed down, but cut off. With hyper's 1 MiB for each that were 2,500 events of 60 bytes; a window of
+/// these full of such events is a twentieth of what may wait.
+const STREAM_WINDOW: u32 = 128 * 1024;
+const CONNECTION_WINDOW: u32 = 16 * 1024 * 1024;
 
 /// Serves the API on `listener` until `shutdown`; calls under way are finished first. `health` answers
 /// `grpc.health.v1`; `proxies` are believed about whom they call for.
 ///
 /// # Errors
-/// When reflection cannot be set up or the listener fails.
+/// When reflection cannot be set up.
 pub async fn serve(
-    listener: TcpListener,
+    mut listener: TcpListener,
     api: Api,
     proxies: TrustedProxies,
     health: tonic_health::pb::health_server::HealthServer<impl tonic_health::pb::health_server::Health>,
@@ -62,47 +68,37 @@ pub async fn serve(
         let grpc = Router::new().fallback_service(GrpcWebLayer::new().layer(grpc));
         by_protocol(grpc, connect::router(api).merge(page::router()))
     };
-    let service = PerConnection { proxies, turn: 0, services: api.per_lane().into_iter().map(service).collect() };
-    // Without it, answers wait up to 48 ms for the caller's delayed acknowledgement.
-    let listener = listener.tap_io(|stream| {
+    let services: Vec<_> = api.per_lane().into_iter().map(service).collect();
+    let mut http = auto::Builder::new(TokioExecutor::new());
+    http.http2().initial_stream_window_size(STREAM_WINDOW).initial_connection_window_size(CONNECTION_WINDOW);
+    let connections = GracefulShutdown::new();
+    // A connection keeps to one lane, so that events stay in the order in which it sent them.
+    for service in services.iter().cycle() {
+        let (stream, peer) = select! {
+            accepted = Listener::accept(&mut listener) => accepted,
+            () = shutdown.cancelled() => break,
+        };
+        // Without it, answers wait up to 48 ms for the caller's delayed acknowledgement.
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%error, "TCP_NODELAY not set");
         }
-    });
-    axum::serve(listener, service).with_graceful_shutdown(shutdown.cancelled_owned()).await?;
+        let service = FromPeer { peer, proxies: proxies.clone(), service: service.clone() }
+            .map_request(|request: http::Request<Incoming>| request.map(Body::new));
+        let connection = http.serve_connection(TokioIo::new(stream), TowerToHyperService::new(service)).into_owned();
+        let connection = connections.watch(connection);
+        tokio::spawn(async move {
+            if let Err(error) = connection.await {
+                tracing::debug!(error, %peer, "a connection ended");
+            }
+        });
+    }
+    drop(listener);
+    connections.shutdown().await;
     Ok(())
 }
 
 /// Paths of methods that take the caller's address for a source.
 const EVENTS: &str = "/ping.v1.EventService/";
-
-/// One service for each connection: it knows the address at the other end, and keeps to one lane, so that events stay in the
-/// order in which the connection sent them.
-struct PerConnection<S> {
-    proxies: TrustedProxies,
-    turn: usize,
-    services: Vec<S>,
-}
-
-impl<L, S> Service<IncomingStream<'_, L>> for PerConnection<S>
-where
-    L: Listener<Addr = SocketAddr>,
-    S: Clone,
-{
-    type Response = FromPeer<S>;
-    type Error = Infallible;
-    type Future = Ready<Result<FromPeer<S>, Infallible>>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, stream: IncomingStream<'_, L>) -> Self::Future {
-        self.turn = (self.turn + 1) % self.services.len();
-        let (proxies, service) = (self.proxies.clone(), self.services[self.turn].clone());
-        ready(Ok(FromPeer { peer: *stream.remote_addr(), proxies, service }))
-    }
-}
 
 /// Notes who calls, for the methods that want to know.
 #[derive(Clone)]

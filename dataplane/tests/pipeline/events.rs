@@ -97,6 +97,27 @@ async fn a_stream_keeps_the_order_of_a_source() {
     assert!(tokens.iter().all(|token| token.0 == tokens[0].0 && token.1 == tokens[0].1));
 }
 
+/// Whoever sends single events faster than they are stored is slowed down; every one is acknowledged, on the one connection.
+#[tokio::test]
+async fn a_stream_of_single_events_may_be_faster_than_the_store() {
+    const EVENTS: usize = 20_000;
+    let folder = tempfile::tempdir().unwrap();
+    let pingd = Pingd::dev(&["--data", folder.path().to_str().unwrap()]).await;
+    let mut client = EventServiceClient::connect(pingd.api.clone()).await.unwrap();
+    // What waits would be put into one frame; a client of another language sends a frame for each.
+    let batches = tokio_stream::iter(0..EVENTS).then(async |_| {
+        tokio::task::yield_now().await;
+        RecordBatchRequest { events: vec![RecordRequest { source: "s".into(), ..RecordRequest::default() }] }
+    });
+    let mut answers = client.record_stream(batches).await.unwrap().into_inner();
+    let mut accepted = 0;
+    while let Some(answer) = answers.next().await {
+        accepted += answer.unwrap().accepted;
+    }
+    assert_eq!(accepted, EVENTS as i64);
+    pingd.wait_for_count(accepted).await;
+}
+
 /// So many events of the topic that have a kind, each partition in its order.
 fn published(brokers: &str, topic: &str, count: usize) -> Vec<Event> {
     let consumer: BaseConsumer =
