@@ -31,10 +31,11 @@ async fn a_changed_rule_rolls_servers_and_processors() {
     for role in ["server", "processor"] {
         until(&format!("{role}s all of the new rule"), async || {
             make_pods_ready(&place).await;
+            // First, so that what is found is not older: the figures of the rule before would pass for those of this one.
+            let rule = told(&place, &format!("demo-{role}"), "PING_STATUS_NOT_WHEN").await;
             let found = deployments.get(&format!("demo-{role}")).await.unwrap();
             let status = found.status.unwrap_or_default();
             let (all, new) = (status.replicas, status.updated_replicas);
-            let rule = told(&place, &format!("demo-{role}"), "PING_STATUS_NOT_WHEN").await;
             let taken_up =
                 rule.as_deref() == Some("bounced=2") && status.observed_generation == found.metadata.generation;
             let done = taken_up && all == new && status.available_replicas == all;
