@@ -43,9 +43,9 @@ const OURS: [&str; 32] = [
     env::WINDOW_MINUTES,
     env::WINDOW_RETENTION_DAYS,
     env::DAY_RETENTION_DAYS,
-    env::STATUS_NOT_WHEN,
-    env::STATUS_YES_WHEN,
-    env::STATUS_NAMES,
+    env::STATUS_NEGATIVE_WHEN,
+    env::STATUS_POSITIVE_WHEN,
+    env::STATUS_LABELS,
     env::LANES,
     env::ROLE,
     env::TRUSTED_PROXIES,
@@ -92,9 +92,9 @@ fn sources(spec: &SourcesSpec) -> [EnvVar; 5] {
     let StatusRule { not_when, yes_when, names } = &spec.status;
     let threshold = |Threshold { kind, at_least }: &Threshold| format!("{kind}={at_least}");
     [
-        value(env::STATUS_NOT_WHEN, &threshold(not_when)),
-        value(env::STATUS_YES_WHEN, &threshold(yes_when)),
-        value(env::STATUS_NAMES, &[&*names.not, &*names.is, &*names.unknown].join(",")),
+        value(env::STATUS_NEGATIVE_WHEN, &threshold(not_when)),
+        value(env::STATUS_POSITIVE_WHEN, &threshold(yes_when)),
+        value(env::STATUS_LABELS, &[&*names.not, &*names.is, &*names.unknown].join(",")),
         value(env::WINDOW_RETENTION_DAYS, &spec.window_retention_days.to_string()),
         value(env::DAY_RETENTION_DAYS, &spec.day_retention_days.to_string()),
     ]
