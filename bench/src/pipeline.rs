@@ -3,8 +3,8 @@
 use std::{path::PathBuf, time::Duration};
 
 use anyhow::{Context, ensure};
+use ping_api::crd::PingPipelineSpec;
 use ping_dataplane::wire::{PingCountRequest, ping_service_client::PingServiceClient};
-use ping_operator::crd::PingPipelineSpec;
 use ping_testbed::{Compiler, Kafka, Parts, Postgres, Redis, ports::free_port};
 use tokio::{
     process::{Child, Command},

@@ -11,7 +11,7 @@ use kube::{
     Api, Client, Config,
     config::{KubeConfigOptions, Kubeconfig},
 };
-use ping_operator::crd::PingPipeline;
+use ping_api::crd::PingPipeline;
 use ping_testbed::{
     cluster::{self, Cluster},
     control_plane,

@@ -1,0 +1,200 @@
+//! A good fixture, spoiled in one way each: what is refused, and in which words.
+
+use k8s_openapi::api::core::v1::EnvVar;
+use ping_api::{
+    crd::{
+        Durability, PingPipeline, SecretKey,
+        kafka::{KafkaCluster, NodePool},
+        postgres::{DataDurability, ExternalPostgres, PostgresCluster, Storage, Synchronous},
+        sources::Threshold,
+        workload::Resources,
+    },
+    kinds::Kind,
+};
+use ping_operator::validate::{Invalid, validate};
+use serde_json::json;
+
+use crate::fixture::{demo, empty, example, live, live_of, refusal};
+
+type Spoil = fn(&mut PingPipeline);
+
+fn cluster(pipeline: &mut PingPipeline) -> &mut PostgresCluster {
+    pipeline.spec.postgres.cluster.get_or_insert_default()
+}
+
+fn brokers(pipeline: &mut PingPipeline, replicas: i32) {
+    let brokers = NodePool { replicas, ..NodePool::default() };
+    pipeline.spec.kafka.cluster = Some(KafkaCluster { brokers, ..KafkaCluster::default() });
+}
+
+/// Every combination that can lose an acknowledged ping, and the field that the refusal names.
+const UNSAFE: &[(&str, Spoil)] = &[
+    ("postgres.cluster.instances is 1", |pipeline| cluster(pipeline).instances = 1),
+    ("synchronous.number is 0", |pipeline| {
+        cluster(pipeline).synchronous = Synchronous { number: 0, ..Synchronous::default() };
+    }),
+    ("dataDurability is Preferred", |pipeline| {
+        cluster(pipeline).synchronous.data_durability = DataDurability::Preferred;
+    }),
+    ("parameters.fsync is \"off\"", |pipeline| {
+        cluster(pipeline).parameters.insert("fsync".into(), "off".into());
+    }),
+    ("parameters.full_page_writes is \"OFF\"", |pipeline| {
+        cluster(pipeline).parameters.insert("full_page_writes".into(), "OFF".into());
+    }),
+    ("parameters.synchronous_commit is \"off\"", |pipeline| {
+        cluster(pipeline).parameters.insert("synchronous_commit".into(), "off".into());
+    }),
+    ("parameters.synchronous_commit is \"local\"", |pipeline| {
+        cluster(pipeline).parameters.insert("synchronous_commit".into(), "local".into());
+    }),
+    ("parameters.synchronous_commit is \"remote_write\"", |pipeline| {
+        cluster(pipeline).parameters.insert("synchronous_commit".into(), "remote_write".into());
+    }),
+    ("topic.replicas is 2", |pipeline| pipeline.spec.kafka.topic.replicas = 2),
+    ("topic.minInSyncReplicas is 1", |pipeline| pipeline.spec.kafka.topic.min_in_sync_replicas = 1),
+    ("brokers.replicas is 2", |pipeline| {
+        brokers(pipeline, 2);
+        pipeline.spec.kafka.topic.replicas = 2;
+    }),
+];
+
+#[test]
+fn whatever_can_lose_an_acknowledged_ping_is_refused_when_exact() {
+    for (words, spoil) in UNSAFE {
+        let invalid = refusal(*spoil);
+        assert!(matches!(invalid, Invalid::UnsafeForExact(_)), "{words}: {invalid:?}");
+        let message = invalid.to_string();
+        assert!(message.contains(words), "{words} is not in: {message}");
+        assert!(message.ends_with("or set durability: BestEffort"), "{message}");
+    }
+}
+
+#[test]
+fn the_same_is_allowed_and_told_when_best_effort() {
+    for (words, spoil) in UNSAFE {
+        let mut pipeline = demo();
+        pipeline.spec.durability = Durability::BestEffort;
+        spoil(&mut pipeline);
+        let validated = validate(&pipeline, &empty()).unwrap();
+        assert!(validated.hazards.iter().any(|hazard| hazard.contains(words)), "{words}: {:?}", validated.hazards);
+    }
+}
+
+#[test]
+fn one_instance_and_exact_is_refused_in_words_that_a_newcomer_understands() {
+    insta::assert_snapshot!(refusal(|pipeline| cluster(pipeline).instances = 1).to_string());
+}
+
+#[test]
+fn the_examples_are_good() {
+    for name in ["demo", "development", "existing-parts", "production", "roles", "two-cores"] {
+        assert_eq!(validate(&example(name), &empty()).err(), None, "{name}");
+    }
+}
+
+#[test]
+fn two_sources_of_one_part_are_refused() {
+    let external = ExternalPostgres { uri: SecretKey { name: "a".into(), key: "uri".into() }, port: 5432 };
+    let invalid = refusal(|pipeline| {
+        cluster(pipeline).instances = 3;
+        pipeline.spec.postgres.external = Some(external);
+    });
+    assert!(invalid.to_string().contains("not both"), "{invalid}");
+}
+
+#[test]
+fn more_synchronous_standbys_than_there_are_is_refused() {
+    let invalid = refusal(|pipeline| cluster(pipeline).synchronous.number = 3);
+    assert!(invalid.to_string().contains("would wait for ever"), "{invalid}");
+}
+
+#[test]
+fn more_processors_than_partitions_is_refused() {
+    let invalid = refusal(|pipeline| pipeline.spec.processor.replicas = 7);
+    assert!(invalid.to_string().contains("would idle"), "{invalid}");
+}
+
+#[test]
+fn more_topic_replicas_than_brokers_is_refused() {
+    let invalid = refusal(|pipeline| pipeline.spec.kafka.topic.replicas = 4);
+    assert!(invalid.to_string().contains("no more copies than brokers"), "{invalid}");
+}
+
+#[test]
+fn too_little_memory_for_dragonfly_is_refused() {
+    let invalid = refusal(|pipeline| {
+        let dragonfly = pipeline.spec.cache.dragonfly.get_or_insert_default();
+        dragonfly.resources = Resources::of("100m", "256Mi");
+    });
+    assert!(invalid.to_string().contains("320Mi"), "{invalid}");
+}
+
+#[test]
+fn environment_names_of_the_operator_cannot_be_overridden() {
+    let invalid = refusal(|pipeline| {
+        let variable = EnvVar { name: "PING_POSTGRES_URL".into(), ..EnvVar::default() };
+        pipeline.spec.server.pod.env.push(variable);
+    });
+    assert!(invalid.to_string().contains("PING_POSTGRES_URL"), "{invalid}");
+}
+
+#[test]
+fn a_volume_does_not_shrink_even_when_the_pipeline_was_created_anew() {
+    let mut refs = empty();
+    let spec = json!({ "spec": { "storage": { "size": "20Gi" } } });
+    refs.live = live_of([live(Kind::Cluster, "default", "demo-postgres", spec)]);
+    let invalid = validate(&demo(), &refs).unwrap_err();
+    assert!(matches!(invalid, Invalid::Irreversible(_)));
+    assert!(invalid.to_string().contains("Set 20Gi"), "{invalid}");
+    let mut grown = demo();
+    cluster(&mut grown).storage = Storage::of("20480Mi");
+    assert_eq!(validate(&grown, &refs).err(), None);
+}
+
+#[test]
+fn partitions_are_not_taken_away_even_when_the_pipeline_was_created_anew() {
+    let mut refs = empty();
+    let spec = json!({ "spec": { "partitions": 12 } });
+    refs.live = live_of([live(Kind::KafkaTopic, "default", "demo-pings", spec)]);
+    let invalid = validate(&demo(), &refs).unwrap_err();
+    assert!(invalid.to_string().contains("Set 12"), "{invalid}");
+}
+
+/// What no event could fulfil, or no caller understand, and words of the refusal.
+const UNFIT: &[(&str, Spoil)] = &[
+    ("notWhen.kind has 0 bytes", |pipeline| pipeline.spec.sources.status.not_when.kind.clear()),
+    ("yesWhen.kind has 80 bytes", |pipeline| pipeline.spec.sources.status.yes_when.kind = "\u{fc}".repeat(40)),
+    ("without control characters", |pipeline| pipeline.spec.sources.status.yes_when.kind.push('\n')),
+    ("notWhen.atLeast is 0", |pipeline| pipeline.spec.sources.status.not_when.at_least = 0),
+    ("yesWhen.atLeast is 1000000001", |pipeline| pipeline.spec.sources.status.yes_when.at_least = 1_000_000_001),
+    ("ask for different kinds", |pipeline| pipeline.spec.sources.status.yes_when.kind = "bounced".into()),
+    ("names.is is \"a,b\"", |pipeline| pipeline.spec.sources.status.names.is = "a,b".into()),
+    ("names.unknown is \"\"", |pipeline| pipeline.spec.sources.status.names.unknown.clear()),
+    ("three different names", |pipeline| pipeline.spec.sources.status.names.is = "unknown".into()),
+    ("no network. Set", |pipeline| pipeline.spec.server.trusted_proxies = vec!["10.0.0.1".into()]),
+    ("both called pings", |pipeline| pipeline.spec.kafka.minutes_topic.name = Some("pings".into())),
+    ("both called pings-dead-letter", |pipeline| {
+        pipeline.spec.kafka.minutes_topic.name = Some("pings-dead-letter".into());
+    }),
+];
+
+#[test]
+fn what_no_event_could_fulfil_or_no_caller_understand_is_refused_with_what_to_do() {
+    for (words, spoil) in UNFIT {
+        let message = refusal(*spoil).to_string();
+        assert!(
+            message.contains(words) && (message.contains("Set ") || message.contains("Give ")),
+            "{words}: {message}"
+        );
+    }
+}
+
+#[test]
+fn one_kind_alone_can_make_a_rule() {
+    let mut pipeline = demo();
+    let status = &mut pipeline.spec.sources.status;
+    status.not_when = Threshold { kind: "seen".into(), at_least: 100 };
+    status.yes_when = Threshold { kind: "seen".into(), at_least: 99 };
+    assert_eq!(validate(&pipeline, &empty()).err(), None);
+}

@@ -1,0 +1,52 @@
+//! `kubectl pingpipeline verify`
+
+use anyhow::{Context as _, ensure};
+use clap::Args;
+use http::{Request, header};
+use ping_api::{names::Names, roles::answering};
+use serde_json::Value;
+
+use crate::{
+    cluster::Place,
+    output::{Format, table},
+};
+
+#[derive(Args)]
+pub(crate) struct Arguments {
+    /// Name of the pipeline.
+    name: String,
+}
+
+/// Asks a server through the API server, which takes the right to create `services/proxy`.
+pub(crate) async fn run(arguments: &Arguments, place: &Place, format: Format) -> anyhow::Result<bool> {
+    let cluster = place.connect().await?;
+    let pipelines = cluster.find(Some(&arguments.name)).await?;
+    let pipeline = pipelines.first().context("no such pipeline")?;
+    let server = &pipeline.spec.server;
+    let (service, port) = (Names::of(pipeline).part(answering(server).component()), server.service.port);
+    let path = format!(
+        "/api/v1/namespaces/{}/services/http:{service}:{port}/proxy/ping.v1.PingService/Verify",
+        cluster.namespace
+    );
+    let request = Request::post(path).header(header::CONTENT_TYPE, "application/json").body(b"{}".to_vec())?;
+    let asked = cluster.client.request::<Value>(request).await;
+    let answer =
+        asked.with_context(|| format!("no server of {} answered through Service {service}", arguments.name))?;
+    ensure!(answer["exact"].is_boolean(), "that is no answer of a server: {answer}");
+    match format {
+        Format::Json => println!("{answer}"),
+        Format::Text => println!("{}", text(&answer)),
+    }
+    Ok(answer["exact"] == true)
+}
+
+fn text(answer: &Value) -> String {
+    let field = |name: &str| answer[name].as_str().unwrap_or("-").to_owned();
+    let names = ["rows", "total", "minutesTotal", "daysTotal", "cacheTotal", "minutesCompared"];
+    let header = ["ROWS", "TOTAL", "MINUTES", "DAYS", "CACHE", "MINUTES COMPARED"];
+    let mut parts = vec![table(header, [names.map(field)])];
+    let differences = answer["differences"].as_array().cloned().unwrap_or_default();
+    parts.extend(differences.iter().filter_map(Value::as_str).map(|difference| format!("DIFFERS: {difference}")));
+    parts.push(if answer["exact"] == true { "exact" } else { "NOT EXACT" }.into());
+    parts.join("\n")
+}
