@@ -2,48 +2,48 @@
 
 macro_rules! condition_types {
     ($(#[doc = $doc:literal] $name:ident,)+) => {
-        /// What a condition is about, and what it means that it is True.
+        /// Type of a condition.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         pub enum ConditionType {
             $(#[doc = $doc] $name,)+
         }
 
         impl ConditionType {
-            /// All of them, with what it means that they are True.
+            /// All condition types, each with the meaning of `True`.
             pub const ALL: &[(Self, &str)] = &[$((Self::$name, $doc),)+];
         }
     };
 }
 
 condition_types! {
-    /// all Postgres instances work, and the primary is settled
+    /// all Postgres instances are ready, and no failover is in progress
     PostgresReady,
     /// Kafka, its topics and both users are ready
     KafkaReady,
     /// all pods of the cache are ready
     CacheReady,
-    /// all servers are available, at the current version
+    /// all servers are available and run the current version
     ServerReady,
-    /// all processors are available, at the current version
+    /// all processors are available and run the current version
     ProcessorReady,
-    /// no acknowledged ping can be lost together with one machine
+    /// the failure of a single machine cannot lose an acknowledged event
     Durable,
-    /// the number counts every acknowledged ping once
+    /// the count includes every acknowledged event exactly once
     Exact,
-    /// the number is at most `spec.monitoring.freshWithinMs` old
+    /// the count is at most `spec.monitoring.freshWithinMs` old
     Fresh,
-    /// all components are ready; this is what `kubectl wait --for=condition=Ready pp/<name>` waits for
+    /// all components are ready; `kubectl wait --for=condition=Ready pp/<name>` waits for this condition
     Ready,
-    /// something is on its way (as kstatus reads it)
+    /// a change is in progress (kstatus convention)
     Reconciling,
-    /// it will not get better by itself: the spec has to be changed (as kstatus reads it)
+    /// reconciliation cannot make progress until the spec is changed (kstatus convention)
     Stalled,
 }
 
 impl ConditionType {
-    /// True for the two that are written together with the figures, by their own field manager.
+    /// True for the two condition types that are written with the stats, by a separate field manager.
     #[must_use]
-    pub fn is_figure(self) -> bool {
+    pub fn is_from_stats(self) -> bool {
         matches!(self, Self::Exact | Self::Fresh)
     }
 }

@@ -1,8 +1,8 @@
-//! Every kind of object the operator makes or reads, and whose CRD it needs.
+//! All kinds of objects that the operator creates or reads, and the operators that provide their CRDs.
 
 use kube::api::{ApiResource, GroupVersionKind};
 
-/// An API that somebody else installs.
+/// An API that another operator provides.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Dependency {
     /// CloudNativePG: Postgres clusters.
@@ -13,16 +13,16 @@ pub enum Dependency {
     Strimzi,
     /// The Dragonfly operator: caches.
     Dragonfly,
-    /// The Prometheus operator: PodMonitors. The only one nobody has to install.
+    /// The Prometheus operator: PodMonitors. The only optional dependency.
     Prometheus,
 }
 
 impl Dependency {
-    /// All of them.
+    /// All dependencies.
     pub const ALL: [Self; 5] =
         [Self::CloudNativePg, Self::BarmanCloud, Self::Strimzi, Self::Dragonfly, Self::Prometheus];
 
-    /// What people call it.
+    /// Name for messages.
     #[must_use]
     pub fn title(self) -> &'static str {
         match self {
@@ -34,7 +34,7 @@ impl Dependency {
         }
     }
 
-    /// API group and version that it serves.
+    /// API group and version.
     #[must_use]
     pub fn group_version(self) -> (&'static str, &'static str) {
         match self {
@@ -46,7 +46,7 @@ impl Dependency {
         }
     }
 
-    /// The kinds of this API that the operator uses.
+    /// The kinds that the operator uses from this API.
     pub fn kinds(self) -> impl Iterator<Item = Kind> {
         Kind::ALL.into_iter().filter(move |kind| kind.dependency() == Some(self))
     }
@@ -54,7 +54,7 @@ impl Dependency {
 
 /// A kind of object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[expect(missing_docs, reason = "the names are those of Kubernetes and of the three operators")]
+#[expect(missing_docs, reason = "the names are those of Kubernetes and of the other operators")]
 pub enum Kind {
     ServiceAccount,
     Service,
@@ -76,7 +76,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// All of them.
+    /// All kinds.
     pub const ALL: [Self; 17] = [
         Self::ServiceAccount,
         Self::Service,
@@ -97,7 +97,7 @@ impl Kind {
         Self::PodMonitor,
     ];
 
-    /// Whose CRD this kind needs; none for what Kubernetes itself serves.
+    /// The dependency that provides this kind; `None` for built-in kinds.
     #[must_use]
     pub fn dependency(self) -> Option<Dependency> {
         match self {
@@ -110,32 +110,32 @@ impl Kind {
         }
     }
 
-    /// True for kinds that the operator makes itself (it only reads StatefulSets).
+    /// True for kinds that the operator creates. It only reads StatefulSets.
     #[must_use]
-    pub fn is_made(self) -> bool {
+    pub fn is_created(self) -> bool {
         self != Self::StatefulSet
     }
 
-    /// True for kinds that hold data: they are never pruned.
+    /// True for kinds that hold data. They are never pruned.
     #[must_use]
     pub fn holds_data(self) -> bool {
         matches!(self, Self::Cluster | Self::Kafka | Self::KafkaNodePool | Self::KafkaTopic)
     }
 
-    /// True for kinds that `Retain` leaves at deletion: data, and what backs it up.
+    /// True for kinds that `Retain` keeps on deletion: data and its backups.
     #[must_use]
     pub fn is_retained(self) -> bool {
         self.holds_data() || matches!(self, Self::ObjectStore | Self::ScheduledBackup)
     }
 
-    /// Where the API server serves it.
+    /// The API resource.
     #[must_use]
     pub fn api_resource(self) -> ApiResource {
         let (group, version, plural) = self.path();
         ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk(group, version, self.name()), plural)
     }
 
-    /// The kind as it is written in a manifest.
+    /// The kind as written in a manifest.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {

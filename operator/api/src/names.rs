@@ -1,4 +1,4 @@
-//! What every object of a pipeline is called, and the labels it carries. Pure functions of the pipeline's own name.
+//! Names and labels of all objects that belong to a pipeline. Pure functions of the pipeline's name and namespace.
 
 use std::collections::BTreeMap;
 
@@ -13,18 +13,18 @@ pub const OPERATOR: &str = "ping-operator";
 pub const PIPELINE_LABEL: &str = "pingpipeline.io/pipeline";
 /// Label: namespace of the pipeline that an object belongs to.
 pub const NAMESPACE_LABEL: &str = "pingpipeline.io/namespace";
-/// Label: what an object belongs to, such as `server`.
+/// Label: the component that an object belongs to, such as `server`.
 pub const COMPONENT_LABEL: &str = "app.kubernetes.io/component";
-/// Annotation: fingerprint of what was applied.
+/// Annotation: fingerprint of the manifest that was last applied.
 pub const APPLIED_ANNOTATION: &str = "pingpipeline.io/applied";
-/// Annotation of pod templates: fingerprint of the secrets that the pods read at start.
+/// Annotation of pod templates: fingerprint of the Secrets that the pods read at startup.
 pub const SECRETS_ANNOTATION: &str = "pingpipeline.io/secrets";
-/// Annotation on a PingPipeline: `true` takes Strimzi's finalizer off topics that nobody deletes.
+/// Annotation of a PingPipeline: `true` removes Strimzi's finalizer from topics whose deletion is blocked.
 pub const FORCE_ANNOTATION: &str = "pingpipeline.io/force-delete";
-/// Finalizer on a PingPipeline.
+/// Finalizer of a PingPipeline.
 pub const FINALIZER: &str = "pingpipeline.io/teardown";
 
-/// Names of one pipeline's objects.
+/// Names of the objects of one pipeline.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Names {
     /// The pipeline's name.
@@ -34,7 +34,7 @@ pub struct Names {
 }
 
 impl Names {
-    /// The names that belong to `pipeline`.
+    /// The names for `pipeline`.
     #[must_use]
     pub fn of(pipeline: &PingPipeline) -> Self {
         Self {
@@ -49,25 +49,25 @@ impl Names {
         format!("{}-{part}", self.pipeline)
     }
 
-    /// The CloudNativePG cluster, and the start of its Services' names.
+    /// The CloudNativePG cluster; its Services' names start with it.
     #[must_use]
     pub fn postgres(&self) -> String {
         self.part("postgres")
     }
 
-    /// Where CloudNativePG writes the connection URI.
+    /// The Secret key to which CloudNativePG writes the connection URI.
     #[must_use]
     pub fn postgres_uri(&self) -> SecretKey {
         SecretKey { name: self.part("postgres-app"), key: "uri".into() }
     }
 
-    /// The Strimzi Kafka of the pipeline's own.
+    /// The pipeline's own Strimzi Kafka cluster.
     #[must_use]
     pub fn kafka(&self) -> String {
         self.part("kafka")
     }
 
-    /// Start of the names of topics and users: with a Kafka of somebody else the namespace is in it.
+    /// Prefix of the names of topics and users. In a shared Kafka cluster it includes the namespace.
     #[must_use]
     pub fn kafka_prefix(&self, reference: Option<&KafkaClusterRef>) -> String {
         match reference {
@@ -76,13 +76,13 @@ impl Names {
         }
     }
 
-    /// The Secret in the pipeline's namespace with the Kafka login of `role` (`server` or `processor`).
+    /// The Secret in the pipeline's namespace that holds the Kafka credentials of `role` (`server` or `processor`).
     #[must_use]
-    pub fn kafka_login(&self, role: &str) -> String {
+    pub fn kafka_credentials(&self, role: &str) -> String {
         self.part(&format!("kafka-{role}"))
     }
 
-    /// The Secret in the pipeline's namespace with the CA of a Kafka in another namespace.
+    /// The Secret in the pipeline's namespace that holds a copy of the CA of a Kafka cluster in another namespace.
     #[must_use]
     pub fn kafka_ca_copy(&self) -> String {
         self.part("kafka-ca")
@@ -94,14 +94,14 @@ impl Names {
         self.part("cache")
     }
 
-    /// Labels by which the operator finds what belongs to this pipeline.
+    /// Labels by which the operator finds the objects of this pipeline.
     #[must_use]
     pub fn ownership(&self) -> BTreeMap<String, String> {
         [(PIPELINE_LABEL.to_owned(), self.pipeline.clone()), (NAMESPACE_LABEL.to_owned(), self.namespace.clone())]
             .into()
     }
 
-    /// Labels of an object of `component`, the recommended ones included.
+    /// Labels of an object of `component`, including the labels that Kubernetes recommends.
     #[must_use]
     pub fn labels(&self, component: &str) -> BTreeMap<String, String> {
         let mut labels = self.ownership();
@@ -118,7 +118,7 @@ impl Names {
         labels
     }
 
-    /// Labels that select the pods of `component`; they never change.
+    /// Labels that select the pods of `component`. They never change.
     #[must_use]
     pub fn selector(&self, component: &str) -> BTreeMap<String, String> {
         let mut labels = self.instance();

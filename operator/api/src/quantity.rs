@@ -1,6 +1,6 @@
-//! Quantities as Kubernetes writes them: `10Gi`, `500m`, `1e3`.
+//! Kubernetes quantities such as `10Gi`, `500m` and `1e3`.
 
-/// The value of `text` in its base unit (bytes, cores); none when it is no quantity.
+/// The value of `text` in its base unit (bytes or cores); `None` if it is not a quantity.
 #[must_use]
 pub fn parse(text: &str) -> Option<f64> {
     const SUFFIXES: [(&str, f64); 15] = [

@@ -1,4 +1,4 @@
-//! Why a condition is what it is: a closed list, documented in `docs/operator/conditions.md`.
+//! Reasons of conditions: a closed list, documented in `docs/operator/conditions.md`.
 
 macro_rules! reasons {
     ($($(#[doc = $doc:literal])+ $name:ident => $remedy:literal,)+) => {
@@ -9,10 +9,10 @@ macro_rules! reasons {
         }
 
         impl Reason {
-            /// All of them, with what they mean and what there is to do about them.
+            /// All reasons, each with its meaning and what to do about it.
             pub const ALL: &[(Self, &str, &str)] = &[$((Self::$name, concat!($($doc),+), $remedy),)+];
 
-            /// As it stands in the condition.
+            /// The reason as written in the condition.
             #[must_use]
             pub fn as_str(self) -> &'static str {
                 match self {
@@ -24,70 +24,70 @@ macro_rules! reasons {
 }
 
 reasons! {
-    /// It is there, and all of it works.
+    /// The component is ready.
     Ready => "Nothing.",
-    /// It is not run by the operator; its secret or address is known.
-    External => "Nothing; whoever runs it looks after it.",
-    /// It is being set up.
-    Provisioning => "Wait. If it takes long, `kubectl describe` the object that the message names, and its pods.",
-    /// Some of it works, not all.
-    Degraded => "`kubectl describe` the pods that are not ready: a node may be gone, a volume full, memory short.",
+    /// The component is not managed by the operator; its Secret or address is known.
+    External => "Nothing. The owner of the component maintains it.",
+    /// The component is being created.
+    Provisioning => "Wait. If it takes too long, run `kubectl describe` on the object named in the message and on its pods.",
+    /// Some pods are not ready.
+    Degraded => "Run `kubectl describe` on the pods that are not ready. A node may be down, a volume full, or memory short.",
     /// A new version is replacing the old one.
-    RollingOut => "Wait. If it takes long, `kubectl describe` the new pods: the image or a setting may be wrong.",
-    /// A CRD is not installed. It is picked up within seconds of being installed.
-    DependencyMissing => "Install the operator that the message names; nothing else has to be done.",
-    /// The other operator has said nothing about the object: it is not running, or does not watch this namespace.
-    OperatorSilent => "Look at that operator's pods and log, and at the namespaces it watches.",
-    /// A Secret, or a key of it, does not exist.
+    RollingOut => "Wait. If it takes too long, run `kubectl describe` on the new pods. The image or a setting may be wrong.",
+    /// A CRD is not installed.
+    DependencyMissing => "Install the operator named in the message. It is detected within seconds.",
+    /// The operator of the object has not reported a status. It may not be running, or may not watch this namespace.
+    OperatorSilent => "Check the pods and logs of that operator, and which namespaces it watches.",
+    /// A Secret, or a key in it, does not exist.
     SecretMissing => "Create the Secret, or correct its name or key in the spec.",
-    /// The Kafka of `clusterRef`, or its listener, does not exist.
-    ReferenceMissing => "Correct `spec.kafka.clusterRef`, or create that Kafka or listener.",
-    /// The other operator reports a failure; the message repeats it.
-    Failed => "Do what the message says; its words are those of the other operator, whose log has more.",
-    /// The other operator was told to leave the object alone.
-    Paused => "Take the annotation that pauses it off the object that the message names.",
-    /// The API server refused a write; the message repeats why.
-    ApplyFailed => "Do what the message says: a right may be missing, a quota used up, a webhook away. It is tried again.",
-    /// An object of that name exists and belongs to somebody else.
-    NameTaken => "Delete or rename that object, or give the pipeline another name.",
+    /// The Kafka cluster in `clusterRef`, or its listener, does not exist.
+    ReferenceMissing => "Correct `spec.kafka.clusterRef`, or create the Kafka cluster or listener.",
+    /// The operator of the object reports a failure; the message quotes it.
+    Failed => "Fix the cause given in the message. The log of that operator has the details.",
+    /// The object is excluded from reconciliation by its operator.
+    Paused => "Remove the annotation that pauses the object named in the message.",
+    /// The API server rejected a write; the message says why.
+    ApplyFailed => "Fix the cause given in the message: a missing permission, an exhausted quota or an unavailable webhook. The operator retries.",
+    /// An object with that name exists and does not belong to this pipeline.
+    NameTaken => "Delete or rename that object, or rename the pipeline.",
     /// `spec.hibernate` is true.
-    Hibernating => "Set `spec.hibernate` to false to wake it up.",
+    Hibernating => "Set `spec.hibernate` to false to start the pipeline.",
     /// `spec.suspend` is true.
-    Suspended => "Set `spec.suspend` to false to have the operator go on.",
+    Suspended => "Set `spec.suspend` to false to resume reconciliation.",
     /// The spec contradicts itself.
-    Invalid => "Correct the spec as the message says. What runs keeps running.",
-    /// `durability: Exact` together with settings that can lose acknowledged pings.
-    UnsafeForExact => "Change the settings that the message names, or set `durability: BestEffort`.",
-    /// The change would lose data or cannot be made.
-    Irreversible => "Take the change back, or go the way that the message names.",
-    /// Nothing is changed, because the spec is refused.
-    Refused => "See `Stalled` for what has to be corrected.",
+    Invalid => "Correct the spec as the message says. Running pods keep running.",
+    /// `durability: Exact` is combined with settings that can lose acknowledged events.
+    UnsafeForExact => "Change the settings named in the message, or set `durability: BestEffort`.",
+    /// The change would lose data, or is not possible.
+    Irreversible => "Revert the change, or use the alternative given in the message.",
+    /// The spec was rejected, so nothing is changed.
+    Refused => "See `Stalled` for what to correct.",
     /// The pipeline is being deleted.
-    Deleting => "Wait; it ends within a minute.",
-    /// The deletion waits for an object that nobody removes.
-    DeletionBlocked => "Start the operator of the object that the message names, or set the annotation `pingpipeline.io/force-delete=true`.",
-    /// Every acknowledged ping is on at least two Postgres instances.
+    Deleting => "Wait. Deletion takes at most a minute.",
+    /// The deletion waits for an object that its operator does not remove.
+    DeletionBlocked => "Start the operator of the object named in the message, or set the annotation `pingpipeline.io/force-delete=true`.",
+    /// Every acknowledged event is stored on at least two Postgres instances.
     Synchronous => "Nothing.",
-    /// Settings allow acknowledged pings to be lost.
-    Unsafe => "Nothing in development. Else change the settings that the message names, and set `durability: Exact`.",
-    /// The operator cannot see it.
+    /// The settings allow acknowledged events to be lost.
+    Unsafe => "Nothing in development. In production, change the settings named in the message and set `durability: Exact`.",
+    /// The operator cannot check how the external Postgres replicates.
     Unverified => "Make sure that the external Postgres replicates synchronously.",
-    /// Every acknowledged ping is in the number once.
+    /// Every acknowledged event is counted exactly once.
     CountedOnce => "Nothing.",
-    /// The cache is being rebuilt or is in doubt.
-    Recounting => "Wait: Postgres answers meanwhile. If it takes long, see `ProcessorReady`, `CacheReady` and `KafkaReady`.",
-    /// No server answered.
-    NoAnswer => "Look at the servers' log, and whether NetworkPolicies let the operator reach them.",
-    /// There is no ready server to ask.
+    /// The cache is being rebuilt or checked.
+    Recounting => "Wait. Postgres answers in the meantime. If it takes too long, see `ProcessorReady`, `CacheReady` and `KafkaReady`.",
+    /// No server responded.
+    NoAnswer => "Check the logs of the servers, and whether NetworkPolicies allow the operator to reach them.",
+    /// No server is ready.
     NotServing => "See `ServerReady`.",
-    /// The number is as fresh as asked.
+    /// The count is within the configured age.
     WithinBound => "Nothing.",
-    /// The number is older than asked.
-    Lagging => "See `ProcessorReady` and `KafkaReady`. If they are well, more processors or partitions help.",
-    /// There is nothing to do.
+    /// The count is older than configured.
+    Lagging => "See `ProcessorReady` and `KafkaReady`. If both are true, add processors or partitions.",
+    /// No change is in progress.
     Settled => "Nothing.",
-    /// Things are on their way.
-    Progressing => "Wait; the message says for what.",
+    /// A change is in progress.
+    Progressing => "Wait. The message says for what.",
 }
 
 impl std::fmt::Display for Reason {

@@ -1,23 +1,23 @@
-//! The forms in which servers run: one Deployment that does all of it, or one that takes events and one that answers.
+//! Roles of servers: either one Deployment ingests and answers queries, or there is one Deployment for each.
 
 use crate::crd::workload::{ServerRole, ServerSpec};
 
-/// What the servers of a Deployment do.
+/// Role of the servers of a Deployment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
-    /// They take events and answer.
+    /// Ingest events and answer queries.
     All,
-    /// They take events.
+    /// Ingest events only.
     Ingest,
-    /// They answer, and never speak to Kafka.
+    /// Answer queries only, without a connection to Kafka.
     Query,
 }
 
 impl Role {
-    /// Each of them.
-    pub const EACH: [Self; 3] = [Self::All, Self::Ingest, Self::Query];
+    /// All roles.
+    pub const ALL: [Self; 3] = [Self::All, Self::Ingest, Self::Query];
 
-    /// As `pingd server --role` takes it.
+    /// The value of `pingd server --role`.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -27,7 +27,7 @@ impl Role {
         }
     }
 
-    /// The component in labels, and the end of the names of what belongs to them.
+    /// The component label, and the suffix of object names.
     #[must_use]
     pub fn component(self) -> &'static str {
         match self {
@@ -36,51 +36,53 @@ impl Role {
         }
     }
 
-    /// Whether they take events.
+    /// True if the servers ingest events.
     #[must_use]
-    pub fn takes_events(self) -> bool {
+    pub fn ingests(self) -> bool {
         self != Self::Query
     }
 
-    /// Whether they answer.
+    /// True if the servers answer queries.
     #[must_use]
-    pub fn answers(self) -> bool {
+    pub fn queries(self) -> bool {
         self != Self::Ingest
     }
 }
 
-/// The Deployments that `spec` asks for, each with what holds for it.
+/// The server Deployments that `spec` requests, each with its effective settings.
 #[must_use]
 pub fn deployments(spec: &ServerSpec) -> Vec<(Role, ServerSpec)> {
     match (&spec.ingest, &spec.query) {
         (None, None) => vec![(Role::All, spec.clone())],
-        (ingest, query) => vec![(Role::Ingest, with(spec, ingest.as_ref())), (Role::Query, with(spec, query.as_ref()))],
+        (ingest, query) => {
+            vec![(Role::Ingest, overridden(spec, ingest.as_ref())), (Role::Query, overridden(spec, query.as_ref()))]
+        }
     }
 }
 
-/// The role of the servers that answer.
+/// The role of the servers that answer queries.
 #[must_use]
-pub fn answering(spec: &ServerSpec) -> Role {
+pub fn query_role(spec: &ServerSpec) -> Role {
     if spec.ingest.is_none() && spec.query.is_none() { Role::All } else { Role::Query }
 }
 
-/// The role of the servers that take events.
+/// The role of the servers that ingest events.
 #[must_use]
-pub fn taking(spec: &ServerSpec) -> Role {
+pub fn ingest_role(spec: &ServerSpec) -> Role {
     if spec.ingest.is_none() && spec.query.is_none() { Role::All } else { Role::Ingest }
 }
 
-/// `spec`, with what `own` says instead.
-fn with(spec: &ServerSpec, own: Option<&ServerRole>) -> ServerSpec {
+/// `spec` with the overrides of one role.
+fn overridden(spec: &ServerSpec, role: Option<&ServerRole>) -> ServerSpec {
     let mut spec = spec.clone();
-    let Some(own) = own else { return spec };
-    if let Some(replicas) = own.replicas {
+    let Some(role) = role else { return spec };
+    if let Some(replicas) = role.replicas {
         (spec.replicas, spec.autoscaling) = (replicas, None);
     }
-    if own.autoscaling.is_some() {
-        spec.autoscaling = own.autoscaling.clone();
+    if role.autoscaling.is_some() {
+        spec.autoscaling = role.autoscaling.clone();
     }
-    if let Some(resources) = &own.resources {
+    if let Some(resources) = &role.resources {
         spec.resources = resources.clone();
     }
     spec

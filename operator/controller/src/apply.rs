@@ -1,5 +1,5 @@
-//! Fourth step: makes the cluster hold what is desired. Server-side apply with one field manager, in the order of
-//! `build`, only where something differs; then prune what carries our labels and is not desired.
+//! Step 4: writes the desired state to the cluster. Uses server-side apply with one field manager, in the order of `build`, and
+//! only for objects that differ; then prunes objects with our labels that are no longer desired.
 
 pub mod compare;
 
@@ -17,89 +17,96 @@ use serde_json::{Value, json};
 
 use self::compare::{Step, compare, fingerprint};
 use crate::{
-    cluster_state::{Live, Refs},
+    cluster_state::{ClusterState, ObservedObjects},
     context::Context,
     desired::{Desired, Object},
     error::present,
 };
 
-/// What a pass left behind.
+/// The result of applying the desired state.
 #[derive(Debug, Default)]
 pub struct Applied {
-    /// Objects as they are now.
-    pub live: Live,
-    /// What would have been made if its CRD were installed.
+    /// Objects after applying.
+    pub live: ObservedObjects,
+    /// Dependencies whose CRDs are missing, so their objects could not be created.
     pub missing: BTreeSet<Dependency>,
-    /// What was written.
+    /// Objects that were written.
     pub changes: Vec<Change>,
-    /// What could not be written. Everything else was.
+    /// Objects that could not be written. All others were.
     pub failures: BTreeMap<Key, ApplyError>,
-    /// Every object that was desired.
+    /// Keys of all desired objects.
     pub desired: BTreeSet<Key>,
 }
 
 /// One write.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Change {
-    /// Made.
+    /// Created.
     Created(Key),
-    /// Brought to a new wish.
+    /// Updated to a new desired state.
     Updated(Key),
-    /// Put right after somebody else changed this field.
+    /// Restored after another client changed this field.
     Repaired(Key, String),
-    /// Removed, for it is no longer desired.
+    /// Deleted because it is no longer desired.
     Pruned(Key),
 }
 
 /// A write that failed.
 #[derive(Debug, thiserror::Error)]
 pub enum ApplyError {
-    /// There is such an object, and it is not this pipeline's.
-    #[error("{key} exists already and belongs to {owner}; delete or rename it, or give this pipeline another name")]
+    /// An object with this name exists and does not belong to the pipeline.
+    #[error("{key} already exists and belongs to {owner}. Delete or rename it, or rename this pipeline")]
     NameTaken {
-        /// Which object.
+        /// The object.
         key: Key,
-        /// Whose it is.
+        /// The owner of the object.
         owner: String,
     },
-    /// The API server refused.
+    /// The API server rejected the write.
     #[error("cannot write {key}")]
     Refused {
-        /// Which object.
+        /// The object.
         key: Key,
-        /// Why.
+        /// The cause.
         source: kube::Error,
     },
-    /// A manifest that JSON cannot hold.
+    /// The manifest cannot be represented in JSON.
     #[error("cannot serialize {key}")]
     Serialize {
-        /// Which object.
+        /// The object.
         key: Key,
-        /// Why.
+        /// The cause.
         source: serde_json::Error,
     },
 }
 
-/// Applies `desired`; none (an invalid or suspended pipeline) changes nothing.
-pub async fn apply(desired: Option<Desired>, refs: &Refs, context: &Context) -> Applied {
-    let mut applied = Applied { live: refs.live.clone(), ..Applied::default() };
-    let Some(desired) = desired else { return applied };
+impl Applied {
+    /// Nothing was applied, because the pipeline is invalid or suspended.
+    #[must_use]
+    pub fn unchanged(state: &ClusterState) -> Self {
+        Self { live: state.live.clone(), ..Self::default() }
+    }
+}
+
+/// Applies `desired` to the cluster. Failures are part of the result, so that one object does not block the others.
+pub async fn apply(desired: &Desired, state: &ClusterState, context: &Context) -> Applied {
+    let mut applied = Applied::unchanged(state);
     applied.desired = desired.objects.iter().map(|object| object.key.clone()).collect();
     for object in &desired.objects {
-        match object.key.kind.dependency().filter(|dependency| !refs.dependencies.contains(dependency)) {
+        match object.key.kind.dependency().filter(|dependency| !state.dependencies.contains(dependency)) {
             Some(dependency) => {
                 applied.missing.insert(dependency);
             }
             None => apply_one(object, &mut applied, context).await,
         }
     }
-    prune(&desired, refs, &mut applied, context).await;
+    prune(desired, state, &mut applied, context).await;
     applied
 }
 
 async fn apply_one(object: &Object, applied: &mut Applied, context: &Context) {
     let key = &object.key;
-    match bring(object, applied.live.get(key), context).await {
+    match write(object, applied.live.get(key), context).await {
         Ok(None) => {}
         Ok(Some((live, change))) => {
             applied.changes.extend(change);
@@ -114,14 +121,14 @@ async fn apply_one(object: &Object, applied: &mut Applied, context: &Context) {
     }
 }
 
-/// The CRD went away since the last discovery: the answer does not name an object.
+/// True if the CRD was removed since the last discovery: the response does not name an object.
 fn is_kind_gone(kind: Kind, status: &kube::core::Status) -> bool {
     let names_an_object = status.details.as_ref().is_some_and(|details| !details.name.is_empty());
     kind.dependency().is_some() && status.code == 404 && !names_an_object
 }
 
-/// Writes one object if it differs. None: it was as desired, or it is being deleted and has to go first.
-async fn bring(
+/// Writes one object if it differs. Returns `None` if it matches, or if it is being deleted and must be gone first.
+async fn write(
     object: &Object,
     live: Option<&DynamicObject>,
     context: &Context,
@@ -131,7 +138,7 @@ async fn bring(
         return Ok(None);
     }
     let serialize = |source| ApplyError::Serialize { key: key.clone(), source };
-    let wanted = stamped(object.to_json().map_err(serialize)?);
+    let wanted = with_fingerprint(object.to_json().map_err(serialize)?);
     let there = live.map(serde_json::to_value).transpose().map_err(serialize)?;
     let step = compare(&wanted, there.as_ref());
     let api = context.api_of(key);
@@ -139,7 +146,7 @@ async fn bring(
         return Ok(None);
     }
     if step == Step::Create {
-        refuse_taken(key, &wanted, &api).await?;
+        check_ownership(key, &wanted, &api).await?;
     }
     let refused = |source| ApplyError::Refused { key: key.clone(), source };
     let written = api.patch(&key.name, &server_side(), &Patch::Apply(&wanted)).await.map_err(refused)?;
@@ -153,13 +160,13 @@ async fn bring(
     Ok(Some((written, change)))
 }
 
-/// Server-side apply, taking back fields that we own from whoever changed them.
+/// Server-side apply that takes ownership of conflicting fields.
 pub(crate) fn server_side() -> PatchParams {
     PatchParams::apply(OPERATOR).force()
 }
 
-/// Adds the fingerprint, by which a wish that only takes fields away is noticed.
-fn stamped(mut value: Value) -> Value {
+/// Adds the fingerprint, which reveals a desired state that only removes fields.
+fn with_fingerprint(mut value: Value) -> Value {
     let stamp = fingerprint(&value);
     if let Some(metadata) = value.get_mut("metadata").and_then(Value::as_object_mut) {
         metadata.remove("creationTimestamp");
@@ -169,8 +176,8 @@ fn stamped(mut value: Value) -> Value {
     value
 }
 
-/// What is not labelled as ours is not ours to overwrite.
-async fn refuse_taken(key: &Key, wanted: &Value, api: &Api<DynamicObject>) -> Result<(), ApplyError> {
+/// Fails if the object exists without the labels of this pipeline.
+async fn check_ownership(key: &Key, wanted: &Value, api: &Api<DynamicObject>) -> Result<(), ApplyError> {
     let refused = |source| ApplyError::Refused { key: key.clone(), source };
     let Some(found) = present(api.get_metadata_opt(&key.name).await).map_err(refused)? else { return Ok(()) };
     let label = |name: &str| found.labels().get(name).cloned();
@@ -182,17 +189,17 @@ async fn refuse_taken(key: &Key, wanted: &Value, api: &Api<DynamicObject>) -> Re
     }
     let owner = match (label(NAMESPACE_LABEL), label(PIPELINE_LABEL)) {
         (Some(namespace), Some(pipeline)) => format!("PingPipeline {namespace}/{pipeline}"),
-        _ => "somebody else".into(),
+        _ => "another owner".into(),
     };
     Err(ApplyError::NameTaken { key: key.clone(), owner })
 }
 
-/// Deletes what carries our labels and is not desired. Data is never pruned.
-async fn prune(desired: &Desired, refs: &Refs, applied: &mut Applied, context: &Context) {
+/// Deletes objects with our labels that are not desired. Data is never pruned.
+async fn prune(desired: &Desired, state: &ClusterState, applied: &mut Applied, context: &Context) {
     let wanted = |key: &Key| applied.desired.contains(key) || desired.keep.contains(key) || key.kind.holds_data();
-    let leftovers: Vec<&Key> = refs.live.0.keys().filter(|key| !wanted(key)).collect();
+    let leftovers: Vec<&Key> = state.live.0.keys().filter(|key| !wanted(key)).collect();
     for key in leftovers {
-        let Some(object) = refs.live.get(key).filter(|object| object.metadata.deletion_timestamp.is_none()) else {
+        let Some(object) = state.live.get(key).filter(|object| object.metadata.deletion_timestamp.is_none()) else {
             continue;
         };
         match delete(key, object, DeleteParams::background(), context).await {
@@ -207,10 +214,10 @@ async fn prune(desired: &Desired, refs: &Refs, applied: &mut Applied, context: &
     }
 }
 
-/// Deletes exactly this object; one that is gone already is no error.
+/// Deletes this object, identified by its UID. A missing object is not an error.
 ///
 /// # Errors
-/// When the API server refuses or does not answer.
+/// If the API server rejects the request or does not respond.
 pub(crate) async fn delete(
     key: &Key,
     object: &DynamicObject,

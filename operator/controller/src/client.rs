@@ -1,4 +1,4 @@
-//! The client of the API server: every answer is counted.
+//! The client for the API server. It counts every response.
 
 use std::{
     sync::Arc,
@@ -15,16 +15,16 @@ use tower::{BoxError, Service, layer::layer_fn};
 
 use crate::metrics::Metrics;
 
-/// Connects as `config` says; `metrics` counts the answers.
+/// Creates a client from `config`; `metrics` counts its responses.
 ///
 /// # Errors
-/// When the configuration does not make sense, such as a certificate that does not parse.
+/// If the configuration is invalid, for example a certificate that does not parse.
 pub fn connect(config: Config, metrics: Arc<Metrics>) -> Result<Client, kube::Error> {
     let counted = layer_fn(move |inner| Counted { inner, metrics: metrics.clone() });
     Ok(ClientBuilder::try_from(config)?.with_layer(&counted).build())
 }
 
-/// Counts answers by method and code.
+/// Counts responses by method and status code.
 struct Counted<S> {
     inner: S,
     metrics: Arc<Metrics>,
@@ -46,10 +46,10 @@ where
     fn call(&mut self, request: Request<Body>) -> Self::Future {
         let metrics = self.metrics.clone();
         let method = request.method().clone();
-        let answer = self.inner.call(request);
-        answer
-            .inspect(move |answer| {
-                let code = answer.as_ref().map_or(0, |response| response.status().as_u16());
+        let response = self.inner.call(request);
+        response
+            .inspect(move |response| {
+                let code = response.as_ref().map_or(0, |response| response.status().as_u16());
                 metrics.request(method.as_str(), code);
             })
             .boxed()

@@ -1,4 +1,4 @@
-//! What `read` brings back: everything outside of the PingPipeline that a pass depends on.
+//! The result of `read`: everything in the cluster, besides the PingPipeline, that a reconcile depends on.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,28 +9,28 @@ use serde::de::DeserializeOwned;
 
 use crate::external::{
     Observed,
-    strimzi::{KafkaSeen, StrimziStatus},
+    strimzi::{ObservedKafka, StrimziStatus},
 };
 
-/// The world as one pass sees it.
+/// The state of the cluster at the start of a reconcile.
 #[derive(Clone, Debug, Default)]
-pub struct Refs {
-    /// APIs that are served.
+pub struct ClusterState {
+    /// Served APIs.
     pub dependencies: BTreeSet<Dependency>,
-    /// What carries the pipeline's labels.
-    pub live: Live,
-    /// Secrets that the pipeline reads; what does not exist is absent.
+    /// Objects with the pipeline's labels.
+    pub live: ObservedObjects,
+    /// Data of the Secrets that the pipeline reads. Missing Secrets are absent.
     pub secrets: BTreeMap<Key, BTreeMap<String, ByteString>>,
-    /// The Kafka of `clusterRef`, if it exists.
-    pub kafka: Option<Observed<KafkaSeen, StrimziStatus>>,
-    /// The StatefulSet that the Dragonfly operator made, if any.
+    /// The Kafka cluster in `clusterRef`, if it exists.
+    pub kafka: Option<Observed<ObservedKafka, StrimziStatus>>,
+    /// The StatefulSet that the Dragonfly operator created, if any.
     pub cache_pods: Option<DynamicObject>,
-    /// Image for workloads that name none.
+    /// Image with `pingd`, for workloads that do not set one.
     pub image: String,
 }
 
-impl Refs {
-    /// The value of a secret key in `namespace`, if it exists and is not empty.
+impl ClusterState {
+    /// The value of a Secret key in `namespace`, if it exists and is not empty.
     #[must_use]
     pub fn secret(&self, namespace: &str, name: &str, key: &str) -> Option<&[u8]> {
         let data = self.secrets.get(&Key::new(Kind::Secret, namespace, name))?;
@@ -40,16 +40,16 @@ impl Refs {
 
 /// Objects by key.
 #[derive(Clone, Debug, Default)]
-pub struct Live(pub BTreeMap<Key, DynamicObject>);
+pub struct ObservedObjects(pub BTreeMap<Key, DynamicObject>);
 
-impl Live {
+impl ObservedObjects {
     /// The object, if it exists.
     #[must_use]
     pub fn get(&self, key: &Key) -> Option<&DynamicObject> {
         self.0.get(key)
     }
 
-    /// The object as one of our foreign types, if it exists.
+    /// The object parsed as an external API type, if it exists.
     #[must_use]
     pub fn observe<S, T>(&self, key: &Key) -> Option<Observed<S, T>>
     where

@@ -1,66 +1,66 @@
-//! Conditions: their types, documented in `docs/operator/conditions.md`, and how times of transition are kept.
+//! Values of conditions, and how transition times are kept.
 
 use k8s_openapi::{
     apimachinery::pkg::apis::meta::v1::{Condition, Time},
     jiff::Timestamp,
 };
-
-use super::reason::Reason;
+use ping_api::{condition::ConditionType, reason::Reason};
 
 /// Status, reason and message of a condition.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Verdict {
+pub struct ConditionValue {
     status: &'static str,
-    /// Why, in one word.
+    /// Machine-readable reason.
     pub reason: Reason,
-    /// Why, and what to do next.
+    /// Explanation for users, with what to do next.
     pub message: String,
 }
 
-impl Verdict {
-    /// It is so.
-    pub fn yes(reason: Reason, message: impl Into<String>) -> Self {
+impl ConditionValue {
+    /// The condition is `True`.
+    pub fn met(reason: Reason, message: impl Into<String>) -> Self {
         Self { status: "True", reason, message: message.into() }
     }
 
-    /// It is not so.
-    pub fn no(reason: Reason, message: impl Into<String>) -> Self {
+    /// The condition is `False`.
+    pub fn not_met(reason: Reason, message: impl Into<String>) -> Self {
         Self { status: "False", reason, message: message.into() }
     }
 
-    /// Nobody knows.
+    /// The condition is `Unknown`.
     pub fn unknown(reason: Reason, message: impl Into<String>) -> Self {
         Self { status: "Unknown", reason, message: message.into() }
     }
 
-    /// True when it is so.
+    /// True if the condition is `True`.
     #[must_use]
-    pub fn is_true(&self) -> bool {
+    pub fn is_met(&self) -> bool {
         self.status == "True"
     }
 }
 
-/// Kubernetes allows messages of this many bytes.
-const MESSAGE_BYTES: usize = 32_768;
+/// Longest message that Kubernetes accepts, in bytes.
+const MAX_MESSAGE_BYTES: usize = 32_768;
 
-/// Turns verdicts into conditions. What was judged before and is not judged now is kept, except for the figures, which
-/// another field manager owns. Times of transition change with the status only.
+/// Turns values into conditions, in the order of `ConditionType::ALL`. A previous condition without a new value is kept, except
+/// for those from the stats, which another field manager owns. Transition times change only with the status.
 #[must_use]
 pub fn conditions(
     previous: &[Condition],
-    verdicts: Vec<(ConditionType, Verdict)>,
+    values: Vec<(ConditionType, ConditionValue)>,
     generation: i64,
     now: Timestamp,
 ) -> Vec<Condition> {
-    let kept = ConditionType::ALL.iter().map(|(kind, _)| *kind).filter(|kind| !kind.is_figure());
-    kept.filter_map(|kind| {
-        let before = previous.iter().find(|condition| condition.type_ == kind.to_string());
-        match verdicts.iter().find(|(judged, _)| *judged == kind) {
-            Some((_, verdict)) => Some(condition(before, kind, verdict, generation, now)),
-            None => before.cloned(),
-        }
-    })
-    .collect()
+    let owned = ConditionType::ALL.iter().map(|(kind, _)| *kind).filter(|kind| !kind.is_from_stats());
+    owned
+        .filter_map(|kind| {
+            let before = previous.iter().find(|condition| condition.type_ == kind.to_string());
+            match values.iter().find(|(of, _)| *of == kind) {
+                Some((_, value)) => Some(condition(before, kind, value, generation, now)),
+                None => before.cloned(),
+            }
+        })
+        .collect()
 }
 
 /// One condition, with the time of its last transition.
@@ -68,26 +68,26 @@ pub fn conditions(
 pub fn condition(
     before: Option<&Condition>,
     kind: ConditionType,
-    verdict: &Verdict,
+    value: &ConditionValue,
     generation: i64,
     now: Timestamp,
 ) -> Condition {
     let since = before
-        .filter(|before| before.status == verdict.status)
+        .filter(|before| before.status == value.status)
         .map_or_else(|| Time(whole_second(now)), |before| before.last_transition_time.clone());
-    let mut message = verdict.message.clone();
-    message.truncate(message.floor_char_boundary(MESSAGE_BYTES));
+    let mut message = value.message.clone();
+    message.truncate(message.floor_char_boundary(MAX_MESSAGE_BYTES));
     Condition {
         type_: kind.to_string(),
-        status: verdict.status.into(),
-        reason: verdict.reason.to_string(),
+        status: value.status.into(),
+        reason: value.reason.to_string(),
         message,
         observed_generation: Some(generation),
         last_transition_time: since,
     }
 }
 
-/// Kubernetes keeps whole seconds; anything finer would differ from what it gives back.
+/// `time` rounded down to a second. Kubernetes stores whole seconds, so anything finer would differ from what it returns.
 #[must_use]
 pub fn whole_second(time: Timestamp) -> Timestamp {
     Timestamp::from_second(time.as_second()).unwrap_or(time)

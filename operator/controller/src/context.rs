@@ -1,4 +1,4 @@
-//! What every pass shares: the client, what is known about the cluster, and where to report.
+//! State shared by all reconciles: the client, known APIs, the index, metrics and the event recorder.
 
 use std::{
     collections::BTreeSet,
@@ -14,19 +14,19 @@ use ping_api::kinds::{Dependency, Key, Kind};
 
 use crate::{index::Index, metrics::Metrics};
 
-/// Shared by all passes.
+/// Shared by all reconciles.
 pub struct Context {
-    /// The API server.
+    /// Client for the API server.
     pub client: Client,
-    /// Image for workloads that name none.
+    /// Image with `pingd`, for pipelines that do not set one.
     pub image: String,
-    /// Which pipelines look at which objects.
+    /// Which pipelines use which objects.
     pub index: Index,
     /// Which APIs are served.
     pub dependencies: Dependencies,
-    /// Events on PingPipelines.
+    /// Recorder for events on PingPipelines.
     pub recorder: Recorder,
-    /// What is counted.
+    /// Metrics of the operator.
     pub metrics: Arc<Metrics>,
 }
 
@@ -45,18 +45,18 @@ impl Context {
     }
 }
 
-/// The APIs that are served, as far as is known.
+/// The APIs that the API server is known to serve.
 #[derive(Debug, Default)]
 pub struct Dependencies(RwLock<BTreeSet<Dependency>>);
 
 impl Dependencies {
-    /// Notes whether `dependency` is served. True when that is news.
+    /// Records whether `dependency` is served. Returns true if that changed.
     pub fn set(&self, dependency: Dependency, served: bool) -> bool {
         let mut known = self.0.write().unwrap_or_else(PoisonError::into_inner);
         if served { known.insert(dependency) } else { known.remove(&dependency) }
     }
 
-    /// All that are served.
+    /// All served APIs.
     #[must_use]
     pub fn served(&self) -> BTreeSet<Dependency> {
         self.0.read().unwrap_or_else(PoisonError::into_inner).clone()

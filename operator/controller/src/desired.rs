@@ -1,4 +1,4 @@
-//! A desired object: its key and its typed manifest.
+//! Desired objects: keys and typed manifests.
 
 use std::collections::BTreeSet;
 
@@ -6,12 +6,12 @@ use ping_api::kinds::{Key, Kind};
 use serde::Serialize;
 use serde_json::{Value, json};
 
-/// What `build` returns: the objects in the order in which they are applied.
+/// The desired state of a pipeline: its objects in the order in which they are applied.
 #[derive(Debug, Default)]
 pub struct Desired {
-    /// What shall be.
+    /// Objects to create or update.
     pub objects: Vec<Object>,
-    /// What cannot be built at the moment, but must not be pruned.
+    /// Objects that cannot be built at the moment but must not be pruned.
     pub keep: BTreeSet<Key>,
 }
 
@@ -21,7 +21,7 @@ impl Desired {
         self.objects.push(Object { key: Key::new(kind, namespace, name), manifest: Box::new(manifest) });
     }
 
-    /// Keeps an object as it is, if it exists.
+    /// Protects an existing object from pruning.
     pub fn keep(&mut self, key: Key) {
         self.keep.insert(key);
     }
@@ -30,7 +30,7 @@ impl Desired {
 /// One desired object.
 #[derive(Debug)]
 pub struct Object {
-    /// Which.
+    /// Kind, namespace and name.
     pub key: Key,
     manifest: Box<dyn Manifest>,
 }
@@ -39,7 +39,7 @@ impl Object {
     /// The manifest as JSON, with `apiVersion` and `kind`.
     ///
     /// # Errors
-    /// When a manifest holds what JSON cannot, such as a map whose keys are not strings.
+    /// If the manifest cannot be represented in JSON, for example a map whose keys are not strings.
     pub fn to_json(&self) -> Result<Value, serde_json::Error> {
         let mut value = self.manifest.to_json()?;
         let resource = self.key.kind.api_resource();
@@ -51,12 +51,12 @@ impl Object {
     }
 }
 
-/// Anything that is an object of Kubernetes.
+/// A serializable Kubernetes object.
 pub trait Manifest: std::fmt::Debug + Send + Sync {
-    /// As JSON.
+    /// The object as JSON.
     ///
     /// # Errors
-    /// When it holds what JSON cannot.
+    /// If it cannot be represented in JSON.
     fn to_json(&self) -> Result<Value, serde_json::Error>;
 }
 

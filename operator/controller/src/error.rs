@@ -1,44 +1,44 @@
-//! How errors are told, and which mean that something is not there.
+//! Formatting of errors, and detection of missing objects.
 
-/// `error: cause: cause`, on one line. What the API server says is told in its own words. A cause that repeats the message
-/// before it is left out.
+/// The error with all its causes on one line: `error: cause: cause`. For an error from the API server, this is its own message
+/// and status code. A cause that only repeats the message before it is omitted.
 #[must_use]
 pub fn chain(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut text = told(error);
-    let mut source = error.source().filter(|_| !is_answer(error));
+    let mut text = describe(error);
+    let mut source = error.source().filter(|_| !is_api_error(error));
     while let Some(cause) = source {
-        let cause_text = told(cause);
+        let cause_text = describe(cause);
         if !text.ends_with(&cause_text) {
             text.push_str(": ");
             text.push_str(&cause_text);
         }
-        source = cause.source().filter(|_| !is_answer(cause));
+        source = cause.source().filter(|_| !is_api_error(cause));
     }
     text
 }
 
-fn told(error: &(dyn std::error::Error + 'static)) -> String {
+fn describe(error: &(dyn std::error::Error + 'static)) -> String {
     match error.downcast_ref::<kube::Error>() {
         Some(kube::Error::Api(status)) => format!("{} ({})", status.message.trim(), status.code),
         _ => error.to_string(),
     }
 }
 
-fn is_answer(error: &(dyn std::error::Error + 'static)) -> bool {
+fn is_api_error(error: &(dyn std::error::Error + 'static)) -> bool {
     matches!(error.downcast_ref::<kube::Error>(), Some(kube::Error::Api(_)))
 }
 
-/// True when the object, or its whole kind, does not exist. Of a kind that is not served the API server says so in plain
-/// text, which kube's own `is_not_found` does not recognise.
+/// True if the object or its kind does not exist. For a kind that is not served, the API server responds in plain text, which
+/// kube's own `is_not_found` does not recognise.
 #[must_use]
 pub fn is_absent(error: &kube::Error) -> bool {
     matches!(error, kube::Error::Api(status) if status.code == 404)
 }
 
-/// An absent object as `None`.
+/// Maps a missing object or kind to `None`.
 ///
 /// # Errors
-/// Every other error.
+/// All other errors.
 pub fn present<T>(result: Result<Option<T>, kube::Error>) -> Result<Option<T>, kube::Error> {
     match result {
         Err(error) if is_absent(&error) => Ok(None),
@@ -60,7 +60,7 @@ mod tests {
     }
 
     #[test]
-    fn answers_of_the_api_server_are_told_in_its_words() {
+    fn errors_of_the_api_server_are_quoted() {
         let error = Outer(answer(422, "spec.ports: Required value"));
         assert_eq!(chain(&error), "cannot write Service a/b: spec.ports: Required value (422)");
     }

@@ -1,5 +1,5 @@
-//! Hand-trimmed types of the three operators: only the fields that we set or read. What we set is strict; what we read is
-//! lenient, for other versions of those operators write other things there.
+//! Types of external APIs (other operators), reduced to the fields that we set or read. Types that we write are strict. Types that
+//! we read are lenient, because other versions of those operators write other values.
 
 pub mod cnpg;
 pub mod dragonfly;
@@ -10,27 +10,27 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::DynamicObject;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-/// An object of somebody else's kind, as we write it. `apiVersion` and `kind` are added when it is sent.
+/// An object of an external API, as we write it. `apiVersion` and `kind` are added when it is sent.
 #[derive(Clone, Debug, Serialize)]
-pub struct Foreign<S> {
+pub struct ExternalObject<S> {
     /// Name, namespace, labels, owner.
     pub metadata: ObjectMeta,
-    /// What we want.
+    /// Desired state.
     pub spec: S,
 }
 
-/// An object of somebody else's kind, as we read it.
+/// An object of an external API, as we read it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default)]
 pub struct Observed<S, T> {
-    /// The part of the spec that we look at.
+    /// The part of the spec that we read.
     pub spec: S,
-    /// What its operator says; none while it has said nothing.
+    /// Status from its operator; `None` while there is none.
     pub status: Option<T>,
 }
 
 impl<S: DeserializeOwned + Default, T: DeserializeOwned> Observed<S, T> {
-    /// Reads `object`; what cannot be read counts as not said.
+    /// Parses `object`. Parts that cannot be parsed are treated as absent.
     #[must_use]
     pub fn of(object: &DynamicObject) -> Self {
         let spec =
@@ -40,23 +40,23 @@ impl<S: DeserializeOwned + Default, T: DeserializeOwned> Observed<S, T> {
     }
 }
 
-/// A condition as the other operators write it.
+/// A condition as other operators write it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default)]
-pub struct Said {
-    /// What it is about.
+pub struct ExternalCondition {
+    /// Type of the condition.
     #[serde(rename = "type")]
     pub kind: String,
     /// `True`, `False` or `Unknown`.
     pub status: String,
-    /// Why, in one word.
+    /// Machine-readable reason.
     pub reason: Option<String>,
-    /// Why, in a sentence.
+    /// Explanation.
     pub message: Option<String>,
 }
 
-/// The condition `kind` that is `True`, if any.
+/// The condition of type `kind`, if it is `True`.
 #[must_use]
-pub fn said<'a>(conditions: &'a [Said], kind: &str) -> Option<&'a Said> {
+pub fn true_condition<'a>(conditions: &'a [ExternalCondition], kind: &str) -> Option<&'a ExternalCondition> {
     conditions.iter().find(|condition| condition.kind == kind && condition.status == "True")
 }

@@ -1,4 +1,4 @@
-//! Leader election: one of several operators works, the others wait. Who loses the lease ends, so that no two ever work.
+//! Leader election: one replica is active and the others wait. A leader that loses its lease exits, so two never run at once.
 
 use std::time::{Duration, Instant};
 
@@ -8,35 +8,35 @@ use tokio_util::sync::CancellationToken;
 
 use crate::error::chain;
 
-/// A lease holds this long without being renewed, in seconds.
+/// Lease duration in seconds.
 const LEASE_SECONDS: u64 = 15;
-/// It is renewed this long before it runs out, in seconds.
+/// The lease is renewed this many seconds before it expires.
 const GRACE_SECONDS: u64 = 9;
-/// Between attempts while the API server does not answer.
-const RETRY: Duration = Duration::from_secs(1);
-/// A request about the lease that takes longer has failed.
-const TIMEOUT: Duration = Duration::from_secs(2);
-/// Who cannot renew the lease for this long gives up. The first attempt fails at most 8 seconds after the last success, so this
-/// is over before the lease is.
-const GIVE_UP: Duration = Duration::from_secs(4);
+/// Delay between attempts while the API server does not respond.
+const RETRY_DELAY: Duration = Duration::from_secs(1);
+/// Timeout of a request for the lease.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(2);
+/// A leader that cannot renew its lease for this long gives up. The first failure happens at most 8 seconds after the last
+/// success, so the leader stops before its lease expires.
+const RENEWAL_TIMEOUT: Duration = Duration::from_secs(4);
 
-/// The lease that decides who leads.
+/// The lease that determines the leader.
 pub struct Election(LeaseManager);
 
 impl Election {
-    /// Takes part in the election over the Lease `name` in `namespace`, as `identity`.
+    /// Joins the election for the Lease `name` in `namespace`, as `identity`.
     ///
     /// # Errors
-    /// When the Lease can neither be read nor made.
+    /// If the Lease can be neither read nor created.
     pub async fn join(
         mut config: Config,
         namespace: &str,
         name: &str,
         identity: &str,
     ) -> Result<Self, LeaseManagerError> {
-        config.connect_timeout = Some(TIMEOUT);
-        config.read_timeout = Some(TIMEOUT);
-        config.write_timeout = Some(TIMEOUT);
+        config.connect_timeout = Some(REQUEST_TIMEOUT);
+        config.read_timeout = Some(REQUEST_TIMEOUT);
+        config.write_timeout = Some(REQUEST_TIMEOUT);
         let manager = LeaseManagerBuilder::new(Client::try_from(config)?, name)
             .with_namespace(namespace)
             .with_identity(identity)
@@ -47,7 +47,7 @@ impl Election {
         Ok(Self(manager))
     }
 
-    /// Returns when this process leads, or at `shutdown` (then false).
+    /// Returns true when this process becomes the leader, or false at `shutdown`.
     pub async fn win(&self, shutdown: &CancellationToken) -> bool {
         loop {
             tokio::select! {
@@ -56,22 +56,22 @@ impl Election {
                     Ok(true) => return true,
                     Ok(false) => {}
                     Err(error) => {
-                        tracing::warn!(error = chain(&error), "cannot take part in the election");
-                        tokio::time::sleep(RETRY).await;
+                        tracing::warn!(error = chain(&error), "cannot acquire the lease");
+                        tokio::time::sleep(RETRY_DELAY).await;
                     }
                 },
             }
         }
     }
 
-    /// Renews the lease until it is lost, or until `shutdown`; then it is given back.
+    /// Renews the lease until it is lost. At `shutdown`, releases it.
     pub async fn hold(&self, shutdown: &CancellationToken) {
         let mut failing_since = None;
         loop {
             tokio::select! {
                 () = shutdown.cancelled() => {
                     if let Err(error) = self.0.release().await {
-                        tracing::warn!(error = chain(&error), "cannot give the lease back");
+                        tracing::warn!(error = chain(&error), "cannot release the lease");
                     }
                     return;
                 }
@@ -81,10 +81,10 @@ impl Election {
                     Err(error) => {
                         tracing::warn!(error = chain(&error), "cannot renew the lease");
                         let since: Instant = *failing_since.get_or_insert_with(Instant::now);
-                        if since.elapsed() >= GIVE_UP {
+                        if since.elapsed() >= RENEWAL_TIMEOUT {
                             return;
                         }
-                        tokio::time::sleep(RETRY).await;
+                        tokio::time::sleep(RETRY_DELAY).await;
                     }
                 },
             }

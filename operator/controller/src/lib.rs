@@ -18,6 +18,7 @@ pub mod leader;
 pub mod metrics;
 pub mod pipeline;
 pub mod read;
+pub mod reconcile;
 pub mod report;
 pub mod run;
 pub mod stats;

@@ -1,4 +1,4 @@
-//! `ping-operator run` runs the operator, `ping-operator crd` prints its CRD.
+//! `ping-operator run` runs the operator, and `ping-operator crd` prints its CRD.
 
 use std::{net::SocketAddr, time::Duration};
 
@@ -11,7 +11,7 @@ use ping_operator::{
 };
 use ping_runtime::{env, shutdown, telemetry};
 
-/// The operator of PingPipelines.
+/// Operator for PingPipelines.
 #[derive(Parser)]
 #[command(version)]
 struct Cli {
@@ -21,7 +21,7 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Run the operator against the cluster of the current kubeconfig, or the one it runs in.
+    /// Run the operator, using the current kubeconfig or the in-cluster configuration.
     Run(Run),
     /// Print the CRD as YAML.
     Crd,
@@ -29,31 +29,31 @@ enum Command {
 
 #[derive(Parser)]
 struct Run {
-    /// Look after one namespace only. Default: all.
+    /// Watch this namespace only. Default: all namespaces.
     #[arg(long)]
     namespace: Option<String>,
-    /// Image with pingd, for pipelines that name none.
+    /// Image with pingd, for pipelines that do not set one.
     #[arg(long, default_value = concat!("pingpipeline/pingd:", env!("CARGO_PKG_VERSION")))]
     image: String,
-    /// Where servers are asked for figures; {name}, {namespace}, {service} and {port} are filled in.
+    /// URL template for requests to servers, with the placeholders {name}, {namespace}, {service} and {port}.
     #[arg(long, default_value = "http://{service}.{namespace}.svc:{port}")]
     server_address: String,
-    /// How often they are asked, in seconds.
+    /// Interval between updates of the stats in the status, in seconds.
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=3600))]
-    figures_seconds: u64,
-    /// Address of /healthz, /readyz and /metrics.
+    stats_interval_seconds: u64,
+    /// Address of the admin port: /healthz, /readyz and /metrics.
     #[arg(long, env = env::ADMIN_LISTEN, default_value = "0.0.0.0:8081")]
     admin_listen: SocketAddr,
-    /// Namespace of the Lease that decides which replica works. Default: no election.
+    /// Namespace of the Lease for leader election. Default: no leader election.
     #[arg(long)]
     lease_namespace: Option<String>,
-    /// Name of this process among its replicas.
+    /// Unique name of this replica.
     #[arg(long, env = "POD_NAME", default_value = "ping-operator")]
     identity: String,
     /// Log filter.
     #[arg(long, env = env::LOG, default_value = "info,kube_runtime=warn")]
     log: String,
-    /// text or json; auto is text on a terminal, else json.
+    /// Log format: text, json or auto (text on a terminal, otherwise json).
     #[arg(long, env = env::LOG_FORMAT, default_value = "auto")]
     log_format: telemetry::LogFormat,
 }
@@ -80,7 +80,7 @@ impl Run {
             scope: self.namespace.map_or(Scope::Cluster, Scope::Namespace),
             image: self.image,
             server_address: self.server_address,
-            figures_every: Duration::from_secs(self.figures_seconds),
+            stats_interval: Duration::from_secs(self.stats_interval_seconds),
             admin_listen: self.admin_listen,
             lease_namespace: self.lease_namespace,
             identity: self.identity,

@@ -1,4 +1,4 @@
-//! A pipeline that passed `validate`: every default filled in, every reference resolved, nothing left to doubt.
+//! A validated pipeline: all defaults are set and all references resolved. Later steps do not read the raw spec.
 
 use ping_api::{
     crd::{
@@ -13,103 +13,103 @@ use ping_api::{
     roles::Role,
 };
 
-/// What is built, applied and judged.
+/// Everything that `build` and `status` need to know about a pipeline.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Pipeline {
     /// Names of its objects.
     pub names: Names,
-    /// Identity of the PingPipeline, for owner references.
+    /// UID of the PingPipeline, for owner references.
     pub uid: String,
-    /// What an acknowledgement is worth.
+    /// Guarantee behind an acknowledgement.
     pub durability: Durability,
-    /// What happens to the data at deletion.
+    /// What happens to the data on deletion.
     pub deletion_policy: DeletionPolicy,
-    /// Whether the pods are to go to zero.
+    /// Whether workloads are scaled to zero.
     pub hibernate: bool,
-    /// The store of record.
+    /// The system of record.
     pub postgres: Postgres,
-    /// What carries the events.
+    /// Kafka, its topics and how to connect.
     pub kafka: Kafka,
-    /// What holds the counters.
+    /// The cache of counters.
     pub cache: Cache,
-    /// The Deployments of servers: one for all they do, or one per role.
-    pub servers: Vec<Servers>,
-    /// Servers of the form before, which stay until those of `servers` are there.
+    /// Server Deployments: one for both roles, or one per role.
+    pub servers: Vec<ServerDeployment>,
+    /// Roles of the previous layout. Their Deployments stay until those in `servers` are available.
     pub retiring: Vec<Role>,
-    /// The processors; the image is filled in.
+    /// Settings of the processors, including the image.
     pub processor: ProcessorSpec,
-    /// What is known per source.
+    /// Status rule and retention of sources.
     pub sources: SourcesSpec,
-    /// Who may talk to whom.
+    /// Network policies.
     pub network_policy: NetworkPolicySpec,
     /// Metrics for Prometheus.
     pub monitoring: MonitoringSpec,
-    /// Fingerprints of the secrets that pods read at start.
+    /// Fingerprints of the Secrets that pods read at startup.
     pub checksums: Checksums,
-    /// How many pods the Deployment of processors is told to have; none where an autoscaler has taken the number over.
+    /// `replicas` of the processor Deployment; `None` if an autoscaler owns the field.
     pub processor_replicas: Option<i32>,
-    /// Secrets to copy from Kafka's namespace into the pipeline's.
+    /// Secrets to copy from Kafka's namespace to the pipeline's.
     pub copies: Vec<SecretCopy>,
-    /// Settings by which acknowledged pings could be lost. Always empty for `Exact`.
-    pub hazards: Vec<String>,
+    /// Settings that could lose acknowledged events, one clause each. Always empty for `Exact`.
+    pub durability_risks: Vec<String>,
 }
 
-/// The store of record.
+/// The system of record.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Postgres {
     /// A CloudNativePG cluster.
     Cluster(Box<PostgresCluster>),
-    /// One that exists already.
+    /// An existing Postgres.
     External(ExternalPostgres),
 }
 
-/// What carries the events.
+/// Kafka, its topics and how to connect.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Kafka {
-    /// Who runs it.
-    pub source: KafkaSource,
-    /// The topic of the events.
+    /// How Kafka is provided.
+    pub mode: KafkaMode,
+    /// The topic for events.
     pub topic: Topic,
-    /// The topic of records that cannot be counted.
+    /// The topic for records that cannot be processed.
     pub dead_letter: Topic,
-    /// The topic of minutes that are over; none: nobody is told.
+    /// The topic for per-minute summaries; `None` if they are disabled.
     pub minutes: Option<Topic>,
-    /// How to get in; none while a referenced Kafka has not told its address.
+    /// How to connect; `None` while the address of a shared Kafka cluster is unknown.
     pub connection: Option<Connection>,
 }
 
-/// Who runs Kafka.
+/// How Kafka is provided.
 #[derive(Clone, Debug, PartialEq)]
-pub enum KafkaSource {
-    /// The pipeline has one of its own.
-    Own(KafkaCluster),
-    /// Strimzi runs one for somebody else.
-    Reference(KafkaReference),
-    /// It is outside of Strimzi.
+pub enum KafkaMode {
+    /// The operator creates a Strimzi cluster for this pipeline.
+    Managed(KafkaCluster),
+    /// An existing Strimzi cluster is used.
+    Shared(SharedKafka),
+    /// Kafka is not managed by Strimzi.
     External(ExternalKafka),
 }
 
-/// A Kafka that Strimzi runs for somebody else.
+/// An existing Strimzi cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct KafkaReference {
+pub struct SharedKafka {
     /// Its name.
     pub name: String,
     /// Its namespace.
     pub namespace: String,
-    /// How its listener asks for a login; none while unknown.
+    /// How its listener authenticates clients; `None` while unknown.
     pub authentication: Option<Authentication>,
-    /// Whether it checks permissions.
+    /// Whether it enforces ACLs.
     pub authorization: bool,
 }
 
-/// How a listener asks for a login.
+/// How a listener authenticates clients.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Authentication {
-    /// Not at all.
-    Nothing,
-    /// By SCRAM-SHA-512.
+    /// No authentication.
+    None,
+    /// SCRAM-SHA-512.
     Scram,
-    /// By client certificate.
+    /// Client certificates.
     Certificate,
 }
 
@@ -118,78 +118,78 @@ pub enum Authentication {
 pub struct Topic {
     /// Its name in Kafka.
     pub name: String,
-    /// Name of its KafkaTopic.
+    /// Name of its KafkaTopic object.
     pub object: String,
-    /// Partitions.
+    /// Number of partitions.
     pub partitions: i32,
-    /// Copies.
+    /// Replicas of each partition.
     pub replicas: i32,
-    /// Copies that must have a record before it is accepted.
+    /// Replicas that must store a record before Kafka accepts it.
     pub min_in_sync_replicas: i32,
-    /// What is kept in it.
-    pub keeps: Keeps,
+    /// Which records Kafka keeps.
+    pub cleanup_policy: CleanupPolicy,
 }
 
-/// What a topic keeps.
+/// Cleanup policy of a topic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Keeps {
-    /// Every record, for so many milliseconds.
-    All(i64),
-    /// The last record of each key.
-    Last,
+pub enum CleanupPolicy {
+    /// Records are deleted after this many milliseconds.
+    Delete(i64),
+    /// The latest record of each key is kept.
+    Compact,
 }
 
 impl Kafka {
-    /// Its topics.
+    /// All topics in use.
     pub fn topics(&self) -> impl Iterator<Item = &Topic> {
         [&self.topic, &self.dead_letter].into_iter().chain(&self.minutes)
     }
 }
 
-/// How to get into Kafka.
+/// How to connect to Kafka.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Connection {
     /// `host:port[,host:port…]`.
     pub brokers: String,
-    /// Encrypted?
+    /// Whether the connection uses TLS.
     pub tls: bool,
-    /// The CA of the brokers, in the pipeline's namespace; none means the public CAs.
+    /// Secret key with the CA of the brokers, in the pipeline's namespace; `None` means the public CAs.
     pub ca: Option<SecretKey>,
-    /// How servers log in.
-    pub server: Login,
-    /// How processors log in.
-    pub processor: Login,
+    /// Credentials of servers.
+    pub server: Credentials,
+    /// Credentials of processors.
+    pub processor: Credentials,
 }
 
-/// A login at Kafka.
+/// Credentials for Kafka.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Login {
-    /// None.
-    Nothing,
-    /// By name and password.
+pub enum Credentials {
+    /// No authentication.
+    None,
+    /// User name and password.
     Password {
-        /// How the password is sent.
+        /// SASL mechanism.
         mechanism: SaslMechanism,
-        /// The name.
+        /// User name.
         username: String,
-        /// The password.
+        /// Secret key that holds the password.
         password: SecretKey,
     },
-    /// By the client certificate in this Secret: `user.crt`, `user.key`.
+    /// Name of the Secret with the client certificate (`user.crt`, `user.key`).
     Certificate(String),
 }
 
-/// What holds the counters.
+/// The cache of counters.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Cache {
     /// A Dragonfly.
     Dragonfly(DragonflySpec),
-    /// One that exists already.
+    /// An existing cache.
     External(ExternalCache),
 }
 
 impl Cache {
-    /// Its password, if it has one.
+    /// Secret key that holds its password, if it has one.
     #[must_use]
     pub fn password(&self) -> Option<&SecretKey> {
         match self {
@@ -200,19 +200,19 @@ impl Cache {
 }
 
 impl Pipeline {
-    /// The servers that answer.
+    /// The servers that answer queries.
     #[must_use]
-    pub fn answering(&self) -> Option<&Servers> {
-        self.servers.iter().find(|servers| servers.role.answers())
+    pub fn query_servers(&self) -> Option<&ServerDeployment> {
+        self.servers.iter().find(|servers| servers.role.queries())
     }
 
-    /// The servers that take events.
+    /// The servers that ingest events.
     #[must_use]
-    pub fn taking(&self) -> Option<&Servers> {
-        self.servers.iter().find(|servers| servers.role.takes_events())
+    pub fn ingest_servers(&self) -> Option<&ServerDeployment> {
+        self.servers.iter().find(|servers| servers.role.ingests())
     }
 
-    /// `redis://…` of the cache, without a password.
+    /// URL of the cache, without a password.
     #[must_use]
     pub fn cache_url(&self) -> String {
         match &self.cache {
@@ -221,7 +221,7 @@ impl Pipeline {
         }
     }
 
-    /// Where the connection URI of Postgres is.
+    /// Secret key that holds the Postgres connection URI.
     #[must_use]
     pub fn postgres_uri(&self) -> SecretKey {
         match &self.postgres {
@@ -230,7 +230,7 @@ impl Pipeline {
         }
     }
 
-    /// How many processors are wanted at least.
+    /// Minimum number of processors.
     #[must_use]
     pub fn processors(&self) -> i32 {
         match (&self.processor.autoscaling, self.hibernate) {
@@ -241,42 +241,42 @@ impl Pipeline {
     }
 }
 
-/// Fingerprints of the secrets that pods read at start; `pending` while one is missing.
+/// Fingerprints of the Secrets that pods read at startup; `pending` while one of them is missing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Checksums {
-    /// What processors read.
+    /// Secrets that processors read.
     pub processor: String,
-    /// What the cache reads.
+    /// Secrets that the cache reads.
     pub cache: String,
 }
 
-/// A Deployment of servers.
+/// A server Deployment.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Servers {
-    /// What they do.
+pub struct ServerDeployment {
+    /// Role of the servers.
     pub role: Role,
-    /// What holds for them; the image is filled in.
+    /// Effective settings, including the image.
     pub spec: ServerSpec,
-    /// How many pods it is told to have; none where an autoscaler has taken the number over.
+    /// `replicas` of the Deployment; `None` if an autoscaler owns the field.
     pub replicas: Option<i32>,
-    /// Fingerprint of the secrets that they read at start; `pending` while one is missing.
+    /// Fingerprint of the Secrets that the servers read at startup; `pending` while one of them is missing.
     pub checksum: String,
 }
 
-impl Servers {
-    /// How many are wanted at least, unless all sleep.
+impl ServerDeployment {
+    /// Minimum number of pods, unless the pipeline hibernates.
     #[must_use]
     pub fn at_least(&self) -> i32 {
         self.spec.at_least()
     }
 }
 
-/// A Secret to copy into the pipeline's namespace.
+/// A Secret to copy to the pipeline's namespace.
 #[derive(Clone, PartialEq, Eq)]
 pub struct SecretCopy {
     /// Name of the copy.
     pub name: String,
-    /// Its content, in base64; none while the original is missing: then the copy stays as it is.
+    /// Its data; `None` while the original is missing, in which case the copy is left unchanged.
     pub data: Option<std::collections::BTreeMap<String, k8s_openapi::ByteString>>,
 }
 

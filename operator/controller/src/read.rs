@@ -1,4 +1,5 @@
-//! First step, the only one that fetches: what carries the pipeline's labels, the secrets it reads, the Kafka it refers to.
+//! Step 1, the only one that reads from the cluster: objects with the pipeline's labels, its Secrets, and the Kafka cluster it
+//! refers to.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -15,7 +16,7 @@ use ping_api::{
 };
 
 use crate::{
-    cluster_state::{Live, Refs},
+    cluster_state::{ClusterState, ObservedObjects},
     context::Context,
     error::{is_absent, present},
     external::Observed,
@@ -29,14 +30,14 @@ pub struct ReadError {
     source: kube::Error,
 }
 
-/// Fetches everything that `pipeline` depends on.
+/// Reads everything that `pipeline` depends on.
 ///
 /// # Errors
-/// When the API server refuses or does not answer. What does not exist is no error.
-pub async fn read(pipeline: &PingPipeline, context: &Context) -> Result<Refs, ReadError> {
+/// If the API server rejects a request or does not respond. A missing object is not an error.
+pub async fn read(pipeline: &PingPipeline, context: &Context) -> Result<ClusterState, ReadError> {
     let names = Names::of(pipeline);
     let dependencies = context.dependencies.served();
-    let live = live(pipeline, &names, &dependencies, context).await?;
+    let live = observed_objects(pipeline, &names, &dependencies, context).await?;
     let secrets = secrets(pipeline, &names, context).await?;
     let kafka = match (&pipeline.spec.kafka.cluster_ref, dependencies.contains(&Dependency::Strimzi)) {
         (Some(reference), true) => {
@@ -49,10 +50,10 @@ pub async fn read(pipeline: &PingPipeline, context: &Context) -> Result<Refs, Re
         None => get(&names.key(Kind::StatefulSet, names.cache()), context).await?,
         Some(_) => None,
     };
-    Ok(Refs { dependencies, live, secrets, kafka, cache_pods, image: context.image.clone() })
+    Ok(ClusterState { dependencies, live, secrets, kafka, cache_pods, image: context.image.clone() })
 }
 
-/// Every object that a pass over `pipeline` reads, besides those that it makes.
+/// Every object that a reconcile of `pipeline` reads, apart from those it creates.
 #[must_use]
 pub fn references(pipeline: &PingPipeline) -> BTreeSet<Key> {
     let names = Names::of(pipeline);
@@ -65,25 +66,25 @@ pub fn references(pipeline: &PingPipeline) -> BTreeSet<Key> {
     keys
 }
 
-/// Everything in the cluster that carries the labels of `pipeline`.
+/// All objects in the cluster with the labels of `pipeline`.
 ///
 /// # Errors
-/// When the API server refuses or does not answer.
-pub async fn live(
+/// If the API server rejects a request or does not respond.
+pub async fn observed_objects(
     pipeline: &PingPipeline,
     names: &Names,
     dependencies: &BTreeSet<Dependency>,
     context: &Context,
-) -> Result<Live, ReadError> {
-    let abroad = pipeline.spec.kafka.cluster_ref.as_ref().and_then(|reference| reference.namespace.as_ref());
-    let abroad = abroad.filter(|namespace| **namespace != names.namespace);
+) -> Result<ObservedObjects, ReadError> {
+    let cross_namespace = pipeline.spec.kafka.cluster_ref.as_ref().and_then(|reference| reference.namespace.as_ref());
+    let cross_namespace = cross_namespace.filter(|namespace| **namespace != names.namespace);
     let served = |kind: &Kind| kind.dependency().is_none_or(|dependency| dependencies.contains(&dependency));
-    let home = Kind::ALL.into_iter().filter(|kind| kind.is_made()).filter(served);
-    let lists = home.map(|kind| (kind, &names.namespace)).chain(abroad.into_iter().flat_map(|namespace| {
+    let own = Kind::ALL.into_iter().filter(|kind| kind.is_created()).filter(served);
+    let lists = own.map(|kind| (kind, &names.namespace)).chain(cross_namespace.into_iter().flat_map(|namespace| {
         [Kind::KafkaTopic, Kind::KafkaUser].into_iter().filter(served).map(move |kind| (kind, namespace))
     }));
     let objects = try_join_all(lists.map(|(kind, namespace)| list(kind, namespace, names, context))).await?;
-    Ok(Live(objects.into_iter().flatten().collect()))
+    Ok(ObservedObjects(objects.into_iter().flatten().collect()))
 }
 
 async fn list(
@@ -125,7 +126,7 @@ async fn secrets(
     Ok(found.into_iter().flatten().collect())
 }
 
-/// Secrets that pods of the pipeline read, and their originals in Kafka's namespace.
+/// The Secrets that pods of the pipeline read, and their originals in Kafka's namespace.
 fn secret_keys(pipeline: &PingPipeline, names: &Names) -> BTreeSet<Key> {
     let spec = &pipeline.spec;
     let uri = spec.postgres.external.as_ref().map_or_else(|| names.postgres_uri(), |external| external.uri.clone());
@@ -133,27 +134,27 @@ fn secret_keys(pipeline: &PingPipeline, names: &Names) -> BTreeSet<Key> {
         (_, Some(external)) => external.password.clone(),
         (dragonfly, None) => dragonfly.as_ref().and_then(|dragonfly| dragonfly.password.clone()),
     };
-    let mut home: Vec<String> = [Some(uri), cache].into_iter().flatten().map(|SecretKey { name, .. }| name).collect();
-    let mut abroad = BTreeSet::new();
+    let mut local: Vec<String> = [Some(uri), cache].into_iter().flatten().map(|SecretKey { name, .. }| name).collect();
+    let mut keys = BTreeSet::new();
     match (&spec.kafka.cluster_ref, &spec.kafka.external) {
         (Some(reference), _) => {
             let namespace = reference.namespace.as_ref().unwrap_or(&names.namespace);
             let prefix = names.kafka_prefix(Some(reference));
             let mut originals = vec![format!("{}-cluster-ca-cert", reference.name)];
             originals.extend(["server", "processor"].map(|role| format!("{prefix}-{role}")));
-            abroad.extend(originals.into_iter().map(|name| Key::new(Kind::Secret, namespace, name)));
-            home.push(names.kafka_ca_copy());
-            home.extend(["server", "processor"].map(|role| names.kafka_login(role)));
+            keys.extend(originals.into_iter().map(|name| Key::new(Kind::Secret, namespace, name)));
+            local.push(names.kafka_ca_copy());
+            local.extend(["server", "processor"].map(|role| names.kafka_credentials(role)));
         }
         (None, Some(external)) => {
-            home.extend(external.tls.as_ref().and_then(|tls| tls.ca.as_ref()).map(|ca| ca.name.clone()));
-            home.extend(external.sasl.as_ref().map(|sasl| sasl.password.name.clone()));
+            local.extend(external.tls.as_ref().and_then(|tls| tls.ca.as_ref()).map(|ca| ca.name.clone()));
+            local.extend(external.sasl.as_ref().map(|sasl| sasl.password.name.clone()));
         }
         (None, None) => {
-            home.push(format!("{}-cluster-ca-cert", names.kafka()));
-            home.extend(["server", "processor"].map(|role| names.kafka_login(role)));
+            local.push(format!("{}-cluster-ca-cert", names.kafka()));
+            local.extend(["server", "processor"].map(|role| names.kafka_credentials(role)));
         }
     }
-    abroad.extend(home.into_iter().map(|name| names.key(Kind::Secret, name)));
-    abroad
+    keys.extend(local.into_iter().map(|name| names.key(Kind::Secret, name)));
+    keys
 }

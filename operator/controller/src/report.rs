@@ -1,4 +1,4 @@
-//! After the five steps: writes the status if it changed, tells people by events, and says when to look again.
+//! The end of a reconcile: writes the status if it changed, publishes events, and schedules the next reconcile.
 
 use std::time::Duration;
 
@@ -25,37 +25,37 @@ use crate::{
     metrics::Outcome,
 };
 
-/// Others may be slow to say something, or say nothing: look again after this long, in the first minute.
+/// Interval between reconciles while waiting for other operators, in the first minute. They may be slow, or report nothing.
 const WAITING: Duration = Duration::from_secs(15);
-/// Later, the watches have to do.
+/// Interval after the first minute, when watches are usually enough.
 const WAITING_LONG: Duration = Duration::from_secs(120);
-/// This long, in seconds, waiting is short.
+/// Length of the first phase of waiting, in seconds.
 const FIRST_MINUTE: i64 = 60;
-/// Watches bring us back; this is for what no watch sees.
+/// Interval for a ready pipeline. Watches trigger reconciles earlier; this catches what no watch sees.
 const SETTLED: Duration = Duration::from_secs(600);
-/// An operator of one namespace does not watch the one that Kafka is in.
-const SETTLED_ABROAD: Duration = Duration::from_secs(60);
+/// Interval if Kafka is in another namespace, which an operator restricted to one namespace does not watch.
+const SETTLED_CROSS_NAMESPACE: Duration = Duration::from_secs(60);
 
-/// What stands in the way of a finished pass.
+/// Why a reconcile could not finish.
 #[derive(Debug, thiserror::Error)]
 pub enum ReportError {
     /// The status could not be written.
     #[error("cannot write the status")]
     Status(#[source] kube::Error),
-    /// Some object could not be written; the status says so too.
+    /// An object could not be written. The status reports it, too.
     #[error("{source}")]
     Apply {
-        /// Which, and why.
+        /// The object and the cause.
         source: ApplyError,
-        /// Whether others were written: then it is worth trying again soon.
+        /// Whether other objects were written. If so, the retry is not delayed further.
         progress: bool,
     },
 }
 
-/// Ends a pass.
+/// Reports the result of a reconcile.
 ///
 /// # Errors
-/// When the status or an object could not be written.
+/// If the status or an object could not be written.
 pub async fn report(
     pipeline: &PingPipeline,
     status: PingPipelineStatus,
@@ -63,43 +63,43 @@ pub async fn report(
     context: &Context,
 ) -> Result<(Outcome, Action), ReportError> {
     for change in &applied.changes {
-        tell_change(pipeline, change, context).await;
+        report_change(pipeline, change, context).await;
     }
     let before = pipeline.status.clone().unwrap_or_default();
-    tell_transition(pipeline, &before, &status, context).await;
+    report_transition(pipeline, &before, &status, context).await;
     if own_part(&before) != own_part(&status) {
         write_status(pipeline, &status, context).await.map_err(ReportError::Status)?;
     }
     let is = |kind: ConditionType| find(&status, kind).is_some_and(|condition| condition.status == "True");
-    context.metrics.pipeline(&Names::of(pipeline), is(ConditionType::Ready));
+    context.metrics.pipeline(&Names::of(pipeline).into(), is(ConditionType::Ready));
     if let Some((_, error)) = applied.failures.into_iter().next() {
         return Err(ReportError::Apply { source: error, progress: !applied.changes.is_empty() });
     }
     Ok(match (is(ConditionType::Ready), is(ConditionType::Stalled)) {
-        (true, _) if is_abroad(pipeline) => (Outcome::Settled, Action::requeue(SETTLED_ABROAD)),
+        (true, _) if is_cross_namespace(pipeline) => (Outcome::Settled, Action::requeue(SETTLED_CROSS_NAMESPACE)),
         (true, _) => (Outcome::Settled, Action::requeue(SETTLED)),
         (false, true) => (Outcome::Refused, Action::requeue(SETTLED)),
         (false, false) => (Outcome::Waiting, Action::requeue(waiting(pipeline, &status))),
     })
 }
 
-/// How soon to look again at a pipeline that waits for others.
+/// Delay until the next reconcile of a pipeline that waits for other operators.
 fn waiting(pipeline: &PingPipeline, status: &PingPipelineStatus) -> Duration {
     let since = find(status, ConditionType::Ready).map(|ready| ready.last_transition_time.0.as_second());
     let waited = Timestamp::now().as_second() - since.unwrap_or_default();
-    if waited < FIRST_MINUTE || is_abroad(pipeline) { WAITING } else { WAITING_LONG }
+    if waited < FIRST_MINUTE || is_cross_namespace(pipeline) { WAITING } else { WAITING_LONG }
 }
 
-/// True when Kafka is in another namespace.
-fn is_abroad(pipeline: &PingPipeline) -> bool {
+/// True if Kafka is in another namespace.
+fn is_cross_namespace(pipeline: &PingPipeline) -> bool {
     let kafka = pipeline.spec.kafka.cluster_ref.as_ref().and_then(|reference| reference.namespace.clone());
     kafka.is_some_and(|namespace| Some(namespace) != pipeline.namespace())
 }
 
-/// Writes the part of the status that a pass owns.
+/// Writes the part of the status that the reconcile owns.
 ///
 /// # Errors
-/// When the API server refuses or does not answer.
+/// If the API server rejects the request or does not respond.
 pub async fn write_status(
     pipeline: &PingPipeline,
     status: &PingPipelineStatus,
@@ -108,7 +108,8 @@ pub async fn write_status(
     patch_status(pipeline, json!(own_part(status)), &server_side(), context).await
 }
 
-/// Writes `status` as the field manager of `params`; the identity of the pipeline is checked.
+/// Writes `status` with the field manager in `params`. The patch contains the UID, so it cannot change a new pipeline of the same
+/// name.
 pub(crate) async fn patch_status(
     pipeline: &PingPipeline,
     status: serde_json::Value,
@@ -125,14 +126,14 @@ pub(crate) async fn patch_status(
     api.patch_status(&pipeline.name_any(), params, &Patch::Apply(&patch)).await.map(|_| ())
 }
 
-/// The status without what `figures` writes.
+/// The status without the part that `stats` writes.
 fn own_part(status: &PingPipelineStatus) -> PingPipelineStatus {
-    let figure = |condition: &Condition| {
-        ConditionType::ALL.iter().any(|(kind, _)| kind.is_figure() && condition.type_ == kind.to_string())
+    let from_stats = |condition: &Condition| {
+        ConditionType::ALL.iter().any(|(kind, _)| kind.is_from_stats() && condition.type_ == kind.to_string())
     };
     let mut own = status.clone();
-    own.figures = None;
-    own.conditions.retain(|condition| !figure(condition));
+    own.stats = None;
+    own.conditions.retain(|condition| !from_stats(condition));
     own
 }
 
@@ -140,24 +141,30 @@ fn find(status: &PingPipelineStatus, kind: ConditionType) -> Option<&Condition> 
     status.conditions.iter().find(|condition| condition.type_ == kind.to_string())
 }
 
-async fn tell_change(pipeline: &PingPipeline, change: &Change, context: &Context) {
+async fn report_change(pipeline: &PingPipeline, change: &Change, context: &Context) {
     match change {
         Change::Created(key) => tracing::debug!(object = %key, "created"),
         Change::Updated(key) => tracing::info!(object = %key, "updated"),
         Change::Pruned(key) => {
-            tell(pipeline, EventType::Normal, "Pruned", format!("{key} is no longer wanted"), context).await;
+            publish_event(
+                pipeline,
+                EventType::Normal,
+                "Pruned",
+                format!("Deleted {key}, which is no longer part of the pipeline"),
+                context,
+            )
+            .await;
         }
         Change::Repaired(key, path) => {
             context.metrics.repaired();
-            let note =
-                format!("{key} was changed by somebody else at {path}; put back. Change the PingPipeline instead");
-            tell(pipeline, EventType::Warning, "DriftRepaired", note, context).await;
+            let note = format!("Restored {key}: another client changed {path}. Change the PingPipeline instead");
+            publish_event(pipeline, EventType::Warning, "DriftRepaired", note, context).await;
         }
     }
 }
 
-/// People hear about Ready only when it changes.
-async fn tell_transition(
+/// Publishes an event when the status or reason of `Ready` changes.
+async fn report_transition(
     pipeline: &PingPipeline,
     before: &PingPipelineStatus,
     after: &PingPipelineStatus,
@@ -169,11 +176,17 @@ async fn tell_transition(
     }
     let urgent = now.status != "True" && !matches!(now.reason.as_str(), "Provisioning" | "RollingOut");
     let kind = if urgent { EventType::Warning } else { EventType::Normal };
-    tell(pipeline, kind, &now.reason, now.message.clone(), context).await;
+    publish_event(pipeline, kind, &now.reason, now.message.clone(), context).await;
 }
 
-/// An event on the pipeline, and the same as a log line.
-pub(crate) async fn tell(pipeline: &PingPipeline, kind: EventType, reason: &str, note: String, context: &Context) {
+/// Publishes an event on the pipeline and writes it to the log.
+pub(crate) async fn publish_event(
+    pipeline: &PingPipeline,
+    kind: EventType,
+    reason: &str,
+    note: String,
+    context: &Context,
+) {
     match kind {
         EventType::Normal => tracing::info!(reason, "{note}"),
         EventType::Warning => tracing::warn!(reason, "{note}"),

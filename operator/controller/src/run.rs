@@ -1,4 +1,4 @@
-//! `ping-operator run`: wires everything together.
+//! `ping-operator run`: connects to the API server, takes part in leader election, and starts the controller.
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
@@ -23,33 +23,33 @@ use crate::{
     index::Index,
     leader::Election,
     metrics::Metrics,
-    stats::{self, HttpAsk},
+    stats::{self, HttpStatsClient},
     watches::Scope,
 };
 
-/// How the operator runs.
+/// Settings of the operator.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// Which pipelines it looks after.
+    /// Which pipelines it manages.
     pub scope: Scope,
-    /// Image for workloads that name none.
+    /// Image with `pingd`, for pipelines that do not set one.
     pub image: String,
-    /// Where servers are asked for figures: `{name}`, `{namespace}`, `{service}` and `{port}` are filled in.
+    /// URL template for stats requests to servers, with the placeholders `{name}`, `{namespace}`, `{service}` and `{port}`.
     pub server_address: String,
-    /// How often they are asked.
-    pub figures_every: Duration,
+    /// Interval between stats requests to the same pipeline.
+    pub stats_interval: Duration,
     /// Address of `/healthz`, `/readyz`, `/metrics`.
     pub admin_listen: SocketAddr,
-    /// Namespace of the Lease; none: no election.
+    /// Namespace of the Lease for leader election; `None` disables leader election.
     pub lease_namespace: Option<String>,
-    /// Name of this process among its replicas.
+    /// Unique name of this replica.
     pub identity: String,
 }
 
 /// Runs until `shutdown`, or until the lease is lost.
 ///
 /// # Errors
-/// When the API server cannot be reached at all, the admin port is taken, or the lease is lost.
+/// If the client configuration is invalid, the admin port is in use, or the lease is lost.
 pub async fn run(config: Config, settings: Settings, shutdown: CancellationToken) -> anyhow::Result<()> {
     let mut registry = Registry::default();
     let metrics = Arc::new(Metrics::register(&mut registry));
@@ -60,18 +60,17 @@ pub async fn run(config: Config, settings: Settings, shutdown: CancellationToken
         .with_context(|| format!("cannot listen on {}", settings.admin_listen))?;
     tracing::info!(admin = %listener.local_addr()?, scope = ?settings.scope, "started");
     tokio::spawn(admin::serve(listener, readiness.clone(), Arc::new(registry), shutdown.clone()));
-    reach(&client, &readiness, &shutdown).await;
+    wait_for_api_server(&client, &readiness, &shutdown).await;
     let Some(namespace) = &settings.lease_namespace else {
         lead(client, &settings, metrics, shutdown).await;
         return Ok(());
     };
-    let election = Election::join(config, namespace, OPERATOR, &settings.identity)
-        .await
-        .context("cannot take part in the election")?;
+    let election =
+        Election::join(config, namespace, OPERATOR, &settings.identity).await.context("cannot join leader election")?;
     if !election.win(&shutdown).await {
         return Ok(());
     }
-    tracing::info!(identity = settings.identity, "leads");
+    tracing::info!(identity = settings.identity, "became the leader");
     metrics.leads(true);
     let working = shutdown.child_token();
     let work = lead(client, &settings, metrics, working.clone());
@@ -79,14 +78,14 @@ pub async fn run(config: Config, settings: Settings, shutdown: CancellationToken
         () = work => Ok(()),
         () = election.hold(&shutdown) => {
             working.cancel();
-            anyhow::ensure!(shutdown.is_cancelled(), "lost the lease: another operator leads");
+            anyhow::ensure!(shutdown.is_cancelled(), "lost the lease: another replica is the leader now");
             Ok(())
         }
     }
 }
 
-/// Ready means that the API server answers, for leaders and for those who wait.
-async fn reach(client: &Client, readiness: &Readiness, shutdown: &CancellationToken) {
+/// Waits until the API server responds, and reports it as readiness. This applies to leaders and standbys alike.
+async fn wait_for_api_server(client: &Client, readiness: &Readiness, shutdown: &CancellationToken) {
     loop {
         match client.apiserver_version().await {
             Ok(_) => return readiness.set("kubernetes", Ok(())),
@@ -99,7 +98,7 @@ async fn reach(client: &Client, readiness: &Readiness, shutdown: &CancellationTo
     }
 }
 
-/// The work of the leader: passes and figures until `shutdown`.
+/// Runs the controller and the stats loop until `shutdown`. Only the leader does this.
 pub async fn lead(client: Client, settings: &Settings, metrics: Arc<Metrics>, shutdown: CancellationToken) {
     let reporter = Reporter { controller: OPERATOR.into(), instance: Some(settings.identity.clone()) };
     let context = Arc::new(Context {
@@ -111,26 +110,28 @@ pub async fn lead(client: Client, settings: &Settings, metrics: Arc<Metrics>, sh
         metrics,
     });
     let (publish, store) = oneshot::channel();
-    let figures = keep_figures(context.clone(), settings, store, shutdown.clone());
+    let stats = run_stats(context.clone(), settings, store, shutdown.clone());
     let publish = |store| {
-        // Only fails when the figures have ended, with the shutdown.
+        // Fails only during shutdown, when the stats loop has ended.
         let _ = publish.send(store);
     };
     let controller = controller::run(context, settings.scope.clone(), shutdown, publish);
-    futures::future::join(controller, figures).await;
+    futures::future::join(controller, stats).await;
 }
 
-async fn keep_figures(
+async fn run_stats(
     context: Arc<Context>,
     settings: &Settings,
     store: oneshot::Receiver<Store<PingPipeline>>,
     shutdown: CancellationToken,
 ) {
-    match (HttpAsk::new(&settings.server_address), store.await) {
-        (Ok(ask), Ok(store)) => {
-            figures::keep(context, store, Arc::new(ask), settings.figures_every, shutdown).await;
+    match (HttpStatsClient::new(&settings.server_address), store.await) {
+        (Ok(client), Ok(store)) => {
+            stats::run(context, store, Arc::new(client), settings.stats_interval, shutdown).await;
         }
-        (Err(error), _) => tracing::error!(error = crate::error::chain(&error), "cannot ask servers for figures"),
+        (Err(error), _) => {
+            tracing::error!(error = crate::error::chain(&error), "cannot create the HTTP client for stats")
+        }
         (Ok(_), Err(_)) => {}
     }
 }

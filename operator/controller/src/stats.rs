@@ -1,5 +1,5 @@
-//! Live figures: asks a server of each pipeline how many pings there are and how good that answer is, and keeps
-//! `status.figures`, `Exact` and `Fresh`. A field manager of its own: passes and figures do not overwrite each other.
+//! Live stats: requests the count and its freshness from a server of each pipeline, and maintains `status.stats` and the
+//! conditions `Exact` and `Fresh`. Uses its own field manager, so that reconciles and stats do not overwrite each other.
 
 mod client;
 
@@ -15,33 +15,33 @@ use ping_api::{
     condition::ConditionType,
     crd::{
         PingPipeline,
-        status::{Figures, PingPipelineStatus},
+        status::{PingPipelineStatus, Stats},
     },
     names::Names,
     reason::Reason,
-    roles::answering,
+    roles::query_role,
 };
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
-pub use self::client::{Answer, Ask, AskError, HttpAsk};
+pub use self::client::{Count, HttpStatsClient, StatsClient, StatsError};
 use crate::{
-    condition::{Verdict, condition, whole_second},
+    condition::{ConditionValue, condition, whole_second},
     context::Context,
     error::chain,
     report::patch_status,
 };
 
-/// Field manager of the figures.
-const MANAGER: &str = "ping-operator-figures";
-/// Pipelines that are asked at the same time.
+/// Field manager of the stats.
+const MANAGER: &str = "ping-operator-stats";
+/// Maximum number of concurrent requests.
 const CONCURRENCY: usize = 8;
 
-/// Asks all pipelines of `store` every `interval` until `shutdown`.
-pub async fn keep(
+/// Refreshes the stats of all pipelines in `store` every `interval` until `shutdown`.
+pub async fn run(
     context: Arc<Context>,
     store: Store<PingPipeline>,
-    ask: Arc<dyn Ask>,
+    client: Arc<dyn StatsClient>,
     interval: Duration,
     shutdown: CancellationToken,
 ) {
@@ -53,118 +53,115 @@ pub async fn keep(
             _ = ticks.tick() => {}
         }
         futures::stream::iter(store.state())
-            .for_each_concurrent(CONCURRENCY, async |pipeline| refresh(&pipeline, ask.as_ref(), &context).await)
+            .for_each_concurrent(CONCURRENCY, async |pipeline| refresh(&pipeline, client.as_ref(), &context).await)
             .await;
     }
 }
 
-/// Asks one pipeline and writes what changed.
-async fn refresh(pipeline: &PingPipeline, ask: &dyn Ask, context: &Context) {
+/// Refreshes the stats of one pipeline, and writes them if they changed.
+async fn refresh(pipeline: &PingPipeline, client: &dyn StatsClient, context: &Context) {
     let Some(status) = pipeline.status.as_ref().filter(|_| pipeline.metadata.deletion_timestamp.is_none()) else {
         return;
     };
+    let names = Names::of(pipeline);
     let serving = status
         .conditions
         .iter()
         .any(|condition| condition.type_ == ConditionType::ServerReady.to_string() && condition.status == "True");
-    let answer = match serving {
+    let count = match serving {
         true => {
-            let (names, server) = (Names::of(pipeline), &pipeline.spec.server);
-            let service = names.part(answering(server).component());
-            Some(ask.ask(&names, &service, server.service.port).await)
+            let server = &pipeline.spec.server;
+            let service = names.part(query_role(server).component());
+            Some(client.count(&names, &service, server.service.port).await)
         }
         false => None,
     };
     let fresh_within_ms = pipeline.spec.monitoring.fresh_within_ms;
     let generation = pipeline.metadata.generation.unwrap_or_default();
-    let (figures, conditions) = judge(status, answer, fresh_within_ms, generation, Timestamp::now());
-    if let Some(figures) = &figures {
-        context.metrics.total(&Names::of(pipeline), figures.total);
+    let (stats, conditions) = evaluate(status, count, fresh_within_ms, generation, Timestamp::now());
+    if let Some(stats) = &stats {
+        context.metrics.total(&names.clone().into(), stats.total);
     }
     let known = |wanted: &Condition| status.conditions.contains(wanted);
-    if status.figures == figures && conditions.iter().all(known) {
+    if status.stats == stats && conditions.iter().all(known) {
         return;
     }
-    let part = json!(PingPipelineStatus { figures, conditions, ..PingPipelineStatus::default() });
+    let part = json!(PingPipelineStatus { stats, conditions, ..PingPipelineStatus::default() });
     let manager = PatchParams::apply(MANAGER).force();
     if let Err(error) = patch_status(pipeline, part, &manager, context).await {
-        let names = Names::of(pipeline);
-        tracing::warn!(
-            namespace = names.namespace,
-            name = names.pipeline,
-            error = chain(&error),
-            "cannot write figures"
-        );
+        tracing::warn!(namespace = names.namespace, name = names.pipeline, error = chain(&error), "cannot write stats");
     }
 }
 
-/// What the answer says about the pipeline. Pure.
+/// The stats and conditions that follow from `count`; `None` means that no server is ready. Pure.
 #[must_use]
-pub fn judge(
+pub fn evaluate(
     before: &PingPipelineStatus,
-    answer: Option<Result<Answer, AskError>>,
+    count: Option<Result<Count, StatsError>>,
     fresh_within_ms: i64,
     generation: i64,
     now: Timestamp,
-) -> (Option<Figures>, Vec<Condition>) {
-    let (figures, exact, fresh) = match answer {
+) -> (Option<Stats>, Vec<Condition>) {
+    let (stats, exact, fresh) = match count {
         None => {
-            let verdict = Verdict::unknown(Reason::NotServing, "there is no ready server to ask; see ServerReady");
-            (before.figures.clone(), verdict.clone(), verdict)
+            let value = ConditionValue::unknown(Reason::NotServing, "no server is ready; see ServerReady");
+            (before.stats.clone(), value.clone(), value)
         }
         Some(Err(error)) => {
-            let verdict = Verdict::unknown(Reason::NoAnswer, chain(&error));
-            (before.figures.clone(), verdict.clone(), verdict)
+            let value = ConditionValue::unknown(Reason::NoAnswer, chain(&error));
+            (before.stats.clone(), value.clone(), value)
         }
-        Some(Ok(answer)) => {
-            let (exact, fresh) = verdicts(&answer, fresh_within_ms);
-            (Some(figures(before.figures.as_ref(), &answer, now)), exact, fresh)
+        Some(Ok(count)) => {
+            let stats = stats(before.stats.as_ref(), &count, now);
+            (Some(stats), exactness(&count), freshness(&count, fresh_within_ms))
         }
     };
-    let judged = [(ConditionType::Exact, exact), (ConditionType::Fresh, fresh)];
-    let conditions = judged.map(|(kind, verdict)| {
+    let values = [(ConditionType::Exact, exact), (ConditionType::Fresh, fresh)];
+    let conditions = values.map(|(kind, value)| {
         let previous = before.conditions.iter().find(|condition| condition.type_ == kind.to_string());
-        condition(previous, kind, &verdict, generation, now)
+        condition(previous, kind, &value, generation, now)
     });
-    (figures, conditions.into())
+    (stats, conditions.into())
 }
 
-fn verdicts(answer: &Answer, fresh_within_ms: i64) -> (Verdict, Verdict) {
-    let exact = match answer.exact {
-        true => Verdict::yes(Reason::CountedOnce, "every acknowledged ping is in the number once"),
-        false => Verdict::no(
+fn exactness(count: &Count) -> ConditionValue {
+    match count.exact {
+        true => ConditionValue::met(Reason::CountedOnce, "every acknowledged event is counted exactly once"),
+        false => ConditionValue::not_met(
             Reason::Recounting,
-            "the cache is being rebuilt or is in doubt; the number is right again when that is done",
+            "the cache is being rebuilt or checked; the count will be exact when this is done",
         ),
-    };
-    let bound = format!("{fresh_within_ms} ms");
-    let fresh = match answer.lag_ms <= fresh_within_ms {
-        true => Verdict::yes(Reason::WithinBound, format!("the number is at most {bound} old")),
-        false => Verdict::no(
+    }
+}
+
+fn freshness(count: &Count, fresh_within_ms: i64) -> ConditionValue {
+    match count.lag_ms <= fresh_within_ms {
+        true => ConditionValue::met(Reason::WithinBound, format!("the count is at most {fresh_within_ms} ms old")),
+        false => ConditionValue::not_met(
             Reason::Lagging,
             format!(
-                "the number is more than {bound} old: are the processors keeping up? See ProcessorReady and KafkaReady"
+                "the count is more than {fresh_within_ms} ms old; the processors may not keep up. See ProcessorReady and \
+                 KafkaReady"
             ),
         ),
-    };
-    (exact, fresh)
+    }
 }
 
-fn figures(before: Option<&Figures>, answer: &Answer, now: Timestamp) -> Figures {
-    let mut figures = Figures {
-        total: answer.total,
-        lag: lag(answer.lag_ms),
-        store: answer.store.clone(),
-        last_audit: answer.last_audit_ms.map(|at| age(now.as_millisecond().saturating_sub(at))),
+fn stats(before: Option<&Stats>, count: &Count, now: Timestamp) -> Stats {
+    let mut stats = Stats {
+        total: count.total,
+        lag: lag(count.lag_ms),
+        store: count.store.clone(),
+        last_audit: count.last_audit_ms.map(|at| age(now.as_millisecond().saturating_sub(at))),
         changed_at: before.and_then(|before| before.changed_at.clone()),
     };
-    if before != Some(&figures) {
-        figures.changed_at = Some(Time(whole_second(now)));
+    if before != Some(&stats) {
+        stats.changed_at = Some(Time(whole_second(now)));
     }
-    figures
+    stats
 }
 
-/// A lag as people read it, coarse enough not to change all the time.
+/// A lag in seconds, minutes or hours. It is coarse so that it rarely changes.
 fn lag(milliseconds: i64) -> String {
     match milliseconds / 1000 {
         i64::MIN..=0 => "<1s".into(),
@@ -174,7 +171,7 @@ fn lag(milliseconds: i64) -> String {
     }
 }
 
-/// The age of an audit: they come every few seconds, so minutes are fine enough.
+/// The age of an audit in minutes or hours. Audits happen every few seconds, so minutes are precise enough.
 fn age(milliseconds: i64) -> String {
     match milliseconds / 60_000 {
         i64::MIN..=0 => "<1m".into(),
@@ -187,43 +184,43 @@ fn age(milliseconds: i64) -> String {
 mod tests {
     use super::*;
 
-    fn answer(total: i64, lag_ms: i64) -> Option<Result<Answer, AskError>> {
-        Some(Ok(Answer { total, lag_ms, exact: true, store: "cache".into(), last_audit_ms: Some(995_000) }))
+    fn count(total: i64, lag_ms: i64) -> Option<Result<Count, StatsError>> {
+        Some(Ok(Count { total, lag_ms, exact: true, store: "cache".into(), last_audit_ms: Some(995_000) }))
     }
 
     #[test]
     fn the_same_answer_changes_nothing() {
         let now = Timestamp::from_second(1_000).unwrap();
-        let (figures, conditions) = judge(&PingPipelineStatus::default(), answer(5, 10), 5000, 1, now);
-        let before = PingPipelineStatus { figures, conditions, ..PingPipelineStatus::default() };
+        let (stats, conditions) = evaluate(&PingPipelineStatus::default(), count(5, 10), 5000, 1, now);
+        let before = PingPipelineStatus { stats, conditions, ..PingPipelineStatus::default() };
         let later = Timestamp::from_second(1_050).unwrap();
-        let again = judge(&before, answer(5, 700), 5000, 1, later);
-        assert_eq!(again, (before.figures.clone(), before.conditions.clone()));
+        let again = evaluate(&before, count(5, 700), 5000, 1, later);
+        assert_eq!(again, (before.stats.clone(), before.conditions.clone()));
     }
 
     #[test]
-    fn audits_that_stay_away_are_told() {
-        let told = |second| {
+    fn missing_audits_show_in_the_age_of_the_last_one() {
+        let last_audit = |second| {
             let now = Timestamp::from_second(second).unwrap();
-            judge(&PingPipelineStatus::default(), answer(5, 10), 5000, 1, now).0.unwrap().last_audit.unwrap()
+            evaluate(&PingPipelineStatus::default(), count(5, 10), 5000, 1, now).0.unwrap().last_audit.unwrap()
         };
-        assert_eq!([990, 1_054, 1_055, 8_194, 8_195].map(told), ["<1m", "<1m", "1m", "119m", "2h"]);
+        assert_eq!([990, 1_054, 1_055, 8_194, 8_195].map(last_audit), ["<1m", "<1m", "1m", "119m", "2h"]);
     }
 
     #[test]
-    fn silence_keeps_the_last_figures_and_says_so() {
+    fn without_an_answer_the_last_stats_are_kept_and_the_conditions_are_unknown() {
         let now = Timestamp::from_second(1_000).unwrap();
-        let (figures, conditions) = judge(&PingPipelineStatus::default(), answer(5, 10), 5000, 1, now);
-        let before = PingPipelineStatus { figures, conditions, ..PingPipelineStatus::default() };
-        let (figures, conditions) = judge(&before, None, 5000, 1, now);
-        assert_eq!(figures, before.figures);
+        let (stats, conditions) = evaluate(&PingPipelineStatus::default(), count(5, 10), 5000, 1, now);
+        let before = PingPipelineStatus { stats, conditions, ..PingPipelineStatus::default() };
+        let (stats, conditions) = evaluate(&before, None, 5000, 1, now);
+        assert_eq!(stats, before.stats);
         assert!(conditions.iter().all(|condition| condition.status == "Unknown" && condition.reason == "NotServing"));
     }
 
     #[test]
-    fn a_number_older_than_asked_is_not_fresh() {
+    fn a_count_older_than_configured_is_not_fresh() {
         let now = Timestamp::from_second(1_000).unwrap();
-        let (_, conditions) = judge(&PingPipelineStatus::default(), answer(5, 5001), 5000, 1, now);
+        let (_, conditions) = evaluate(&PingPipelineStatus::default(), count(5, 5001), 5000, 1, now);
         assert_eq!(conditions[1].reason, "Lagging");
     }
 

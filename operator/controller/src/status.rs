@@ -1,190 +1,172 @@
-//! Fifth step: what is true now. Pure: the same pass and the same clock give the same status.
+//! Step 5: the status. Pure: the same input and clock give the same status.
 
 mod cache;
+mod component;
 mod kafka;
 mod postgres;
 mod workload;
 
 use k8s_openapi::jiff::Timestamp;
-use kube::ResourceExt;
 use ping_api::{
+    condition::ConditionType,
     crd::{
         PingPipeline,
         status::{Components, Endpoints, PingPipelineStatus},
     },
     kinds::Kind,
+    reason::Reason,
     roles::Role,
 };
 
-use self::{
-    condition::{ConditionType, Verdict, conditions},
-    reason::Reason,
-};
+use self::component::ComponentStatus;
+pub use self::component::{SILENCE_SECONDS, StatusInput};
 use crate::{
     apply::{Applied, ApplyError},
-    cluster_state::Refs,
-    pipeline::{Cache, Pipeline, Postgres, Servers},
+    cluster_state::ClusterState,
+    condition::{ConditionValue, conditions},
+    pipeline::{Cache, Pipeline, Postgres, ServerDeployment},
     validate::Invalid,
 };
 
-/// An operator that says nothing about a new object for this long counts as not running, in seconds.
-pub const SILENCE_SECONDS: i64 = 30;
-
-/// What one pass saw.
-pub struct Scene<'a> {
-    /// The validated pipeline.
-    pub pipeline: &'a Pipeline,
-    /// What was read.
-    pub refs: &'a Refs,
-    /// What is there after applying.
-    pub applied: &'a Applied,
-    /// The clock.
-    pub now: Timestamp,
-}
-
-/// A component's condition, and the short form for its column.
-pub struct Judgement {
-    /// The condition.
-    pub verdict: Verdict,
-    /// The column.
-    pub summary: String,
-}
-
-impl Judgement {
-    fn new(summary: impl Into<String>, verdict: Verdict) -> Self {
-        Self { verdict, summary: summary.into() }
-    }
-}
-
-/// Judges one pass over `pipeline`.
+/// The status of `pipeline` after a reconcile.
 #[must_use]
 pub fn status(
     pipeline: &PingPipeline,
     validated: Result<&Pipeline, &Invalid>,
-    refs: &Refs,
+    state: &ClusterState,
     applied: &Applied,
     now: Timestamp,
 ) -> PingPipelineStatus {
     let previous = pipeline.status.clone().unwrap_or_default();
     let generation = pipeline.metadata.generation.unwrap_or_default();
-    let (verdicts, components, endpoints) = match validated {
+    let (values, components, endpoints) = match validated {
         Err(invalid) => (refused(invalid), previous.components.clone(), previous.endpoints.clone()),
         Ok(validated) => {
-            let scene = Scene { pipeline: validated, refs, applied, now };
-            let (verdicts, components) = judge(pipeline, &scene);
-            (verdicts, Some(components), Some(endpoints(validated)))
+            let input = StatusInput { pipeline: validated, state, applied, now };
+            let (values, components) = evaluate(pipeline, &input);
+            (values, Some(components), Some(endpoints(validated)))
         }
     };
     PingPipelineStatus {
         observed_generation: Some(generation),
-        conditions: conditions(&previous.conditions, verdicts, generation, now),
+        conditions: conditions(&previous.conditions, values, generation, now),
         components,
         endpoints,
-        figures: None,
+        stats: None,
     }
 }
 
-/// A refused spec: what runs keeps running, and what was known about it is kept.
-fn refused(invalid: &Invalid) -> Vec<(ConditionType, Verdict)> {
+/// Conditions of a rejected spec. Pods keep running, and the conditions of components are kept.
+fn refused(invalid: &Invalid) -> Vec<(ConditionType, ConditionValue)> {
     let reason = match invalid {
         Invalid::UnsafeForExact(_) => Reason::UnsafeForExact,
         Invalid::Conflicting(_) => Reason::Invalid,
         Invalid::Irreversible(_) => Reason::Irreversible,
     };
     let message = invalid.to_string();
+    let unchanged = ConditionValue::not_met(Reason::Refused, "nothing is changed until the spec is corrected");
     vec![
-        (ConditionType::Ready, Verdict::no(reason, &message)),
-        (ConditionType::Reconciling, Verdict::no(Reason::Refused, "nothing is changed until the spec is corrected")),
-        (ConditionType::Stalled, Verdict::yes(reason, message)),
+        (ConditionType::Ready, ConditionValue::not_met(reason, &message)),
+        (ConditionType::Reconciling, unchanged),
+        (ConditionType::Stalled, ConditionValue::met(reason, message)),
     ]
 }
 
-fn judge(pipeline: &PingPipeline, scene: &Scene<'_>) -> (Vec<(ConditionType, Verdict)>, Components) {
-    let judged = [
-        (ConditionType::PostgresReady, postgres::judge(scene)),
-        (ConditionType::KafkaReady, kafka::judge(scene)),
-        (ConditionType::CacheReady, cache::judge(scene)),
-        (ConditionType::ServerReady, servers(scene)),
-        (ConditionType::ProcessorReady, workload::judge(scene, [("processor", scene.pipeline.processors())])),
+/// Conditions of a valid pipeline, and the summary of each component.
+fn evaluate(pipeline: &PingPipeline, input: &StatusInput<'_>) -> (Vec<(ConditionType, ConditionValue)>, Components) {
+    let components = [
+        (ConditionType::PostgresReady, postgres::status(input)),
+        (ConditionType::KafkaReady, kafka::status(input)),
+        (ConditionType::CacheReady, cache::status(input)),
+        (ConditionType::ServerReady, servers(input)),
+        (ConditionType::ProcessorReady, workload::status(input, [("processor", input.pipeline.processors())])),
     ];
-    let [postgres, kafka, cache, server, processor] = judged.each_ref().map(|(_, judgement)| judgement.summary.clone());
-    let mut verdicts: Vec<_> =
-        judged.into_iter().map(|(condition, judgement)| (condition, judgement.verdict)).collect();
-    let ready = ready(pipeline, scene, &verdicts);
-    let reconciling = match (ready.is_true(), ready.reason) {
-        (true, _) => Verdict::no(Reason::Settled, "everything is as it shall be"),
-        (false, Reason::Suspended | Reason::Hibernating) => Verdict::no(ready.reason, &ready.message),
-        (false, _) => Verdict::yes(Reason::Progressing, &ready.message),
+    let [postgres, kafka, cache, server, processor] = components.each_ref().map(|(_, status)| status.summary.clone());
+    let mut values: Vec<_> = components.into_iter().map(|(kind, status)| (kind, status.condition)).collect();
+    let ready = ready(pipeline, input, &values);
+    let reconciling = match (ready.is_met(), ready.reason) {
+        (true, _) => ConditionValue::not_met(Reason::Settled, "the pipeline matches its spec"),
+        (false, Reason::Suspended | Reason::Hibernating) => ConditionValue::not_met(ready.reason, &ready.message),
+        (false, _) => ConditionValue::met(Reason::Progressing, &ready.message),
     };
-    verdicts.push((ConditionType::Durable, durable(scene.pipeline)));
-    verdicts.push((ConditionType::Ready, ready));
-    verdicts.push((ConditionType::Reconciling, reconciling));
-    verdicts.push((ConditionType::Stalled, Verdict::no(Reason::Settled, "the spec is accepted")));
-    (verdicts, Components { postgres, kafka, cache, server, processor })
+    values.push((ConditionType::Durable, durable(input.pipeline)));
+    values.push((ConditionType::Ready, ready));
+    values.push((ConditionType::Reconciling, reconciling));
+    values.push((ConditionType::Stalled, ConditionValue::not_met(Reason::Settled, "the spec is valid")));
+    (values, Components { postgres, kafka, cache, server, processor })
 }
 
-fn servers(scene: &Scene<'_>) -> Judgement {
-    let pipeline = scene.pipeline;
-    let all = pipeline.servers.iter().map(|servers| (servers.role.component(), servers.at_least()));
-    let mut judgement = workload::judge(scene, all);
-    let before = |role: &Role| {
-        scene.applied.live.get(&pipeline.names.key(Kind::Deployment, pipeline.names.part(role.component()))).is_some()
+fn servers(input: &StatusInput<'_>) -> ComponentStatus {
+    let pipeline = input.pipeline;
+    let deployments = pipeline.servers.iter().map(|servers| (servers.role.component(), servers.at_least()));
+    let mut status = workload::status(input, deployments);
+    let exists = |role: &Role| {
+        let key = pipeline.names.key(Kind::Deployment, pipeline.names.part(role.component()));
+        input.applied.live.get(&key).is_some()
     };
-    if pipeline.retiring.iter().any(before) {
-        judgement.verdict.message += ". Until all are, the servers of before stay";
+    if pipeline.retiring.iter().any(exists) {
+        status.condition.message += ". The previous servers keep running until all new ones are available";
     }
-    judgement
+    status
 }
 
-/// Ready is what is asked for being there: every component, nothing failed to be written, nothing put to sleep.
-fn ready(pipeline: &PingPipeline, scene: &Scene<'_>, verdicts: &[(ConditionType, Verdict)]) -> Verdict {
+/// `Ready`: every component is ready, all objects were written, and the pipeline neither is suspended nor hibernates.
+fn ready(
+    pipeline: &PingPipeline,
+    input: &StatusInput<'_>,
+    components: &[(ConditionType, ConditionValue)],
+) -> ConditionValue {
     if pipeline.spec.suspend {
-        return Verdict::no(Reason::Suspended, "spec.suspend is true: nothing is changed. Set it to false to go on");
+        return ConditionValue::not_met(
+            Reason::Suspended,
+            "spec.suspend is true, so the operator changes nothing. Set it to false to resume",
+        );
     }
-    if let Some(error) = scene.applied.failures.values().next() {
+    if let Some(error) = input.applied.failures.values().next() {
         let reason = match error {
             ApplyError::NameTaken { .. } => Reason::NameTaken,
             ApplyError::Refused { .. } | ApplyError::Serialize { .. } => Reason::ApplyFailed,
         };
-        return Verdict::no(reason, crate::error::chain(error));
+        return ConditionValue::not_met(reason, crate::error::chain(error));
     }
-    if scene.pipeline.hibernate {
-        return Verdict::no(
+    if input.pipeline.hibernate {
+        return ConditionValue::not_met(
             Reason::Hibernating,
-            "spec.hibernate is true: nothing is served. Set it to false to wake up",
+            "spec.hibernate is true, so no servers are running. Set it to false to start the pipeline",
         );
     }
-    match verdicts.iter().find(|(_, verdict)| !verdict.is_true()) {
-        Some((condition, verdict)) => Verdict::no(verdict.reason, format!("{condition}: {}", verdict.message)),
-        None => Verdict::yes(Reason::Ready, "pings are accepted and counted"),
+    match components.iter().find(|(_, value)| !value.is_met()) {
+        Some((kind, value)) => ConditionValue::not_met(value.reason, format!("{kind}: {}", value.message)),
+        None => ConditionValue::met(Reason::Ready, "events are accepted and counted"),
     }
 }
 
-fn durable(pipeline: &Pipeline) -> Verdict {
-    if !pipeline.hazards.is_empty() {
-        let message = format!("acknowledged pings can be lost, for {}", pipeline.hazards.join("; and "));
-        return Verdict::no(Reason::Unsafe, message);
+fn durable(pipeline: &Pipeline) -> ConditionValue {
+    if !pipeline.durability_risks.is_empty() {
+        let message = format!("acknowledged events can be lost: {}", pipeline.durability_risks.join("; and "));
+        return ConditionValue::not_met(Reason::Unsafe, message);
     }
     match &pipeline.postgres {
-        Postgres::Cluster(_) => {
-            Verdict::yes(Reason::Synchronous, "every acknowledged ping is on at least two Postgres instances")
-        }
-        Postgres::External(_) => Verdict::unknown(
+        Postgres::Cluster(_) => ConditionValue::met(
+            Reason::Synchronous,
+            "every acknowledged event is stored on at least two Postgres instances",
+        ),
+        Postgres::External(_) => ConditionValue::unknown(
             Reason::Unverified,
-            "the operator cannot see how the external Postgres replicates; make sure that it does so synchronously",
+            "the operator cannot check how the external Postgres replicates; make sure that it replicates synchronously",
         ),
     }
 }
 
 fn endpoints(pipeline: &Pipeline) -> Endpoints {
     let names = &pipeline.names;
-    let address = |servers: &Servers| {
+    let address = |servers: &ServerDeployment| {
         let (component, port) = (servers.role.component(), servers.spec.service.port);
         format!("{}.{}.svc:{port}", names.part(component), names.namespace)
     };
     Endpoints {
-        server: pipeline.taking().map(address).unwrap_or_default(),
-        query: pipeline.answering().filter(|servers| !servers.role.takes_events()).map(address),
+        server: pipeline.ingest_servers().map(address).unwrap_or_default(),
+        query: pipeline.query_servers().filter(|servers| !servers.role.ingests()).map(address),
         kafka: pipeline.kafka.connection.as_ref().map(|connection| connection.brokers.clone()),
         cache: match &pipeline.cache {
             Cache::Dragonfly(_) if pipeline.hibernate => None,
@@ -192,10 +174,4 @@ fn endpoints(pipeline: &Pipeline) -> Endpoints {
         },
         postgres_secret: Some(pipeline.postgres_uri().name),
     }
-}
-
-/// True when the object is so new that its operator may simply not have got to it.
-fn is_new(object: &impl ResourceExt, now: Timestamp) -> bool {
-    let age = object.creation_timestamp().map_or(0, |created| now.as_second() - created.0.as_second());
-    age < SILENCE_SECONDS
 }

@@ -1,4 +1,5 @@
-//! Deletion: apps, then topics and users, then Kafka, then its nodes. What does not go in time is left and named.
+//! Deletion in stages: workloads, then topics, users and Postgres, then Kafka, then its nodes. Objects that are not removed in
+//! time are left and listed in an event.
 
 use std::time::Duration;
 
@@ -19,71 +20,71 @@ use serde_json::json;
 
 use crate::{
     apply,
-    cluster_state::Live,
-    condition::{Verdict, conditions},
+    cluster_state::ObservedObjects,
+    condition::{ConditionValue, conditions},
     context::Context,
     error::is_absent,
     read::{self, ReadError},
-    report::{tell, write_status},
+    report::{publish_event, write_status},
 };
 
-/// After this many seconds Strimzi's finalizer is taken off topics whose Kafka goes as well.
+/// After this many seconds, Strimzi's finalizer is removed from topics whose Kafka cluster is deleted, too.
 pub const STRIP_SECONDS: i64 = 20;
-/// After this many seconds the pipeline goes, whatever is left.
+/// After this many seconds, the pipeline is removed even if objects are left.
 pub const GIVE_UP_SECONDS: i64 = 45;
-/// The watches usually are faster.
-const POLL: Duration = Duration::from_secs(2);
+/// Interval between reconciles. Watches usually trigger them earlier.
+const POLL_INTERVAL: Duration = Duration::from_secs(2);
 
-/// A deletion that could not go on.
+/// A deletion that failed.
 #[derive(Debug, thiserror::Error)]
 pub enum TeardownError {
-    /// What is left could not be listed.
+    /// The remaining objects could not be listed.
     #[error(transparent)]
     Read(#[from] ReadError),
-    /// The API server refused.
+    /// The API server rejected a request.
     #[error("cannot remove {what}")]
     Refused {
-        /// What should have gone.
+        /// What could not be removed.
         what: String,
-        /// Why.
+        /// The cause.
         source: kube::Error,
     },
 }
 
-/// What one pass of a deletion does.
+/// The next step of a deletion.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Plan {
-    /// Delete these.
+    /// Objects to delete.
     pub delete: Vec<Key>,
-    /// Take our ownership off these: they stay.
+    /// Objects to keep, whose owner reference is removed.
     pub release: Vec<Key>,
-    /// Take all finalizers off these: nobody else will.
+    /// Objects whose finalizers are removed because their operator does not do it.
     pub strip: Vec<Key>,
-    /// These still have to go before the next stage.
+    /// Objects that must be gone before the next stage.
     pub waiting: Vec<Key>,
-    /// These stay, as `Retain` asks.
+    /// Objects that `Retain` keeps.
     pub retained: Vec<Key>,
-    /// Nothing is left to wait for.
+    /// True if there is nothing left to wait for.
     pub done: bool,
 }
 
-/// How a deletion is to be done.
+/// Options of a deletion.
 #[derive(Clone, Copy, Debug)]
-pub struct Orders {
-    /// Whether data goes or stays.
+pub struct DeletionOptions {
+    /// Whether data is deleted or kept.
     pub policy: DeletionPolicy,
-    /// Whether Kafka goes with the pipeline.
+    /// Whether the Kafka cluster belongs to the pipeline.
     pub own_kafka: bool,
-    /// Whether the user asked for force.
+    /// Whether the user set the force annotation.
     pub force: bool,
-    /// Seconds since the deletion was asked for.
+    /// Seconds since the deletion was requested.
     pub age: i64,
 }
 
-/// Decides the next step. Pure.
+/// Determines the next step. Pure.
 #[must_use]
-pub fn plan(live: &Live, orders: Orders) -> Plan {
-    let retained = |key: &Key| orders.policy == DeletionPolicy::Retain && key.kind.is_retained();
+pub fn plan(live: &ObservedObjects, options: DeletionOptions) -> Plan {
+    let retained = |key: &Key| options.policy == DeletionPolicy::Retain && key.kind.is_retained();
     let mut plan = Plan::default();
     for (key, object) in live.0.iter().filter(|(key, _)| retained(key)) {
         plan.retained.push(key.clone());
@@ -91,14 +92,14 @@ pub fn plan(live: &Live, orders: Orders) -> Plan {
             plan.release.push(key.clone());
         }
     }
-    let giving_up = orders.age >= GIVE_UP_SECONDS;
+    let giving_up = options.age >= GIVE_UP_SECONDS;
     for stage in 0..4 {
         for (key, object) in live.0.iter().filter(|(key, _)| stage_of(key.kind) == stage && !retained(key)) {
             plan.waiting.push(key.clone());
             let topic = key.kind == Kind::KafkaTopic;
             match object.metadata.deletion_timestamp {
                 None => plan.delete.push(key.clone()),
-                Some(_) if topic && orders.age >= STRIP_SECONDS && (orders.own_kafka || orders.force) => {
+                Some(_) if topic && options.age >= STRIP_SECONDS && (options.own_kafka || options.force) => {
                     plan.strip.push(key.clone());
                 }
                 Some(_) => {}
@@ -121,14 +122,14 @@ fn stage_of(kind: Kind) -> u8 {
     }
 }
 
-/// One pass over a pipeline that is being deleted.
+/// Performs the next step of deleting `pipeline`.
 ///
 /// # Errors
-/// When the API server refuses or does not answer.
+/// If the API server rejects a request or does not respond.
 pub async fn teardown(pipeline: &PingPipeline, context: &Context) -> Result<Action, TeardownError> {
     let names = Names::of(pipeline);
-    let live = read::live(pipeline, &names, &context.dependencies.served(), context).await?;
-    let plan = plan(&live, orders(pipeline, Timestamp::now()));
+    let live = read::observed_objects(pipeline, &names, &context.dependencies.served(), context).await?;
+    let plan = plan(&live, options(pipeline, Timestamp::now()));
     for key in &plan.release {
         patch(key, &json!({ "metadata": { "ownerReferences": null } }), context).await?;
     }
@@ -137,21 +138,20 @@ pub async fn teardown(pipeline: &PingPipeline, context: &Context) -> Result<Acti
     }
     for key in &plan.strip {
         patch(key, &json!({ "metadata": { "finalizers": null } }), context).await?;
-        let note =
-            format!("{key} did not go in {STRIP_SECONDS} s: took its finalizers off, for its Kafka goes as well");
-        tell(pipeline, EventType::Warning, "FinalizerStripped", note, context).await;
+        let note = format!("Removed the finalizers of {key}, which was not deleted within {STRIP_SECONDS} s");
+        publish_event(pipeline, EventType::Warning, "FinalizerStripped", note, context).await;
     }
     if plan.done {
         finish(pipeline, &names, &plan, context).await?;
         return Ok(Action::await_change());
     }
-    tell_waiting(pipeline, &plan, context).await?;
-    Ok(Action::requeue(POLL))
+    report_waiting(pipeline, &plan, context).await?;
+    Ok(Action::requeue(POLL_INTERVAL))
 }
 
-fn orders(pipeline: &PingPipeline, now: Timestamp) -> Orders {
+fn options(pipeline: &PingPipeline, now: Timestamp) -> DeletionOptions {
     let asked = pipeline.metadata.deletion_timestamp.as_ref().map_or(now, |time| time.0);
-    Orders {
+    DeletionOptions {
         policy: pipeline.spec.deletion_policy,
         own_kafka: pipeline.spec.kafka.cluster_ref.is_none(),
         force: pipeline.annotations().get(FORCE_ANNOTATION).is_some_and(|value| value == "true"),
@@ -159,7 +159,7 @@ fn orders(pipeline: &PingPipeline, now: Timestamp) -> Orders {
     }
 }
 
-/// Pods go before their Deployment counts as gone, so that nothing publishes to a topic that is being deleted.
+/// A Deployment is deleted in the foreground, after its pods, so that no pod writes to a topic that is being deleted.
 async fn delete(key: &Key, object: &DynamicObject, context: &Context) -> Result<(), TeardownError> {
     let params = match key.kind {
         Kind::Deployment => DeleteParams::foreground(),
@@ -177,19 +177,19 @@ async fn patch(key: &Key, patch: &serde_json::Value, context: &Context) -> Resul
     }
 }
 
-/// Says in the status what the deletion waits for.
-async fn tell_waiting(pipeline: &PingPipeline, plan: &Plan, context: &Context) -> Result<(), TeardownError> {
-    let blocked = orders(pipeline, Timestamp::now()).age >= STRIP_SECONDS;
+/// Reports in the status what the deletion waits for.
+async fn report_waiting(pipeline: &PingPipeline, plan: &Plan, context: &Context) -> Result<(), TeardownError> {
+    let blocked = options(pipeline, Timestamp::now()).age >= STRIP_SECONDS;
     let reason = if blocked { Reason::DeletionBlocked } else { Reason::Deleting };
-    let message = format!("waits for {}", list(&plan.waiting));
+    let message = format!("waiting for the deletion of {}", list(&plan.waiting));
     let mut status = pipeline.status.clone().unwrap_or_default();
     let generation = pipeline.metadata.generation.unwrap_or_default();
-    let verdicts = vec![
-        (ConditionType::Ready, Verdict::no(reason, &message)),
-        (ConditionType::Reconciling, Verdict::yes(Reason::Deleting, message)),
+    let values = vec![
+        (ConditionType::Ready, ConditionValue::not_met(reason, &message)),
+        (ConditionType::Reconciling, ConditionValue::met(Reason::Deleting, message)),
     ];
     let before = status.clone();
-    status.conditions = conditions(&before.conditions, verdicts, generation, Timestamp::now());
+    status.conditions = conditions(&before.conditions, values, generation, Timestamp::now());
     status.observed_generation = Some(generation);
     match write_status(pipeline, &status, context).await {
         Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => Ok(()),
@@ -197,21 +197,22 @@ async fn tell_waiting(pipeline: &PingPipeline, plan: &Plan, context: &Context) -
     }
 }
 
-/// Removes the cache's volumes if data is to go, says what stays, and lets the pipeline go.
+/// Deletes the cache's volumes if requested, lists what is kept, and removes the finalizer.
 async fn finish(pipeline: &PingPipeline, names: &Names, plan: &Plan, context: &Context) -> Result<(), TeardownError> {
     if pipeline.spec.deletion_policy == DeletionPolicy::Delete && pipeline.spec.cache.external.is_none() {
         delete_cache_volumes(names, context).await?;
     }
     if !plan.retained.is_empty() {
-        let note = format!("retained: {}. A PingPipeline of the same name takes it up again", list(&plan.retained));
-        tell(pipeline, EventType::Normal, "Retained", note, context).await;
+        let note = format!("Kept {}. A new PingPipeline with the same name will use it again", list(&plan.retained));
+        publish_event(pipeline, EventType::Normal, "Retained", note, context).await;
     }
     if !plan.waiting.is_empty() {
-        let note = format!("{} did not go in {GIVE_UP_SECONDS} s; look after it", list(&plan.waiting));
-        tell(pipeline, EventType::Warning, "DeletionBlocked", note, context).await;
+        let note = format!("Not deleted within {GIVE_UP_SECONDS} s: {}. Delete it manually", list(&plan.waiting));
+        publish_event(pipeline, EventType::Warning, "DeletionBlocked", note, context).await;
     }
-    context.metrics.forget(names);
-    context.index.remove(&(names.namespace.clone(), names.pipeline.clone()));
+    let name = names.clone().into();
+    context.metrics.forget(&name);
+    context.index.remove(&name);
     let finalizers: Vec<&String> = pipeline.finalizers().iter().filter(|name| *name != FINALIZER).collect();
     let body = json!({ "metadata": { "finalizers": finalizers, "resourceVersion": pipeline.resource_version() } });
     let api = Api::<PingPipeline>::namespaced(context.client.clone(), &names.namespace);
@@ -222,7 +223,7 @@ async fn finish(pipeline: &PingPipeline, names: &Names, plan: &Plan, context: &C
     }
 }
 
-/// The Dragonfly operator leaves them.
+/// The Dragonfly operator does not delete them.
 async fn delete_cache_volumes(names: &Names, context: &Context) -> Result<(), TeardownError> {
     let labels = format!("app={},app.kubernetes.io/name=dragonfly", names.cache());
     let api = Api::<PersistentVolumeClaim>::namespaced(context.client.clone(), &names.namespace);

@@ -1,7 +1,8 @@
-//! Second step: the raw spec and what it refers to become a `Pipeline`, or a refusal in words that say the way out.
-//! Pure. Defaults that the schema cannot express are filled in here, once.
+//! Step 2: turns the spec and the state of the cluster into a validated `Pipeline`, or rejects it with a message that says what to
+//! do. Pure. Defaults that the schema cannot express are set here, once.
 
 mod durability_risks;
+mod invalid;
 mod kafka;
 mod scaling;
 mod secrets;
@@ -16,87 +17,77 @@ use ping_api::{
         postgres::PostgresSpec,
         workload::{PodSpec, ServerAutoscaling, ServerSpec},
     },
+    env,
     kinds::Kind,
     names::Names,
     quantity,
     roles::{Role, deployments},
 };
 
-use self::secrets::Fingerprints;
+pub use self::invalid::Invalid;
+use self::{invalid::conflicting, secrets::Fingerprints};
 use crate::{
-    cluster_state::Refs,
-    external::cnpg::{ClusterSeen, ClusterStatus},
-    pipeline::{Cache, Pipeline, Postgres, Servers},
+    cluster_state::ClusterState,
+    external::cnpg::{ClusterStatus, ObservedCluster},
+    pipeline::{Cache, Pipeline, Postgres, ServerDeployment},
 };
 
-/// Dragonfly wants 256 MiB, and counts on 80 % of its limit.
-const DRAGONFLY_BYTES: f64 = 320.0 * 1024.0 * 1024.0;
+/// Dragonfly needs 256 MiB and uses 80 % of its limit.
+const MIN_DRAGONFLY_BYTES: f64 = 320.0 * 1024.0 * 1024.0;
 
-/// Why a pipeline is refused. The message says what to do instead.
-#[derive(Debug, thiserror::Error, PartialEq, Eq)]
-pub enum Invalid {
-    /// `Exact` together with settings that can lose acknowledged pings.
-    #[error(
-        "durability: Exact promises that no acknowledged ping is lost, but {}. Change that, or set durability: BestEffort",
-        .0.join("; and ")
-    )]
-    UnsafeForExact(Vec<String>),
-    /// Two settings that exclude each other.
-    #[error("{0}")]
-    Conflicting(String),
-    /// A change that would lose data or that cannot be made.
-    #[error("{0}")]
-    Irreversible(String),
-}
-
-/// Checks `pipeline` against `refs` and fills in what it leaves open.
+/// Validates `pipeline` against `state` and sets defaults.
 ///
 /// # Errors
-/// When the pipeline contradicts itself, its promise, or what exists already.
-pub fn validate(pipeline: &PingPipeline, refs: &Refs) -> Result<Pipeline, Invalid> {
+/// If settings conflict with each other, with the durability guarantee, or with existing objects.
+pub fn validate(pipeline: &PingPipeline, state: &ClusterState) -> Result<Pipeline, Invalid> {
     let spec = &pipeline.spec;
     let names = Names::of(pipeline);
-    let postgres = postgres(&spec.postgres, &names, refs)?;
-    let kafka = kafka::kafka(&spec.kafka, &names, refs)?;
+    let postgres = postgres(&spec.postgres, &names, state)?;
+    let kafka = kafka::kafka(&spec.kafka, &names, state)?;
     let cache = cache(&spec.cache)?;
     workloads(spec)?;
     sources::sources(&spec.sources)?;
-    let hazards = durability_risks::hazards(&postgres, &kafka);
-    if spec.durability == Durability::Exact && !hazards.is_empty() {
-        return Err(Invalid::UnsafeForExact(hazards));
+    let durability_risks = durability_risks::durability_risks(&postgres, &kafka);
+    if spec.durability == Durability::Exact && !durability_risks.is_empty() {
+        return Err(Invalid::UnsafeForExact(durability_risks));
     }
-    let fingerprints = Fingerprints::new(&names, &spec.postgres, &kafka, &cache, refs);
+    let fingerprints = Fingerprints::new(&names, &spec.postgres, &kafka, &cache, state);
     let mut validated = Pipeline {
         uid: pipeline.uid().unwrap_or_default(),
         durability: spec.durability,
         deletion_policy: spec.deletion_policy,
         hibernate: spec.hibernate,
-        servers: servers(spec, &names, &fingerprints, refs),
-        retiring: scaling::retiring(spec, &names, refs),
+        servers: servers(spec, &names, &fingerprints, state),
+        retiring: scaling::retiring(spec, &names, state),
         processor: spec.processor.clone(),
         sources: spec.sources.clone(),
         network_policy: spec.network_policy.clone(),
         monitoring: spec.monitoring.clone(),
         checksums: fingerprints.checksums(),
-        processor_replicas: scaling::processors(spec, &names, refs),
-        copies: secrets::copies(&names, &kafka, refs),
+        processor_replicas: scaling::processors(spec, &names, state),
+        copies: secrets::copies(&names, &kafka, state),
         names,
         postgres,
         kafka,
         cache,
-        hazards,
+        durability_risks,
     };
-    validated.processor.pod.image.get_or_insert_with(|| refs.image.clone());
+    validated.processor.pod.image.get_or_insert_with(|| state.image.clone());
     Ok(validated)
 }
 
-/// The Deployments of servers, with all that is known about each.
-fn servers(spec: &PingPipelineSpec, names: &Names, fingerprints: &Fingerprints<'_>, refs: &Refs) -> Vec<Servers> {
+/// The server Deployments with their effective settings.
+fn servers(
+    spec: &PingPipelineSpec,
+    names: &Names,
+    fingerprints: &Fingerprints<'_>,
+    state: &ClusterState,
+) -> Vec<ServerDeployment> {
     let deployment = |(role, mut of_role): (Role, ServerSpec)| {
-        of_role.pod.image.get_or_insert_with(|| refs.image.clone());
-        Servers {
+        of_role.pod.image.get_or_insert_with(|| state.image.clone());
+        ServerDeployment {
             role,
-            replicas: scaling::servers(&of_role, spec.hibernate, names, role, refs),
+            replicas: scaling::servers(&of_role, spec.hibernate, names, role, state),
             checksum: fingerprints.servers(role),
             spec: of_role,
         }
@@ -104,24 +95,24 @@ fn servers(spec: &PingPipelineSpec, names: &Names, fingerprints: &Fingerprints<'
     deployments(&spec.server).into_iter().map(deployment).collect()
 }
 
-fn postgres(spec: &PostgresSpec, names: &Names, refs: &Refs) -> Result<Postgres, Invalid> {
+fn postgres(spec: &PostgresSpec, names: &Names, state: &ClusterState) -> Result<Postgres, Invalid> {
     if let Some(external) = &spec.external {
         if spec.cluster.is_some() {
-            return Err(conflicting("give either spec.postgres.cluster or spec.postgres.external, not both"));
+            return Err(conflicting("set either spec.postgres.cluster or spec.postgres.external, not both"));
         }
         return Ok(Postgres::External(external.clone()));
     }
     let cluster = spec.cluster.clone().unwrap_or_default();
     if cluster.synchronous.number >= cluster.instances && cluster.instances > 1 {
         return Err(Invalid::Conflicting(format!(
-            "spec.postgres.cluster.synchronous.number is {}, but {} instances have only {} standbys: every write would \
-             wait for ever. Lower the number or raise instances",
+            "spec.postgres.cluster.synchronous.number is {}, but {} instances have only {} standbys, so every write would \
+             wait forever. Lower the number or raise instances",
             cluster.synchronous.number,
             cluster.instances,
             cluster.instances - 1
         )));
     }
-    let live = refs.live.observe::<ClusterSeen, ClusterStatus>(&names.key(Kind::Cluster, names.postgres()));
+    let live = state.live.observe::<ObservedCluster, ClusterStatus>(&names.key(Kind::Cluster, names.postgres()));
     if let Some(size) = live.and_then(|live| live.spec.storage.size)
         && let (Some(now), Some(wanted)) = (quantity::parse(&size), quantity::parse(&cluster.storage.size))
         && wanted < now
@@ -137,14 +128,14 @@ fn postgres(spec: &PostgresSpec, names: &Names, refs: &Refs) -> Result<Postgres,
 
 fn cache(spec: &CacheSpec) -> Result<Cache, Invalid> {
     match (&spec.dragonfly, &spec.external) {
-        (Some(_), Some(_)) => Err(conflicting("give either spec.cache.dragonfly or spec.cache.external, not both")),
+        (Some(_), Some(_)) => Err(conflicting("set either spec.cache.dragonfly or spec.cache.external, not both")),
         (None, Some(external)) => Ok(Cache::External(external.clone())),
         (dragonfly, None) => {
             let dragonfly = dragonfly.clone().unwrap_or_else(DragonflySpec::default);
             match dragonfly.resources.memory_limit() {
-                Some(bytes) if bytes < DRAGONFLY_BYTES => Err(conflicting(
-                    "spec.cache.dragonfly.resources.limits.memory is less than 320Mi: Dragonfly does not start with so \
-                     little. Raise it, or leave the limit out",
+                Some(bytes) if bytes < MIN_DRAGONFLY_BYTES => Err(conflicting(
+                    "spec.cache.dragonfly.resources.limits.memory is less than 320Mi, and Dragonfly does not start with less. \
+                     Raise it, or remove the limit",
                 )),
                 _ => Ok(Cache::Dragonfly(dragonfly)),
             }
@@ -153,13 +144,13 @@ fn cache(spec: &CacheSpec) -> Result<Cache, Invalid> {
 }
 
 fn workloads(spec: &PingPipelineSpec) -> Result<(), Invalid> {
-    own_names_only("server", &spec.server.pod)?;
-    own_names_only("processor", &spec.processor.pod)?;
+    unreserved_variables("server", &spec.server.pod)?;
+    unreserved_variables("processor", &spec.processor.pod)?;
     let partitions = spec.kafka.topic.partitions;
     if spec.processor.autoscaling.is_none() && spec.processor.replicas > partitions {
         return Err(Invalid::Conflicting(format!(
-            "spec.processor.replicas is {}, but the topic has {partitions} partitions, and each is read by one \
-             processor: the others would idle. Lower the replicas or raise spec.kafka.topic.partitions",
+            "spec.processor.replicas is {}, but the topic has {partitions} partitions, and each partition is read by one \
+             processor, so the others would be idle. Lower the replicas or raise spec.kafka.topic.partitions",
             spec.processor.replicas
         )));
     }
@@ -177,7 +168,7 @@ fn workloads(spec: &PingPipelineSpec) -> Result<(), Invalid> {
     for (component, least, most) in server.chain(processor) {
         if least > most {
             return Err(Invalid::Conflicting(format!(
-                "spec.{component}.autoscaling wants at least {least} and at most {most} pods. Lower minReplicas{}",
+                "spec.{component}.autoscaling requires at least {least} and at most {most} pods. Lower minReplicas{}",
                 if component == "processor" { " (there is at most one processor per partition)" } else { "" }
             )));
         }
@@ -185,29 +176,25 @@ fn workloads(spec: &PingPipelineSpec) -> Result<(), Invalid> {
     Ok(())
 }
 
-/// Servers would not start with anything else.
+/// Checks the CIDRs of trusted proxies. ServerDeployment would not start with an invalid one.
 fn proxies(networks: &[String]) -> Result<(), Invalid> {
     match networks.iter().find(|network| network.parse::<IpNet>().is_err()) {
         Some(network) => Err(Invalid::Conflicting(format!(
-            "spec.server.trustedProxies has \"{network}\", which is no network. Set an address and a prefix length, such as \
+            "spec.server.trustedProxies contains \"{network}\", which is not a CIDR. Set an address and a prefix length, such as \
              10.0.0.0/8, or 192.0.2.7/32 for a single proxy"
         ))),
         None => Ok(()),
     }
 }
 
-/// Extra variables may not take the names that the operator sets.
-fn own_names_only(component: &str, pod: &PodSpec) -> Result<(), Invalid> {
-    let taken = pod.env.iter().map(|variable| variable.name.as_str()).find(|name| crate::build::env::is_ours(name));
-    match taken {
+/// Rejects environment variables that the operator sets itself.
+fn unreserved_variables(component: &str, pod: &PodSpec) -> Result<(), Invalid> {
+    let reserved = pod.env.iter().map(|variable| variable.name.as_str()).find(|name| env::is_reserved(name));
+    match reserved {
         Some(name) => Err(Invalid::Conflicting(format!(
-            "spec.{component}.env sets {name}, which the operator sets itself. Use the field of the spec that stands \
-             for it, or remove it"
+            "spec.{component}.env contains {name}, which the operator sets itself. Use the corresponding field of the spec, or \
+             remove it"
         ))),
         None => Ok(()),
     }
-}
-
-fn conflicting(message: &str) -> Invalid {
-    Invalid::Conflicting(message.into())
 }

@@ -1,7 +1,7 @@
-//! What brings passes about, besides the PingPipelines themselves: events on everything that a pass made or read.
+//! Watches on all objects that a reconcile created or read. Their events trigger the next reconcile.
 //!
-//! Each kind has a watch of its own, with a back-off of its own: a CRD that is not installed slows nothing else. Events
-//! carry metadata only, and nothing is stored.
+//! Each kind has its own watch and back-off, so a CRD that is not installed slows down nothing else. Events carry metadata only,
+//! and nothing is stored.
 
 use std::{sync::Arc, time::Duration};
 
@@ -26,58 +26,58 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     context::Context,
     error::{chain, is_absent},
-    index::PipelineName,
 };
 
-/// How often an API that is not served is looked for.
-const LOOK_FOR: Duration = Duration::from_secs(2);
+/// Interval between checks for an API that is not served.
+const DISCOVERY_INTERVAL: Duration = Duration::from_secs(2);
 
-/// Which PingPipelines this operator looks after.
+/// Which PingPipelines this operator manages.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Scope {
-    /// All of the cluster.
+    /// All in the cluster.
     Cluster,
-    /// Those of one namespace.
+    /// Those in one namespace.
     Namespace(String),
 }
 
-/// Where triggers go.
+/// Channels to the controller.
 #[derive(Clone)]
 pub struct Triggers {
-    /// Passes over these pipelines.
+    /// Triggers a reconcile of one pipeline.
     pub some: UnboundedSender<ObjectRef<PingPipeline>>,
-    /// Passes over all pipelines.
+    /// Triggers a reconcile of all pipelines.
     pub all: UnboundedSender<()>,
 }
 
-/// Watches everything until `shutdown`.
+/// Watches all kinds until `shutdown`.
 pub async fn watch(context: Arc<Context>, scope: Scope, triggers: Triggers, shutdown: CancellationToken) {
     let builtin = Kind::ALL.into_iter().filter(|kind| kind.dependency().is_none());
     let builtin = join_all(builtin.map(|kind| watch_kind(&context, kind, &scope, &triggers)));
-    let optional = join_all(Dependency::ALL.map(|dependency| follow(&context, dependency, &scope, &triggers)));
+    let optional =
+        join_all(Dependency::ALL.map(|dependency| watch_dependency(&context, dependency, &scope, &triggers)));
     tokio::select! {
         () = shutdown.cancelled() => {}
         _ = futures::future::join(builtin, optional) => {}
     }
 }
 
-/// Looks for an API, watches its kinds while it is served, and starts over when it is gone.
-async fn follow(context: &Context, dependency: Dependency, scope: &Scope, triggers: &Triggers) {
+/// Waits for an API, watches its kinds while it is served, and starts over when it is removed.
+async fn watch_dependency(context: &Context, dependency: Dependency, scope: &Scope, triggers: &Triggers) {
     loop {
         wait_until_served(context, dependency).await;
-        note(context, dependency, true, triggers);
+        set_served(context, dependency, true, triggers);
         let watches = dependency.kinds().map(|kind| Box::pin(watch_kind(context, kind, scope, triggers)));
         futures::future::select_all(watches).await;
-        note(context, dependency, false, triggers);
-        tokio::time::sleep(LOOK_FOR).await;
+        set_served(context, dependency, false, triggers);
+        tokio::time::sleep(DISCOVERY_INTERVAL).await;
     }
 }
 
-fn note(context: &Context, dependency: Dependency, served: bool, triggers: &Triggers) {
+fn set_served(context: &Context, dependency: Dependency, served: bool, triggers: &Triggers) {
     context.metrics.dependency(dependency, served);
     if context.dependencies.set(dependency, served) {
-        tracing::info!(dependency = dependency.title(), served, "an API came or went");
-        // Only fails when the controller is gone, and this task with it.
+        tracing::info!(dependency = dependency.title(), served, "API availability changed");
+        // Fails only during shutdown, when the controller has ended.
         let _ = triggers.all.unbounded_send(());
     }
 }
@@ -85,18 +85,18 @@ fn note(context: &Context, dependency: Dependency, served: bool, triggers: &Trig
 async fn wait_until_served(context: &Context, dependency: Dependency) {
     while is_served(context, dependency).await != Some(true) {
         context.metrics.dependency(dependency, false);
-        tokio::time::sleep(LOOK_FOR).await;
+        tokio::time::sleep(DISCOVERY_INTERVAL).await;
     }
 }
 
-/// Finds out about every API once, so that the first passes know: an operator that restarts must not take what it has not
-/// looked for yet as missing.
+/// Checks every API once before the first reconcile. Otherwise a restarted operator would report an API as missing that it has
+/// not checked yet.
 pub async fn discover(context: &Context) {
     join_all(Dependency::ALL.map(async |dependency| {
         let served = loop {
             match is_served(context, dependency).await {
                 Some(served) => break served,
-                None => tokio::time::sleep(LOOK_FOR).await,
+                None => tokio::time::sleep(DISCOVERY_INTERVAL).await,
             }
         };
         context.dependencies.set(dependency, served);
@@ -105,9 +105,9 @@ pub async fn discover(context: &Context) {
     .await;
 }
 
-/// True when every kind that we use is served; none when the API server does not answer.
+/// True if every kind that we use is served; `None` if the API server does not respond.
 ///
-/// Discovery needs no permission of its own, which a watch on CRDs would.
+/// Unlike a watch on CRDs, discovery needs no extra permission.
 async fn is_served(context: &Context, dependency: Dependency) -> Option<bool> {
     let (group, version) = dependency.group_version();
     match context.client.list_api_group_resources(&format!("{group}/{version}")).await {
@@ -117,13 +117,17 @@ async fn is_served(context: &Context, dependency: Dependency) -> Option<bool> {
         }
         Err(error) if is_absent(&error) => Some(false),
         Err(error) => {
-            tracing::debug!(error = chain(&error), dependency = dependency.title(), "cannot look for an API");
+            tracing::debug!(
+                error = chain(&error),
+                dependency = dependency.title(),
+                "cannot check whether an API is served"
+            );
             None
         }
     }
 }
 
-/// Turns events on `kind` into triggers. Ends when an optional kind is no longer served.
+/// Turns watch events of `kind` into triggers. Returns when an optional kind is no longer served.
 async fn watch_kind(context: &Context, kind: Kind, scope: &Scope, triggers: &Triggers) {
     let resource = kind.api_resource();
     let api: Api<PartialObjectMeta<DynamicObject>> = match scope {
@@ -139,7 +143,7 @@ async fn watch_kind(context: &Context, kind: Kind, scope: &Scope, triggers: &Tri
             }
             Ok(Event::Init | Event::InitDone) => {}
             Err(error) => {
-                tracing::debug!(kind = kind.name(), error = chain(&error), "a watch broke");
+                tracing::debug!(kind = kind.name(), error = chain(&error), "a watch failed");
                 let dependency = kind.dependency();
                 if let Some(dependency) = dependency
                     && is_not_found(&error)
@@ -152,7 +156,7 @@ async fn watch_kind(context: &Context, kind: Kind, scope: &Scope, triggers: &Tri
     }
 }
 
-/// Of kinds that are many in a cluster, only what concerns us.
+/// Selects only our objects for kinds that are common in a cluster.
 fn config(kind: Kind) -> watcher::Config {
     let config = watcher::Config::default();
     match kind {
@@ -175,13 +179,10 @@ fn is_not_found(error: &watcher::Error) -> bool {
 }
 
 fn trigger(context: &Context, key: &Key, triggers: &Triggers) {
-    for (namespace, name) in context.index.who(key) {
-        context.metrics.queued();
-        // Only fails when the controller is gone, and this task with it.
-        let _ = triggers.some.unbounded_send(pipeline_ref(&(namespace, name)));
+    for pipeline in context.index.users_of(key) {
+        let reference = pipeline.object_ref();
+        context.metrics.queued(pipeline);
+        // Fails only during shutdown, when the controller has ended.
+        let _ = triggers.some.unbounded_send(reference);
     }
-}
-
-fn pipeline_ref((namespace, name): &PipelineName) -> ObjectRef<PingPipeline> {
-    ObjectRef::new(name).within(namespace)
 }

@@ -12,7 +12,7 @@ use ping_api::crd::PingPipeline;
 
 /// Which cluster, and which namespace of it.
 #[derive(Args)]
-pub(crate) struct Place {
+pub(crate) struct ConnectionArgs {
     /// Namespace. Default: that of the kubeconfig's context.
     #[arg(short, long, global = true)]
     namespace: Option<String>,
@@ -29,7 +29,7 @@ pub(crate) struct Cluster {
     pub(crate) namespace: String,
 }
 
-impl Place {
+impl ConnectionArgs {
     /// Connects as the kubeconfig says.
     pub(crate) async fn connect(&self) -> anyhow::Result<Cluster> {
         let options = KubeConfigOptions { context: self.context.clone(), ..KubeConfigOptions::default() };

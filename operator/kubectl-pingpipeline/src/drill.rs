@@ -27,7 +27,7 @@ use self::{
     watch::Watch,
 };
 use crate::{
-    cluster::{Cluster, Place},
+    cluster::{Cluster, ConnectionArgs},
     output::Format,
 };
 
@@ -71,8 +71,8 @@ struct Common {
     yes: bool,
 }
 
-pub(crate) async fn run(arguments: &Arguments, place: &Place, format: Format) -> anyhow::Result<bool> {
-    let cluster = place.connect().await?;
+pub(crate) async fn run(arguments: &Arguments, connection: &ConnectionArgs, format: Format) -> anyhow::Result<bool> {
+    let cluster = connection.connect().await?;
     let pipeline = cluster.find(Some(arguments.fault.name())).await?.pop().context("no such pipeline")?;
     let fault = Fault::of(&arguments.fault, &pipeline)?;
     ensure!(

@@ -5,7 +5,7 @@ use clap::Args;
 use ping_api::{condition::ConditionType, reason::Reason};
 use serde_json::json;
 
-use crate::{cluster::Place, output::Format};
+use crate::{cluster::ConnectionArgs, output::Format};
 
 #[derive(Args)]
 pub(crate) struct Arguments {
@@ -15,7 +15,7 @@ pub(crate) struct Arguments {
     name: Option<String>,
 }
 
-pub(crate) async fn run(arguments: &Arguments, place: &Place, format: Format) -> anyhow::Result<bool> {
+pub(crate) async fn run(arguments: &Arguments, connection: &ConnectionArgs, format: Format) -> anyhow::Result<bool> {
     let is_asked = |known: &str| known.eq_ignore_ascii_case(&arguments.word);
     let condition = ConditionType::ALL.iter().find(|(kind, _)| is_asked(&kind.to_string()));
     let mut told = Vec::new();
@@ -32,7 +32,7 @@ pub(crate) async fn run(arguments: &Arguments, place: &Place, format: Format) ->
     }
     let now = match (&arguments.name, condition) {
         (Some(name), Some((kind, _))) => {
-            let found = place.connect().await?.find(Some(name)).await?;
+            let found = connection.connect().await?.find(Some(name)).await?;
             let conditions =
                 found.into_iter().filter_map(|pipeline| pipeline.status).flat_map(|status| status.conditions);
             conditions.into_iter().find(|condition| condition.type_ == kind.to_string())

@@ -16,14 +16,14 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use self::{cluster::Place, output::Format};
+use self::{cluster::ConnectionArgs, output::Format};
 
 /// Looks at PingPipelines, and answers before anything is changed. Only `drill` changes anything itself.
 #[derive(Parser)]
 #[command(name = "kubectl pingpipeline", bin_name = "kubectl pingpipeline", version)]
 struct Cli {
     #[command(flatten)]
-    place: Place,
+    connection: ConnectionArgs,
     /// For people, or one JSON object for programs.
     #[arg(short, long, global = true, value_enum, default_value = "text")]
     output: Format,
@@ -49,14 +49,14 @@ enum Command {
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
-    let Cli { place, output, command } = Cli::parse();
+    let Cli { connection, output, command } = Cli::parse();
     let done = match command {
-        Command::Explain(arguments) => explain::run(&arguments, &place, output).await,
-        Command::Status(arguments) => status::run(&arguments, &place, output).await,
-        Command::Verify(arguments) => verify::run(&arguments, &place, output).await,
-        Command::Plan(arguments) => plan::run(&arguments, &place, output).await,
-        Command::Report(arguments) => report::run(&arguments, &place, output).await,
-        Command::Drill(arguments) => drill::run(&arguments, &place, output).await,
+        Command::Explain(arguments) => explain::run(&arguments, &connection, output).await,
+        Command::Status(arguments) => status::run(&arguments, &connection, output).await,
+        Command::Verify(arguments) => verify::run(&arguments, &connection, output).await,
+        Command::Plan(arguments) => plan::run(&arguments, &connection, output).await,
+        Command::Report(arguments) => report::run(&arguments, &connection, output).await,
+        Command::Drill(arguments) => drill::run(&arguments, &connection, output).await,
     };
     match done {
         Ok(true) => ExitCode::SUCCESS,

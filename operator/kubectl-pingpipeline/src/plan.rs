@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::{
-    cluster::{Cluster, Place},
+    cluster::{Cluster, ConnectionArgs},
     output::{Format, table},
     risk::{Risk, risk},
 };
@@ -50,7 +50,7 @@ struct Change {
     why: &'static str,
 }
 
-pub(crate) async fn run(arguments: &Arguments, place: &Place, format: Format) -> anyhow::Result<bool> {
+pub(crate) async fn run(arguments: &Arguments, connection: &ConnectionArgs, format: Format) -> anyhow::Result<bool> {
     let file = arguments.filename.display();
     let mut text = String::new();
     match arguments.filename.as_os_str() == "-" {
@@ -58,7 +58,7 @@ pub(crate) async fn run(arguments: &Arguments, place: &Place, format: Format) ->
         false => std::fs::read_to_string(&arguments.filename).map(|read| text = read),
     }
     .with_context(|| format!("cannot read {file}"))?;
-    let cluster = place.connect().await?;
+    let cluster = connection.connect().await?;
     let mut plans = Vec::new();
     for document in yaml_serde::Deserializer::from_str(&text) {
         let value = Value::deserialize(document).with_context(|| format!("{file} is no YAML"))?;

@@ -41,7 +41,7 @@ fn walk(value: &mut Value) {
 
 /// The operator sets no passwords as values; what users set may be anything.
 fn hide_variable(variable: &mut Value) {
-    let ours = variable["name"].as_str().is_some_and(ping_operator::build::env::is_ours);
+    let ours = variable["name"].as_str().is_some_and(ping_api::env::is_reserved);
     match variable.get_mut("value") {
         Some(value) if !ours => *value = json!(HIDDEN),
         _ => walk(variable),

@@ -13,7 +13,7 @@ use ping_api::{
 use serde_json::{Value, json};
 
 use crate::{
-    cluster::{Cluster, Place},
+    cluster::{Cluster, ConnectionArgs},
     output::Format,
     redact::redact,
 };
@@ -24,8 +24,8 @@ pub(crate) struct Arguments {
     name: Option<String>,
 }
 
-pub(crate) async fn run(arguments: &Arguments, place: &Place, format: Format) -> anyhow::Result<bool> {
-    let cluster = place.connect().await?;
+pub(crate) async fn run(arguments: &Arguments, connection: &ConnectionArgs, format: Format) -> anyhow::Result<bool> {
+    let cluster = connection.connect().await?;
     let mut pipelines = Vec::new();
     for pipeline in cluster.find(arguments.name.as_deref()).await? {
         pipelines.push(describe(&pipeline, &cluster).await?);

@@ -15,7 +15,7 @@ use ping_api::{
 use serde_json::{Value, json};
 
 use crate::{
-    cluster::{Cluster, Place, last_seen},
+    cluster::{Cluster, ConnectionArgs, last_seen},
     output::{Format, age, table},
 };
 
@@ -33,8 +33,8 @@ pub(crate) struct Arguments {
     watch: bool,
 }
 
-pub(crate) async fn run(arguments: &Arguments, place: &Place, format: Format) -> anyhow::Result<bool> {
-    let cluster = place.connect().await?;
+pub(crate) async fn run(arguments: &Arguments, connection: &ConnectionArgs, format: Format) -> anyhow::Result<bool> {
+    let cluster = connection.connect().await?;
     let mut shown = String::new();
     loop {
         let (text, ready) = look(arguments, &cluster, format).await?;
@@ -97,11 +97,11 @@ fn screen(pipeline: &PingPipeline, events: &[Event], now: Timestamp) -> String {
     if status.observed_generation != pipeline.metadata.generation {
         parts.push("The operator has not taken up the latest change yet: is it running?".into());
     }
-    if let Some(figures) = &status.figures {
-        let audited = figures.last_audit.as_deref().unwrap_or("not yet");
+    if let Some(stats) = &status.stats {
+        let audited = stats.last_audit.as_deref().unwrap_or("not yet");
         parts.push(format!(
             "{} pings, {} old, from the {}; last audit {audited}",
-            figures.total, figures.lag, figures.store
+            stats.total, stats.lag, stats.store
         ));
     }
     if let Some(endpoints) = &status.endpoints {
@@ -150,7 +150,7 @@ mod tests {
             "status": {
                 "observedGeneration": 1, "conditions": [condition("KafkaReady"), condition("Ready")],
                 "components": { "postgres": "3/3", "kafka": "Ready", "cache": "2/2", "server": "3/3", "processor": "2/2" },
-                "figures": { "total": 42, "lag": "<1s", "store": "cache", "lastAudit": "<1m" },
+                "stats": { "total": 42, "lag": "<1s", "store": "cache", "lastAudit": "<1m" },
             },
         }));
         let event = serde_json::from_value(json!({

@@ -3,11 +3,11 @@
 use anyhow::{Context as _, ensure};
 use clap::Args;
 use http::{Request, header};
-use ping_api::{names::Names, roles::answering};
+use ping_api::{names::Names, roles::query_role};
 use serde_json::Value;
 
 use crate::{
-    cluster::Place,
+    cluster::ConnectionArgs,
     output::{Format, table},
 };
 
@@ -18,12 +18,12 @@ pub(crate) struct Arguments {
 }
 
 /// Asks a server through the API server, which takes the right to create `services/proxy`.
-pub(crate) async fn run(arguments: &Arguments, place: &Place, format: Format) -> anyhow::Result<bool> {
-    let cluster = place.connect().await?;
+pub(crate) async fn run(arguments: &Arguments, connection: &ConnectionArgs, format: Format) -> anyhow::Result<bool> {
+    let cluster = connection.connect().await?;
     let pipelines = cluster.find(Some(&arguments.name)).await?;
     let pipeline = pipelines.first().context("no such pipeline")?;
     let server = &pipeline.spec.server;
-    let (service, port) = (Names::of(pipeline).part(answering(server).component()), server.service.port);
+    let (service, port) = (Names::of(pipeline).part(query_role(server).component()), server.service.port);
     let path = format!(
         "/api/v1/namespaces/{}/services/http:{service}:{port}/proxy/ping.v1.PingService/Verify",
         cluster.namespace

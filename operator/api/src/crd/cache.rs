@@ -3,23 +3,27 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{SecretKey, postgres::Storage, rule, workload::Resources};
+use super::{
+    common::{SecretKey, rule},
+    postgres::Storage,
+    workload::Resources,
+};
 
-/// The cache: a `dragonfly` that the operator has the Dragonfly operator run, or an `external` Redis or Dragonfly. Neither
-/// given means a Dragonfly with all its defaults.
+/// The cache: a `dragonfly` managed by the Dragonfly operator, or an `external` Redis or Dragonfly. If neither is set, a
+/// Dragonfly with default settings is created.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, rename_all = "camelCase")]
 #[schemars(extend("x-kubernetes-validations" = [
     rule(
         "!(has(self.dragonfly) && has(self.external))",
-        "give either spec.cache.dragonfly or spec.cache.external, not both",
+        "set either spec.cache.dragonfly or spec.cache.external, not both",
     ),
 ]))]
 pub struct CacheSpec {
-    /// A Dragonfly of the pipeline's own.
+    /// A Dragonfly for this pipeline only.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub dragonfly: Option<DragonflySpec>,
-    /// A cache that exists already (Redis 7.0 or later, or Dragonfly). One pipeline per database.
+    /// An existing cache (Redis 7.0 or later, or Dragonfly). Each pipeline needs its own database number.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub external: Option<ExternalCache>,
 }
@@ -28,18 +32,18 @@ pub struct CacheSpec {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, rename_all = "camelCase")]
 pub struct DragonflySpec {
-    /// Pods, the primary included. Default 2; from 1 to 5.
+    /// Number of pods, including the primary. Default 2; 1 to 5.
     #[schemars(range(min = 1, max = 5))]
     pub replicas: i32,
-    /// Image. Absent: what the Dragonfly operator runs by default.
+    /// Container image. Absent: the Dragonfly operator's default.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub image: Option<String>,
-    /// CPU and memory of each pod. Default: requests of 400m and 512Mi, memory limit of 512Mi.
+    /// CPU and memory of each pod. Default: requests of 400m CPU and 512Mi memory, memory limit of 512Mi.
     pub resources: Resources,
-    /// Snapshots to a volume: a restart then starts from them. Absent: none; the cache is rebuilt from Postgres.
+    /// Snapshots to a volume, which a restarted cache loads. Absent: no snapshots; a restarted cache is rebuilt from Postgres.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub snapshot: Option<Snapshot>,
-    /// Secret key with the password. Absent: no password; NetworkPolicies keep others out.
+    /// Secret key that holds the password. Absent: no password; access is restricted by NetworkPolicies only.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub password: Option<SecretKey>,
 }
@@ -54,7 +58,7 @@ impl Default for DragonflySpec {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, rename_all = "camelCase")]
 pub struct Snapshot {
-    /// When, as five cron fields. Default `*/15 * * * *`.
+    /// Schedule as five cron fields. Default `*/15 * * * *`.
     #[schemars(length(max = 100))]
     pub schedule: String,
     /// Volume of each pod. Default 5Gi.
@@ -67,14 +71,14 @@ impl Default for Snapshot {
     }
 }
 
-/// A cache that exists already.
+/// An existing cache.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ExternalCache {
-    /// `redis://host:port`, or `rediss://…` for TLS, without a password.
+    /// URL without a password: `redis://host:port`, or `rediss://host:port` for TLS, with an optional `/database`.
     #[schemars(regex(pattern = r"^rediss?://[^@/]+:[0-9]+(/[0-9]+)?$"))]
     pub url: String,
-    /// Secret key with the password. Absent: none.
+    /// Secret key that holds the password. Absent: no password.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub password: Option<SecretKey>,
 }

@@ -5,27 +5,30 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{SecretKey, rule, workload::Resources};
+use super::{
+    common::{SecretKey, rule},
+    workload::Resources,
+};
 
-/// Postgres: a `cluster` that the operator has CloudNativePG run, or an `external` one. Neither given means a cluster with
-/// all its defaults.
+/// Postgres: a `cluster` managed by CloudNativePG, or an `external` one. If neither is set, a cluster with default settings is
+/// created.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, rename_all = "camelCase")]
 #[schemars(extend("x-kubernetes-validations" = [
     rule(
         "!(has(self.cluster) && has(self.external))",
-        "give either spec.postgres.cluster or spec.postgres.external, not both",
+        "set either spec.postgres.cluster or spec.postgres.external, not both",
     ),
     rule(
         "has(self.external) == has(oldSelf.external)",
-        "a pipeline cannot move between its own cluster and an external Postgres: the pings would stay behind. Create a second PingPipeline, copy the data, then delete this one",
+        "a pipeline cannot move between its own cluster and an external Postgres, because its events would stay in the old database. Create a second PingPipeline, copy the data, then delete this one",
     ),
 ]))]
 pub struct PostgresSpec {
-    /// A CloudNativePG cluster of the pipeline's own.
+    /// A CloudNativePG cluster for this pipeline only.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cluster: Option<PostgresCluster>,
-    /// A Postgres that exists already (version 15 or later).
+    /// An existing Postgres (version 15 or later).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub external: Option<ExternalPostgres>,
 }
@@ -34,25 +37,25 @@ pub struct PostgresSpec {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, rename_all = "camelCase")]
 pub struct PostgresCluster {
-    /// Instances, the primary included. Default 3; from 1 to 9.
+    /// Number of instances, including the primary. Default 3; 1 to 9.
     #[schemars(range(min = 1, max = 9))]
     pub instances: i32,
-    /// Image of the instances, e.g. `<repository>/postgresql:18.4-system-trixie`. Absent: what CloudNativePG runs by default.
+    /// Container image, for example `<repository>/postgresql:18.4-system-trixie`. Absent: CloudNativePG's default.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub image: Option<String>,
     /// Volume of each instance. Default 10Gi.
     pub storage: Storage,
-    /// A volume of its own for the write-ahead log of each instance. Absent: the log shares the data volume.
+    /// A separate volume for the write-ahead log of each instance. Absent: the log is stored on the data volume.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub wal_storage: Option<Storage>,
-    /// CPU and memory of each instance. Default: requests of 200m and 1Gi, memory limit of 1Gi.
+    /// CPU and memory of each instance. Default: requests of 200m CPU and 1Gi memory, memory limit of 1Gi.
     pub resources: Resources,
-    /// Postgres parameters, e.g. `max_connections: "200"`. Default none.
+    /// Postgres parameters, for example `max_connections: "200"`. Default none.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub parameters: BTreeMap<String, String>,
-    /// On how many other instances a ping must be before it is acknowledged.
+    /// Synchronous replication: which copies of an event must exist before it is acknowledged.
     pub synchronous: Synchronous,
-    /// Backups to an object store. Absent: none are made.
+    /// Backups to an object store. Absent: no backups.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub backup: Option<Backup>,
 }
@@ -76,12 +79,12 @@ impl Default for PostgresCluster {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, rename_all = "camelCase")]
 pub struct Storage {
-    /// Size in bytes with a suffix, e.g. `10Gi` (default). It can grow, never shrink.
+    /// Size in bytes with a suffix, for example `10Gi` (default). It cannot be reduced.
     #[schemars(length(max = 32), extend("x-kubernetes-validations" = [
-        rule("isQuantity(self)", "not a quantity: write e.g. 10Gi"),
+        rule("isQuantity(self)", "not a quantity; use a value such as 10Gi"),
         rule(
             "!isQuantity(self) || !isQuantity(oldSelf) || quantity(self).compareTo(quantity(oldSelf)) >= 0",
-            "a volume cannot shrink. Keep the size, or create a second PingPipeline with the smaller one and copy the data",
+            "a volume cannot shrink. Keep the size, or create a second PingPipeline with the smaller size and copy the data",
         ),
     ]))]
     pub size: String,
@@ -91,7 +94,7 @@ pub struct Storage {
 }
 
 impl Storage {
-    /// `size` in the default class.
+    /// A volume of `size` in the default StorageClass.
     #[must_use]
     pub fn of(size: &str) -> Self {
         Self { size: size.into(), storage_class: None }
@@ -108,12 +111,12 @@ impl Default for Storage {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, rename_all = "camelCase")]
 pub struct Synchronous {
-    /// How many standbys must have a ping on disk before it is acknowledged. Default 1; from 0 (asynchronous) to 8; less
-    /// than `instances`.
+    /// Number of standbys that must have an event on disk before it is acknowledged. Default 1; 0 (asynchronous) to 8; less than
+    /// `instances`.
     #[schemars(range(min = 0, max = 8))]
     pub number: i32,
-    /// `Required` (default): without that many standbys writes wait. `Preferred`: writes go on with fewer, and may be lost
-    /// with the primary.
+    /// `Required` (default): writes wait until enough standbys are available. `Preferred`: writes continue with fewer standbys,
+    /// and can be lost if the primary fails.
     pub data_durability: DataDurability,
 }
 
@@ -123,13 +126,13 @@ impl Default for Synchronous {
     }
 }
 
-/// What happens to writes when standbys are missing.
+/// What happens to writes while standbys are unavailable.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum DataDurability {
-    /// They wait.
+    /// Writes wait.
     #[default]
     Required,
-    /// They go on.
+    /// Writes continue.
     Preferred,
 }
 
@@ -137,20 +140,20 @@ pub enum DataDurability {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Backup {
-    /// When, as five cron fields: minute, hour, day, month, weekday. Default `0 2 * * *` (02:00 UTC every day).
+    /// Schedule as five cron fields: minute, hour, day, month, weekday. Default `0 2 * * *` (02:00 UTC every day).
     #[serde(default = "Backup::default_schedule")]
     #[schemars(length(max = 100), extend("x-kubernetes-validations" = [
-        rule("self.trim().split(' ').filter(f, f != '').size() == 5", "five cron fields, without seconds: e.g. '0 2 * * *'"),
+        rule("self.trim().split(' ').filter(f, f != '').size() == 5", "the schedule needs five cron fields, without seconds, for example '0 2 * * *'"),
     ]))]
     pub schedule: String,
-    /// How long backups are kept: a number and `d`, `w` or `m`. Default `30d`.
+    /// How long backups are kept: a number followed by `d`, `w` or `m`. Default `30d`.
     #[serde(default = "Backup::default_retention")]
     #[schemars(regex(pattern = r"^[1-9][0-9]*[dwm]$"))]
     pub retention: String,
-    /// Where, e.g. `s3://pings-backup/`.
+    /// Destination, for example `s3://pings-backup/`.
     #[schemars(length(min = 1, max = 1024))]
     pub destination_path: String,
-    /// Address of the object store. Absent: that of AWS S3.
+    /// URL of the object store. Absent: AWS S3.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub endpoint_url: Option<String>,
     /// Secret key that holds the access key id.
@@ -169,13 +172,13 @@ impl Backup {
     }
 }
 
-/// A Postgres that exists already.
+/// An existing Postgres.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ExternalPostgres {
     /// Secret key that holds the connection URI: `postgres://user:password@host:port/database`.
     pub uri: SecretKey,
-    /// Port to admit in the NetworkPolicy. Default 5432.
+    /// Port that the NetworkPolicy allows. Default 5432.
     #[serde(default = "ExternalPostgres::default_port")]
     #[schemars(range(min = 1, max = 65535))]
     pub port: i32,

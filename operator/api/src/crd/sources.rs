@@ -3,19 +3,19 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::rule;
+use super::common::rule;
 
-/// What is known per source: a client, a domain, whatever an event says that it is about.
+/// Status rule for sources, and retention of per-source data. A source is whatever an event says it comes from, such as a client.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, rename_all = "camelCase")]
 pub struct SourcesSpec {
-    /// When a source counts as what.
+    /// Rule that classifies sources.
     pub status: StatusRule,
-    /// Days that five-minute windows per source are kept, today not counted. Default 7; from 1 to 3650. With fewer, older
-    /// windows are dropped; with more, what was dropped does not come back.
+    /// Days that five-minute windows per source are kept, not counting today. Default 7; 1 to 3650. A lower value deletes older
+    /// windows; a higher value does not restore deleted ones.
     #[schemars(range(min = 1, max = 3650))]
     pub window_retention_days: i32,
-    /// Days that daily counts per source are kept; 0 means for ever. Default 0; from 0 to 65,535.
+    /// Days that daily counts per source are kept; 0 keeps them indefinitely. Default 0; 0 to 65,535.
     #[schemars(range(min = 0, max = 65_535))]
     pub day_retention_days: i32,
 }
@@ -26,69 +26,72 @@ impl Default for SourcesSpec {
     }
 }
 
-/// When a source counts as what. A change rolls servers and processors, and holds for what was counted before as well.
+/// Rule that classifies sources as negative, positive or unknown. Changing it restarts servers and processors one by one, and
+/// also applies to events that were counted before.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, rename_all = "camelCase")]
 #[schemars(extend("x-kubernetes-validations" = [
     rule(
-        "self.notWhen.kind != self.yesWhen.kind || self.yesWhen.atLeast < self.notWhen.atLeast",
-        "notWhen and yesWhen ask for the same kind, and no source could reach yesWhen without notWhen. Set yesWhen.atLeast below notWhen.atLeast, or ask for different kinds",
+        "self.negativeWhen.kind != self.positiveWhen.kind || self.positiveWhen.atLeast < self.negativeWhen.atLeast",
+        "negativeWhen and positiveWhen use the same kind, so every source that reached positiveWhen would be negative already. Set positiveWhen.atLeast below negativeWhen.atLeast, or use different kinds",
     ),
 ]))]
 pub struct StatusRule {
-    /// A source with so many events of this kind is not, for ever. Default 1 of kind `bounced`.
-    pub not_when: Threshold,
-    /// A source with so many events of this kind is, unless it is not. Default 1000 of kind `delivered`.
-    pub yes_when: Threshold,
-    /// What that is called. Default `not catch-all`, `catch-all` and `unknown`.
-    pub names: StatusNames,
+    /// A source with at least this many events of this kind is negative. A negative status is permanent. Default: 1 event of kind
+    /// `failed`.
+    pub negative_when: Threshold,
+    /// A source with at least this many events of this kind is positive, unless the negative rule matched. Default: 1000 events
+    /// of kind `succeeded`.
+    pub positive_when: Threshold,
+    /// Labels that `GetStatus` returns. Default `negative`, `positive` and `unknown`.
+    pub labels: StatusLabels,
 }
 
 impl Default for StatusRule {
     fn default() -> Self {
         Self {
-            not_when: Threshold { kind: "bounced".into(), at_least: 1 },
-            yes_when: Threshold { kind: "delivered".into(), at_least: 1000 },
-            names: StatusNames::default(),
+            negative_when: Threshold { kind: "failed".into(), at_least: 1 },
+            positive_when: Threshold { kind: "succeeded".into(), at_least: 1000 },
+            labels: StatusLabels::default(),
         }
     }
 }
 
-/// So many events of a kind.
+/// A minimum number of events of one kind.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Threshold {
-    /// What happened, as events say it: 1 to 64 bytes without control characters.
+    /// Kind of event: 1 to 64 bytes without control characters.
     #[schemars(length(min = 1, max = 64))]
     pub kind: String,
-    /// How often; from 1 to 1,000,000,000.
+    /// Minimum number of events; 1 to 1,000,000,000.
     #[schemars(range(min = 1, max = 1_000_000_000))]
     pub at_least: i64,
 }
 
-/// What the three answers are called. (A field `yes` would be read as `true` by YAML.)
+/// Labels of the three statuses.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, rename_all = "camelCase")]
 #[schemars(extend("x-kubernetes-validations" = [
     rule(
-        "self.not != self.is && self.is != self.unknown && self.not != self.unknown",
-        "callers could not tell two of the answers apart. Give not, is and unknown three different names",
+        "self.negative != self.positive && self.positive != self.unknown && self.negative != self.unknown",
+        "two statuses have the same label, so callers could not tell them apart. Give negative, positive and unknown three different labels",
     ),
 ]))]
-pub struct StatusNames {
-    /// A source that reached `notWhen`. Default `not catch-all`; 1 to 64 characters, no comma.
+pub struct StatusLabels {
+    /// Label of a source that matches `negativeWhen`. Default `negative`; 1 to 64 characters, no comma.
     #[schemars(length(min = 1, max = 64), regex(pattern = r"^[^,]+$"))]
-    pub not: String,
-    /// A source that reached `yesWhen` only. Default `catch-all`; 1 to 64 characters, no comma.
+    pub negative: String,
+    /// Label of a source that matches only `positiveWhen`. Default `positive`; 1 to 64 characters, no comma.
     #[schemars(length(min = 1, max = 64), regex(pattern = r"^[^,]+$"))]
-    pub is: String,
-    /// A source that reached neither. Default `unknown`; 1 to 64 characters, no comma.
+    pub positive: String,
+    /// Label of a source that matches neither. Default `unknown`; 1 to 64 characters, no comma.
     #[schemars(length(min = 1, max = 64), regex(pattern = r"^[^,]+$"))]
     pub unknown: String,
 }
 
-impl Default for StatusNames {
+impl Default for StatusLabels {
     fn default() -> Self {
-        Self { not: "not catch-all".into(), is: "catch-all".into(), unknown: "unknown".into() }
+        Self { negative: "negative".into(), positive: "positive".into(), unknown: "unknown".into() }
     }
 }

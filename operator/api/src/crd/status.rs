@@ -1,38 +1,39 @@
-//! `status`: what is true, as of the last pass.
+//! `status`: the state of the pipeline as of the last reconcile.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// What the operator last saw.
+/// Observed state of the pipeline.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, rename_all = "camelCase")]
 pub struct PingPipelineStatus {
     /// The generation of the spec that this status describes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
-    /// PostgresReady, KafkaReady, CacheReady, ServerReady, ProcessorReady, Durable, Exact, Fresh, Ready, Reconciling, Stalled.
+    /// Conditions: PostgresReady, KafkaReady, CacheReady, ServerReady, ProcessorReady, Durable, Exact, Fresh, Ready, Reconciling,
+    /// Stalled.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,
-    /// How much of each component is ready, in short.
+    /// Summary of each component.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub components: Option<Components>,
-    /// Where things are reached.
+    /// Addresses of the components.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub endpoints: Option<Endpoints>,
-    /// What a server said when it was last asked.
+    /// Count and freshness, as a server last reported them.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub figures: Option<Figures>,
+    pub stats: Option<Stats>,
 }
 
-/// `ready/wanted` of each component, `external`, or `-`.
+/// Summary of each component: `ready/desired`, `external`, or `-`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, rename_all = "camelCase")]
 pub struct Components {
     /// Postgres instances.
     pub postgres: String,
-    /// Kafka: `Ready` or what it is doing.
+    /// Kafka: `Ready`, or the reason why it is not.
     pub kafka: String,
     /// Cache pods.
     pub cache: String,
@@ -42,41 +43,41 @@ pub struct Components {
     pub processor: String,
 }
 
-/// Where things are reached.
+/// Addresses of the components.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, rename_all = "camelCase")]
 pub struct Endpoints {
-    /// `host:port` of the servers: gRPC, gRPC-Web and Connect. With roles: of those that take events.
+    /// `host:port` of the servers (gRPC, gRPC-Web and Connect). With separate roles: of the ingest servers.
     pub server: String,
-    /// `host:port` of the servers that answer, where they have an address of their own.
+    /// `host:port` of the query servers, if they are separate.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub query: Option<String>,
-    /// `host:port[,host:port…]` of Kafka.
+    /// Kafka bootstrap servers, as `host:port[,host:port…]`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub kafka: Option<String>,
     /// URL of the cache, without its password.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cache: Option<String>,
-    /// Secret with the connection URI of Postgres.
+    /// Secret that holds the Postgres connection URI.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub postgres_secret: Option<String>,
 }
 
-/// What a server said when it was last asked.
+/// Count and freshness, as a server last reported them.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, rename_all = "camelCase")]
-pub struct Figures {
-    /// All acknowledged pings.
+pub struct Stats {
+    /// Number of acknowledged events.
     pub total: i64,
-    /// How old the answer was: `<1s`, whole seconds (`7s`), minutes (`3m`) or hours (`2h`).
+    /// Age of the count: `<1s`, or whole seconds (`7s`), minutes (`3m`) or hours (`2h`).
     pub lag: String,
-    /// Which store answered: `cache` or `database`.
+    /// Store that answered: `cache` or `database`.
     pub store: String,
-    /// How long before the answer an audit last found the cache equal to Postgres: `<1m`, whole minutes (`3m`) or hours (`2h`).
-    /// Absent while no audit has looked at what the cache holds, and when the database answered.
+    /// Time since an audit last found the cache equal to Postgres: `<1m`, or whole minutes (`3m`) or hours (`2h`). Absent if the
+    /// cache has not been audited yet, or if the database answered.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_audit: Option<String>,
-    /// When any of these last changed.
+    /// When any of these values last changed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub changed_at: Option<Time>,
 }

@@ -9,45 +9,45 @@ use k8s_openapi::{
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::rule;
+use super::common::rule;
 
 /// The servers.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, rename_all = "camelCase")]
 pub struct ServerSpec {
-    /// Pods. Default 3; from 0 to 100. Ignored while `autoscaling` is given.
+    /// Number of pods. Default 3; 0 to 100. Ignored if `autoscaling` is set.
     #[schemars(range(min = 0, max = 100))]
     pub replicas: i32,
-    /// Let the number of pods follow the CPU they use. Absent: `replicas` holds.
+    /// Scale the number of pods by CPU usage. Absent: `replicas` applies.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub autoscaling: Option<ServerAutoscaling>,
-    /// Servers that take events and answer nothing, with an address of their own: `<name>-ingest`. Absent, and `query` too: one
-    /// kind of server does both. With either, both are made; what one leaves out is as `spec.server` says.
+    /// Ingest servers, which accept events only, at their own address `<name>-ingest`. If `ingest` and `query` are both absent, one
+    /// Deployment does both. If either is set, both are created, and each takes the fields it omits from `spec.server`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ingest: Option<ServerRole>,
-    /// Servers that answer and take no events, with an address of their own: `<name>-query`. Absent: see `ingest`.
+    /// Query servers, which answer queries only, at their own address `<name>-query`. Absent: see `ingest`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub query: Option<ServerRole>,
-    /// How the servers are reached. Default: inside the cluster.
+    /// The Service in front of the servers. Default: reachable inside the cluster.
     pub service: ServiceSpec,
-    /// Write lanes per server. Default 1; from 1 to 64. More help where one connection to Postgres is not fast enough.
+    /// Concurrent write lanes per server. Default 1; 1 to 64. Use more if a single connection to Postgres is too slow.
     #[schemars(range(min = 1, max = 64))]
     pub lanes: i32,
-    /// Networks of proxies that are believed when they say whom they call for (`X-Forwarded-For`), as address and prefix length,
-    /// e.g. `10.0.0.0/8`: an event without a source has the caller's address for one. Default none.
+    /// CIDRs of proxies whose `X-Forwarded-For` is trusted, for example `10.0.0.0/8`. Events without a source use the caller's
+    /// address. Default none.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 64), inner(length(max = 49)))]
     pub trusted_proxies: Vec<String>,
-    /// CPU and memory of each pod. Default: requests of 400m and 256Mi, memory limit of 256Mi. By default whoever is waited for,
-    /// servers and cache, requests twice the CPU of the others (see bench/README.md).
+    /// CPU and memory of each pod. Default: requests of 400m CPU and 256Mi memory, memory limit of 256Mi. Servers and the cache
+    /// request twice as much CPU as the other components, because callers wait for them.
     pub resources: Resources,
-    /// What servers and processors have in common.
+    /// Pod settings.
     #[serde(flatten)]
     pub pod: PodSpec,
 }
 
 impl ServerSpec {
-    /// How many pods are wanted at least, unless all sleep.
+    /// Minimum number of pods, unless the pipeline hibernates.
     #[must_use]
     pub fn at_least(&self) -> i32 {
         self.autoscaling.as_ref().map_or(self.replicas, |scaling| scaling.min_replicas)
@@ -70,18 +70,18 @@ impl Default for ServerSpec {
     }
 }
 
-/// Servers of one role.
+/// Servers with one role.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, rename_all = "camelCase")]
 pub struct ServerRole {
-    /// Pods; from 0 to 100. Absent: as `spec.server` says. Ignored while `autoscaling` is given here.
+    /// Number of pods; 0 to 100. Absent: the value in `spec.server`. Ignored if `autoscaling` is set here.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = 100))]
     pub replicas: Option<i32>,
-    /// Let the number of pods follow the CPU they use. Absent: `replicas` holds, and without it what `spec.server` says.
+    /// Scale the number of pods by CPU usage. Absent: `replicas` applies, or if that is absent too, the settings in `spec.server`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub autoscaling: Option<ServerAutoscaling>,
-    /// CPU and memory of each pod. Absent: as `spec.server` says.
+    /// CPU and memory of each pod. Absent: the value in `spec.server`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub resources: Option<Resources>,
 }
@@ -90,21 +90,20 @@ pub struct ServerRole {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, rename_all = "camelCase")]
 pub struct ProcessorSpec {
-    /// Pods. Default 2; from 0 to 100, at most one per partition. Ignored while `autoscaling` is given.
+    /// Number of pods. Default 2; 0 to 100, at most one per partition. Ignored if `autoscaling` is set.
     #[schemars(range(min = 0, max = 100))]
     pub replicas: i32,
-    /// Let the number of pods follow the events that wait. Absent: `replicas` holds.
+    /// Scale the number of pods by consumer lag. Absent: `replicas` applies.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub autoscaling: Option<ProcessorAutoscaling>,
-    /// When counted events go to the cache. These are upper bounds: at normal load it happens at once.
+    /// Upper bounds for flushing counts to the cache. Under normal load, counts are flushed immediately.
     pub flush: Flush,
-    /// Minutes that the cache keeps per-minute counts. Default 60; from 2 to 10,080. Older ranges are read from
-    /// Postgres.
+    /// Minutes of per-minute counts that the cache keeps. Default 60; 2 to 10,080. Queries for older ranges read from Postgres.
     #[schemars(range(min = 2, max = 10_080))]
     pub window_minutes: i32,
-    /// CPU and memory of each pod. Default: requests of 200m and 256Mi, memory limit of 256Mi.
+    /// CPU and memory of each pod. Default: requests of 200m CPU and 256Mi memory, memory limit of 256Mi.
     pub resources: Resources,
-    /// What servers and processors have in common.
+    /// Pod settings.
     #[serde(flatten)]
     pub pod: PodSpec,
 }
@@ -122,34 +121,34 @@ impl Default for ProcessorSpec {
     }
 }
 
-/// What servers and processors have in common.
+/// Pod settings that servers and processors share.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, rename_all = "camelCase")]
 pub struct PodSpec {
-    /// Image with `pingd`. Absent: the one that this operator was released with.
+    /// Container image with `pingd`. Absent: the image of this operator's release.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub image: Option<String>,
-    /// Names of Secrets to pull the image with. Default none.
+    /// Names of image pull secrets. Default none.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub image_pull_secrets: Vec<String>,
-    /// Labels a node must have. Default none.
+    /// Labels that a node must have to run the pods. Default none.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub node_selector: BTreeMap<String, String>,
-    /// Taints the pods put up with. Default none.
+    /// Tolerations of the pods. Default none.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub tolerations: Vec<Toleration>,
-    /// Affinity, besides the spread over nodes and zones that the operator asks for. Default none.
+    /// Affinity of the pods, in addition to the spread over nodes and zones that the operator sets. Default none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub affinity: Option<Affinity>,
-    /// PriorityClass. Absent: the cluster's default.
+    /// PriorityClass of the pods. Absent: the cluster's default.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub priority_class_name: Option<String>,
-    /// Seconds a pod may take to drain after SIGTERM. Default 20; from 1 to 300.
+    /// Seconds to drain in-flight work after SIGTERM. Default 20; 1 to 300.
     #[schemars(range(min = 1, max = 300))]
     pub drain_seconds: i32,
-    /// Log filter, e.g. `info,rdkafka=warn`. Default `info`.
+    /// Log filter, for example `info,rdkafka=warn`. Default `info`.
     pub log: String,
-    /// More environment variables. Names that the operator sets itself are refused. Default none.
+    /// Additional environment variables. Variables that the operator sets itself are rejected. Default none.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub env: Vec<EnvVar>,
 }
@@ -174,20 +173,20 @@ impl Default for PodSpec {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, rename_all = "camelCase")]
 pub struct Resources {
-    /// What a pod is sure to get, e.g. `cpu: 500m` (cores) and `memory: 256Mi` (bytes). Absent: nothing, unless `resources` is
-    /// absent as well.
+    /// Resources reserved for each pod, for example `cpu: 500m` (cores) and `memory: 256Mi` (bytes). Absent: none if `resources` is
+    /// set, otherwise its default.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(schema_with = "quantities")]
     pub requests: BTreeMap<String, IntOrString>,
-    /// What a pod gets at most, e.g. `memory: 512Mi` (bytes). Absent: as much as the node has, unless `resources` is absent as
-    /// well.
+    /// Maximum resources of each pod, for example `memory: 512Mi` (bytes). Absent: no limit if `resources` is set, otherwise its
+    /// default.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(schema_with = "quantities")]
     pub limits: BTreeMap<String, IntOrString>,
 }
 
 impl Resources {
-    /// Requests `cpu` and `memory`, and limits memory to the same.
+    /// Requests `cpu` and `memory`, and sets the memory limit to the same amount.
     #[must_use]
     pub fn of(cpu: &str, memory: &str) -> Self {
         let quantity = |text: &str| IntOrString::String(text.into());
@@ -197,13 +196,13 @@ impl Resources {
         }
     }
 
-    /// The cores requested; none when nothing is said of them.
+    /// The CPU request in cores; `None` if it is not set.
     #[must_use]
     pub fn cpu_request(&self) -> Option<f64> {
         value(self.requests.get("cpu")?)
     }
 
-    /// The memory limit in bytes; none when there is none.
+    /// The memory limit in bytes; `None` if it is not set.
     #[must_use]
     pub fn memory_limit(&self) -> Option<f64> {
         value(self.limits.get("memory")?)
@@ -225,20 +224,20 @@ fn quantities(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
     })
 }
 
-/// How the number of servers follows the load.
+/// Autoscaling of servers by CPU usage.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, rename_all = "camelCase")]
 #[schemars(extend("x-kubernetes-validations" = [
-    rule("self.minReplicas <= self.maxReplicas", "minReplicas cannot be more than maxReplicas"),
+    rule("self.minReplicas <= self.maxReplicas", "minReplicas cannot exceed maxReplicas"),
 ]))]
 pub struct ServerAutoscaling {
-    /// At least this many pods. Default 3; from 1 to 100.
+    /// Minimum number of pods. Default 3; 1 to 100.
     #[schemars(range(min = 1, max = 100))]
     pub min_replicas: i32,
-    /// At most this many pods. Default 10; from 1 to 100.
+    /// Maximum number of pods. Default 10; 1 to 100.
     #[schemars(range(min = 1, max = 100))]
     pub max_replicas: i32,
-    /// CPU use to aim for, in percent of the request. Default 70; from 1 to 100.
+    /// Target CPU usage in percent of the request. Default 70; 1 to 100.
     #[schemars(range(min = 1, max = 100))]
     pub target_cpu_percent: i32,
 }
@@ -249,20 +248,20 @@ impl Default for ServerAutoscaling {
     }
 }
 
-/// How the number of processors follows the load. Needs a metrics adapter that serves `ping_count_lag_records`.
+/// Autoscaling of processors by consumer lag. Requires a metrics adapter that serves `ping_count_lag_records`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, rename_all = "camelCase")]
 #[schemars(extend("x-kubernetes-validations" = [
-    rule("self.minReplicas <= self.maxReplicas", "minReplicas cannot be more than maxReplicas"),
+    rule("self.minReplicas <= self.maxReplicas", "minReplicas cannot exceed maxReplicas"),
 ]))]
 pub struct ProcessorAutoscaling {
-    /// At least this many pods. Default 2; from 1 to 100.
+    /// Minimum number of pods. Default 2; 1 to 100.
     #[schemars(range(min = 1, max = 100))]
     pub min_replicas: i32,
-    /// At most this many pods, and never more than partitions. Default 6; from 1 to 100.
+    /// Maximum number of pods, limited by the number of partitions. Default 6; 1 to 100.
     #[schemars(range(min = 1, max = 100))]
     pub max_replicas: i32,
-    /// Waiting records per pod to aim for. Default 10,000; at least 1.
+    /// Target number of unprocessed records per pod. Default 10,000; at least 1.
     #[schemars(range(min = 1))]
     pub target_lag_records: i64,
 }
@@ -273,14 +272,14 @@ impl Default for ProcessorAutoscaling {
     }
 }
 
-/// When counted events go to the cache.
+/// Upper bounds for flushing counts to the cache.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, rename_all = "camelCase")]
 pub struct Flush {
-    /// At most this many records per flush. Default 1000; from 1 to 100,000.
+    /// Maximum number of records per flush. Default 1000; 1 to 100,000.
     #[schemars(range(min = 1, max = 100_000))]
     pub records: i32,
-    /// At most this many milliseconds after the first record. Default 1000; from 1 to 60,000.
+    /// Maximum time from the first record to the flush, in milliseconds. Default 1000; 1 to 60,000.
     #[schemars(range(min = 1, max = 60_000))]
     pub interval_ms: i32,
 }
@@ -291,17 +290,17 @@ impl Default for Flush {
     }
 }
 
-/// How the servers are reached.
+/// The Service in front of the servers.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, rename_all = "camelCase")]
 pub struct ServiceSpec {
     /// Type of the Service. Default `ClusterIP`.
     #[serde(rename = "type")]
     pub service_type: ServiceType,
-    /// Port of the Service. Default 8080; from 1 to 65535.
+    /// Port of the Service. Default 8080; 1 to 65535.
     #[schemars(range(min = 1, max = 65535))]
     pub port: i32,
-    /// Annotations of the Service, e.g. for a load balancer. Default none.
+    /// Annotations of the Service, for example for a load balancer. Default none.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub annotations: BTreeMap<String, String>,
 }
@@ -318,14 +317,14 @@ pub enum ServiceType {
     /// Reachable inside the cluster.
     #[default]
     ClusterIP,
-    /// Reachable at a port of every node.
+    /// Reachable on a port of every node.
     NodePort,
-    /// Reachable through a load balancer of the cloud.
+    /// Reachable through a cloud load balancer.
     LoadBalancer,
 }
 
 impl ServiceType {
-    /// As Kubernetes writes it.
+    /// The value as Kubernetes spells it.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {

@@ -1,22 +1,22 @@
-//! Whether an object is as desired already. A pass over a pipeline at rest writes nothing.
+//! Compares an object with its desired state, so that a reconcile of an unchanged pipeline writes nothing.
 
 use ping_api::{names::APPLIED_ANNOTATION, quantity};
 use serde_json::Value;
 
-/// What has to be done about one object.
+/// What to do with an object.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Step {
-    /// Nothing: it is as desired.
+    /// It matches the desired state.
     Skip,
-    /// It has to be made.
+    /// It does not exist.
     Create,
-    /// The wish changed.
+    /// The desired state changed.
     Update,
-    /// Somebody else changed it; this is where.
+    /// Another client changed the field at this path.
     Repair(String),
 }
 
-/// Compares `desired`, which carries its fingerprint, with what is there.
+/// Compares `desired`, which contains its fingerprint, with the live object.
 #[must_use]
 pub fn compare(desired: &Value, live: Option<&Value>) -> Step {
     let Some(live) = live else { return Step::Create };
@@ -30,7 +30,7 @@ pub fn compare(desired: &Value, live: Option<&Value>) -> Step {
     }
 }
 
-/// Items of lists come without `apiVersion` and `kind`.
+/// List items have no `apiVersion` and `kind`.
 fn without_type(desired: &Value) -> Value {
     let mut desired = desired.clone();
     if let Some(fields) = desired.as_object_mut() {
@@ -39,7 +39,8 @@ fn without_type(desired: &Value) -> Value {
     desired
 }
 
-/// A fingerprint of `value` (64-bit FNV-1a of its JSON): equal wishes have equal ones, in every release.
+/// A fingerprint of `value`: the 64-bit FNV-1a hash of its JSON. Written by hand because the value is stored in the cluster and
+/// must stay the same across releases, which hashers of the standard library do not guarantee.
 #[must_use]
 pub fn fingerprint(value: &Value) -> String {
     let hash = value
@@ -49,7 +50,7 @@ pub fn fingerprint(value: &Value) -> String {
     format!("{hash:016x}")
 }
 
-/// The first path at which `live` lacks what `desired` has. Other people's additions do not count.
+/// The first path at which `live` lacks or changes a field of `desired`. Additional fields are ignored.
 fn difference(desired: &Value, live: &Value, path: &mut String) -> Option<String> {
     match (desired, live) {
         (Value::Object(wanted), Value::Object(there)) => wanted.iter().find_map(|(field, value)| {
@@ -98,13 +99,13 @@ mod tests {
     }
 
     #[test]
-    fn what_others_add_is_left_alone() {
+    fn fields_that_others_add_are_ignored() {
         let live = object(json!({ "replicas": 3, "progressDeadlineSeconds": 600 }));
         assert_eq!(compare(&object(json!({ "replicas": 3 })), Some(&live)), Step::Skip);
     }
 
     #[test]
-    fn items_of_lists_lack_their_type() {
+    fn list_items_have_no_type() {
         let mut desired = object(json!({ "replicas": 3 }));
         desired["apiVersion"] = json!("apps/v1");
         desired["kind"] = json!("Deployment");
@@ -125,14 +126,14 @@ mod tests {
     }
 
     #[test]
-    fn a_new_wish_is_an_update_even_when_it_only_takes_away() {
+    fn a_new_desired_state_is_an_update_even_if_it_only_removes_fields() {
         let mut live = object(json!({ "a": 1, "b": 2 }));
         live["metadata"]["annotations"][APPLIED_ANNOTATION] = json!("0");
         assert_eq!(compare(&object(json!({ "a": 1 })), Some(&live)), Step::Update);
     }
 
     #[test]
-    fn an_entry_put_into_a_list_is_drift() {
+    fn an_entry_added_to_a_list_is_drift() {
         let live = object(json!({ "ingress": [{ "port": 1 }, { "port": 2 }] }));
         assert_eq!(
             compare(&object(json!({ "ingress": [{ "port": 1 }] })), Some(&live)),

@@ -1,4 +1,4 @@
-//! The Dragonfly. While hibernating there is none: it is rebuilt from Postgres.
+//! The Dragonfly cache. It is removed during hibernation and later rebuilt from Postgres.
 
 use k8s_openapi::{
     api::core::v1::{
@@ -15,18 +15,18 @@ use ping_api::{
     names::SECRETS_ANNOTATION,
 };
 
-use super::{metadata, resources, restricted, selector};
+use super::common::{metadata, resources, restricted, selector};
 use crate::{
     desired::Desired,
     external::{
-        Foreign,
+        ExternalObject,
         dragonfly::{Authentication, DragonflySpec, PodMetadata, Snapshot},
     },
     pipeline::{Cache, Pipeline},
 };
 
 const COMPONENT: &str = "cache";
-/// The user `dfly` of Dragonfly's image, which owns its data folder.
+/// ID of the user `dfly` in Dragonfly's image, which owns the data folder.
 const USER: i64 = 999;
 const THREAD_BYTES: f64 = 256.0 * 1024.0 * 1024.0;
 
@@ -38,7 +38,7 @@ pub(super) fn build(pipeline: &Pipeline, desired: &mut Desired) {
     let name = pipeline.names.cache();
     let spec = spec(pipeline, dragonfly, &name);
     let metadata = metadata(pipeline, &name, COMPONENT);
-    desired.push(Kind::Dragonfly, &pipeline.names.namespace, &name, Foreign { metadata, spec });
+    desired.push(Kind::Dragonfly, &pipeline.names.namespace, &name, ExternalObject { metadata, spec });
 }
 
 fn spec(pipeline: &Pipeline, wanted: &Wanted, name: &str) -> DragonflySpec {
@@ -49,7 +49,7 @@ fn spec(pipeline: &Pipeline, wanted: &Wanted, name: &str) -> DragonflySpec {
         label_selector: Some(selector([("app".to_owned(), name.to_owned())].into())),
         ..TopologySpreadConstraint::default()
     };
-    // Its operator does not watch Secrets: a new password reaches the pods by this annotation.
+    // The Dragonfly operator does not watch Secrets. This annotation restarts the pods when the password changes.
     let annotations = wanted.password.iter().map(|_| (SECRETS_ANNOTATION.to_owned(), pipeline.checksums.cache.clone()));
     DragonflySpec {
         replicas: wanted.replicas,
@@ -86,7 +86,7 @@ fn snapshot(wanted: &WantedSnapshot) -> Snapshot {
     }
 }
 
-/// Dragonfly starts a thread per core of the node and exits when it has less than 256 MiB for each; it counts on 80 % of
+/// By default, Dragonfly starts one thread per core of the node, and exits if it has less than 256 MiB per thread. It uses 80 % of
 /// the memory limit.
 fn threads(resources: &Resources) -> i64 {
     let Some(bytes) = resources.memory_limit() else { return 1 };

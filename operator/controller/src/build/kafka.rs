@@ -1,4 +1,4 @@
-//! The Strimzi Kafka, its node pools, the topics and the users.
+//! The Strimzi Kafka cluster, its node pools, topics and users.
 
 use std::collections::BTreeMap;
 
@@ -13,48 +13,48 @@ use ping_api::{
 };
 use serde_json::{Value, json};
 
-use super::{data_metadata, metadata, resources, selector};
+use super::common::{data_metadata, metadata, resources, selector};
 use crate::{
     desired::Desired,
     external::{
-        Foreign,
+        ExternalObject,
         strimzi::{
             Acl, AclResource, Authorization, Empty, EntityOperator, KafkaBrokers, KafkaSpec, Listener, NodePoolSpec,
             PoolStorage, TopicSpec, Typed, UserSpec, Volume,
         },
     },
-    pipeline::{Authentication, KafkaReference, KafkaSource, Keeps, Pipeline, Topic},
+    pipeline::{Authentication, CleanupPolicy, KafkaMode, Pipeline, SharedKafka, Topic},
 };
 
 const COMPONENT: &str = "kafka";
-/// Strimzi's label that says which Kafka an object belongs to. A topic without it is ignored in silence.
+/// Strimzi's label for the Kafka cluster of an object. Strimzi ignores topics without it.
 const CLUSTER_LABEL: &str = "strimzi.io/cluster";
-/// A compacted topic closes its segments after this long, in milliseconds: an hour.
+/// Time after which a compacted topic closes a segment, in milliseconds (one hour).
 const SEGMENT_MS: i64 = 3_600_000;
-/// It is compacted when this part of it is new.
+/// A compacted topic is compacted when at least this fraction of it is new.
 const CLEANABLE_RATIO: f64 = 0.1;
 
 /// Consumer group of the processors.
 #[must_use]
-pub(super) fn group(pipeline: &Pipeline) -> String {
+pub(super) fn consumer_group(pipeline: &Pipeline) -> String {
     format!("{}.{}.processor", pipeline.names.namespace, pipeline.names.pipeline)
 }
 
 pub(super) fn build(pipeline: &Pipeline, desired: &mut Desired) {
-    match &pipeline.kafka.source {
-        KafkaSource::External(_) => {}
-        KafkaSource::Own(cluster) => {
+    match &pipeline.kafka.mode {
+        KafkaMode::External(_) => {}
+        KafkaMode::Managed(cluster) => {
             let name = pipeline.names.kafka();
-            own_cluster(pipeline, cluster, &name, desired);
+            managed_cluster(pipeline, cluster, &name, desired);
             topics(pipeline, &name, &pipeline.names.namespace, desired);
-            let user = |role: &str| pipeline.names.kafka_login(role);
+            let user = |role: &str| pipeline.names.kafka_credentials(role);
             users(pipeline, &name, &pipeline.names.namespace, (Authentication::Scram, true), user, desired);
         }
-        KafkaSource::Reference(reference) => referenced(pipeline, reference, desired),
+        KafkaMode::Shared(reference) => shared_cluster(pipeline, reference, desired),
     }
 }
 
-fn referenced(pipeline: &Pipeline, reference: &KafkaReference, desired: &mut Desired) {
+fn shared_cluster(pipeline: &Pipeline, reference: &SharedKafka, desired: &mut Desired) {
     let namespace = &reference.namespace;
     topics(pipeline, &reference.name, namespace, desired);
     let user = |role: &str| format!("{}-{}-{role}", pipeline.names.namespace, pipeline.names.pipeline);
@@ -64,14 +64,14 @@ fn referenced(pipeline: &Pipeline, reference: &KafkaReference, desired: &mut Des
                 desired.keep(Key::new(Kind::KafkaUser, namespace, user(role)));
             }
         }
-        (Some(Authentication::Nothing), false) => {}
+        (Some(Authentication::None), false) => {}
         (Some(authentication), authorization) => {
             users(pipeline, &reference.name, namespace, (authentication, authorization), user, desired);
         }
     }
 }
 
-fn own_cluster(pipeline: &Pipeline, cluster: &KafkaCluster, name: &str, desired: &mut Desired) {
+fn managed_cluster(pipeline: &Pipeline, cluster: &KafkaCluster, name: &str, desired: &mut Desired) {
     let namespace = &pipeline.names.namespace;
     let combined = cluster.controllers.is_none();
     let pools = [
@@ -82,7 +82,7 @@ fn own_cluster(pipeline: &Pipeline, cluster: &KafkaCluster, name: &str, desired:
         let pool_name = pipeline.names.part(part);
         let spec = node_pool(pipeline, pool, roles);
         let metadata = in_cluster(data_metadata(pipeline, &pool_name, COMPONENT), name);
-        desired.push(Kind::KafkaNodePool, namespace, &pool_name, Foreign { metadata, spec });
+        desired.push(Kind::KafkaNodePool, namespace, &pool_name, ExternalObject { metadata, spec });
     }
     let spec = KafkaSpec {
         kafka: KafkaBrokers {
@@ -93,19 +93,24 @@ fn own_cluster(pipeline: &Pipeline, cluster: &KafkaCluster, name: &str, desired:
         },
         entity_operator: EntityOperator { topic_operator: Empty {}, user_operator: Empty {} },
     };
-    desired.push(Kind::Kafka, namespace, name, Foreign { metadata: data_metadata(pipeline, name, COMPONENT), spec });
+    desired.push(
+        Kind::Kafka,
+        namespace,
+        name,
+        ExternalObject { metadata: data_metadata(pipeline, name, COMPONENT), spec },
+    );
 }
 
-/// Only processors of this pipeline get in, and servers that take events, in whichever form they run.
+/// The listener admits only processors and ingest servers of this pipeline, in either server layout.
 fn listener(pipeline: &Pipeline) -> Listener {
     let peer = |component: &str| NetworkPolicyPeer {
         pod_selector: Some(selector(pipeline.names.selector(component))),
         ..NetworkPolicyPeer::default()
     };
     let peers = match pipeline.network_policy.enabled {
-        true => Role::EACH
+        true => Role::ALL
             .into_iter()
-            .filter(|role| role.takes_events())
+            .filter(|role| role.ingests())
             .map(|role| peer(role.component()))
             .chain([peer("processor")])
             .collect(),
@@ -158,19 +163,19 @@ fn node_pool(pipeline: &Pipeline, pool: &NodePool, roles: Vec<&'static str>) -> 
 fn topics(pipeline: &Pipeline, cluster: &str, namespace: &str, desired: &mut Desired) {
     for topic in pipeline.kafka.topics() {
         let metadata =
-            placed(in_cluster(data_metadata(pipeline, &topic.object, COMPONENT), cluster), pipeline, namespace);
-        desired.push(Kind::KafkaTopic, namespace, &topic.object, Foreign { metadata, spec: topic_spec(topic) });
+            in_namespace(in_cluster(data_metadata(pipeline, &topic.object, COMPONENT), cluster), pipeline, namespace);
+        desired.push(Kind::KafkaTopic, namespace, &topic.object, ExternalObject { metadata, spec: topic_spec(topic) });
     }
 }
 
 fn topic_spec(topic: &Topic) -> TopicSpec {
     let mut config: BTreeMap<_, _> = [("min.insync.replicas", json!(topic.min_in_sync_replicas))].into();
-    match topic.keeps {
-        Keeps::All(retention_ms) => {
+    match topic.cleanup_policy {
+        CleanupPolicy::Delete(retention_ms) => {
             config.extend([("cleanup.policy", json!("delete")), ("retention.ms", json!(retention_ms))]);
         }
-        // Kafka compacts closed segments only, and closes one a week at first: a week of minutes is a small one.
-        Keeps::Last => config.extend([
+        // Kafka compacts only closed segments. By default it closes a segment once a week, which is too late for summaries.
+        CleanupPolicy::Compact => config.extend([
             ("cleanup.policy", json!("compact")),
             ("segment.ms", json!(SEGMENT_MS)),
             ("min.cleanable.dirty.ratio", json!(CLEANABLE_RATIO)),
@@ -189,16 +194,16 @@ fn users(
 ) {
     for (role, acls) in [("server", server_acls(pipeline)), ("processor", processor_acls(pipeline))] {
         let name = name(role);
-        let metadata = placed(in_cluster(metadata(pipeline, &name, COMPONENT), cluster), pipeline, namespace);
+        let metadata = in_namespace(in_cluster(metadata(pipeline, &name, COMPONENT), cluster), pipeline, namespace);
         let spec = UserSpec {
             authentication: match authentication {
-                Authentication::Nothing => None,
+                Authentication::None => None,
                 Authentication::Scram => Some(Typed { kind: "scram-sha-512" }),
                 Authentication::Certificate => Some(Typed { kind: "tls" }),
             },
             authorization: authorization.then_some(Authorization { kind: "simple", acls }),
         };
-        desired.push(Kind::KafkaUser, namespace, &name, Foreign { metadata, spec });
+        desired.push(Kind::KafkaUser, namespace, &name, ExternalObject { metadata, spec });
     }
 }
 
@@ -214,9 +219,9 @@ fn processor_acls(pipeline: &Pipeline) -> Vec<Acl> {
     let mut acls = vec![acl("topic", Some(pipeline.kafka.topic.name.clone()), vec!["Describe", "Read"])];
     acls.extend(written.map(|topic| acl("topic", Some(topic.name.clone()), vec!["Describe", "Write"])));
     acls.extend([
-        acl("group", Some(group(pipeline)), vec!["Describe", "Read"]),
-        // The views per source read the log for themselves.
-        acl("group", Some(group(pipeline) + "-views"), vec!["Describe", "Read"]),
+        acl("group", Some(consumer_group(pipeline)), vec!["Describe", "Read"]),
+        // Consumer group of the per-source views.
+        acl("group", Some(consumer_group(pipeline) + "-views"), vec!["Describe", "Read"]),
         acl("cluster", None, vec!["IdempotentWrite"]),
     ]);
     acls
@@ -232,8 +237,8 @@ fn in_cluster(mut metadata: ObjectMeta, cluster: &str) -> ObjectMeta {
     metadata
 }
 
-/// Puts an object into `namespace`; owners do not reach across namespaces.
-fn placed(mut metadata: ObjectMeta, pipeline: &Pipeline, namespace: &str) -> ObjectMeta {
+/// Sets the namespace of an object. Owner references cannot cross namespaces.
+fn in_namespace(mut metadata: ObjectMeta, pipeline: &Pipeline, namespace: &str) -> ObjectMeta {
     if namespace != pipeline.names.namespace {
         metadata.owner_references = None;
     }

@@ -1,13 +1,13 @@
-//! PodMonitors; `apply` leaves them out while their CRD is not installed.
+//! PodMonitors. `apply` skips them while their CRD is not installed.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use ping_api::kinds::Kind;
 
-use super::{metadata, selector};
+use super::common::{metadata, selector};
 use crate::{
     desired::Desired,
     external::{
-        Foreign,
+        ExternalObject,
         cnpg::pods_of,
         monitoring::{Endpoint, PodMonitorSpec},
     },
@@ -26,7 +26,7 @@ pub(super) fn build(pipeline: &Pipeline, desired: &mut Desired) {
     }
     for (component, selector, port) in monitors {
         let name = pipeline.names.part(component);
-        let monitor = Foreign {
+        let monitor = ExternalObject {
             metadata: metadata(pipeline, &name, component),
             spec: PodMonitorSpec { selector, pod_metrics_endpoints: vec![Endpoint { port, path: "/metrics" }] },
         };

@@ -1,5 +1,5 @@
-//! NetworkPolicies that admit exactly the flows of the architecture picture. Kafka's way in is guarded by Strimzi (the
-//! listener names its peers), the cache's by the Dragonfly operator (port 6379 from the same namespace).
+//! NetworkPolicies that admit only the traffic that a pipeline needs. Strimzi restricts access to Kafka (the listener lists its
+//! peers), and the Dragonfly operator restricts access to the cache (port 6379 from the same namespace).
 
 use std::collections::BTreeMap;
 
@@ -12,11 +12,11 @@ use k8s_openapi::{
 };
 use ping_api::{kinds::Kind, names::OPERATOR, roles::Role};
 
-use super::{metadata, selector};
+use super::common::{metadata, selector};
 use crate::{
     desired::Desired,
     external::cnpg::pods_of,
-    pipeline::{Cache, KafkaSource, Pipeline, Postgres},
+    pipeline::{Cache, KafkaMode, Pipeline, Postgres},
 };
 
 pub(super) fn build(pipeline: &Pipeline, desired: &mut Desired) {
@@ -31,7 +31,7 @@ pub(super) fn build(pipeline: &Pipeline, desired: &mut Desired) {
     let pods = |component: &str| selector(pipeline.names.selector(component));
     for role in pipeline.servers.iter().map(|servers| servers.role) {
         let (component, ingress) = (role.component(), vec![clients.clone(), metrics.clone()]);
-        let egress = egress(pipeline, role.takes_events(), role.answers());
+        let egress = egress(pipeline, role.ingests(), role.queries());
         push(pipeline, component, pods(component), ingress, Some(egress), desired);
     }
     push(pipeline, "processor", pods("processor"), vec![metrics], Some(egress(pipeline, true, true)), desired);
@@ -64,7 +64,7 @@ fn push(
     desired.push(Kind::NetworkPolicy, &pipeline.names.namespace, &name, policy);
 }
 
-/// The operator asks servers for their figures.
+/// The operator, which requests stats from servers.
 fn operator() -> NetworkPolicyPeer {
     NetworkPolicyPeer {
         namespace_selector: Some(LabelSelector::default()),
@@ -73,11 +73,11 @@ fn operator() -> NetworkPolicyPeer {
     }
 }
 
-/// Servers in whichever form they run, processors, the other instances, the CloudNativePG operator (8000 is its status
-/// port), metrics.
+/// Servers in either layout, processors, other instances, the CloudNativePG operator (which uses the status port 8000), and
+/// metrics.
 fn postgres_ingress(pipeline: &Pipeline, pods: LabelSelector) -> Vec<NetworkPolicyIngressRule> {
     let client = |component| pod_peer(selector(pipeline.names.selector(component)));
-    let servers = Role::EACH.into_iter().map(|role| client(role.component()));
+    let servers = Role::ALL.into_iter().map(|role| client(role.component()));
     let operator = NetworkPolicyPeer {
         namespace_selector: Some(LabelSelector::default()),
         pod_selector: Some(selector([("app.kubernetes.io/name".to_owned(), "cloudnative-pg".to_owned())].into())),
@@ -91,7 +91,7 @@ fn postgres_ingress(pipeline: &Pipeline, pods: LabelSelector) -> Vec<NetworkPoli
     ]
 }
 
-/// Name service, Postgres, and Kafka and the cache where they are needed: nothing else.
+/// DNS and Postgres, and Kafka and the cache where they are needed.
 fn egress(pipeline: &Pipeline, kafka: bool, cache: bool) -> Vec<NetworkPolicyEgressRule> {
     let dns = NetworkPolicyEgressRule {
         to: Some(vec![namespaces(&BTreeMap::new())]),
@@ -99,7 +99,7 @@ fn egress(pipeline: &Pipeline, kafka: bool, cache: bool) -> Vec<NetworkPolicyEgr
     };
     let postgres = match &pipeline.postgres {
         Postgres::Cluster(_) => to(pod_peer(pods_of(&pipeline.names.postgres())), 5432),
-        Postgres::External(external) => anywhere(external.port),
+        Postgres::External(external) => to_any(external.port),
     };
     let mut rules = vec![dns, postgres];
     if kafka {
@@ -108,7 +108,7 @@ fn egress(pipeline: &Pipeline, kafka: bool, cache: bool) -> Vec<NetworkPolicyEgr
     if cache {
         rules.push(match &pipeline.cache {
             Cache::Dragonfly(_) => to(pod_peer(selector([("app".to_owned(), pipeline.names.cache())].into())), 6379),
-            Cache::External(external) => anywhere(port_of(&external.url).unwrap_or(6379)),
+            Cache::External(external) => to_any(port_of(&external.url).unwrap_or(6379)),
         });
     }
     rules
@@ -120,10 +120,10 @@ fn kafka_egress(pipeline: &Pipeline) -> Vec<NetworkPolicyEgressRule> {
     ports.sort_unstable();
     ports.dedup();
     let cluster = |name: &str| selector([("strimzi.io/cluster".to_owned(), name.to_owned())].into());
-    let peer = match &pipeline.kafka.source {
-        KafkaSource::External(_) => return ports.into_iter().map(anywhere).collect(),
-        KafkaSource::Own(_) => pod_peer(cluster(&pipeline.names.kafka())),
-        KafkaSource::Reference(reference) => NetworkPolicyPeer {
+    let peer = match &pipeline.kafka.mode {
+        KafkaMode::External(_) => return ports.into_iter().map(to_any).collect(),
+        KafkaMode::Managed(_) => pod_peer(cluster(&pipeline.names.kafka())),
+        KafkaMode::Shared(reference) => NetworkPolicyPeer {
             namespace_selector: Some(selector(
                 [("kubernetes.io/metadata.name".to_owned(), reference.namespace.clone())].into(),
             )),
@@ -134,7 +134,7 @@ fn kafka_egress(pipeline: &Pipeline) -> Vec<NetworkPolicyEgressRule> {
     ports.into_iter().map(|port| to(peer.clone(), port)).collect()
 }
 
-/// The port at the end of `host:port` or of a URL's authority.
+/// The port of `host:port` or of a URL.
 fn port_of(address: &str) -> Option<i32> {
     let authority = address.split_once("://").map_or(address, |(_, rest)| rest);
     let authority = authority.split('/').next().unwrap_or(authority);
@@ -158,7 +158,7 @@ fn to(peer: NetworkPolicyPeer, port: i32) -> NetworkPolicyEgressRule {
     NetworkPolicyEgressRule { to: Some(vec![peer]), ports: Some(vec![tcp(port)]) }
 }
 
-fn anywhere(port: i32) -> NetworkPolicyEgressRule {
+fn to_any(port: i32) -> NetworkPolicyEgressRule {
     NetworkPolicyEgressRule { to: None, ports: Some(vec![tcp(port)]) }
 }
 

@@ -7,11 +7,11 @@ use ping_api::{
     kinds::Kind,
 };
 
-use super::{data_metadata, resources};
+use super::common::{data_metadata, resources};
 use crate::{
     desired::Desired,
     external::{
-        Foreign,
+        ExternalObject,
         cnpg::{
             Affinity, Bootstrap, ClusterSpec, Compression, InheritedMetadata, Initdb, LocalName,
             ObjectStoreConfiguration, ObjectStoreSpec, Plugin, Postgresql, S3Credentials, ScheduledBackupSpec,
@@ -29,17 +29,19 @@ pub(super) fn build(pipeline: &Pipeline, desired: &mut Desired) {
     let name = pipeline.names.postgres();
     let namespace = &pipeline.names.namespace;
     if let Some(backup) = &cluster.backup {
-        let store = Foreign { metadata: data_metadata(pipeline, &name, COMPONENT), spec: object_store(backup) };
+        let store = ExternalObject { metadata: data_metadata(pipeline, &name, COMPONENT), spec: object_store(backup) };
         desired.push(Kind::ObjectStore, namespace, &name, store);
     }
     let mut cluster_metadata = data_metadata(pipeline, &name, COMPONENT);
     let hibernation = if pipeline.hibernate { "on" } else { "off" };
     cluster_metadata.annotations = Some([("cnpg.io/hibernation".to_owned(), hibernation.to_owned())].into());
     let spec = cluster_spec(cluster, &name);
-    desired.push(Kind::Cluster, namespace, &name, Foreign { metadata: cluster_metadata, spec });
+    desired.push(Kind::Cluster, namespace, &name, ExternalObject { metadata: cluster_metadata, spec });
     if let Some(backup) = &cluster.backup {
-        let scheduled =
-            Foreign { metadata: data_metadata(pipeline, &name, COMPONENT), spec: scheduled_backup(backup, &name) };
+        let scheduled = ExternalObject {
+            metadata: data_metadata(pipeline, &name, COMPONENT),
+            spec: scheduled_backup(backup, &name),
+        };
         desired.push(Kind::ScheduledBackup, namespace, &name, scheduled);
     }
 }
@@ -73,7 +75,7 @@ fn cluster_spec(cluster: &PostgresCluster, name: &str) -> ClusterSpec {
     }
 }
 
-/// A single instance has nobody to wait for: asked to be synchronous it would accept nothing.
+/// Synchronous replication; `None` for a single instance, which would have no standby to wait for and accept no writes.
 fn synchronous(cluster: &PostgresCluster) -> Option<Synchronous> {
     let number = cluster.synchronous.number;
     (number > 0 && cluster.instances > 1).then(|| {
@@ -115,7 +117,7 @@ fn object_store(backup: &Backup) -> ObjectStoreSpec {
     }
 }
 
-/// CloudNativePG's schedules have seconds in front; people write five fields.
+/// The backup schedule. CloudNativePG expects seconds as the first of six fields; the spec has five.
 fn scheduled_backup(backup: &Backup, cluster: &str) -> ScheduledBackupSpec {
     ScheduledBackupSpec {
         cluster: LocalName { name: cluster.into() },

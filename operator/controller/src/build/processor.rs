@@ -1,4 +1,4 @@
-//! The processors: Deployment and autoscaler.
+//! Processors: Deployment and autoscaler.
 
 use k8s_openapi::{
     api::autoscaling::v2::{
@@ -10,7 +10,10 @@ use k8s_openapi::{
 use ping_api::{crd::workload::ProcessorAutoscaling, kinds::Kind};
 use ping_runtime::env as names;
 
-use super::{env, metadata, server::deployment, workload};
+use super::{
+    common::{metadata, scale_target},
+    env, workload,
+};
 use crate::{desired::Desired, pipeline::Pipeline};
 
 const ROLE: &str = "processor";
@@ -40,7 +43,7 @@ pub(super) fn build(pipeline: &Pipeline, desired: &mut Desired) {
         replicas: pipeline.processor_replicas,
         checksum: &pipeline.checksums.processor,
         connection,
-        login: &connection.processor,
+        credentials: &connection.processor,
         env: variables,
         ports: &[("admin", 8081)],
         surge: false,
@@ -52,7 +55,7 @@ pub(super) fn build(pipeline: &Pipeline, desired: &mut Desired) {
     }
 }
 
-/// Follows the records that wait; more processors than partitions would idle.
+/// Scales by consumer lag, up to one processor per partition.
 fn autoscaler(pipeline: &Pipeline, name: &str, scaling: &ProcessorAutoscaling) -> HorizontalPodAutoscaler {
     let metric = MetricSpec {
         type_: "Pods".into(),
@@ -69,7 +72,7 @@ fn autoscaler(pipeline: &Pipeline, name: &str, scaling: &ProcessorAutoscaling) -
     HorizontalPodAutoscaler {
         metadata: metadata(pipeline, name, ROLE),
         spec: Some(HorizontalPodAutoscalerSpec {
-            scale_target_ref: deployment(name),
+            scale_target_ref: scale_target(name),
             min_replicas: Some(scaling.min_replicas),
             max_replicas: scaling.max_replicas.min(pipeline.kafka.topic.partitions),
             metrics: Some(vec![metric]),

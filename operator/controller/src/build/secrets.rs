@@ -1,9 +1,9 @@
-//! Copies of Kafka's secrets, when Kafka is in another namespace.
+//! Copies of Kafka's Secrets, if Kafka is in another namespace.
 
 use k8s_openapi::api::core::v1::Secret;
 use ping_api::kinds::Kind;
 
-use super::metadata;
+use super::common::metadata;
 use crate::{desired::Desired, pipeline::Pipeline};
 
 pub(super) fn build(pipeline: &Pipeline, desired: &mut Desired) {

@@ -1,10 +1,9 @@
-//! The servers: Deployment, Service, autoscaler; of all they do, or of each role.
+//! ServerDeployment: Deployment, Service and autoscaler, for both roles or for each role.
 
 use k8s_openapi::{
     api::{
         autoscaling::v2::{
-            CrossVersionObjectReference, HorizontalPodAutoscaler, HorizontalPodAutoscalerSpec, MetricSpec,
-            MetricTarget, ResourceMetricSource,
+            HorizontalPodAutoscaler, HorizontalPodAutoscalerSpec, MetricSpec, MetricTarget, ResourceMetricSource,
         },
         core::v1::{Service, ServicePort, ServiceSpec},
     },
@@ -13,13 +12,16 @@ use k8s_openapi::{
 use ping_api::{crd::workload::ServerAutoscaling, kinds::Kind};
 use ping_runtime::env as names;
 
-use super::{env, metadata, workload};
+use super::{
+    common::{metadata, scale_target},
+    env, workload,
+};
 use crate::{
     desired::Desired,
-    pipeline::{Login, Pipeline, Servers},
+    pipeline::{Credentials, Pipeline, ServerDeployment},
 };
 
-/// What belongs to a Deployment of servers.
+/// Kinds of the objects that belong to a server Deployment.
 const KINDS: [Kind; 7] = [
     Kind::Service,
     Kind::ServiceAccount,
@@ -41,8 +43,8 @@ pub(super) fn build(pipeline: &Pipeline, desired: &mut Desired) {
     }
 }
 
-fn deploy(pipeline: &Pipeline, servers: &Servers, desired: &mut Desired) {
-    let Servers { role, spec, replicas, checksum } = servers;
+fn deploy(pipeline: &Pipeline, servers: &ServerDeployment, desired: &mut Desired) {
+    let ServerDeployment { role, spec, replicas, checksum } = servers;
     let component = role.component();
     let name = pipeline.names.part(component);
     let namespace = &pipeline.names.namespace;
@@ -53,10 +55,10 @@ fn deploy(pipeline: &Pipeline, servers: &Servers, desired: &mut Desired) {
         }
         return;
     };
-    // Who only answers does not log in at Kafka.
-    let login = if role.takes_events() { &connection.server } else { &Login::Nothing };
+    // Query servers do not connect to Kafka.
+    let credentials = if role.ingests() { &connection.server } else { &Credentials::None };
     let mut variables = vec![env::value(names::LISTEN, "0.0.0.0:8080"), env::value(names::ROLE, role.as_str())];
-    variables.extend(env::common(pipeline, connection, login, &spec.pod));
+    variables.extend(env::common(pipeline, connection, credentials, &spec.pod));
     variables.push(env::value(names::LANES, &spec.lanes.to_string()));
     if !spec.trusted_proxies.is_empty() {
         variables.push(env::value(names::TRUSTED_PROXIES, &spec.trusted_proxies.join(",")));
@@ -71,7 +73,7 @@ fn deploy(pipeline: &Pipeline, servers: &Servers, desired: &mut Desired) {
         replicas: *replicas,
         checksum,
         connection,
-        login,
+        credentials,
         env: variables,
         ports: &[("api", 8080), ("admin", 8081)],
         surge: true,
@@ -83,7 +85,7 @@ fn deploy(pipeline: &Pipeline, servers: &Servers, desired: &mut Desired) {
     }
 }
 
-fn service(pipeline: &Pipeline, servers: &Servers, name: &str) -> Service {
+fn service(pipeline: &Pipeline, servers: &ServerDeployment, name: &str) -> Service {
     let (wanted, component) = (&servers.spec.service, servers.role.component());
     let mut metadata = metadata(pipeline, name, component);
     metadata.annotations = (!wanted.annotations.is_empty()).then(|| wanted.annotations.clone());
@@ -126,7 +128,7 @@ fn autoscaler(
     HorizontalPodAutoscaler {
         metadata: metadata(pipeline, name, component),
         spec: Some(HorizontalPodAutoscalerSpec {
-            scale_target_ref: deployment(name),
+            scale_target_ref: scale_target(name),
             min_replicas: Some(scaling.min_replicas),
             max_replicas: scaling.max_replicas,
             metrics: Some(vec![metric]),
@@ -134,9 +136,4 @@ fn autoscaler(
         }),
         ..HorizontalPodAutoscaler::default()
     }
-}
-
-/// The Deployment that an autoscaler acts on.
-pub(super) fn deployment(name: &str) -> CrossVersionObjectReference {
-    CrossVersionObjectReference { api_version: Some("apps/v1".into()), kind: "Deployment".into(), name: name.into() }
 }

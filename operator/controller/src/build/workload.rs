@@ -1,4 +1,5 @@
-//! What the Deployments of servers and processors have in common: pods of the restricted security standard.
+//! Service account, disruption budget and Deployment of servers or processors. The pods comply with the restricted security
+//! standard.
 
 use k8s_openapi::{
     api::{
@@ -19,45 +20,45 @@ use ping_api::{
 };
 
 use super::{
+    common::{metadata, resources, restricted, selector},
     env::{KAFKA_CA_FOLDER, KAFKA_CERTIFICATE_FOLDER},
-    metadata, resources, restricted, selector,
 };
 use crate::{
     desired::Desired,
-    pipeline::{Connection, Login, Pipeline},
+    pipeline::{Connection, Credentials, Pipeline},
 };
 
-/// Seconds between leaving the Service and SIGTERM, for load balancers to notice.
-const LEAVE_SECONDS: i64 = 3;
-/// The user of the image.
+/// Seconds between removal from the Service and SIGTERM, so that load balancers notice the removal.
+const PRE_STOP_SECONDS: i64 = 3;
+/// User ID of the image.
 const USER: i64 = 65_532;
 
 /// A Deployment of servers or of processors.
 pub(super) struct Workload<'a> {
-    /// The component, and the end of names.
+    /// Component label, and suffix of object names.
     pub(super) component: &'static str,
     /// The subcommand of `pingd`: `server` or `processor`.
     pub(super) program: &'static str,
-    /// What the user asked of its pods.
+    /// Pod settings from the spec.
     pub(super) pod: &'a PodSpec,
     pub(super) resources: &'a Resources,
-    /// Pods; none leaves it to an autoscaler.
+    /// Number of pods; `None` leaves it to an autoscaler.
     pub(super) replicas: Option<i32>,
-    /// Fingerprint of the secrets.
+    /// Fingerprint of the Secrets that the pods read.
     pub(super) checksum: &'a str,
-    /// How to get into Kafka.
+    /// How to connect to Kafka.
     pub(super) connection: &'a Connection,
-    /// Its login there.
-    pub(super) login: &'a Login,
-    /// Environment, the user's own at the end.
+    /// Credentials for Kafka.
+    pub(super) credentials: &'a Credentials,
+    /// Environment variables; those from the spec come last.
     pub(super) env: Vec<EnvVar>,
     /// Ports by name.
     pub(super) ports: &'static [(&'static str, i32)],
-    /// Whether a new pod must be ready before an old one goes.
+    /// Whether a new pod must be ready before an old one is stopped.
     pub(super) surge: bool,
 }
 
-/// Adds service account, budget and Deployment.
+/// Adds the service account, disruption budget and Deployment.
 pub(super) fn build(pipeline: &Pipeline, workload: Workload<'_>, desired: &mut Desired) {
     let name = pipeline.names.part(workload.component);
     let namespace = pipeline.names.namespace.clone();
@@ -121,7 +122,7 @@ fn pod(pipeline: &Pipeline, workload: &Workload<'_>) -> KubernetesPodSpec {
         service_account_name: Some(pipeline.names.part(workload.component)),
         automount_service_account_token: Some(false),
         enable_service_links: Some(false),
-        termination_grace_period_seconds: Some(LEAVE_SECONDS + i64::from(spec.drain_seconds) + 5),
+        termination_grace_period_seconds: Some(PRE_STOP_SECONDS + i64::from(spec.drain_seconds) + 5),
         security_context: Some(restricted(USER)),
         containers: vec![container(workload, mounts)],
         image_pull_secrets: list(
@@ -154,7 +155,8 @@ fn container(workload: &Workload<'_>, mounts: Vec<VolumeMount>) -> Container {
         protocol: Some("TCP".into()),
         ..ContainerPort::default()
     };
-    let sleep = LifecycleHandler { sleep: Some(SleepAction { seconds: LEAVE_SECONDS }), ..LifecycleHandler::default() };
+    let sleep =
+        LifecycleHandler { sleep: Some(SleepAction { seconds: PRE_STOP_SECONDS }), ..LifecycleHandler::default() };
     Container {
         name: workload.program.into(),
         image: workload.pod.image.clone(),
@@ -193,13 +195,13 @@ fn probe(path: &str, period_seconds: i32, failures: i32) -> Probe {
     }
 }
 
-/// The CA of the brokers and the client certificate, as files.
+/// Volumes with the CA of the brokers and the client certificate.
 fn files(workload: &Workload<'_>) -> (Vec<Volume>, Vec<VolumeMount>) {
     let mut wanted = Vec::new();
     if let Some(ca) = &workload.connection.ca {
         wanted.push(("kafka-ca", ca.name.clone(), KAFKA_CA_FOLDER, vec![(ca.key.clone(), "ca.crt")]));
     }
-    if let Login::Certificate(secret) = workload.login {
+    if let Credentials::Certificate(secret) = workload.credentials {
         let keys = vec![("user.crt".to_owned(), "user.crt"), ("user.key".to_owned(), "user.key")];
         wanted.push(("kafka-certificate", secret.clone(), KAFKA_CERTIFICATE_FOLDER, keys));
     }

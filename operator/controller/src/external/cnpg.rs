@@ -5,18 +5,18 @@ use std::collections::BTreeMap;
 use k8s_openapi::{api::core::v1::ResourceRequirements, apimachinery::pkg::apis::meta::v1::LabelSelector};
 use serde::{Deserialize, Serialize};
 
-use super::Said;
+use super::ExternalCondition;
 
 /// `Cluster.spec`, as we write it.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ClusterSpec {
-    /// Instances, the primary included.
+    /// Number of instances, including the primary.
     pub instances: i32,
     /// Image of the instances.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub image_name: Option<String>,
-    /// The first start.
+    /// How the database is initialized.
     pub bootstrap: Bootstrap,
     /// Settings of Postgres.
     pub postgresql: Postgresql,
@@ -27,19 +27,19 @@ pub struct ClusterSpec {
     pub wal_storage: Option<Storage>,
     /// CPU and memory.
     pub resources: ResourceRequirements,
-    /// Where instances may run.
+    /// Scheduling of instances.
     pub affinity: Affinity,
-    /// A budget that keeps the primary up during drains.
+    /// Whether a PodDisruptionBudget protects the primary during node drains.
     #[serde(rename = "enablePDB")]
     pub enable_pdb: bool,
-    /// Labels for all that CloudNativePG makes.
+    /// Labels of all objects that CloudNativePG creates.
     pub inherited_metadata: InheritedMetadata,
     /// Plugins.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub plugins: Vec<Plugin>,
 }
 
-/// The first start.
+/// How the database is initialized.
 #[derive(Clone, Debug, Serialize)]
 pub struct Bootstrap {
     /// A new database.
@@ -77,11 +77,11 @@ pub struct Postgresql {
 pub struct Synchronous {
     /// `any` or `first`.
     pub method: &'static str,
-    /// How many standbys.
+    /// Number of standbys.
     pub number: i32,
     /// `required` or `preferred`.
     pub data_durability: &'static str,
-    /// Promote only an instance that surely has every commit.
+    /// Promote an instance only if it is certain to have every commit.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub failover_quorum: Option<bool>,
 }
@@ -92,24 +92,24 @@ pub struct Synchronous {
 pub struct Storage {
     /// Its size.
     pub size: String,
-    /// Its class.
+    /// Its StorageClass.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub storage_class: Option<String>,
 }
 
-/// Where instances may run.
+/// Scheduling of instances.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Affinity {
-    /// Keep instances apart.
+    /// Whether instances avoid the same node.
     pub enable_pod_anti_affinity: bool,
-    /// By what.
+    /// Topology key of the anti-affinity.
     pub topology_key: &'static str,
     /// `preferred` or `required`.
     pub pod_anti_affinity_type: &'static str,
 }
 
-/// Labels for all that CloudNativePG makes.
+/// Labels of all objects that CloudNativePG creates.
 #[derive(Clone, Debug, Serialize)]
 pub struct InheritedMetadata {
     /// The labels.
@@ -132,17 +132,17 @@ pub struct Plugin {
 /// The part of `Cluster.spec` that we read.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default)]
-pub struct ClusterSeen {
-    /// Instances asked for.
+pub struct ObservedCluster {
+    /// Desired number of instances.
     pub instances: i64,
     /// The data volume.
-    pub storage: StorageSeen,
+    pub storage: ObservedStorage,
 }
 
-/// A volume as it is.
+/// An observed volume.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default)]
-pub struct StorageSeen {
+pub struct ObservedStorage {
     /// Its size.
     pub size: Option<String>,
 }
@@ -151,37 +151,37 @@ pub struct StorageSeen {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct ClusterStatus {
-    /// Free text; `Cluster in healthy state` when all is well.
+    /// Free text; `Cluster in healthy state` if the cluster is healthy.
     pub phase: Option<String>,
-    /// More of it.
+    /// Details of the phase.
     pub phase_reason: Option<String>,
-    /// Absent when 0.
+    /// Number of ready instances; absent if 0.
     pub ready_instances: i64,
-    /// The primary as it is.
+    /// Current primary.
     pub current_primary: Option<String>,
-    /// The primary as it shall be.
+    /// Desired primary.
     pub target_primary: Option<String>,
-    /// `Ready` repeats the phase; it stays true when every pod is gone.
-    pub conditions: Vec<Said>,
+    /// Conditions. `Ready` repeats the phase and stays `True` even if all pods are gone.
+    pub conditions: Vec<ExternalCondition>,
 }
 
 /// `ScheduledBackup.spec`.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ScheduledBackupSpec {
-    /// Which cluster.
+    /// The cluster.
     pub cluster: LocalName,
-    /// Six cron fields, seconds first.
+    /// Schedule as six cron fields, starting with seconds.
     pub schedule: String,
-    /// How.
+    /// Backup method.
     pub method: &'static str,
-    /// By which plugin.
+    /// Plugin that makes the backup.
     pub plugin_configuration: LocalName,
-    /// Who owns the Backups.
+    /// Owner of the Backup objects.
     pub backup_owner_reference: &'static str,
 }
 
-/// A name in the same namespace.
+/// A reference to an object in the same namespace.
 #[derive(Clone, Debug, Serialize)]
 pub struct LocalName {
     /// The name.
@@ -194,20 +194,20 @@ pub struct LocalName {
 pub struct ObjectStoreSpec {
     /// How long backups are kept.
     pub retention_policy: String,
-    /// Where.
+    /// Destination and credentials.
     pub configuration: ObjectStoreConfiguration,
 }
 
-/// Where backups go.
+/// Destination of backups.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ObjectStoreConfiguration {
     /// Bucket and folder.
     pub destination_path: String,
-    /// Address.
+    /// URL of the object store.
     #[serde(rename = "endpointURL", skip_serializing_if = "Option::is_none")]
     pub endpoint_url: Option<String>,
-    /// Login.
+    /// Credentials for the object store.
     pub s3_credentials: S3Credentials,
     /// The write-ahead log.
     pub wal: Compression,
@@ -215,7 +215,7 @@ pub struct ObjectStoreConfiguration {
     pub data: Compression,
 }
 
-/// Login at an object store.
+/// Credentials for an object store.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct S3Credentials {
@@ -225,14 +225,14 @@ pub struct S3Credentials {
     pub secret_access_key: ping_api::crd::SecretKey,
 }
 
-/// How files are packed.
+/// Compression of files.
 #[derive(Clone, Debug, Serialize)]
 pub struct Compression {
-    /// The format.
+    /// Format.
     pub compression: &'static str,
 }
 
-/// Pods of the cluster `name`.
+/// Selects the pods of the cluster `name`.
 #[must_use]
 pub fn pods_of(name: &str) -> LabelSelector {
     LabelSelector {

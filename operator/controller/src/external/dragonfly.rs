@@ -12,12 +12,12 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct DragonflySpec {
-    /// Pods.
+    /// Number of pods.
     pub replicas: i32,
     /// Image.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub image: Option<String>,
-    /// Flags.
+    /// Command-line flags.
     pub args: Vec<String>,
     /// CPU and memory.
     pub resources: ResourceRequirements,
@@ -27,15 +27,15 @@ pub struct DragonflySpec {
     /// Snapshots.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub snapshot: Option<Snapshot>,
-    /// Whether its operator makes its NetworkPolicy.
+    /// Whether the Dragonfly operator creates a NetworkPolicy.
     pub network_policy_enabled: bool,
     /// Labels and annotations of the pods; a changed annotation restarts them.
     pub pod_metadata: PodMetadata,
-    /// Spread over nodes.
+    /// Spread of the pods over nodes.
     pub topology_spread_constraints: Vec<TopologySpreadConstraint>,
-    /// What the pods may do: its operator asks for nothing by itself, and a restricted namespace refuses such pods.
+    /// Security context of the pods. The Dragonfly operator sets none by default, and restricted namespaces reject such pods.
     pub pod_security_context: PodSecurityContext,
-    /// The same of their container.
+    /// Security context of the container.
     pub container_security_context: SecurityContext,
 }
 
@@ -52,7 +52,7 @@ pub struct PodMetadata {
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Authentication {
-    /// Where it is.
+    /// Secret key that holds the password.
     pub password_from_secret: SecretKey,
 }
 
@@ -60,24 +60,24 @@ pub struct Authentication {
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Snapshot {
-    /// Five cron fields.
+    /// Schedule as five cron fields.
     pub cron: String,
-    /// The volume; without it the operator fails with a log line only.
+    /// The volume. Without it, the Dragonfly operator fails and only logs an error.
     pub persistent_volume_claim_spec: PersistentVolumeClaimSpec,
 }
 
 /// The part of the spec that we read.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default)]
-pub struct DragonflySeen {
-    /// Pods asked for.
+pub struct ObservedDragonfly {
+    /// Desired number of pods.
     pub replicas: i64,
 }
 
-/// `Dragonfly.status`. It stays `Ready` when every pod is gone: look at the StatefulSet as well.
+/// `Dragonfly.status`. It stays `Ready` even if all pods are gone, so check the StatefulSet, too.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default)]
 pub struct DragonflyStatus {
-    /// ``, `ResourcesCreated`, `Configuring`, `Ready`, `RollingUpdate`; older versions write `ready`.
+    /// Empty, `ResourcesCreated`, `Configuring`, `Ready` or `RollingUpdate`; older versions write `ready`.
     pub phase: String,
 }

@@ -7,9 +7,9 @@ use serde::Serialize;
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct PodMonitorSpec {
-    /// Which pods.
+    /// Pods to scrape.
     pub selector: LabelSelector,
-    /// Which ports.
+    /// Ports to scrape.
     pub pod_metrics_endpoints: Vec<Endpoint>,
 }
 

@@ -6,7 +6,7 @@ use k8s_openapi::api::{core::v1::ResourceRequirements, networking::v1::NetworkPo
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::Said;
+use super::ExternalCondition;
 
 /// `Kafka.spec`, as we write it.
 #[derive(Clone, Debug, Serialize)]
@@ -14,7 +14,7 @@ use super::Said;
 pub struct KafkaSpec {
     /// The brokers.
     pub kafka: KafkaBrokers,
-    /// Topic and user operators.
+    /// The topic and user operators.
     pub entity_operator: EntityOperator,
 }
 
@@ -25,15 +25,15 @@ pub struct KafkaBrokers {
     /// Version of Kafka.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub version: Option<String>,
-    /// Ways in.
+    /// Listeners.
     pub listeners: Vec<Listener>,
-    /// Who may do what: `{type: simple}`.
+    /// Authorization: `{type: simple}`.
     pub authorization: Typed,
     /// `server.properties`.
     pub config: BTreeMap<&'static str, Value>,
 }
 
-/// A way in.
+/// A listener.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Listener {
@@ -41,19 +41,19 @@ pub struct Listener {
     pub name: &'static str,
     /// Its port.
     pub port: i32,
-    /// `internal`.
+    /// Type of the listener: `internal`.
     #[serde(rename = "type")]
     pub kind: &'static str,
-    /// Encrypted?
+    /// Whether it uses TLS.
     pub tls: bool,
-    /// Login.
+    /// Authentication of clients.
     pub authentication: Typed,
-    /// Who gets in.
+    /// Pods that the NetworkPolicy admits.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub network_policy_peers: Vec<NetworkPolicyPeer>,
 }
 
-/// Something chosen by its type alone.
+/// A setting that consists of a type only.
 #[derive(Clone, Debug, Serialize)]
 pub struct Typed {
     /// The type.
@@ -65,22 +65,22 @@ pub struct Typed {
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct EntityOperator {
-    /// With its defaults.
+    /// Default settings.
     pub topic_operator: Empty,
-    /// With its defaults.
+    /// Default settings.
     pub user_operator: Empty,
 }
 
-/// `{}`.
+/// An empty object, `{}`.
 #[derive(Clone, Debug, Serialize)]
 pub struct Empty {}
 
 /// `KafkaNodePool.spec`.
 #[derive(Clone, Debug, Serialize)]
 pub struct NodePoolSpec {
-    /// Nodes.
+    /// Number of nodes.
     pub replicas: i32,
-    /// `controller`, `broker`.
+    /// Roles: `controller`, `broker`.
     pub roles: Vec<&'static str>,
     /// Volumes.
     pub storage: PoolStorage,
@@ -91,10 +91,10 @@ pub struct NodePoolSpec {
 /// Volumes of a pool.
 #[derive(Clone, Debug, Serialize)]
 pub struct PoolStorage {
-    /// `jbod`.
+    /// Storage type: `jbod`.
     #[serde(rename = "type")]
     pub kind: &'static str,
-    /// One each.
+    /// The volumes of each node.
     pub volumes: Vec<Volume>,
 }
 
@@ -102,19 +102,19 @@ pub struct PoolStorage {
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Volume {
-    /// Its number.
+    /// Its ID.
     pub id: i32,
-    /// `persistent-claim`.
+    /// Volume type: `persistent-claim`.
     #[serde(rename = "type")]
     pub kind: &'static str,
     /// Its size.
     pub size: String,
-    /// Its class.
+    /// Its StorageClass.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub class: Option<String>,
-    /// Whether it goes with the node.
+    /// Whether it is deleted with the node pool.
     pub delete_claim: bool,
-    /// Where the metadata log is.
+    /// Whether it stores the metadata log: `shared`.
     pub kraft_metadata: &'static str,
 }
 
@@ -124,55 +124,55 @@ pub struct Volume {
 pub struct TopicSpec {
     /// Its name in Kafka.
     pub topic_name: String,
-    /// Partitions.
+    /// Number of partitions.
     pub partitions: i32,
-    /// Copies.
+    /// Replicas of each partition.
     pub replicas: i32,
-    /// Settings.
+    /// Topic configuration.
     pub config: BTreeMap<&'static str, Value>,
 }
 
 /// `KafkaUser.spec`.
 #[derive(Clone, Debug, Serialize)]
 pub struct UserSpec {
-    /// How it logs in.
+    /// How the user authenticates.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub authentication: Option<Typed>,
-    /// What it may do.
+    /// Permissions.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub authorization: Option<Authorization>,
 }
 
-/// What a user may do.
+/// Permissions of a user.
 #[derive(Clone, Debug, Serialize)]
 pub struct Authorization {
-    /// `simple`.
+    /// Type: `simple`.
     #[serde(rename = "type")]
     pub kind: &'static str,
-    /// One each.
+    /// Access control list.
     pub acls: Vec<Acl>,
 }
 
-/// One permission.
+/// One ACL rule.
 #[derive(Clone, Debug, Serialize)]
 pub struct Acl {
-    /// On what.
+    /// The resource.
     pub resource: AclResource,
-    /// To do what.
+    /// Allowed operations.
     pub operations: Vec<&'static str>,
 }
 
-/// What a permission is about.
+/// The resource of an ACL rule.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct AclResource {
-    /// `topic`, `group` or `cluster`.
+    /// Type: `topic`, `group` or `cluster`.
     #[serde(rename = "type")]
     pub kind: &'static str,
     /// Its name.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
-    /// `literal`.
+    /// Pattern type: `literal`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pattern_type: Option<&'static str>,
 }
@@ -180,57 +180,58 @@ pub struct AclResource {
 /// The part of `Kafka.spec` that we read.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default)]
-pub struct KafkaSeen {
+pub struct ObservedKafka {
     /// The brokers.
-    pub kafka: BrokersSeen,
+    pub kafka: ObservedBrokers,
 }
 
-/// The brokers as they are.
+/// Observed brokers.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default)]
-pub struct BrokersSeen {
-    /// Ways in.
-    pub listeners: Vec<ListenerSeen>,
-    /// Who may do what; none: permissions are not checked.
-    pub authorization: Option<TypeSeen>,
+pub struct ObservedBrokers {
+    /// Listeners.
+    pub listeners: Vec<ObservedListener>,
+    /// Authorization; `None` if ACLs are not enforced.
+    pub authorization: Option<ObservedType>,
 }
 
-/// A way in, as its owner configured it.
+/// An observed listener.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default)]
-pub struct ListenerSeen {
+pub struct ObservedListener {
     /// Its name.
     pub name: String,
     /// Its port.
     pub port: i32,
-    /// Encrypted?
+    /// Whether it uses TLS.
     pub tls: bool,
-    /// Login.
-    pub authentication: Option<TypeSeen>,
+    /// Authentication of clients.
+    pub authentication: Option<ObservedType>,
 }
 
-/// Something chosen by its type.
+/// An observed setting with a type.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default)]
-pub struct TypeSeen {
+pub struct ObservedType {
     /// The type.
     #[serde(rename = "type")]
     pub kind: String,
 }
 
-/// Status of all four kinds. Failure is `NotReady` with status `True`, without any `Ready`; a topic says `Ready: False`.
+/// Status of all four kinds. On failure there is a condition `NotReady` with status `True` and no `Ready`; topics have `Ready` with
+/// status `False`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct StrimziStatus {
-    /// The generation it is about.
+    /// Generation that the status describes.
     pub observed_generation: Option<i64>,
-    /// What its operator says.
-    pub conditions: Vec<Said>,
-    /// Addresses of a Kafka.
+    /// Conditions.
+    pub conditions: Vec<ExternalCondition>,
+    /// Addresses of the listeners of a Kafka.
     pub listeners: Vec<ListenerStatus>,
 }
 
-/// Address of a way in.
+/// Address of a listener.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct ListenerStatus {
@@ -243,7 +244,7 @@ pub struct ListenerStatus {
 /// The part of a `KafkaTopic.spec` that we read.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default)]
-pub struct TopicSeen {
-    /// Partitions.
+pub struct ObservedTopic {
+    /// Number of partitions.
     pub partitions: Option<i64>,
 }

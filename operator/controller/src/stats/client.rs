@@ -1,4 +1,4 @@
-//! How a server is asked.
+//! Client for the count and freshness that servers report.
 
 use std::time::Duration;
 
@@ -7,54 +7,54 @@ use ping_api::names::Names;
 use serde::Deserialize;
 use serde_json::json;
 
-/// A server that takes longer has not answered.
-const TIMEOUT: Duration = Duration::from_secs(2);
+/// Timeout of a request.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// What a server answers.
+/// Count and freshness of a pipeline.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Answer {
-    /// All acknowledged pings.
+pub struct Count {
+    /// Number of acknowledged events.
     pub total: i64,
-    /// How old the number is, in milliseconds.
+    /// Age of the count in milliseconds.
     pub lag_ms: i64,
-    /// Whether the number is beyond doubt.
+    /// Whether the count is known to be exact.
     pub exact: bool,
-    /// `cache` or `database`.
+    /// Store that answered: `cache` or `database`.
     pub store: String,
-    /// When an audit last found the cache equal to the database, in milliseconds since the Unix epoch.
+    /// Time at which an audit last found the cache equal to the database, in milliseconds since the Unix epoch.
     pub last_audit_ms: Option<i64>,
 }
 
-/// No answer.
+/// A request that failed.
 #[derive(Debug, thiserror::Error)]
-pub enum AskError {
-    /// The request failed.
-    #[error("no server answered at {address}")]
+pub enum StatsError {
+    /// No response, or an error response.
+    #[error("no server responded at {address}")]
     Request {
-        /// Where.
+        /// Address of the server.
         address: String,
-        /// Why.
+        /// The cause.
         source: reqwest::Error,
     },
-    /// The answer makes no sense.
-    #[error("{field} of the answer is no number: {text:?}")]
+    /// The response contains an invalid number.
+    #[error("invalid response: {field} is not a number: {text:?}")]
     Number {
-        /// Which field.
+        /// Name of the field.
         field: &'static str,
-        /// What it holds.
+        /// Its value.
         text: String,
     },
 }
 
-/// How a server is asked.
+/// Requests the count of a pipeline from one of its servers.
 #[async_trait]
-pub trait Ask: Send + Sync {
-    /// Asks a server of the pipeline with these names, behind `port` of `service`.
-    async fn ask(&self, names: &Names, service: &str, port: i32) -> Result<Answer, AskError>;
+pub trait StatsClient: Send + Sync {
+    /// Requests the count of the pipeline with these names, from `port` of `service`.
+    async fn count(&self, names: &Names, service: &str, port: i32) -> Result<Count, StatsError>;
 }
 
-/// Asks over HTTP.
-pub struct HttpAsk {
+/// Sends requests over HTTP.
+pub struct HttpStatsClient {
     client: reqwest::Client,
     address: String,
 }
@@ -70,19 +70,20 @@ struct PingCountResponse {
     last_audit_ms: Option<String>,
 }
 
-impl HttpAsk {
-    /// `address` may hold `{name}` and `{namespace}` of the pipeline, `{service}` and `{port}` of the servers that answer.
+impl HttpStatsClient {
+    /// `address` is a URL template with the placeholders `{name}` and `{namespace}` (of the pipeline), `{service}` and `{port}` (of
+    /// the servers that answer queries).
     ///
     /// # Errors
-    /// When the HTTP client cannot be set up.
+    /// If the HTTP client cannot be created.
     pub fn new(address: impl Into<String>) -> Result<Self, reqwest::Error> {
-        Ok(Self { client: reqwest::Client::builder().timeout(TIMEOUT).build()?, address: address.into() })
+        Ok(Self { client: reqwest::Client::builder().timeout(REQUEST_TIMEOUT).build()?, address: address.into() })
     }
 }
 
 #[async_trait]
-impl Ask for HttpAsk {
-    async fn ask(&self, names: &Names, service: &str, port: i32) -> Result<Answer, AskError> {
+impl StatsClient for HttpStatsClient {
+    async fn count(&self, names: &Names, service: &str, port: i32) -> Result<Count, StatsError> {
         let address = self
             .address
             .replace("{namespace}", &names.namespace)
@@ -90,20 +91,20 @@ impl Ask for HttpAsk {
             .replace("{service}", service)
             .replace("{port}", &port.to_string());
         let url = format!("{address}/ping.v1.PingService/PingCount");
-        let failed = |source| AskError::Request { address: address.clone(), source };
+        let failed = |source| StatsError::Request { address: address.clone(), source };
         let response = self.client.post(url).json(&json!({})).send().await.map_err(failed)?;
-        let answer: PingCountResponse = response.error_for_status().map_err(failed)?.json().await.map_err(failed)?;
-        Ok(Answer {
-            total: number("pingCount", answer.ping_count)?,
-            lag_ms: number("lagMs", answer.lag_ms)?,
-            exact: answer.exact,
-            last_audit_ms: answer.last_audit_ms.map(|text| number("lastAuditMs", text)).transpose()?,
-            store: if answer.store == "STORE_DATABASE" { "database" } else { "cache" }.into(),
+        let body: PingCountResponse = response.error_for_status().map_err(failed)?.json().await.map_err(failed)?;
+        Ok(Count {
+            total: number("pingCount", body.ping_count)?,
+            lag_ms: number("lagMs", body.lag_ms)?,
+            exact: body.exact,
+            last_audit_ms: body.last_audit_ms.map(|text| number("lastAuditMs", text)).transpose()?,
+            store: if body.store == "STORE_DATABASE" { "database" } else { "cache" }.into(),
         })
     }
 }
 
-/// JSON of protobuf writes 64-bit numbers as strings, and may leave zeros out.
-fn number(field: &'static str, text: String) -> Result<i64, AskError> {
-    if text.is_empty() { Ok(0) } else { text.parse().map_err(|_| AskError::Number { field, text }) }
+/// Protobuf JSON encodes 64-bit numbers as strings and may omit zeros.
+fn number(field: &'static str, text: String) -> Result<i64, StatsError> {
+    if text.is_empty() { Ok(0) } else { text.parse().map_err(|_| StatsError::Number { field, text }) }
 }

@@ -1,81 +1,83 @@
-//! Is Kafka ready? Strimzi's failure is `NotReady: True` without any `Ready`; a topic says `Ready: False`.
+//! Status of Kafka. On failure, Strimzi sets `NotReady: True` and no `Ready`; a topic has `Ready: False`.
 
-use ping_api::kinds::{Dependency, Key, Kind};
-
-use super::{
-    Judgement, Scene,
-    condition::Verdict,
-    is_new,
-    postgres::{external_secret, missing, silent},
+use ping_api::{
+    kinds::{Dependency, Key, Kind},
     reason::Reason,
 };
+
+use super::component::{ComponentStatus, StatusInput, external_secret, is_new, missing, silent};
 use crate::{
-    external::{Observed, said, strimzi::StrimziStatus},
-    pipeline::{Kafka, KafkaReference, KafkaSource, Keeps, Topic},
+    condition::ConditionValue,
+    external::{Observed, strimzi::StrimziStatus, true_condition},
+    pipeline::{CleanupPolicy, Kafka, KafkaMode, SharedKafka, Topic},
 };
 
-pub(super) fn judge(scene: &Scene<'_>) -> Judgement {
-    let source = &scene.pipeline.kafka.source;
-    if let KafkaSource::External(external) = source {
+pub(super) fn status(input: &StatusInput<'_>) -> ComponentStatus {
+    let mode = &input.pipeline.kafka.mode;
+    if let KafkaMode::External(external) = mode {
         let password = external.sasl.as_ref().map(|sasl| &sasl.password);
         let ca = external.tls.as_ref().and_then(|tls| tls.ca.as_ref());
-        let secrets = [password, ca].into_iter().flatten().map(|key| external_secret(scene, key));
-        let unusable = secrets.into_iter().find(|judgement| !judgement.verdict.is_true());
-        let fine = || Judgement::new("external", Verdict::yes(Reason::External, must_exist(&scene.pipeline.kafka)));
-        return unusable.unwrap_or_else(fine);
+        let secrets = [password, ca].into_iter().flatten().map(|key| external_secret(input, key));
+        let missing = secrets.into_iter().find(|secret| !secret.condition.is_met());
+        let ready = || ConditionValue::met(Reason::External, required_topics(&input.pipeline.kafka));
+        return missing.unwrap_or_else(|| ComponentStatus::new("external", ready()));
     }
-    if scene.applied.missing.contains(&Dependency::Strimzi) || !scene.refs.dependencies.contains(&Dependency::Strimzi) {
+    let served = input.state.dependencies.contains(&Dependency::Strimzi);
+    if input.applied.missing.contains(&Dependency::Strimzi) || !served {
         return missing(Dependency::Strimzi);
     }
-    if let KafkaSource::Reference(reference) = source
-        && scene.pipeline.kafka.connection.is_none()
+    if let KafkaMode::Shared(reference) = mode
+        && input.pipeline.kafka.connection.is_none()
     {
-        return Judgement::new("missing", unresolved(scene, reference));
+        return ComponentStatus::new("missing", unresolved(input, reference));
     }
-    let verdicts = objects(scene).into_iter().map(|key| verdict(scene, &key));
-    match verdicts.into_iter().find(|verdict| !verdict.is_true()) {
-        Some(verdict) => Judgement::new(verdict.reason.as_str(), verdict),
-        None => Judgement::new("Ready", Verdict::yes(Reason::Ready, "Kafka, topics and users are ready")),
+    let conditions = objects(input).into_iter().map(|key| condition(input, &key));
+    match conditions.into_iter().find(|condition| !condition.is_met()) {
+        Some(condition) => ComponentStatus::new(condition.reason.as_str(), condition),
+        None => {
+            let condition = ConditionValue::met(Reason::Ready, "Kafka, its topics and its users are ready");
+            ComponentStatus::new("Ready", condition)
+        }
     }
 }
 
-/// Nobody but its owner makes topics in an external Kafka.
-fn must_exist(kafka: &Kafka) -> String {
-    let topic = |topic: &Topic| match topic.keeps {
-        Keeps::All(_) => topic.name.clone(),
-        Keeps::Last => format!("{} (cleanup.policy=compact)", topic.name),
+/// The topics that the owner of an external Kafka has to create.
+fn required_topics(kafka: &Kafka) -> String {
+    let topic = |topic: &Topic| match topic.cleanup_policy {
+        CleanupPolicy::Delete(_) => topic.name.clone(),
+        CleanupPolicy::Compact => format!("{} (cleanup.policy=compact)", topic.name),
     };
-    format!("its topics must exist: {}", kafka.topics().map(topic).collect::<Vec<_>>().join(", "))
+    format!("these topics must exist: {}", kafka.topics().map(topic).collect::<Vec<_>>().join(", "))
 }
 
-fn unresolved(scene: &Scene<'_>, reference: &KafkaReference) -> Verdict {
+fn unresolved(input: &StatusInput<'_>, reference: &SharedKafka) -> ConditionValue {
     let name = format!("Kafka {}/{}", reference.namespace, reference.name);
-    let message = match (&scene.refs.kafka, reference.authentication) {
+    let message = match (&input.state.kafka, reference.authentication) {
         (None, _) => format!("{name} does not exist; create it or correct spec.kafka.clusterRef"),
-        (Some(_), None) => format!("{name} has no such listener; correct spec.kafka.clusterRef.listener"),
-        (Some(_), Some(_)) => format!("{name} has not told the address of its listener yet"),
+        (Some(_), None) => format!("{name} does not have this listener; correct spec.kafka.clusterRef.listener"),
+        (Some(_), Some(_)) => format!("{name} has not reported the address of its listener yet"),
     };
-    Verdict::no(Reason::ReferenceMissing, message)
+    ConditionValue::not_met(Reason::ReferenceMissing, message)
 }
 
-/// What has to be ready, in the order in which it becomes so.
-fn objects(scene: &Scene<'_>) -> Vec<Key> {
-    let wanted = [Kind::Kafka, Kind::KafkaNodePool, Kind::KafkaTopic, Kind::KafkaUser];
+/// The objects that must be ready, in the order in which they become ready.
+fn objects(input: &StatusInput<'_>) -> Vec<Key> {
+    // Node pools report no status of their own while their Kafka is healthy.
+    let kinds = [Kind::Kafka, Kind::KafkaTopic, Kind::KafkaUser];
     let of_kind =
-        |kind| scene.applied.desired.iter().chain(scene.applied.live.0.keys()).filter(move |key| key.kind == kind);
+        |kind| input.applied.desired.iter().chain(input.applied.live.0.keys()).filter(move |key| key.kind == kind);
     let mut keys: Vec<Key> = Vec::new();
-    for key in wanted.into_iter().flat_map(of_kind) {
-        // Pools say nothing of their own while their Kafka is fine.
-        if key.kind != Kind::KafkaNodePool && !keys.contains(key) {
+    for key in kinds.into_iter().flat_map(of_kind) {
+        if !keys.contains(key) {
             keys.push(key.clone());
         }
     }
     keys
 }
 
-fn verdict(scene: &Scene<'_>, key: &Key) -> Verdict {
-    let Some(object) = scene.applied.live.get(key) else {
-        return Verdict::no(Reason::Provisioning, format!("{key} is not there yet"));
+fn condition(input: &StatusInput<'_>, key: &Key) -> ConditionValue {
+    let Some(object) = input.applied.live.get(key) else {
+        return ConditionValue::not_met(Reason::Provisioning, format!("{key} does not exist yet"));
     };
     let observed: Observed<serde_json::Value, StrimziStatus> = Observed::of(object);
     let status = observed.status.unwrap_or_default();
@@ -85,22 +87,25 @@ fn verdict(scene: &Scene<'_>, key: &Key) -> Verdict {
     });
     if let Some(failure) = failure {
         let text = |field: &Option<String>| field.clone().unwrap_or_default();
-        return Verdict::no(Reason::Failed, format!("{key}: {} {}", text(&failure.reason), text(&failure.message)));
+        let message = format!("{key}: {} {}", text(&failure.reason), text(&failure.message));
+        return ConditionValue::not_met(Reason::Failed, message);
     }
     for pause in ["ReconciliationPaused", "Unmanaged"] {
-        if said(&status.conditions, pause).is_some() {
-            return Verdict::no(Reason::Paused, format!("{key} is {pause}; remove the annotation that says so"));
+        if true_condition(&status.conditions, pause).is_some() {
+            let message = format!("{key} is {pause}; remove the annotation that causes it");
+            return ConditionValue::not_met(Reason::Paused, message);
         }
     }
-    let current = status.observed_generation.is_none_or(|seen| Some(seen) >= object.metadata.generation);
-    match (said(&status.conditions, "Ready"), current) {
-        (Some(_), true) => Verdict::yes(Reason::Ready, format!("{key} is ready")),
+    let current = status.observed_generation.is_none_or(|observed| Some(observed) >= object.metadata.generation);
+    match (true_condition(&status.conditions, "Ready"), current) {
+        (Some(_), true) => ConditionValue::met(Reason::Ready, format!("{key} is ready")),
         (Some(_), false) => {
-            Verdict::no(Reason::Provisioning, format!("Strimzi has not taken up the change of {key} yet"))
+            let message = format!("Strimzi has not processed the latest change of {key} yet");
+            ConditionValue::not_met(Reason::Provisioning, message)
         }
-        (None, _) if status.conditions.is_empty() && !is_new(object, scene.now) => {
+        (None, _) if status.conditions.is_empty() && !is_new(object, input.now) => {
             silent(Dependency::Strimzi, &key.to_string())
         }
-        (None, _) => Verdict::no(Reason::Provisioning, format!("{key} is being set up")),
+        (None, _) => ConditionValue::not_met(Reason::Provisioning, format!("{key} is being created")),
     }
 }

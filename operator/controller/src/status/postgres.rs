@@ -1,78 +1,59 @@
-//! Is Postgres ready? CloudNativePG says so even when every pod is gone, and has no observedGeneration: count as well.
+//! Status of Postgres. CloudNativePG reports `Ready` even if all pods are gone, and has no `observedGeneration`, so the ready
+//! instances are checked, too.
 
 use ping_api::{
-    crd::{SecretKey, postgres::PostgresCluster},
+    crd::postgres::PostgresCluster,
     kinds::{Dependency, Kind},
+    reason::Reason,
 };
 
-use super::{Judgement, Scene, condition::Verdict, is_new, reason::Reason};
+use super::component::{ComponentStatus, StatusInput, external_secret, is_new, missing, silent};
 use crate::{
+    condition::ConditionValue,
     external::{
         Observed,
-        cnpg::{ClusterSeen, ClusterStatus},
-        said,
+        cnpg::{ClusterStatus, ObservedCluster},
+        true_condition,
     },
     pipeline::Postgres,
 };
 
-pub(super) fn judge(scene: &Scene<'_>) -> Judgement {
-    match &scene.pipeline.postgres {
-        Postgres::External(external) => external_secret(scene, &external.uri),
-        Postgres::Cluster(cluster) => own_cluster(scene, cluster),
+pub(super) fn status(input: &StatusInput<'_>) -> ComponentStatus {
+    match &input.pipeline.postgres {
+        Postgres::External(external) => external_secret(input, &external.uri),
+        Postgres::Cluster(cluster) => managed_cluster(input, cluster),
     }
 }
 
-/// A secret that has to be there for an external part to be usable.
-pub(super) fn external_secret(scene: &Scene<'_>, key: &SecretKey) -> Judgement {
-    let namespace = &scene.pipeline.names.namespace;
-    let verdict = match scene.refs.secret(namespace, &key.name, &key.key) {
-        Some(_) => Verdict::yes(Reason::External, format!("Secret {} is there", key.name)),
-        None => Verdict::no(
-            Reason::SecretMissing,
-            format!("Secret {namespace}/{} has no key {}; create it", key.name, key.key),
-        ),
-    };
-    Judgement::new("external", verdict)
-}
-
-/// A dependency that is not installed.
-pub(super) fn missing(dependency: Dependency) -> Judgement {
-    let (group, version) = dependency.group_version();
-    let message = format!(
-        "the API {group}/{version} is not served: install {}. It is picked up within seconds",
-        dependency.title()
-    );
-    Judgement::new("missing", Verdict::no(Reason::DependencyMissing, message))
-}
-
-fn own_cluster(scene: &Scene<'_>, wanted: &PostgresCluster) -> Judgement {
-    let backup = wanted.backup.as_ref().map(|_| Dependency::BarmanCloud);
+fn managed_cluster(input: &StatusInput<'_>, spec: &PostgresCluster) -> ComponentStatus {
+    let backup = spec.backup.as_ref().map(|_| Dependency::BarmanCloud);
     for dependency in [Some(Dependency::CloudNativePg), backup].into_iter().flatten() {
-        if scene.applied.missing.contains(&dependency) {
+        if input.applied.missing.contains(&dependency) {
             return missing(dependency);
         }
     }
-    let key = scene.pipeline.names.key(Kind::Cluster, scene.pipeline.names.postgres());
-    let Some(object) = scene.applied.live.get(&key) else {
-        return Judgement::new("-", Verdict::no(Reason::Provisioning, format!("{key} is not there yet")));
+    let key = input.pipeline.names.key(Kind::Cluster, input.pipeline.names.postgres());
+    let Some(object) = input.applied.live.get(&key) else {
+        let condition = ConditionValue::not_met(Reason::Provisioning, format!("{key} does not exist yet"));
+        return ComponentStatus::new("-", condition);
     };
-    let cluster: Observed<ClusterSeen, ClusterStatus> = Observed::of(object);
+    let cluster: Observed<ObservedCluster, ClusterStatus> = Observed::of(object);
     let Some(status) = cluster.status.filter(|status| status.phase.is_some() || !status.conditions.is_empty()) else {
-        let verdict = match is_new(object, scene.now) {
-            true => Verdict::no(Reason::Provisioning, format!("{key} was just created")),
+        let condition = match is_new(object, input.now) {
+            true => ConditionValue::not_met(Reason::Provisioning, format!("{key} was created recently")),
             false => silent(Dependency::CloudNativePg, &key.to_string()),
         };
-        return Judgement::new(format!("0/{}", wanted.instances), verdict);
+        return ComponentStatus::new(format!("0/{}", spec.instances), condition);
     };
-    let summary = format!("{}/{}", status.ready_instances, wanted.instances);
-    if scene.pipeline.hibernate {
-        return Judgement::new("asleep", Verdict::no(Reason::Hibernating, "hibernating"));
+    if input.pipeline.hibernate {
+        return ComponentStatus::new("hibernated", ConditionValue::not_met(Reason::Hibernating, "hibernating"));
     }
-    Judgement::new(summary, verdict(&status, i64::from(wanted.instances), &key.to_string()))
+    let summary = format!("{}/{}", status.ready_instances, spec.instances);
+    ComponentStatus::new(summary, condition(&status, i64::from(spec.instances), &key.to_string()))
 }
 
-fn verdict(status: &ClusterStatus, wanted: i64, key: &str) -> Verdict {
-    let healthy = said(&status.conditions, "Ready").is_some();
+fn condition(status: &ClusterStatus, desired: i64, key: &str) -> ConditionValue {
+    let healthy = true_condition(&status.conditions, "Ready").is_some();
     let primary = status.current_primary.as_deref().filter(|name| !name.is_empty());
     let settled = primary.is_some() && status.current_primary == status.target_primary;
     let phase = status.phase.as_deref().unwrap_or("no phase yet");
@@ -80,23 +61,14 @@ fn verdict(status: &ClusterStatus, wanted: i64, key: &str) -> Verdict {
         Some(reason) => format!("{phase}: {reason}"),
         None => phase.to_owned(),
     };
-    if healthy && settled && status.ready_instances >= wanted {
-        return Verdict::yes(Reason::Ready, format!("{} of {wanted} instances are ready", status.ready_instances));
+    if healthy && settled && status.ready_instances >= desired {
+        let message = format!("{} of {desired} instances are ready", status.ready_instances);
+        return ConditionValue::met(Reason::Ready, message);
     }
     let message = format!(
-        "{} of {wanted} instances of {key} are ready ({detail}). See: kubectl describe clusters.postgresql.cnpg.io",
+        "{} of {desired} instances of {key} are ready ({detail}). Run: kubectl describe clusters.postgresql.cnpg.io",
         status.ready_instances
     );
     let reason = if settled && status.ready_instances > 0 { Reason::Degraded } else { Reason::Provisioning };
-    Verdict::no(reason, message)
-}
-
-/// The other operator has not said a word.
-pub(super) fn silent(dependency: Dependency, key: &str) -> Verdict {
-    let message = format!(
-        "{} has said nothing about {key} for {} s. Is its operator running, and does it watch this namespace?",
-        dependency.title(),
-        super::SILENCE_SECONDS
-    );
-    Verdict::no(Reason::OperatorSilent, message)
+    ConditionValue::not_met(reason, message)
 }

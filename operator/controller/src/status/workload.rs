@@ -1,14 +1,17 @@
-//! Are the servers, or the processors, ready?
+//! Status of servers and processors.
 
-use ping_api::kinds::{Key, Kind};
+use ping_api::{
+    kinds::{Key, Kind},
+    reason::Reason,
+};
 use serde::Deserialize;
 
-use super::{Judgement, Scene, condition::Verdict, reason::Reason};
-use crate::external::Observed;
+use super::component::{ComponentStatus, StatusInput};
+use crate::{condition::ConditionValue, external::Observed};
 
 #[derive(Default, Deserialize)]
 #[serde(default)]
-struct DeploymentSeen {
+struct ObservedDeployment {
     replicas: i64,
 }
 
@@ -21,62 +24,66 @@ struct DeploymentStatus {
     replicas: i64,
 }
 
-/// What one Deployment has to show.
+/// State of one Deployment.
 struct Pods {
-    /// Available; none while there is no Deployment.
+    /// Available pods; `None` if the Deployment does not exist.
     available: Option<i64>,
-    wanted: i64,
-    verdict: Verdict,
+    desired: i64,
+    condition: ConditionValue,
 }
 
-/// Judges Deployments together, by component and the pods that are wanted of it at least.
-pub(super) fn judge(scene: &Scene<'_>, deployments: impl IntoIterator<Item = (&'static str, i32)>) -> Judgement {
-    if scene.pipeline.hibernate {
-        return Judgement::new("asleep", Verdict::no(Reason::Hibernating, "hibernating"));
+/// Combined status of several Deployments, given by component and minimum number of pods.
+pub(super) fn status(
+    input: &StatusInput<'_>,
+    deployments: impl IntoIterator<Item = (&'static str, i32)>,
+) -> ComponentStatus {
+    if input.pipeline.hibernate {
+        return ComponentStatus::new("hibernated", ConditionValue::not_met(Reason::Hibernating, "hibernating"));
     }
-    let all: Vec<Pods> = deployments.into_iter().map(|(component, wanted)| pods(scene, component, wanted)).collect();
-    let wanted: i64 = all.iter().map(|pods| pods.wanted).sum();
+    let all: Vec<Pods> = deployments.into_iter().map(|(component, minimum)| pods(input, component, minimum)).collect();
+    let desired: i64 = all.iter().map(|pods| pods.desired).sum();
     let available: i64 = all.iter().filter_map(|pods| pods.available).sum();
     let summary = match all.iter().any(|pods| pods.available.is_some()) {
-        true => format!("{available}/{wanted}"),
+        true => format!("{available}/{desired}"),
         false => "-".into(),
     };
-    let fine = || Verdict::yes(Reason::Ready, format!("{available} of {wanted} pods are available"));
-    let verdict = all.into_iter().map(|pods| pods.verdict).find(|verdict| !verdict.is_true());
-    Judgement::new(summary, verdict.unwrap_or_else(fine))
+    let ready = || ConditionValue::met(Reason::Ready, format!("{available} of {desired} pods are available"));
+    let not_ready = all.into_iter().map(|pods| pods.condition).find(|condition| !condition.is_met());
+    ComponentStatus::new(summary, not_ready.unwrap_or_else(ready))
 }
 
-fn pods(scene: &Scene<'_>, component: &str, wanted: i32) -> Pods {
-    let key = scene.pipeline.names.key(Kind::Deployment, scene.pipeline.names.part(component));
-    let Some(object) = scene.applied.live.get(&key) else {
-        let message = match scene.pipeline.kafka.connection {
+fn pods(input: &StatusInput<'_>, component: &str, minimum: i32) -> Pods {
+    let key = input.pipeline.names.key(Kind::Deployment, input.pipeline.names.part(component));
+    let Some(object) = input.applied.live.get(&key) else {
+        let message = match input.pipeline.kafka.connection {
             None => format!("{key} waits for the address of Kafka"),
-            Some(_) => format!("{key} is not there yet"),
+            Some(_) => format!("{key} does not exist yet"),
         };
-        let verdict = Verdict::no(Reason::Provisioning, message);
-        return Pods { available: None, wanted: i64::from(wanted), verdict };
+        let condition = ConditionValue::not_met(Reason::Provisioning, message);
+        return Pods { available: None, desired: i64::from(minimum), condition };
     };
-    let Observed { spec, status } = Observed::<DeploymentSeen, DeploymentStatus>::of(object);
+    let Observed { spec, status } = Observed::<ObservedDeployment, DeploymentStatus>::of(object);
     let status = status.unwrap_or_default();
-    let wanted = spec.replicas.max(i64::from(wanted));
-    let verdict = verdict(&status, wanted, object.metadata.generation, &key);
-    Pods { available: Some(status.available_replicas), wanted, verdict }
+    let desired = spec.replicas.max(i64::from(minimum));
+    let condition = condition(&status, desired, object.metadata.generation, &key);
+    Pods { available: Some(status.available_replicas), desired, condition }
 }
 
-fn verdict(status: &DeploymentStatus, wanted: i64, generation: Option<i64>, key: &Key) -> Verdict {
+fn condition(status: &DeploymentStatus, desired: i64, generation: Option<i64>, key: &Key) -> ConditionValue {
     let current = Some(status.observed_generation) >= generation;
-    let rolled = current && status.updated_replicas >= wanted && status.replicas <= status.updated_replicas;
-    if rolled && status.available_replicas >= wanted {
-        return Verdict::yes(Reason::Ready, format!("{} of {wanted} pods are available", status.available_replicas));
+    let rolled_out = current && status.updated_replicas >= desired && status.replicas <= status.updated_replicas;
+    if rolled_out && status.available_replicas >= desired {
+        let message = format!("{} of {desired} pods are available", status.available_replicas);
+        return ConditionValue::met(Reason::Ready, message);
     }
     let message = format!(
-        "{} of {wanted} pods of {key} are available, {} of them of the current version. See: kubectl describe pods",
+        "{} of {desired} pods of {key} are available, {} pods run the current version. Run: kubectl describe pods",
         status.available_replicas, status.updated_replicas
     );
     let reason = match status.available_replicas {
         0 => Reason::Provisioning,
-        _ if !rolled => Reason::RollingOut,
+        _ if !rolled_out => Reason::RollingOut,
         _ => Reason::Degraded,
     };
-    Verdict::no(reason, message)
+    ConditionValue::not_met(reason, message)
 }

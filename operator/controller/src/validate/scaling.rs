@@ -1,5 +1,5 @@
-//! How many pods a Deployment is told to have. A field that server-side apply gives up, and nobody else owns, falls back to
-//! its default of 1: so the number is kept until an autoscaler has taken it over.
+//! `replicas` of Deployments. A field that server-side apply gives up and no other manager owns falls back to its default of 1, so
+//! the number is set until an autoscaler owns it.
 
 use kube::{ResourceExt, api::DynamicObject};
 use ping_api::{
@@ -9,19 +9,25 @@ use ping_api::{
     roles::{Role, deployments},
 };
 
-use crate::cluster_state::Refs;
+use crate::cluster_state::ClusterState;
 
-/// The number of servers of a role.
-pub(super) fn servers(spec: &ServerSpec, hibernate: bool, names: &Names, role: Role, refs: &Refs) -> Option<i32> {
+/// `replicas` of the servers of a role.
+pub(super) fn servers(
+    spec: &ServerSpec,
+    hibernate: bool,
+    names: &Names,
+    role: Role,
+    state: &ClusterState,
+) -> Option<i32> {
     let at_least = spec.autoscaling.as_ref().map(|scaling| scaling.min_replicas);
-    let deployment = refs.live.get(&names.key(Kind::Deployment, names.part(role.component())));
+    let deployment = state.live.get(&names.key(Kind::Deployment, names.part(role.component())));
     number(hibernate, spec.replicas, at_least, deployment)
 }
 
-/// The number of processors.
-pub(super) fn processors(spec: &PingPipelineSpec, names: &Names, refs: &Refs) -> Option<i32> {
+/// `replicas` of the processors.
+pub(super) fn processors(spec: &PingPipelineSpec, names: &Names, state: &ClusterState) -> Option<i32> {
     let at_least = spec.processor.autoscaling.as_ref().map(|scaling| scaling.min_replicas);
-    let deployment = refs.live.get(&names.key(Kind::Deployment, names.part("processor")));
+    let deployment = state.live.get(&names.key(Kind::Deployment, names.part("processor")));
     number(spec.hibernate, spec.processor.replicas, at_least, deployment)
 }
 
@@ -35,27 +41,28 @@ fn number(hibernate: bool, fixed: i32, at_least: Option<i32>, deployment: Option
     }
 }
 
-/// The servers of the form before: they stay until those that are wanted are all there, so that there always are some.
-pub(super) fn retiring(spec: &PingPipelineSpec, names: &Names, refs: &Refs) -> Vec<Role> {
+/// Roles of the previous server layout. Their Deployments stay until all Deployments of the new layout are available, so that
+/// clients are served throughout.
+pub(super) fn retiring(spec: &PingPipelineSpec, names: &Names, state: &ClusterState) -> Vec<Role> {
     let wanted = deployments(&spec.server);
     let is_there = |(role, of_role): &(Role, ServerSpec)| {
-        let live = refs.live.get(&names.key(Kind::Deployment, names.part(role.component())));
-        live.is_some_and(|live| spec.hibernate || serves(live, of_role.at_least()))
+        let live = state.live.get(&names.key(Kind::Deployment, names.part(role.component())));
+        live.is_some_and(|live| spec.hibernate || is_available(live, of_role.at_least()))
     };
     if wanted.iter().all(is_there) {
         return Vec::new();
     }
-    Role::EACH.into_iter().filter(|role| wanted.iter().all(|(wanted, _)| wanted != role)).collect()
+    Role::ALL.into_iter().filter(|role| wanted.iter().all(|(wanted, _)| wanted != role)).collect()
 }
 
-/// True when so many pods of its current version are available.
-fn serves(deployment: &DynamicObject, at_least: i32) -> bool {
+/// True if at least `at_least` pods of the current version are available.
+fn is_available(deployment: &DynamicObject, at_least: i32) -> bool {
     let number = |path: &str| deployment.data.pointer(path).and_then(serde_json::Value::as_i64).unwrap_or_default();
     let current = deployment.metadata.generation.unwrap_or_default() <= number("/status/observedGeneration");
     current && number("/status/availableReplicas") >= i64::from(at_least)
 }
 
-/// True when somebody else, such as an autoscaler, owns the number of pods.
+/// True if another manager, such as an autoscaler, owns `replicas`.
 fn is_taken_over(live: &DynamicObject) -> bool {
     live.managed_fields()
         .iter()

@@ -6,13 +6,13 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::process::Command;
 
-use crate::harness::{Place, root, until};
+use crate::harness::{TestNamespace, root, until};
 
-async fn helm(place: Option<&Place>, arguments: &[&str]) -> Result<String, String> {
+async fn helm(test: Option<&TestNamespace>, arguments: &[&str]) -> Result<String, String> {
     let mut command = Command::new(ping_testbed::control_plane::helm().unwrap());
     command.args(arguments).stdin(Stdio::null());
-    if let Some(place) = place {
-        command.env("KUBECONFIG", place.control_plane.kubeconfig_path());
+    if let Some(test) = place {
+        command.env("KUBECONFIG", test.control_plane.kubeconfig_path());
     }
     let output = command.output().await.unwrap();
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
@@ -56,7 +56,7 @@ async fn wrong_values_are_refused_before_anything_is_installed() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_api_server_accepts_every_rendered_object() {
-    let place = Place::new("ping-system").await;
+    let test = TestNamespace::new("ping-system").await;
     for settings in [&[][..], &["watchNamespace=ping-system"][..]] {
         for object in render(settings).await {
             let what = format!("{} {}", object["kind"], object["metadata"]["name"]);
@@ -64,7 +64,7 @@ async fn the_api_server_accepts_every_rendered_object() {
                 continue;
             }
             let dry_run = ["apply", "--server-side", "--dry-run=server", "--force-conflicts", "-f", "-"];
-            let accepted = place.control_plane.kubectl_with_input(dry_run, &object.to_string()).await;
+            let accepted = test.control_plane.kubectl_with_input(dry_run, &object.to_string()).await;
             accepted.unwrap_or_else(|refusal| panic!("{what}: {refusal}"));
         }
     }
@@ -101,7 +101,7 @@ async fn kustomize_takes_the_plain_yaml() {
 #[tokio::test(flavor = "multi_thread")]
 async fn helm_installs_and_helm_upgrade_brings_a_new_field_of_the_crd() {
     let control_plane = ping_testbed::control_plane::ControlPlane::start_with(Default::default()).await.unwrap();
-    let place = Place::on(Box::leak(Box::new(control_plane)), "ping-chart").await;
+    let test = TestNamespace::on(Box::leak(Box::new(control_plane)), "ping-chart").await;
     let packaged = tempfile::tempdir().unwrap();
     let older = packaged.path().join("older");
     copy(&root().join("charts/ping-operator"), &older);
@@ -116,24 +116,24 @@ async fn helm_installs_and_helm_upgrade_brings_a_new_field_of_the_crd() {
         helm(None, &["package", &chart, "--destination", &folder]).await.unwrap();
         let archive = packaged.path().join("ping-operator-0.1.0.tgz").to_string_lossy().into_owned();
         let arguments = ["upgrade", "--install", "ping-operator", &archive, "--namespace", "ping-chart"];
-        helm(Some(&place), &arguments).await.unwrap();
+        helm(Some(&test), &arguments).await.unwrap();
         let explained = until("explanation", async || {
-            place.control_plane.kubectl(["explain", "pp.spec"]).await.map_err(|error| error.to_string())
+            test.control_plane.kubectl(["explain", "pp.spec"]).await.map_err(|error| error.to_string())
         })
         .await;
         assert!(explained.contains("hibernate"), "{explained}");
     }
     until("the new field", async || {
-        let made = place.try_create("demo", json!({ "suspend": true })).await.map_err(|error| error.to_string())?;
+        let made = test.try_create("demo", json!({ "suspend": true })).await.map_err(|error| error.to_string())?;
         if made.spec.suspend {
             return Ok(());
         }
-        place.pipelines().delete("demo", &Default::default()).await.unwrap();
+        test.pipelines().delete("demo", &Default::default()).await.unwrap();
         Err("the field was dropped".into())
     })
     .await;
-    helm(Some(&place), &["uninstall", "ping-operator", "--namespace", "ping-chart"]).await.unwrap();
-    assert!(place.pipelines().get("demo").await.is_ok(), "uninstalling the operator takes no pipeline along");
+    helm(Some(&test), &["uninstall", "ping-operator", "--namespace", "ping-chart"]).await.unwrap();
+    assert!(test.pipelines().get("demo").await.is_ok(), "uninstalling the operator takes no pipeline along");
 }
 
 fn copy(from: &std::path::Path, to: &std::path::Path) {

@@ -16,10 +16,10 @@ use serde_json::{Value, json};
 use tokio::sync::Notify;
 
 use crate::harness::{
-    Place,
+    TestNamespace,
     fake_operators::{api, make_secrets},
     operator::{Operator, settings, settled},
-    proxy::{self, Fate, is_write},
+    proxy::{self, ProxyAction, is_write},
     shape::{differences, shape},
     until,
 };
@@ -29,31 +29,31 @@ const PARALLEL: usize = 6;
 
 /// What happens to the pipeline while the operator is killed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Deed {
+enum Operation {
     Create,
     Update,
     Delete,
 }
 
-impl Deed {
-    async fn prepare(self, place: &Place) {
-        make_secrets(place, "demo", "first").await;
+impl Operation {
+    async fn prepare(self, test: &TestNamespace) {
+        make_secrets(test, "demo", "first").await;
         if self != Self::Create {
-            let (operator, writes) = Operator::counted(place).await;
-            self.create(place).await;
+            let (operator, writes) = Operator::counted(test).await;
+            self.create(test).await;
             settled(&writes, Duration::from_millis(1500)).await;
             operator.stop().await;
         }
     }
 
-    async fn create(self, place: &Place) {
+    async fn create(self, test: &TestNamespace) {
         let policy = if self == Self::Delete { "Delete" } else { "Retain" };
-        place.create("demo", json!({ "deletionPolicy": policy })).await;
+        test.create("demo", json!({ "deletionPolicy": policy })).await;
     }
 
-    async fn perform(self, place: &Place) {
+    async fn perform(self, test: &TestNamespace) {
         match self {
-            Self::Create => self.create(place).await,
+            Self::Create => self.create(test).await,
             Self::Update => {
                 let spec = json!({
                     "server": { "autoscaling": {}, "lanes": 2 },
@@ -62,18 +62,18 @@ impl Deed {
                     "kafka": { "topic": { "partitions": 12 } },
                     "monitoring": { "enabled": false },
                 });
-                place.change("demo", spec).await.unwrap();
+                test.change("demo", spec).await.unwrap();
             }
             Self::Delete => {
-                place.pipelines().delete("demo", &DeleteParams::default()).await.unwrap();
+                test.pipelines().delete("demo", &DeleteParams::default()).await.unwrap();
             }
         }
     }
 
     /// What there is to see in the end, once nothing is on its way any more.
-    async fn end(self, place: &Place) -> Result<BTreeMap<String, Value>, String> {
-        let pipeline = place.pipelines().get_opt("demo").await.unwrap();
-        let shape = shape(place).await;
+    async fn end(self, test: &TestNamespace) -> Result<BTreeMap<String, Value>, String> {
+        let pipeline = test.pipelines().get_opt("demo").await.unwrap();
+        let shape = shape(test).await;
         match (self, pipeline) {
             (Self::Delete, Some(_)) => Err("the pipeline is still there".into()),
             (Self::Delete, None) => Ok(shape),
@@ -94,72 +94,72 @@ enum When {
 }
 
 /// Kills an operator before or after its write number `cut` (from 0). It may need fewer writes this time and live.
-async fn run_until_cut(place: &Place, cut: usize, when: When) {
+async fn run_until_cut(test: &TestNamespace, cut: usize, when: When) {
     let (count, reached) = (AtomicUsize::new(0), Arc::new(Notify::new()));
     let notify = reached.clone();
     let judge = move |request: &http::request::Parts| {
         if !is_write(request) {
-            return Fate::Pass;
+            return ProxyAction::Pass;
         }
         match (count.fetch_add(1, Ordering::SeqCst).cmp(&cut), when) {
-            (std::cmp::Ordering::Less, _) => Fate::Pass,
-            (std::cmp::Ordering::Equal, When::After) => Fate::HangAfter(notify.clone()),
+            (std::cmp::Ordering::Less, _) => ProxyAction::Pass,
+            (std::cmp::Ordering::Equal, When::After) => ProxyAction::HangAfter(notify.clone()),
             (std::cmp::Ordering::Equal, When::Before) => {
                 notify.notify_one();
-                Fate::Hang
+                ProxyAction::Hang
             }
-            (std::cmp::Ordering::Greater, _) => Fate::Hang,
+            (std::cmp::Ordering::Greater, _) => ProxyAction::Hang,
         }
     };
-    let client = proxy::client(&place.client, Arc::new(judge)).await;
-    let _killed_at_the_end = Operator::start(client, settings(place, "http://127.0.0.1:9"));
+    let client = proxy::client(&test.client, Arc::new(judge)).await;
+    let _killed_at_the_end = Operator::start(client, settings(test, "http://127.0.0.1:9"));
     let _ = tokio::time::timeout(Duration::from_secs(20), reached.notified()).await;
 }
 
-async fn reference(deed: Deed, name: &str) -> (BTreeMap<String, Value>, usize) {
-    let place = Place::new(name).await;
-    deed.prepare(&place).await;
-    deed.perform(&place).await;
-    let (operator, writes) = Operator::counted(&place).await;
+async fn reference(operation: Operation, name: &str) -> (BTreeMap<String, Value>, usize) {
+    let test = TestNamespace::new(name).await;
+    operation.prepare(&test).await;
+    operation.perform(&test).await;
+    let (operator, writes) = Operator::counted(&test).await;
     let count = settled(&writes, Duration::from_secs(2)).await;
-    let end = until("end", async || deed.end(&place).await).await;
+    let end = until("end", async || operation.end(&test).await).await;
     operator.stop().await;
     (end, count)
 }
 
-async fn all_cuts_end_the_same(deed: Deed, name: &str) {
-    let (expected, writes) = reference(deed, &format!("{name}-whole")).await;
+async fn all_cuts_end_the_same(operation: Operation, name: &str) {
+    let (expected, writes) = reference(operation, &format!("{name}-whole")).await;
     assert!(writes > 5, "only {writes} writes");
     let cuts = (0..writes).flat_map(|cut| [(cut, When::Before), (cut, When::After)]);
     let try_one = async |(cut, when): (usize, When)| {
-        let place = Place::new(&format!("{name}-{cut}-{}", format!("{when:?}").to_lowercase())).await;
-        deed.prepare(&place).await;
-        deed.perform(&place).await;
-        run_until_cut(&place, cut, when).await;
-        let _operator = Operator::plain(&place);
-        until(&format!("same end, killed {when:?} write {cut} of {deed:?}"), async || {
-            let differences = differences(&deed.end(&place).await?, &expected);
+        let test = TestNamespace::new(&format!("{name}-{cut}-{}", format!("{when:?}").to_lowercase())).await;
+        operation.prepare(&test).await;
+        operation.perform(&test).await;
+        run_until_cut(&test, cut, when).await;
+        let _operator = Operator::plain(&test);
+        until(&format!("same end, killed {when:?} write {cut} of {operation:?}"), async || {
+            let differences = differences(&operation.end(&test).await?, &expected);
             if differences.is_empty() { Ok(()) } else { Err(differences.join("\n")) }
         })
         .await;
     };
     futures::stream::iter(cuts).for_each_concurrent(PARALLEL, try_one).await;
-    eprintln!("{deed:?}: {writes} writes, {} cuts", writes * 2);
+    eprintln!("{operation:?}: {writes} writes, {} cuts", writes * 2);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn killed_around_each_write_of_a_create_it_ends_the_same() {
-    all_cuts_end_the_same(Deed::Create, "cut-create").await;
+    all_cuts_end_the_same(Operation::Create, "cut-create").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn killed_around_each_write_of_an_update_it_ends_the_same() {
-    all_cuts_end_the_same(Deed::Update, "cut-update").await;
+    all_cuts_end_the_same(Operation::Update, "cut-update").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn killed_around_each_write_of_a_delete_it_leaves_nothing() {
-    all_cuts_end_the_same(Deed::Delete, "cut-delete").await;
-    let place = Place::new("cut-delete-look").await;
-    assert!(api(&place, Kind::Cluster, "cut-delete-whole").list(&Default::default()).await.unwrap().items.is_empty());
+    all_cuts_end_the_same(Operation::Delete, "cut-delete").await;
+    let test = TestNamespace::new("cut-delete-look").await;
+    assert!(api(&test, Kind::Cluster, "cut-delete-whole").list(&Default::default()).await.unwrap().items.is_empty());
 }

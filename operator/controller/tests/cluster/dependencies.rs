@@ -7,7 +7,7 @@ use ping_testbed::control_plane::{ControlPlane, Options, crds};
 use serde_json::json;
 
 use crate::harness::{
-    Place,
+    TestNamespace,
     fake_operators::{api, make_all_ready},
     operator::Operator,
     own_crd, until,
@@ -19,9 +19,9 @@ async fn bare() -> &'static ControlPlane {
     Box::leak(Box::new(ControlPlane::start_with(options).await.unwrap()))
 }
 
-async fn reason_becomes(place: &Place, kind: &str, wanted: &str) {
+async fn reason_becomes(test: &TestNamespace, kind: &str, wanted: &str) {
     until(&format!("{kind} {wanted}"), async || {
-        let (_, reason, message) = place.condition("demo", kind).await;
+        let (_, reason, message) = test.condition("demo", kind).await;
         if reason == wanted { Ok(()) } else { Err(format!("{reason}: {message}")) }
     })
     .await;
@@ -29,33 +29,33 @@ async fn reason_becomes(place: &Place, kind: &str, wanted: &str) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn absent_crds_are_named_and_picked_up_within_seconds_of_being_installed() {
-    let place = Place::on(bare().await, "bare").await;
-    let _operator = Operator::plain(&place);
+    let test = TestNamespace::on(bare().await, "bare").await;
+    let _operator = Operator::plain(&test);
     let began = Instant::now();
-    place.create("demo", json!({})).await;
+    test.create("demo", json!({})).await;
     for kind in ["PostgresReady", "KafkaReady", "CacheReady"] {
-        reason_becomes(&place, kind, "DependencyMissing").await;
+        reason_becomes(&test, kind, "DependencyMissing").await;
     }
-    let servers = api(&place, Kind::Deployment, &place.namespace);
+    let servers = api(&test, Kind::Deployment, &test.namespace);
     assert!(servers.get_opt("demo-server").await.unwrap().is_some(), "the rest is made all the same");
     eprintln!("the rest after {:?}", began.elapsed());
     let folder = crds().unwrap();
     for (part, kind) in [("cnpg", "PostgresReady"), ("strimzi", "KafkaReady"), ("dragonfly", "CacheReady")] {
-        place.control_plane.install_crds(&folder.join(part)).await.unwrap();
+        test.control_plane.install_crds(&folder.join(part)).await.unwrap();
         let installed = Instant::now();
-        reason_becomes(&place, kind, "Provisioning").await;
+        reason_becomes(&test, kind, "Provisioning").await;
         eprintln!("{part} was picked up after {:?}", installed.elapsed());
     }
-    make_all_ready(&place, "demo", 3, 2).await;
-    assert!(place.kubectl(&["get", "pp", "demo"]).await.contains("True"), "PodMonitors are not needed");
-    place.control_plane.install_crds(&folder.join("prometheus")).await.unwrap();
+    make_all_ready(&test, "demo", 3, 2).await;
+    assert!(test.kubectl(&["get", "pp", "demo"]).await.contains("True"), "PodMonitors are not needed");
+    test.control_plane.install_crds(&folder.join("prometheus")).await.unwrap();
     until("a PodMonitor", async || {
-        let found = api(&place, Kind::PodMonitor, &place.namespace).get_opt("demo-server").await;
+        let found = api(&test, Kind::PodMonitor, &test.namespace).get_opt("demo-server").await;
         found.ok().flatten().ok_or("none".to_owned())
     })
     .await;
-    place.kubectl(&["delete", "crd", "dragonflies.dragonflydb.io"]).await;
-    reason_becomes(&place, "CacheReady", "DependencyMissing").await;
-    place.kubectl(&["delete", "crd", "kafkatopics.kafka.strimzi.io"]).await;
-    place.kubectl(&["delete", "pp", "demo", "--timeout=60s"]).await;
+    test.kubectl(&["delete", "crd", "dragonflies.dragonflydb.io"]).await;
+    reason_becomes(&test, "CacheReady", "DependencyMissing").await;
+    test.kubectl(&["delete", "crd", "kafkatopics.kafka.strimzi.io"]).await;
+    test.kubectl(&["delete", "pp", "demo", "--timeout=60s"]).await;
 }

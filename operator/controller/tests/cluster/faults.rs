@@ -16,11 +16,11 @@ use ping_testbed::control_plane::{ControlPlane, Options};
 use serde_json::json;
 
 use crate::harness::{
-    Place,
+    TestNamespace,
     fake_operators::{api, make_all_ready},
     operator::{Operator, settings, settled},
     own_crd,
-    proxy::{self, Fate},
+    proxy::{self, ProxyAction},
     root,
     shape::{differences, shape},
     until,
@@ -28,42 +28,42 @@ use crate::harness::{
 
 /// About one write in three and one read in thirty fail, with 409, 429 or 500; watches break off after half a second. Not every
 /// third write: a pass that fails makes as many writes as the one before, and the same of them would fail each time.
-fn stumbling() -> proxy::Judge {
+fn stumbling() -> proxy::Policy {
     let (reads, writes) = (AtomicU64::new(1), AtomicU64::new(1));
     Arc::new(move |request| {
         if request.uri.query().is_some_and(|query| query.contains("watch=true")) {
-            return Fate::BreakOff(Duration::from_millis(500));
+            return ProxyAction::BreakOff(Duration::from_millis(500));
         }
         let write = proxy::is_write(request);
         let (count, period) = if write { (&writes, 3) } else { (&reads, 30) };
         let scattered = count.fetch_add(1, Ordering::Relaxed).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 33;
         match scattered % (3 * period) {
-            0 if write => Fate::Answer(StatusCode::CONFLICT),
-            0 | 1 => Fate::Answer(StatusCode::TOO_MANY_REQUESTS),
-            2 => Fate::Answer(StatusCode::INTERNAL_SERVER_ERROR),
-            _ => Fate::Pass,
+            0 if write => ProxyAction::Answer(StatusCode::CONFLICT),
+            0 | 1 => ProxyAction::Answer(StatusCode::TOO_MANY_REQUESTS),
+            2 => ProxyAction::Answer(StatusCode::INTERNAL_SERVER_ERROR),
+            _ => ProxyAction::Pass,
         }
     })
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_api_server_that_stumbles_is_outlasted() {
-    let calm = Place::new("faults-calm").await;
+    let calm = TestNamespace::new("faults-calm").await;
     let (_calm_operator, writes) = Operator::counted(&calm).await;
     calm.create("demo", json!({})).await;
     settled(&writes, Duration::from_secs(2)).await;
     let expected = shape(&calm).await;
 
-    let place = Place::new("faults-rough").await;
-    let client = proxy::client(&place.client, stumbling()).await;
-    let _operator = Operator::start(client, settings(&place, "http://127.0.0.1:9"));
-    place.create("demo", json!({})).await;
+    let test = TestNamespace::new("faults-rough").await;
+    let client = proxy::client(&test.client, stumbling()).await;
+    let _operator = Operator::start(client, settings(&test, "http://127.0.0.1:9"));
+    test.create("demo", json!({})).await;
     until("the same objects", async || {
-        let differences = differences(&shape(&place).await, &expected);
+        let differences = differences(&shape(&test).await, &expected);
         if differences.is_empty() { Ok(()) } else { Err(differences.join("\n")) }
     })
     .await;
-    make_all_ready(&place, "demo", 3, 2).await;
+    make_all_ready(&test, "demo", 3, 2).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -76,7 +76,7 @@ async fn an_api_server_that_was_killed_is_waited_for() {
         scope: Scope::Namespace("default".into()),
         image: "pingpipeline/pingd:test".into(),
         server_address: "http://127.0.0.1:9".into(),
-        figures_every: Duration::from_secs(1),
+        stats_interval: Duration::from_secs(1),
         admin_listen: ([127, 0, 0, 1], 0).into(),
         lease_namespace: None,
         identity: "test".into(),
@@ -93,17 +93,17 @@ async fn an_api_server_that_was_killed_is_waited_for() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_object_of_somebody_else_is_left_alone_and_named() {
-    let place = Place::new("faults-taken").await;
+    let test = TestNamespace::new("faults-taken").await;
     let theirs = json!({
         "apiVersion": "v1", "kind": "Service", "metadata": { "name": "demo-server" },
         "spec": { "ports": [{ "port": 1, "protocol": "TCP" }] },
     });
-    let services = api(&place, Kind::Service, &place.namespace);
+    let services = api(&test, Kind::Service, &test.namespace);
     services.patch("demo-server", &PatchParams::apply("somebody"), &Patch::Apply(theirs)).await.unwrap();
-    let _operator = Operator::plain(&place);
-    place.create("demo", json!({})).await;
+    let _operator = Operator::plain(&test);
+    test.create("demo", json!({})).await;
     until("NameTaken", async || {
-        let (_, reason, message) = place.condition("demo", "Ready").await;
+        let (_, reason, message) = test.condition("demo", "Ready").await;
         let named = reason == "NameTaken" && message.contains("Service faults-taken/demo-server exists already");
         if named { Ok(()) } else { Err(format!("{reason}: {message}")) }
     })
@@ -120,13 +120,13 @@ async fn an_object_of_somebody_else_is_left_alone_and_named() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn retain_leaves_the_data_says_where_and_takes_it_up_again() {
-    let place = Place::new("faults-retain").await;
-    let (_operator, writes) = Operator::counted(&place).await;
-    place.create("demo", json!({})).await;
+    let test = TestNamespace::new("faults-retain").await;
+    let (_operator, writes) = Operator::counted(&test).await;
+    test.create("demo", json!({})).await;
     settled(&writes, Duration::from_secs(1)).await;
-    let cluster = api(&place, Kind::Cluster, &place.namespace).get("demo-postgres").await.unwrap();
-    place.kubectl(&["delete", "pp", "demo", "--cascade=foreground", "--timeout=60s"]).await;
-    let left: Vec<String> = shape(&place).await.into_keys().collect();
+    let cluster = api(&test, Kind::Cluster, &test.namespace).get("demo-postgres").await.unwrap();
+    test.kubectl(&["delete", "pp", "demo", "--cascade=foreground", "--timeout=60s"]).await;
+    let left: Vec<String> = shape(&test).await.into_keys().collect();
     assert_eq!(
         left,
         [
@@ -138,30 +138,30 @@ async fn retain_leaves_the_data_says_where_and_takes_it_up_again() {
             "KafkaTopic demo-pings-dead-letter",
         ]
     );
-    let told = place.events().await.into_iter().find(|(reason, _)| reason == "Retained").unwrap();
+    let told = test.events().await.into_iter().find(|(reason, _)| reason == "Retained").unwrap();
     assert!(told.1.contains("Cluster faults-retain/demo-postgres"), "{}", told.1);
-    place.create("demo", json!({})).await;
+    test.create("demo", json!({})).await;
     until("servers again", async || {
-        api(&place, Kind::Deployment, &place.namespace).get_opt("demo-server").await.unwrap().ok_or("none".into())
+        api(&test, Kind::Deployment, &test.namespace).get_opt("demo-server").await.unwrap().ok_or("none".into())
     })
     .await;
-    let again = api(&place, Kind::Cluster, &place.namespace).get("demo-postgres").await.unwrap();
+    let again = api(&test, Kind::Cluster, &test.namespace).get("demo-postgres").await.unwrap();
     assert_eq!(again.metadata.uid, cluster.metadata.uid);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_deletion_ends_within_a_minute_though_no_topic_operator_takes_its_finalizer_off() {
-    let place = Place::new("faults-topic").await;
-    let (_operator, writes) = Operator::counted(&place).await;
-    place.create("demo", json!({ "deletionPolicy": "Delete" })).await;
+    let test = TestNamespace::new("faults-topic").await;
+    let (_operator, writes) = Operator::counted(&test).await;
+    test.create("demo", json!({ "deletionPolicy": "Delete" })).await;
     settled(&writes, Duration::from_secs(1)).await;
     let finalizer = json!({ "metadata": { "finalizers": ["strimzi.io/topic-operator"] } });
-    let topics = api(&place, Kind::KafkaTopic, &place.namespace);
+    let topics = api(&test, Kind::KafkaTopic, &test.namespace);
     topics.patch("demo-pings", &PatchParams::default(), &Patch::Merge(finalizer)).await.unwrap();
     let began = Instant::now();
-    place.kubectl(&["delete", "pp", "demo", "--timeout=60s"]).await;
+    test.kubectl(&["delete", "pp", "demo", "--timeout=60s"]).await;
     assert!(began.elapsed() < Duration::from_secs(60), "{:?}", began.elapsed());
-    let left: Vec<String> = shape(&place).await.into_keys().collect();
+    let left: Vec<String> = shape(&test).await.into_keys().collect();
     assert!(left.is_empty(), "{left:?}");
-    assert!(place.events().await.iter().any(|(reason, _)| reason == "FinalizerStripped"));
+    assert!(test.events().await.iter().any(|(reason, _)| reason == "FinalizerStripped"));
 }

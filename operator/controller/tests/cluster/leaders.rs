@@ -9,17 +9,17 @@ use kube::api::{DeleteParams, ListParams};
 use ping_api::kinds::Kind;
 use serde_json::json;
 
-use crate::harness::{Place, fake_operators::api, until};
+use crate::harness::{TestNamespace, fake_operators::api, until};
 
 /// An operator of its own process; killed when dropped.
 struct Replica(Child);
 
 impl Replica {
-    fn start(place: &Place, identity: &str) -> Self {
+    fn start(test: &TestNamespace, identity: &str) -> Self {
         let child = Command::new(env!("CARGO_BIN_EXE_ping-operator"))
-            .args(["run", "--namespace", &place.namespace, "--lease-namespace", &place.namespace])
+            .args(["run", "--namespace", &test.namespace, "--lease-namespace", &test.namespace])
             .args(["--identity", identity, "--admin-listen", "127.0.0.1:0", "--log-format", "text"])
-            .env("KUBECONFIG", place.control_plane.kubeconfig_path())
+            .env("KUBECONFIG", test.control_plane.kubeconfig_path())
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
@@ -34,10 +34,10 @@ impl Drop for Replica {
     }
 }
 
-async fn leader(place: &Place) -> String {
+async fn leader(test: &TestNamespace) -> String {
     until("leader", async || {
         let leases =
-            kube::Api::<k8s_openapi::api::coordination::v1::Lease>::namespaced(place.client.clone(), &place.namespace);
+            kube::Api::<k8s_openapi::api::coordination::v1::Lease>::namespaced(test.client.clone(), &test.namespace);
         let lease = leases.get_opt("ping-operator").await.unwrap();
         let holder = lease.and_then(|lease| lease.spec?.holder_identity).unwrap_or_default();
         if holder.is_empty() { Err("nobody".to_owned()) } else { Ok(holder) }
@@ -47,17 +47,17 @@ async fn leader(place: &Place) -> String {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_second_of_two_operators_takes_over_when_the_first_is_killed() {
-    let place = Place::new("leaders").await;
-    let first = Replica::start(&place, "first");
-    assert_eq!(leader(&place).await, "first");
-    let _second = Replica::start(&place, "second");
-    place.create("demo", json!({})).await;
-    let deployments = api(&place, Kind::Deployment, &place.namespace);
+    let test = TestNamespace::new("leaders").await;
+    let first = Replica::start(&test, "first");
+    assert_eq!(leader(&test).await, "first");
+    let _second = Replica::start(&test, "second");
+    test.create("demo", json!({})).await;
+    let deployments = api(&test, Kind::Deployment, &test.namespace);
     until("servers", async || deployments.get_opt("demo-server").await.unwrap().ok_or("none".to_owned())).await;
     drop(first);
     let began = Instant::now();
     deployments.delete_collection(&DeleteParams::default(), &ListParams::default()).await.unwrap();
     until("servers again", async || deployments.get_opt("demo-server").await.unwrap().ok_or("none".to_owned())).await;
-    assert_eq!(leader(&place).await, "second");
+    assert_eq!(leader(&test).await, "second");
     eprintln!("took over after {:?}", began.elapsed());
 }

@@ -11,7 +11,7 @@ use ping_api::kinds::Kind;
 use serde_json::json;
 
 use crate::harness::{
-    Place,
+    TestNamespace,
     fake_operators::{api, make_all_ready, make_kafka_ready, make_pods_ready, make_secrets, set_secret, set_status},
     operator::{Operator, settings, settled},
     server::server,
@@ -20,59 +20,59 @@ use crate::harness::{
 
 #[tokio::test(flavor = "multi_thread")]
 async fn one_manifest_in_a_ready_pipeline_out_and_the_columns_tell() {
-    let place = Place::new("life-ready").await;
+    let test = TestNamespace::new("life-ready").await;
     let address = server(Ipv4Addr::LOCALHOST.into()).await;
-    let _operator = Operator::start(place.client.clone(), settings(&place, &format!("http://{address}")));
-    place.create("demo", json!({})).await;
-    make_all_ready(&place, "demo", 3, 2).await;
-    place.wait_for("demo", "Exact", "True").await;
-    let waited = place.kubectl(&["wait", "--for=condition=Ready", "pp/demo", "--timeout=5s"]).await;
+    let _operator = Operator::start(test.client.clone(), settings(&test, &format!("http://{address}")));
+    test.create("demo", json!({})).await;
+    make_all_ready(&test, "demo", 3, 2).await;
+    test.wait_for("demo", "Exact", "True").await;
+    let waited = test.kubectl(&["wait", "--for=condition=Ready", "pp/demo", "--timeout=5s"]).await;
     assert!(waited.contains("condition met"), "{waited}");
-    let table = place.kubectl(&["get", "pingpipelines"]).await;
+    let table = test.kubectl(&["get", "pingpipelines"]).await;
     let rows: Vec<Vec<&str>> = table.lines().map(|line| line.split_whitespace().collect()).collect();
     let columns =
         ["NAME", "READY", "EXACT", "TOTAL", "LAG", "POSTGRES", "KAFKA", "CACHE", "SERVER", "PROCESSOR", "AGE"];
     assert_eq!(rows[0], columns);
     assert_eq!(rows[1][..10], ["demo", "True", "True", "42", "<1s", "3/3", "Ready", "2/2", "3/3", "2/2"]);
-    let wide = place.kubectl(&["get", "pp", "-o", "wide"]).await;
+    let wide = test.kubectl(&["get", "pp", "-o", "wide"]).await;
     assert!(wide.contains("demo-server.life-ready.svc:8080") && wide.contains("<1m"), "{wide}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_pipeline_at_rest_causes_no_write_for_a_minute() {
-    let place = Place::new("life-rest").await;
-    let (operator, writes) = Operator::counted(&place).await;
-    place.create("demo", json!({})).await;
-    make_all_ready(&place, "demo", 3, 2).await;
+    let test = TestNamespace::new("life-rest").await;
+    let (operator, writes) = Operator::counted(&test).await;
+    test.create("demo", json!({})).await;
+    make_all_ready(&test, "demo", 3, 2).await;
     let before = settled(&writes, Duration::from_secs(3)).await;
     tokio::time::sleep(Duration::from_secs(60)).await;
     assert_eq!(writes.load(Ordering::SeqCst) - before, 0);
     operator.stop().await;
-    let (_restarted, writes) = Operator::counted(&place).await;
+    let (_restarted, writes) = Operator::counted(&test).await;
     tokio::time::sleep(Duration::from_secs(5)).await;
     assert_eq!(writes.load(Ordering::SeqCst), 0, "a restart finds everything as it shall be");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn drift_is_put_right_within_ten_seconds_and_told() {
-    let place = Place::new("life-drift").await;
-    let (_operator, writes) = Operator::counted(&place).await;
-    place.create("demo", json!({})).await;
+    let test = TestNamespace::new("life-drift").await;
+    let (_operator, writes) = Operator::counted(&test).await;
+    test.create("demo", json!({})).await;
     settled(&writes, Duration::from_secs(1)).await;
     let began = Instant::now();
     let drift = json!({ "spec": { "replicas": 9 } });
-    let deployments = api(&place, Kind::Deployment, &place.namespace);
+    let deployments = api(&test, Kind::Deployment, &test.namespace);
     deployments.patch("demo-server", &PatchParams::default(), &Patch::Merge(drift)).await.unwrap();
-    api(&place, Kind::Service, &place.namespace).delete("demo-server", &DeleteParams::default()).await.unwrap();
+    api(&test, Kind::Service, &test.namespace).delete("demo-server", &DeleteParams::default()).await.unwrap();
     until("the old number of pods and the Service", async || {
         let replicas = deployments.get("demo-server").await.unwrap().data["spec"]["replicas"].clone();
-        let service = api(&place, Kind::Service, &place.namespace).get_opt("demo-server").await.unwrap();
+        let service = api(&test, Kind::Service, &test.namespace).get_opt("demo-server").await.unwrap();
         if replicas == 3 && service.is_some() { Ok(()) } else { Err(replicas.to_string()) }
     })
     .await;
     assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
     until("an event about it", async || {
-        let told = place.events().await.into_iter().any(|(reason, note)| {
+        let told = test.events().await.into_iter().any(|(reason, note)| {
             reason == "DriftRepaired" && note.contains("demo-server") && note.contains(".spec.replicas")
         });
         told.then_some(()).ok_or_else(|| "none".into())
@@ -82,12 +82,12 @@ async fn drift_is_put_right_within_ten_seconds_and_told() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_new_password_rolls_the_pods_and_a_password_on_its_way_does_not() {
-    let place = Place::new("life-secret").await;
-    let _operator = Operator::plain(&place);
-    place.create("demo", json!({})).await;
-    make_secrets(&place, "demo", "first").await;
+    let test = TestNamespace::new("life-secret").await;
+    let _operator = Operator::plain(&test);
+    test.create("demo", json!({})).await;
+    make_secrets(&test, "demo", "first").await;
     let checksum = async || {
-        let deployments = api(&place, Kind::Deployment, &place.namespace);
+        let deployments = api(&test, Kind::Deployment, &test.namespace);
         let deployment = deployments.get_opt("demo-server").await.unwrap();
         let pointer = "/spec/template/metadata/annotations/pingpipeline.io~1secrets";
         deployment.and_then(|found| found.data.pointer(pointer)?.as_str().map(str::to_owned)).unwrap_or_default()
@@ -97,11 +97,11 @@ async fn a_new_password_rolls_the_pods_and_a_password_on_its_way_does_not() {
         if now.len() == 32 { Ok(now) } else { Err(now) }
     })
     .await;
-    let secrets = api(&place, Kind::Secret, &place.namespace);
+    let secrets = api(&test, Kind::Secret, &test.namespace);
     secrets.delete("demo-postgres-app", &DeleteParams::default()).await.unwrap();
     tokio::time::sleep(Duration::from_secs(1)).await;
     assert_eq!(checksum().await, first);
-    set_secret(&place, &place.namespace, "demo-postgres-app", json!({ "uri": "postgres://changed" })).await;
+    set_secret(&test, &test.namespace, "demo-postgres-app", json!({ "uri": "postgres://changed" })).await;
     until("another checksum", async || {
         let now = checksum().await;
         if now != first { Ok(()) } else { Err(now) }
@@ -111,18 +111,18 @@ async fn a_new_password_rolls_the_pods_and_a_password_on_its_way_does_not() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn suspended_means_that_nothing_is_put_right() {
-    let place = Place::new("life-suspend").await;
-    let (_operator, writes) = Operator::counted(&place).await;
-    place.create("demo", json!({})).await;
+    let test = TestNamespace::new("life-suspend").await;
+    let (_operator, writes) = Operator::counted(&test).await;
+    test.create("demo", json!({})).await;
     settled(&writes, Duration::from_secs(1)).await;
-    place.change("demo", json!({ "suspend": true })).await.unwrap();
+    test.change("demo", json!({ "suspend": true })).await.unwrap();
     until("Suspended", async || {
-        let reason = place.condition("demo", "Ready").await.1;
+        let reason = test.condition("demo", "Ready").await.1;
         if reason == "Suspended" { Ok(()) } else { Err(reason) }
     })
     .await;
     let drift = json!({ "spec": { "replicas": 9 } });
-    let deployments = api(&place, Kind::Deployment, &place.namespace);
+    let deployments = api(&test, Kind::Deployment, &test.namespace);
     deployments.patch("demo-server", &PatchParams::default(), &Patch::Merge(drift)).await.unwrap();
     tokio::time::sleep(Duration::from_secs(2)).await;
     assert_eq!(deployments.get("demo-server").await.unwrap().data["spec"]["replicas"], 9);
@@ -130,66 +130,66 @@ async fn suspended_means_that_nothing_is_put_right() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_strimzi_refuses_is_told_in_its_words() {
-    let place = Place::new("life-refused").await;
-    let _operator = Operator::plain(&place);
-    place.create("demo", json!({})).await;
+    let test = TestNamespace::new("life-refused").await;
+    let _operator = Operator::plain(&test);
+    test.create("demo", json!({})).await;
     until("the topic", async || {
-        api(&place, Kind::KafkaTopic, &place.namespace).get_opt("demo-pings").await.unwrap().ok_or("none".into())
+        api(&test, Kind::KafkaTopic, &test.namespace).get_opt("demo-pings").await.unwrap().ok_or("none".into())
     })
     .await;
-    make_kafka_ready(&place).await;
-    place.wait_for("demo", "KafkaReady", "True").await;
+    make_kafka_ready(&test).await;
+    test.wait_for("demo", "KafkaReady", "True").await;
     let failure = json!({ "observedGeneration": 1, "conditions": [{
         "type": "Ready", "status": "False", "reason": "NotSupported", "message": "Decreasing partitions not supported",
         "lastTransitionTime": "2026-11-21T03:31:55Z",
     }] });
-    set_status(&place, Kind::KafkaTopic, "demo-pings", failure).await;
-    place.wait_for("demo", "KafkaReady", "False").await;
-    let (_, reason, message) = place.condition("demo", "KafkaReady").await;
+    set_status(&test, Kind::KafkaTopic, "demo-pings", failure).await;
+    test.wait_for("demo", "KafkaReady", "False").await;
+    let (_, reason, message) = test.condition("demo", "KafkaReady").await;
     assert_eq!(reason, "Failed");
     assert!(message.contains("Decreasing partitions not supported"), "{message}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_kafka_in_another_namespace_gets_its_topics_and_lends_its_secrets() {
-    let place = Place::new("life-abroad").await;
-    let kafka = "life-abroad-kafka";
-    place.make_namespace(kafka).await;
-    let _operator = Operator::plain(&place);
+    let test = TestNamespace::new("life-cross-namespace").await;
+    let kafka = "life-cross-namespace-kafka";
+    test.make_namespace(kafka).await;
+    let _operator = Operator::plain(&test);
     let cluster = json!({
         "apiVersion": "kafka.strimzi.io/v1", "kind": "Kafka", "metadata": { "name": "events" },
         "spec": { "kafka": { "authorization": { "type": "simple" }, "listeners": [
             { "name": "tls", "port": 9093, "type": "internal", "tls": true, "authentication": { "type": "scram-sha-512" } },
         ] } },
     });
-    let kafkas = api(&place, Kind::Kafka, kafka);
+    let kafkas = api(&test, Kind::Kafka, kafka);
     kafkas.patch("events", &PatchParams::apply("others"), &Patch::Apply(cluster)).await.unwrap();
-    place.create("demo", json!({ "kafka": { "clusterRef": { "name": "events", "namespace": kafka } } })).await;
+    test.create("demo", json!({ "kafka": { "clusterRef": { "name": "events", "namespace": kafka } } })).await;
     until("ReferenceMissing", async || {
-        let (_, reason, message) = place.condition("demo", "KafkaReady").await;
+        let (_, reason, message) = test.condition("demo", "KafkaReady").await;
         if reason == "ReferenceMissing" { Ok(()) } else { Err(format!("{reason}: {message}")) }
     })
     .await;
-    set_secret(&place, kafka, "events-cluster-ca-cert", json!({ "ca.crt": "certificate" })).await;
+    set_secret(&test, kafka, "events-cluster-ca-cert", json!({ "ca.crt": "certificate" })).await;
     for role in ["server", "processor"] {
-        set_secret(&place, kafka, &format!("life-abroad-demo-{role}"), json!({ "password": role })).await;
+        set_secret(&test, kafka, &format!("life-cross-namespace-demo-{role}"), json!({ "password": role })).await;
     }
     let status = json!({ "status": { "listeners": [{ "name": "tls", "bootstrapServers": "events-kafka-bootstrap.kafka.svc:9093" }] } });
     kafkas.patch_status("events", &PatchParams::default(), &Patch::Merge(status)).await.unwrap();
     until("Deployment, topic and copies", async || {
-        let deployment = api(&place, Kind::Deployment, &place.namespace).get_opt("demo-server").await.unwrap();
-        let topic = api(&place, Kind::KafkaTopic, kafka).get_opt("life-abroad-demo-pings").await.unwrap();
-        let copy = api(&place, Kind::Secret, &place.namespace).get_opt("demo-kafka-server").await.unwrap();
-        let user = api(&place, Kind::KafkaUser, kafka).get_opt("life-abroad-demo-server").await.unwrap();
+        let deployment = api(&test, Kind::Deployment, &test.namespace).get_opt("demo-server").await.unwrap();
+        let topic = api(&test, Kind::KafkaTopic, kafka).get_opt("life-cross-namespace-demo-pings").await.unwrap();
+        let copy = api(&test, Kind::Secret, &test.namespace).get_opt("demo-kafka-server").await.unwrap();
+        let user = api(&test, Kind::KafkaUser, kafka).get_opt("life-cross-namespace-demo-server").await.unwrap();
         let there = (deployment.is_some(), topic.is_some(), copy.is_some(), user.is_some());
         if there == (true, true, true, true) { Ok(()) } else { Err(format!("{there:?}")) }
     })
     .await;
-    make_pods_ready(&place).await;
-    place.pipelines().delete("demo", &DeleteParams::default()).await.unwrap();
+    make_pods_ready(&test).await;
+    test.pipelines().delete("demo", &DeleteParams::default()).await.unwrap();
     until("the end of the users, and the topic left", async || {
-        let users = api(&place, Kind::KafkaUser, kafka).list(&Default::default()).await.unwrap().items.len();
-        let topics = api(&place, Kind::KafkaTopic, kafka).list(&Default::default()).await.unwrap().items.len();
+        let users = api(&test, Kind::KafkaUser, kafka).list(&Default::default()).await.unwrap().items.len();
+        let topics = api(&test, Kind::KafkaTopic, kafka).list(&Default::default()).await.unwrap().items.len();
         if (users, topics) == (0, 3) { Ok(()) } else { Err(format!("{users} users, {topics} topics")) }
     })
     .await;

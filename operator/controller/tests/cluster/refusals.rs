@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::harness::{Place, operator::Operator, root, until};
+use crate::harness::{TestNamespace, operator::Operator, root, until};
 
 /// A spec that is refused at creation, and words of the refusal.
 fn at_creation() -> Vec<(Value, &'static str)> {
@@ -32,14 +32,14 @@ fn at_creation() -> Vec<(Value, &'static str)> {
             json!({ "server": { "autoscaling": { "minReplicas": 5, "maxReplicas": 4 } } }),
             "minReplicas cannot be more than maxReplicas",
         ),
-        (json!({ "sources": { "status": { "notWhen": { "kind": "bounced" } } } }), "atLeast: Required value"),
+        (json!({ "sources": { "status": { "negativeWhen": { "kind": "bounced" } } } }), "atLeast: Required value"),
         (
-            json!({ "sources": { "status": { "notWhen": { "kind": "bounced", "atLeast": 0 } } } }),
+            json!({ "sources": { "status": { "negativeWhen": { "kind": "bounced", "atLeast": 0 } } } }),
             "should be greater than or equal to 1",
         ),
         (
-            json!({ "sources": { "status": { "yesWhen": { "kind": "bounced", "atLeast": 5 } } } }),
-            "Set yesWhen.atLeast below notWhen.atLeast, or ask for different kinds",
+            json!({ "sources": { "status": { "positiveWhen": { "kind": "bounced", "atLeast": 5 } } } }),
+            "Set positiveWhen.atLeast below negativeWhen.atLeast, or ask for different kinds",
         ),
         (json!({ "sources": { "status": { "names": { "is": "a,b" } } } }), "should match"),
         (json!({ "sources": { "status": { "names": { "is": "unknown" } } } }), "three different names"),
@@ -71,18 +71,18 @@ fn later() -> Vec<(Value, &'static str)> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_example_is_applied_and_so_is_every_object_of_it() {
-    let place = Place::new("examples").await;
-    let _operator = Operator::plain(&place);
-    place.make_namespace("kafka").await;
-    place.kubectl(&["apply", "-f", &root().join("examples").to_string_lossy()]).await;
+    let test = TestNamespace::new("examples").await;
+    let _operator = Operator::plain(&test);
+    test.make_namespace("kafka").await;
+    test.kubectl(&["apply", "-f", &root().join("examples").to_string_lossy()]).await;
     let files = std::fs::read_dir(root().join("examples")).unwrap().count();
-    let pipelines = place.pipelines().list(&Default::default()).await.unwrap().items;
+    let pipelines = test.pipelines().list(&Default::default()).await.unwrap().items;
     assert_eq!(pipelines.len(), files, "a PingPipeline in each file, and each of another name");
     for name in pipelines.iter().map(kube::ResourceExt::name_any) {
         // What is refused, or not accepted by the API server, does not become this.
         until(&format!("{name} waits for others only"), async || {
-            let (stalled, ..) = place.condition(&name, "Stalled").await;
-            let (_, reason, message) = place.condition(&name, "Ready").await;
+            let (stalled, ..) = test.condition(&name, "Stalled").await;
+            let (_, reason, message) = test.condition(&name, "Ready").await;
             let waits = ["Provisioning", "OperatorSilent", "SecretMissing", "ReferenceMissing"];
             let well = stalled == "False" && waits.contains(&reason.as_str());
             if well { Ok(()) } else { Err(format!("{reason}: {message}")) }
@@ -93,37 +93,37 @@ async fn every_example_is_applied_and_so_is_every_object_of_it() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_api_server_refuses_what_could_never_work() {
-    let place = Place::new("refused-new").await;
+    let test = TestNamespace::new("refused-new").await;
     for (spec, words) in at_creation() {
-        let refusal = place.try_create("demo", spec.clone()).await.expect_err(&spec.to_string()).to_string();
+        let refusal = test.try_create("demo", spec.clone()).await.expect_err(&spec.to_string()).to_string();
         assert!(refusal.contains(words), "{spec}: \"{words}\" is not in: {refusal}");
     }
-    let refusal = place.try_create("has.dots", json!({})).await.unwrap_err().to_string();
+    let refusal = test.try_create("has.dots", json!({})).await.unwrap_err().to_string();
     assert!(refusal.contains("the name becomes part of Service names"), "{refusal}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_api_server_refuses_changes_that_lose_data_and_says_the_way_out() {
-    let place = Place::new("refused-change").await;
-    place.create("demo", json!({ "postgres": { "cluster": {} } })).await;
+    let test = TestNamespace::new("refused-change").await;
+    test.create("demo", json!({ "postgres": { "cluster": {} } })).await;
     for (spec, words) in later() {
-        let refusal = place.change("demo", spec.clone()).await.expect_err(&spec.to_string()).to_string();
+        let refusal = test.change("demo", spec.clone()).await.expect_err(&spec.to_string()).to_string();
         assert!(refusal.contains(words), "{spec}: \"{words}\" is not in: {refusal}");
     }
-    place.change("demo", json!({ "postgres": { "cluster": { "storage": { "size": "11Gi" } } } })).await.unwrap();
-    place.change("demo", json!({ "kafka": { "topic": { "partitions": 7 } } })).await.unwrap();
+    test.change("demo", json!({ "postgres": { "cluster": { "storage": { "size": "11Gi" } } } })).await.unwrap();
+    test.change("demo", json!({ "kafka": { "topic": { "partitions": 7 } } })).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_the_schema_cannot_see_is_refused_by_the_operator_in_the_status() {
-    let place = Place::new("refused-status").await;
-    let _operator = Operator::plain(&place);
+    let test = TestNamespace::new("refused-status").await;
+    let _operator = Operator::plain(&test);
     let parameters = json!({ "fsync": "off" });
-    place.create("demo", json!({ "postgres": { "cluster": { "parameters": parameters } } })).await;
-    place.wait_for("demo", "Stalled", "True").await;
-    let (status, reason, message) = place.condition("demo", "Ready").await;
+    test.create("demo", json!({ "postgres": { "cluster": { "parameters": parameters } } })).await;
+    test.wait_for("demo", "Stalled", "True").await;
+    let (status, reason, message) = test.condition("demo", "Ready").await;
     assert_eq!((status.as_str(), reason.as_str()), ("False", "UnsafeForExact"));
     assert!(message.contains("fsync"), "{message}");
-    place.change("demo", json!({ "postgres": { "cluster": { "parameters": { "fsync": null } } } })).await.unwrap();
-    place.wait_for("demo", "Stalled", "False").await;
+    test.change("demo", json!({ "postgres": { "cluster": { "parameters": { "fsync": null } } } })).await.unwrap();
+    test.wait_for("demo", "Stalled", "False").await;
 }

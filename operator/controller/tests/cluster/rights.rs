@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     chart::render,
     harness::{
-        Place,
+        TestNamespace,
         fake_operators::{api, make_all_ready},
         operator::settings,
         until,
@@ -65,8 +65,8 @@ fn used(log: &str, user: &str) -> (BTreeSet<Right>, Vec<String>) {
 }
 
 /// How a service account reaches the API server that has the chart's rights, in the place's namespace only.
-async fn config_with_rights(place: &Place, rules: &Value) -> Config {
-    let (name, namespace) = ("operator", &place.namespace);
+async fn config_with_rights(test: &TestNamespace, rules: &Value) -> Config {
+    let (name, namespace) = ("operator", &test.namespace);
     let account = json!({ "apiVersion": "v1", "kind": "ServiceAccount", "metadata": { "name": name } });
     let cluster_role = json!({
         "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole",
@@ -79,11 +79,11 @@ async fn config_with_rights(place: &Place, rules: &Value) -> Config {
     });
     for manifest in [account, cluster_role, binding] {
         let arguments = ["--namespace", namespace, "apply", "-f", "-"];
-        place.control_plane.kubectl_with_input(arguments, &manifest.to_string()).await.unwrap();
+        test.control_plane.kubectl_with_input(arguments, &manifest.to_string()).await.unwrap();
     }
-    let token = place.kubectl(&["create", "token", name]).await;
-    let mut config = Config::new(place.config.cluster_url.clone());
-    config.root_cert.clone_from(&place.config.root_cert);
+    let token = test.kubectl(&["create", "token", name]).await;
+    let mut config = Config::new(test.config.cluster_url.clone());
+    config.root_cert.clone_from(&test.config.root_cert);
     config.auth_info.token = Some(token.trim().to_owned().into());
     config
 }
@@ -93,17 +93,17 @@ async fn the_operator_uses_every_right_that_the_chart_grants_and_needs_no_other(
     let rendered = render(&[]).await;
     let roles = rendered.iter().filter(|object| object["kind"] == "ClusterRole" || object["kind"] == "Role");
     let rules: Value = roles.flat_map(|role| role["rules"].as_array().unwrap().clone()).collect();
-    let place = Place::new("rights").await;
-    let config = config_with_rights(&place, &rules).await;
-    let settings = Settings { lease_namespace: Some("rights".into()), ..settings(&place, "http://127.0.0.1:9") };
+    let test = TestNamespace::new("rights").await;
+    let config = config_with_rights(&test, &rules).await;
+    let settings = Settings { lease_namespace: Some("rights".into()), ..settings(&test, "http://127.0.0.1:9") };
     let shutdown = CancellationToken::new();
     let operator = tokio::spawn(run(config, settings, shutdown.clone()));
-    live_a_full_life(&place).await;
+    live_a_full_life(&test).await;
     shutdown.cancel();
     operator.await.unwrap().unwrap();
     let granted = granted(&rules);
     until("every right used", async || {
-        let log = std::fs::read_to_string(place.control_plane.audit_log_path()).unwrap();
+        let log = std::fs::read_to_string(test.control_plane.audit_log_path()).unwrap();
         let (used, refused) = used(&log, "system:serviceaccount:rights:operator");
         assert!(refused.is_empty(), "refused: {refused:?}");
         let beyond: Vec<_> = used.difference(&granted).collect();
@@ -115,7 +115,7 @@ async fn the_operator_uses_every_right_that_the_chart_grants_and_needs_no_other(
 }
 
 /// Creates, changes, repairs and deletes one object of every kind.
-async fn live_a_full_life(place: &Place) {
+async fn live_a_full_life(test: &TestNamespace) {
     let key = |key: &str| json!({ "name": "demo-backup", "key": key });
     let backup = json!({ "destinationPath": "s3://a/", "accessKeyId": key("id"), "secretAccessKey": key("secret") });
     let spec = json!({
@@ -123,12 +123,12 @@ async fn live_a_full_life(place: &Place) {
         "postgres": { "cluster": { "backup": backup } },
         "server": { "autoscaling": {} },
     });
-    place.create("demo", spec).await;
-    make_all_ready(place, "demo", 3, 2).await;
-    place.change("demo", json!({ "server": { "autoscaling": null } })).await.unwrap();
-    repair_twice(place).await;
-    lend_secrets(place).await;
-    let pipelines = place.pipelines();
+    test.create("demo", spec).await;
+    make_all_ready(test, "demo", 3, 2).await;
+    test.change("demo", json!({ "server": { "autoscaling": null } })).await.unwrap();
+    repair_twice(test).await;
+    lend_secrets(test).await;
+    let pipelines = test.pipelines();
     for name in ["demo", "guest"] {
         pipelines.delete(name, &DeleteParams::default()).await.unwrap();
     }
@@ -140,8 +140,8 @@ async fn live_a_full_life(place: &Place) {
 }
 
 /// The same thing happens twice: the second event is added to the first.
-async fn repair_twice(place: &Place) {
-    let deployments = api(place, Kind::Deployment, &place.namespace);
+async fn repair_twice(test: &TestNamespace) {
+    let deployments = api(test, Kind::Deployment, &test.namespace);
     for _ in 0..2 {
         let drift = Patch::Merge(json!({ "spec": { "replicas": 9 } }));
         deployments.patch("demo-processor", &PatchParams::default(), &drift).await.unwrap();
@@ -154,34 +154,35 @@ async fn repair_twice(place: &Place) {
 }
 
 /// A second pipeline with a Kafka in another namespace: secrets are copied.
-async fn lend_secrets(place: &Place) {
-    let abroad = "rights-kafka";
-    place.make_namespace(abroad).await;
+async fn lend_secrets(test: &TestNamespace) {
+    let cross_namespace = "rights-kafka";
+    test.make_namespace(cross_namespace).await;
     let binding = json!({
         "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding", "metadata": { "name": "operator" },
         "roleRef": { "apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "rights-operator" },
-        "subjects": [{ "kind": "ServiceAccount", "name": "operator", "namespace": place.namespace }],
+        "subjects": [{ "kind": "ServiceAccount", "name": "operator", "namespace": test.namespace }],
     });
-    let arguments = ["--namespace", abroad, "apply", "-f", "-"];
-    place.control_plane.kubectl_with_input(arguments, &binding.to_string()).await.unwrap();
+    let arguments = ["--namespace", cross_namespace, "apply", "-f", "-"];
+    test.control_plane.kubectl_with_input(arguments, &binding.to_string()).await.unwrap();
     let kafka = json!({
         "apiVersion": "kafka.strimzi.io/v1", "kind": "Kafka", "metadata": { "name": "events" },
         "spec": { "kafka": { "listeners": [{ "name": "tls", "port": 9093, "type": "internal", "tls": true }] } },
     });
-    place.control_plane.kubectl_with_input(arguments, &kafka.to_string()).await.unwrap();
+    test.control_plane.kubectl_with_input(arguments, &kafka.to_string()).await.unwrap();
     crate::harness::fake_operators::set_secret(
-        place,
-        abroad,
+        test,
+        cross_namespace,
         "events-cluster-ca-cert",
         json!({ "ca.crt": "certificate" }),
     )
     .await;
     let status = json!({ "status": { "listeners": [{ "name": "tls", "bootstrapServers": "events:9093" }] } });
-    let kafkas = api(place, Kind::Kafka, abroad);
+    let kafkas = api(test, Kind::Kafka, cross_namespace);
     kafkas.patch_status("events", &Default::default(), &kube::api::Patch::Merge(status)).await.unwrap();
-    place.create("guest", json!({ "kafka": { "clusterRef": { "name": "events", "namespace": abroad } } })).await;
+    test.create("guest", json!({ "kafka": { "clusterRef": { "name": "events", "namespace": cross_namespace } } }))
+        .await;
     until("the copy", async || {
-        api(place, Kind::Secret, &place.namespace).get_opt("guest-kafka-ca").await.unwrap().ok_or("none".to_owned())
+        api(test, Kind::Secret, &test.namespace).get_opt("guest-kafka-ca").await.unwrap().ok_or("none".to_owned())
     })
     .await;
 }

@@ -6,15 +6,15 @@ use ping_api::kinds::Kind;
 use serde_json::{Value, json};
 
 use crate::harness::{
-    Place,
+    TestNamespace,
     fake_operators::{api, make_all_ready, make_pods_ready},
     operator::Operator,
     until,
 };
 
 /// What the only container of a Deployment's pods is told under `name`.
-async fn told(place: &Place, deployment: &str, name: &str) -> Option<String> {
-    let found = api(place, Kind::Deployment, &place.namespace).get(deployment).await.unwrap();
+async fn told(test: &TestNamespace, deployment: &str, name: &str) -> Option<String> {
+    let found = api(test, Kind::Deployment, &test.namespace).get(deployment).await.unwrap();
     let variables = found.data["spec"]["template"]["spec"]["containers"][0]["env"].as_array().unwrap().clone();
     let value = variables.into_iter().find(|variable| variable["name"] == name)?["value"].clone();
     value.as_str().map(str::to_owned)
@@ -22,17 +22,17 @@ async fn told(place: &Place, deployment: &str, name: &str) -> Option<String> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_changed_rule_rolls_servers_and_processors() {
-    let place = Place::new("sources-rule").await;
-    let _operator = Operator::plain(&place);
-    place.create("demo", json!({})).await;
-    make_all_ready(&place, "demo", 3, 2).await;
-    place.change("demo", json!({ "sources": { "status": { "notWhen": { "atLeast": 2 } } } })).await.unwrap();
-    let deployments: Api<Deployment> = Api::namespaced(place.client.clone(), &place.namespace);
+    let test = TestNamespace::new("sources-rule").await;
+    let _operator = Operator::plain(&test);
+    test.create("demo", json!({})).await;
+    make_all_ready(&test, "demo", 3, 2).await;
+    test.change("demo", json!({ "sources": { "status": { "negativeWhen": { "atLeast": 2 } } } })).await.unwrap();
+    let deployments: Api<Deployment> = Api::namespaced(test.client.clone(), &test.namespace);
     for role in ["server", "processor"] {
         until(&format!("{role}s all of the new rule"), async || {
-            make_pods_ready(&place).await;
-            // First, so that what is found is not older: the figures of the rule before would pass for those of this one.
-            let rule = told(&place, &format!("demo-{role}"), "PING_STATUS_NOT_WHEN").await;
+            make_pods_ready(&test).await;
+            // First, so that what is found is not older: the stats of the rule before would pass for those of this one.
+            let rule = told(&test, &format!("demo-{role}"), "PING_STATUS_NEGATIVE_WHEN").await;
             let found = deployments.get(&format!("demo-{role}")).await.unwrap();
             let status = found.status.unwrap_or_default();
             let (all, new) = (status.replicas, status.updated_replicas);
@@ -43,58 +43,58 @@ async fn a_changed_rule_rolls_servers_and_processors() {
         })
         .await;
     }
-    place.wait_for("demo", "Ready", "True").await;
+    test.wait_for("demo", "Ready", "True").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_rule_that_no_event_could_fulfil_is_refused_and_what_runs_keeps_running() {
-    let place = Place::new("sources-refused").await;
-    let _operator = Operator::plain(&place);
-    place.create("demo", json!({})).await;
-    make_all_ready(&place, "demo", 3, 2).await;
-    let kind = |kind: &str| json!({ "sources": { "status": { "yesWhen": { "kind": kind } } } });
+    let test = TestNamespace::new("sources-refused").await;
+    let _operator = Operator::plain(&test);
+    test.create("demo", json!({})).await;
+    make_all_ready(&test, "demo", 3, 2).await;
+    let kind = |kind: &str| json!({ "sources": { "status": { "positiveWhen": { "kind": kind } } } });
     // 64 letters at most for the schema, which does not count bytes.
-    place.change("demo", kind(&"\u{fc}".repeat(40))).await.unwrap();
-    place.wait_for("demo", "Stalled", "True").await;
-    let (status, reason, message) = place.condition("demo", "Ready").await;
+    test.change("demo", kind(&"\u{fc}".repeat(40))).await.unwrap();
+    test.wait_for("demo", "Stalled", "True").await;
+    let (status, reason, message) = test.condition("demo", "Ready").await;
     assert_eq!((status.as_str(), reason.as_str()), ("False", "Invalid"));
-    for words in ["spec.sources.status.yesWhen.kind has 80 bytes", "Set it to the kind that your events say"] {
+    for words in ["spec.sources.status.positiveWhen.kind has 80 bytes", "Set it to the kind that your events say"] {
         assert!(message.contains(words), "\"{words}\" is not in: {message}");
     }
-    assert_eq!(told(&place, "demo-server", "PING_STATUS_YES_WHEN").await.as_deref(), Some("delivered=1000"));
-    place.change("demo", kind("opened")).await.unwrap();
-    place.wait_for("demo", "Stalled", "False").await;
+    assert_eq!(told(&test, "demo-server", "PING_STATUS_POSITIVE_WHEN").await.as_deref(), Some("delivered=1000"));
+    test.change("demo", kind("opened")).await.unwrap();
+    test.wait_for("demo", "Stalled", "False").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_topic_of_minutes_comes_with_its_rights_and_goes_without_what_it_holds() {
-    let place = Place::new("sources-minutes").await;
-    let _operator = Operator::plain(&place);
-    place.create("demo", json!({ "deletionPolicy": "Delete" })).await;
-    make_all_ready(&place, "demo", 3, 2).await;
+    let test = TestNamespace::new("sources-minutes").await;
+    let _operator = Operator::plain(&test);
+    test.create("demo", json!({ "deletionPolicy": "Delete" })).await;
+    make_all_ready(&test, "demo", 3, 2).await;
     let seen = async || {
-        let topic = api(&place, Kind::KafkaTopic, &place.namespace).get_opt("demo-ping-minutes").await.unwrap();
-        let user = api(&place, Kind::KafkaUser, &place.namespace).get("demo-kafka-processor").await.unwrap();
+        let topic = api(&test, Kind::KafkaTopic, &test.namespace).get_opt("demo-ping-minutes").await.unwrap();
+        let user = api(&test, Kind::KafkaUser, &test.namespace).get("demo-kafka-processor").await.unwrap();
         let acls = user.data["spec"]["authorization"]["acls"].as_array().unwrap().clone();
         let may: Vec<Value> = acls.into_iter().filter(|acl| acl["resource"]["name"] == "ping-minutes").collect();
-        (topic, may.len(), told(&place, "demo-processor", "PING_KAFKA_MINUTES_TOPIC").await)
+        (topic, may.len(), told(&test, "demo-processor", "PING_KAFKA_MINUTES_TOPIC").await)
     };
     let (topic, may, told) = seen().await;
     assert_eq!(topic.unwrap().data["spec"]["config"]["cleanup.policy"], "compact");
     assert_eq!((may, told.as_deref()), (1, Some("ping-minutes")));
-    place.change("demo", json!({ "kafka": { "minutesTopic": { "enabled": false } } })).await.unwrap();
+    test.change("demo", json!({ "kafka": { "minutesTopic": { "enabled": false } } })).await.unwrap();
     until("no right and no word of the topic, which is there", async || {
         let (topic, may, told) = seen().await;
         if (topic.is_some(), may, &told) == (true, 0, &None) { Ok(()) } else { Err(format!("{may} {told:?}")) }
     })
     .await;
-    place.pipelines().delete("demo", &Default::default()).await.unwrap();
+    test.pipelines().delete("demo", &Default::default()).await.unwrap();
     until("the end of the topic, with its pipeline", async || {
-        if seen_topics(&place).await == 0 { Ok(()) } else { Err("it is there".into()) }
+        if seen_topics(&test).await == 0 { Ok(()) } else { Err("it is there".into()) }
     })
     .await;
 }
 
-async fn seen_topics(place: &Place) -> usize {
-    api(place, Kind::KafkaTopic, &place.namespace).list(&Default::default()).await.unwrap().items.len()
+async fn seen_topics(test: &TestNamespace) -> usize {
+    api(test, Kind::KafkaTopic, &test.namespace).list(&Default::default()).await.unwrap().items.len()
 }

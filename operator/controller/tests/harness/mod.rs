@@ -23,7 +23,7 @@ use serde_json::{Value, json};
 use tokio::sync::OnceCell;
 
 /// How long anything may take that is not measured: the machine may be busy.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(180);
+pub(crate) const TIMEOUT: Duration = Duration::from_secs(180);
 
 /// The project's folder.
 pub(crate) fn root() -> PathBuf {
@@ -53,7 +53,7 @@ pub(crate) async fn config(control_plane: &ControlPlane) -> Config {
 }
 
 /// A namespace with one test in it.
-pub(crate) struct Place {
+pub(crate) struct TestNamespace {
     /// Its name.
     pub(crate) namespace: String,
     /// The admin's client.
@@ -64,7 +64,7 @@ pub(crate) struct Place {
     pub(crate) control_plane: &'static ControlPlane,
 }
 
-impl Place {
+impl TestNamespace {
     /// A new namespace of the shared control plane.
     pub(crate) async fn new(namespace: &str) -> Self {
         Self::on(shared().await, namespace).await
@@ -74,8 +74,8 @@ impl Place {
     pub(crate) async fn on(control_plane: &'static ControlPlane, namespace: &str) -> Self {
         let config = config(control_plane).await;
         let client = Client::try_from(config.clone()).unwrap();
-        let place = Self { namespace: namespace.into(), client, config, control_plane };
-        place.make_namespace(namespace).await;
+        let test = Self { namespace: namespace.into(), client, config, control_plane };
+        test.make_namespace(namespace).await;
         place
     }
 
@@ -151,11 +151,11 @@ impl Place {
 
 /// Waits until `check` is content; its last complaint is part of the failure.
 pub(crate) async fn until<T, F: Future<Output = Result<T, String>>>(what: &str, check: impl Fn() -> F) -> T {
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + TIMEOUT;
     loop {
         match check().await {
             Ok(value) => return value,
-            Err(complaint) if Instant::now() > deadline => panic!("no {what} in {PATIENCE:?}: {complaint}"),
+            Err(complaint) if Instant::now() > deadline => panic!("no {what} in {TIMEOUT:?}: {complaint}"),
             Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
         }
     }

@@ -19,8 +19,8 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Place,
-    proxy::{self, Fate, is_write},
+    TestNamespace,
+    proxy::{self, ProxyAction, is_write},
 };
 
 /// A running operator; killed when dropped.
@@ -30,12 +30,12 @@ pub(crate) struct Operator {
 }
 
 /// How the operator of a test runs: one namespace, no election.
-pub(crate) fn settings(place: &Place, server_address: &str) -> Settings {
+pub(crate) fn settings(test: &TestNamespace, server_address: &str) -> Settings {
     Settings {
-        scope: Scope::Namespace(place.namespace.clone()),
+        scope: Scope::Namespace(test.namespace.clone()),
         image: "pingpipeline/pingd:test".into(),
         server_address: server_address.into(),
-        figures_every: Duration::from_millis(500),
+        stats_interval: Duration::from_millis(500),
         admin_listen: ([127, 0, 0, 1], 0).into(),
         lease_namespace: None,
         identity: "test".into(),
@@ -55,22 +55,22 @@ impl Operator {
     }
 
     /// Starts one for `place`; its servers do not answer.
-    pub(crate) fn plain(place: &Place) -> Self {
-        Self::start(place.client.clone(), settings(place, "http://127.0.0.1:9"))
+    pub(crate) fn plain(test: &TestNamespace) -> Self {
+        Self::start(test.client.clone(), settings(test, "http://127.0.0.1:9"))
     }
 
     /// Starts one for `place`, and counts what it writes.
-    pub(crate) async fn counted(place: &Place) -> (Self, Arc<AtomicUsize>) {
+    pub(crate) async fn counted(test: &TestNamespace) -> (Self, Arc<AtomicUsize>) {
         let writes = Arc::new(AtomicUsize::new(0));
         let counter = writes.clone();
         let judge = move |request: &http::request::Parts| {
             if is_write(request) {
                 counter.fetch_add(1, Ordering::SeqCst);
             }
-            Fate::Pass
+            ProxyAction::Pass
         };
-        let client = proxy::client(&place.client, Arc::new(judge)).await;
-        (Self::start(client, settings(place, "http://127.0.0.1:9")), writes)
+        let client = proxy::client(&test.client, Arc::new(judge)).await;
+        (Self::start(client, settings(test, "http://127.0.0.1:9")), writes)
     }
 
     /// Asks it to end, and waits.

@@ -17,7 +17,7 @@ use tokio::sync::Notify;
 
 /// What becomes of a request.
 #[derive(Clone, Debug)]
-pub(crate) enum Fate {
+pub(crate) enum ProxyAction {
     /// It goes to the API server.
     Pass,
     /// It is not sent on and never answered.
@@ -31,7 +31,7 @@ pub(crate) enum Fate {
 }
 
 /// Decides about each request.
-pub(crate) type Judge = Arc<dyn Fn(&Parts) -> Fate + Send + Sync>;
+pub(crate) type Policy = Arc<dyn Fn(&Parts) -> ProxyAction + Send + Sync>;
 
 /// True for requests that change something.
 pub(crate) fn is_write(request: &Parts) -> bool {
@@ -39,7 +39,7 @@ pub(crate) fn is_write(request: &Parts) -> bool {
 }
 
 /// Starts a proxy to where `upstream` leads, on a free port, and returns a client through it. It ends with the test.
-pub(crate) async fn client(upstream: &Client, judge: Judge) -> Client {
+pub(crate) async fn client(upstream: &Client, judge: Policy) -> Client {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = format!("http://{}", listener.local_addr().unwrap());
     let upstream = upstream.clone();
@@ -48,18 +48,18 @@ pub(crate) async fn client(upstream: &Client, judge: Judge) -> Client {
     Client::try_from(Config::new(address.parse().unwrap())).unwrap()
 }
 
-async fn answer(upstream: &Client, judge: &Judge, request: Request) -> Response {
+async fn answer(upstream: &Client, judge: &Policy, request: Request) -> Response {
     let (parts, body) = request.into_parts();
     match judge(&parts) {
-        Fate::Pass => forward(upstream, parts, body).await,
-        Fate::Hang => pending().await,
-        Fate::HangAfter(done) => {
+        ProxyAction::Pass => forward(upstream, parts, body).await,
+        ProxyAction::Hang => pending().await,
+        ProxyAction::HangAfter(done) => {
             forward(upstream, parts, body).await;
             done.notify_one();
             pending().await
         }
-        Fate::Answer(code) => refuse(code, "injected by the test"),
-        Fate::BreakOff(after) => {
+        ProxyAction::Answer(code) => refuse(code, "injected by the test"),
+        ProxyAction::BreakOff(after) => {
             let (parts, body) = forward(upstream, parts, body).await.into_parts();
             let reset = stream::once(async { Err(axum::Error::new("the connection is reset")) });
             let broken = body.into_data_stream().take_until(tokio::time::sleep(after)).chain(reset);

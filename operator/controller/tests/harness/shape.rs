@@ -6,17 +6,17 @@ use kube::{ResourceExt, api::ListParams};
 use ping_api::kinds::Kind;
 use serde_json::{Value, json};
 
-use super::{Place, fake_operators::api};
+use super::{TestNamespace, fake_operators::api};
 
 /// Every object that carries the labels of a pipeline of `place`, by kind and name.
-pub(crate) async fn shape(place: &Place) -> BTreeMap<String, Value> {
+pub(crate) async fn shape(test: &TestNamespace) -> BTreeMap<String, Value> {
     let mut shape = BTreeMap::new();
-    let labels = ListParams::default().labels(&format!("pingpipeline.io/namespace={}", place.namespace));
-    for kind in Kind::ALL.into_iter().filter(|kind| kind.is_made()) {
-        for object in api(place, kind, &place.namespace).list(&labels).await.unwrap() {
+    let labels = ListParams::default().labels(&format!("pingpipeline.io/namespace={}", test.namespace));
+    for kind in Kind::ALL.into_iter().filter(|kind| kind.is_created()) {
+        for object in api(test, kind, &test.namespace).list(&labels).await.unwrap() {
             let name = format!("{} {}", kind.name(), object.name_any());
             let value = serde_json::to_value(object).unwrap();
-            shape.insert(name, without_chance(value, &place.namespace));
+            shape.insert(name, without_chance(value, &test.namespace));
         }
     }
     shape

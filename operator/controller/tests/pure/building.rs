@@ -12,7 +12,7 @@ use ping_api::{
 };
 use ping_operator::{
     build::build,
-    cluster_state::Refs,
+    cluster_state::ClusterState,
     desired::{Desired, Object},
     external::Observed,
     validate::validate,
@@ -21,8 +21,8 @@ use serde_json::{Value, json};
 
 use crate::fixture::{demo, empty, example, live, live_of, with_secret};
 
-fn desired(name: &str, refs: &Refs) -> Desired {
-    build(&validate(&example(name), refs).unwrap())
+fn desired(name: &str, state: &ClusterState) -> Desired {
+    build(&validate(&example(name), state).unwrap())
 }
 
 fn yaml(object: &Object) -> String {
@@ -41,7 +41,7 @@ fn deployment_checksum(desired: &Desired, name: &str) -> String {
 }
 
 /// A Kafka of somebody else in namespace `kafka`, as `existing-parts` refers to it.
-fn shared_kafka() -> Refs {
+fn shared_kafka() -> ClusterState {
     let kafka = json!({
         "spec": { "kafka": {
             "authorization": { "type": "simple" },
@@ -50,11 +50,11 @@ fn shared_kafka() -> Refs {
         "status": { "listeners": [{ "name": "tls", "bootstrapServers": "events-kafka-bootstrap.kafka.svc:9093" }] },
     });
     let (_, object) = live(Kind::Kafka, "kafka", "events", kafka);
-    let mut refs = Refs { kafka: Some(Observed::of(&object)), ..empty() };
-    with_secret(&mut refs, "kafka", "events-cluster-ca-cert", &[("ca.crt", "certificate")]);
-    with_secret(&mut refs, "kafka", "default-shared-server", &[("password", "one")]);
-    with_secret(&mut refs, "kafka", "default-shared-processor", &[("password", "two")]);
-    refs
+    let mut state = ClusterState { kafka: Some(Observed::of(&object)), ..empty() };
+    with_secret(&mut state, "kafka", "events-cluster-ca-cert", &[("ca.crt", "certificate")]);
+    with_secret(&mut state, "kafka", "default-shared-server", &[("password", "one")]);
+    with_secret(&mut state, "kafka", "default-shared-processor", &[("password", "two")]);
+    state
 }
 
 #[test]
@@ -67,16 +67,16 @@ fn every_object_of_an_empty_spec() {
 
 #[test]
 fn the_other_examples() {
-    for (name, refs) in [("development", empty()), ("existing-parts", shared_kafka()), ("production", empty())] {
-        let all: Vec<String> = desired(name, &refs).objects.iter().map(yaml).collect();
+    for (name, state) in [("development", empty()), ("existing-parts", shared_kafka()), ("production", empty())] {
+        let all: Vec<String> = desired(name, &state).objects.iter().map(yaml).collect();
         insta::assert_snapshot!(name, all.join("---\n"));
     }
 }
 
 #[test]
 fn no_object_is_built_twice() {
-    for (name, refs) in [("demo", empty()), ("existing-parts", shared_kafka()), ("production", empty())] {
-        let desired = desired(name, &refs);
+    for (name, state) in [("demo", empty()), ("existing-parts", shared_kafka()), ("production", empty())] {
+        let desired = desired(name, &state);
         let keys: BTreeSet<_> = desired.objects.iter().map(|object| &object.key).collect();
         assert_eq!(keys.len(), desired.objects.len(), "{name}");
     }
@@ -105,13 +105,13 @@ fn objects_in_the_namespace_of_kafka_have_no_owner() {
 
 #[test]
 fn a_changed_secret_changes_the_pods() {
-    let mut refs = empty();
+    let mut state = empty();
     let mut checksums = Vec::new();
     for password in ["one", "two"] {
-        with_secret(&mut refs, "default", "demo-postgres-app", &[("uri", password)]);
-        with_secret(&mut refs, "default", "demo-kafka-cluster-ca-cert", &[("ca.crt", "certificate")]);
-        with_secret(&mut refs, "default", "demo-kafka-server", &[("password", "secret")]);
-        checksums.push(deployment_checksum(&desired("demo", &refs), "demo-server"));
+        with_secret(&mut state, "default", "demo-postgres-app", &[("uri", password)]);
+        with_secret(&mut state, "default", "demo-kafka-cluster-ca-cert", &[("ca.crt", "certificate")]);
+        with_secret(&mut state, "default", "demo-kafka-server", &[("password", "secret")]);
+        checksums.push(deployment_checksum(&desired("demo", &state), "demo-server"));
     }
     assert_ne!(checksums[0], checksums[1]);
     assert!(!checksums.contains(&"pending".to_owned()));
@@ -119,11 +119,11 @@ fn a_changed_secret_changes_the_pods() {
 
 #[test]
 fn a_secret_that_is_missing_for_a_moment_restarts_nothing() {
-    let mut refs = empty();
+    let mut state = empty();
     let template =
         json!({ "spec": { "template": { "metadata": { "annotations": { "pingpipeline.io/secrets": "abc" } } } } });
-    refs.live = live_of([live(Kind::Deployment, "default", "demo-server", template)]);
-    assert_eq!(deployment_checksum(&desired("demo", &refs), "demo-server"), "abc");
+    state.live = live_of([live(Kind::Deployment, "default", "demo-server", template)]);
+    assert_eq!(deployment_checksum(&desired("demo", &state), "demo-server"), "abc");
 }
 
 #[test]
@@ -143,21 +143,21 @@ fn while_the_address_of_kafka_is_unknown_running_pods_are_kept() {
 
 #[test]
 fn the_number_of_pods_is_kept_until_an_autoscaler_has_taken_it_over() {
-    let mut refs = shared_kafka();
-    let replicas = |refs: &Refs| {
-        find(&desired("existing-parts", refs), Kind::Deployment, "shared-server")["spec"]["replicas"].clone()
+    let mut state = shared_kafka();
+    let replicas = |state: &ClusterState| {
+        find(&desired("existing-parts", state), Kind::Deployment, "shared-server")["spec"]["replicas"].clone()
     };
-    assert_eq!(replicas(&refs), 3, "at first, the least that is asked for");
+    assert_eq!(replicas(&state), 3, "at first, the least that is asked for");
     let running = |manager: &str| {
         let fields = json!({ "f:spec": { "f:replicas": {} } });
         let owner = json!({ "manager": manager, "operation": "Update", "fieldsType": "FieldsV1", "fieldsV1": fields });
         let extra = json!({ "metadata": { "managedFields": [owner] }, "spec": { "replicas": 7 } });
         live_of([live(Kind::Deployment, "default", "shared-server", extra)])
     };
-    refs.live = running("ping-operator");
-    assert_eq!(replicas(&refs), 7, "as it is, as long as nobody else owns it");
-    refs.live = running("kube-controller-manager");
-    assert_eq!(replicas(&refs), Value::Null, "the autoscaler's");
+    state.live = running("ping-operator");
+    assert_eq!(replicas(&state), 7, "as it is, as long as nobody else owns it");
+    state.live = running("kube-controller-manager");
+    assert_eq!(replicas(&state), Value::Null, "the autoscaler's");
 }
 
 #[test]
@@ -208,14 +208,14 @@ fn variable(desired: &Desired, deployment: &str, name: &str) -> Value {
 fn servers_and_processors_go_by_the_same_rule_and_keep_views_as_long() {
     let mut pipeline = demo();
     let sources = &mut pipeline.spec.sources;
-    sources.status.not_when = Threshold { kind: "spam=reported".into(), at_least: 3 };
-    sources.status.names.is = "accepts all".into();
+    sources.status.negative_when = Threshold { kind: "spam=reported".into(), at_least: 3 };
+    sources.status.labels.is = "accepts all".into();
     (sources.window_retention_days, sources.day_retention_days) = (30, 400);
     let desired = build(&validate(&pipeline, &empty()).unwrap());
     let expected = [
-        ("PING_STATUS_NOT_WHEN", "spam=reported=3"),
-        ("PING_STATUS_YES_WHEN", "delivered=1000"),
-        ("PING_STATUS_NAMES", "not catch-all,accepts all,unknown"),
+        ("PING_STATUS_NEGATIVE_WHEN", "spam=reported=3"),
+        ("PING_STATUS_POSITIVE_WHEN", "delivered=1000"),
+        ("PING_STATUS_LABELS", "not catch-all,accepts all,unknown"),
         ("PING_WINDOW_RETENTION_DAYS", "30"),
         ("PING_DAY_RETENTION_DAYS", "400"),
     ];
@@ -263,10 +263,10 @@ fn the_topic_of_minutes_keeps_the_last_word_and_processors_alone_write_to_it() {
 
 #[test]
 fn minutes_are_told_where_topics_can_be_made_and_else_when_asked_for() {
-    let told = |name: &str, refs: &Refs, enabled: Option<bool>| {
+    let told = |name: &str, state: &ClusterState, enabled: Option<bool>| {
         let mut pipeline = example(name);
         pipeline.spec.kafka.minutes_topic.enabled = enabled;
-        let desired = build(&validate(&pipeline, refs).unwrap());
+        let desired = build(&validate(&pipeline, state).unwrap());
         let processor = format!("{}-processor", pipeline.metadata.name.unwrap());
         variable(&desired, &processor, "PING_KAFKA_MINUTES_TOPIC")
     };
@@ -331,9 +331,9 @@ fn servers_of_the_form_before_stay_until_all_others_are_there() {
         live(Kind::Deployment, "default", name, json!({ "metadata": { "generation": 2 }, "status": status }))
     };
     let kept = |pipeline: &PingPipeline, others: &[(&str, i32)]| {
-        let mut refs = empty();
-        refs.live = live_of(others.iter().map(|(name, available)| deployment(name, *available)));
-        let desired = build(&validate(pipeline, &refs).unwrap());
+        let mut state = empty();
+        state.live = live_of(others.iter().map(|(name, available)| deployment(name, *available)));
+        let desired = build(&validate(pipeline, &state).unwrap());
         let names = desired.keep.iter().filter(|key| key.kind == Kind::Deployment).map(|key| key.name.clone());
         let services = desired.keep.iter().filter(|key| key.kind == Kind::Service).map(|key| key.name.clone());
         assert_eq!(names.clone().collect::<Vec<_>>(), services.collect::<Vec<_>>());

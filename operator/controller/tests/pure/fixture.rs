@@ -11,7 +11,7 @@ use ping_api::{
 use ping_operator::{
     apply::Applied,
     build::build,
-    cluster_state::{Live, Refs},
+    cluster_state::{ClusterState, ObservedObjects},
     status::status,
     validate::{Invalid, validate},
 };
@@ -38,15 +38,19 @@ pub(crate) fn demo() -> PingPipeline {
 }
 
 /// Every API is served; nothing else exists.
-pub(crate) fn empty() -> Refs {
-    Refs { dependencies: Dependency::ALL.into(), image: "pingpipeline/pingd:test".into(), ..Refs::default() }
+pub(crate) fn empty() -> ClusterState {
+    ClusterState {
+        dependencies: Dependency::ALL.into(),
+        image: "pingpipeline/pingd:test".into(),
+        ..ClusterState::default()
+    }
 }
 
 /// Adds a Secret to what was read.
-pub(crate) fn with_secret(refs: &mut Refs, namespace: &str, name: &str, keys: &[(&str, &str)]) {
+pub(crate) fn with_secret(state: &mut ClusterState, namespace: &str, name: &str, keys: &[(&str, &str)]) {
     let data: BTreeMap<String, ByteString> =
         keys.iter().map(|(key, value)| ((*key).to_owned(), ByteString(value.as_bytes().to_vec()))).collect();
-    refs.secrets.insert(Key::new(Kind::Secret, namespace, name), data);
+    state.secrets.insert(Key::new(Kind::Secret, namespace, name), data);
 }
 
 /// The refusal that `spoil` brings about in an otherwise good `spec: {}`.
@@ -57,8 +61,8 @@ pub(crate) fn refusal(spoil: impl FnOnce(&mut PingPipeline)) -> Invalid {
 }
 
 /// Everything that `pipeline` wants, as if it had been applied, with these statuses.
-pub(crate) fn applied(pipeline: &PingPipeline, refs: &Refs, statuses: &[(Kind, &str, Value)]) -> Applied {
-    let desired = build(&validate(pipeline, refs).unwrap());
+pub(crate) fn applied(pipeline: &PingPipeline, state: &ClusterState, statuses: &[(Kind, &str, Value)]) -> Applied {
+    let desired = build(&validate(pipeline, state).unwrap());
     let mut applied = Applied::default();
     for object in &desired.objects {
         let mut value = object.to_json().unwrap();
@@ -76,9 +80,9 @@ pub(crate) fn applied(pipeline: &PingPipeline, refs: &Refs, statuses: &[(Kind, &
 }
 
 /// The status after a pass over `pipeline` that found `applied`.
-pub(crate) fn judged(pipeline: &PingPipeline, refs: &Refs, applied: &Applied) -> PingPipelineStatus {
-    let validated = validate(pipeline, refs);
-    status(pipeline, validated.as_ref(), refs, applied, now())
+pub(crate) fn judged(pipeline: &PingPipeline, state: &ClusterState, applied: &Applied) -> PingPipelineStatus {
+    let validated = validate(pipeline, state);
+    status(pipeline, validated.as_ref(), state, applied, now())
 }
 
 /// Status, reason and message of the condition `kind`.
@@ -99,8 +103,8 @@ pub(crate) fn live(kind: Kind, namespace: &str, name: &str, extra: Value) -> (Ke
 }
 
 /// Some live objects.
-pub(crate) fn live_of(objects: impl IntoIterator<Item = (Key, DynamicObject)>) -> Live {
-    Live(objects.into_iter().collect())
+pub(crate) fn live_of(objects: impl IntoIterator<Item = (Key, DynamicObject)>) -> ObservedObjects {
+    ObservedObjects(objects.into_iter().collect())
 }
 
 fn merge(into: &mut Value, from: Value) {

@@ -88,7 +88,7 @@ fn every_metric_of_dashboards_and_alerts_is_registered() {
     let metrics = Metrics::register(&mut registry);
     // Without a value there is nothing to encode.
     let names = Names::of(&example("demo"));
-    metrics.pass_ended(Outcome::Settled, Duration::ZERO);
+    metrics.reconcile_finished(Outcome::Settled, Duration::ZERO);
     metrics.request("GET", 200);
     metrics.dependency(Dependency::ALL[0], true);
     metrics.pipeline(&names, true);

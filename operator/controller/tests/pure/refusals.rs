@@ -77,7 +77,11 @@ fn the_same_is_allowed_and_told_when_best_effort() {
         pipeline.spec.durability = Durability::BestEffort;
         spoil(&mut pipeline);
         let validated = validate(&pipeline, &empty()).unwrap();
-        assert!(validated.hazards.iter().any(|hazard| hazard.contains(words)), "{words}: {:?}", validated.hazards);
+        assert!(
+            validated.durability_risks.iter().any(|risk| risk.contains(words)),
+            "{words}: {:?}",
+            validated.durability_risks
+        );
     }
 }
 
@@ -141,37 +145,41 @@ fn environment_names_of_the_operator_cannot_be_overridden() {
 
 #[test]
 fn a_volume_does_not_shrink_even_when_the_pipeline_was_created_anew() {
-    let mut refs = empty();
+    let mut state = empty();
     let spec = json!({ "spec": { "storage": { "size": "20Gi" } } });
-    refs.live = live_of([live(Kind::Cluster, "default", "demo-postgres", spec)]);
-    let invalid = validate(&demo(), &refs).unwrap_err();
+    state.live = live_of([live(Kind::Cluster, "default", "demo-postgres", spec)]);
+    let invalid = validate(&demo(), &state).unwrap_err();
     assert!(matches!(invalid, Invalid::Irreversible(_)));
     assert!(invalid.to_string().contains("Set 20Gi"), "{invalid}");
     let mut grown = demo();
     cluster(&mut grown).storage = Storage::of("20480Mi");
-    assert_eq!(validate(&grown, &refs).err(), None);
+    assert_eq!(validate(&grown, &state).err(), None);
 }
 
 #[test]
 fn partitions_are_not_taken_away_even_when_the_pipeline_was_created_anew() {
-    let mut refs = empty();
+    let mut state = empty();
     let spec = json!({ "spec": { "partitions": 12 } });
-    refs.live = live_of([live(Kind::KafkaTopic, "default", "demo-pings", spec)]);
-    let invalid = validate(&demo(), &refs).unwrap_err();
+    state.live = live_of([live(Kind::KafkaTopic, "default", "demo-pings", spec)]);
+    let invalid = validate(&demo(), &state).unwrap_err();
     assert!(invalid.to_string().contains("Set 12"), "{invalid}");
 }
 
 /// What no event could fulfil, or no caller understand, and words of the refusal.
 const UNFIT: &[(&str, Spoil)] = &[
-    ("notWhen.kind has 0 bytes", |pipeline| pipeline.spec.sources.status.not_when.kind.clear()),
-    ("yesWhen.kind has 80 bytes", |pipeline| pipeline.spec.sources.status.yes_when.kind = "\u{fc}".repeat(40)),
-    ("without control characters", |pipeline| pipeline.spec.sources.status.yes_when.kind.push('\n')),
-    ("notWhen.atLeast is 0", |pipeline| pipeline.spec.sources.status.not_when.at_least = 0),
-    ("yesWhen.atLeast is 1000000001", |pipeline| pipeline.spec.sources.status.yes_when.at_least = 1_000_000_001),
-    ("ask for different kinds", |pipeline| pipeline.spec.sources.status.yes_when.kind = "bounced".into()),
-    ("names.is is \"a,b\"", |pipeline| pipeline.spec.sources.status.names.is = "a,b".into()),
-    ("names.unknown is \"\"", |pipeline| pipeline.spec.sources.status.names.unknown.clear()),
-    ("three different names", |pipeline| pipeline.spec.sources.status.names.is = "unknown".into()),
+    ("negativeWhen.kind has 0 bytes", |pipeline| pipeline.spec.sources.status.negative_when.kind.clear()),
+    ("positiveWhen.kind has 80 bytes", |pipeline| {
+        pipeline.spec.sources.status.positive_when.kind = "\u{fc}".repeat(40)
+    }),
+    ("without control characters", |pipeline| pipeline.spec.sources.status.positive_when.kind.push('\n')),
+    ("negativeWhen.atLeast is 0", |pipeline| pipeline.spec.sources.status.negative_when.at_least = 0),
+    ("positiveWhen.atLeast is 1000000001", |pipeline| {
+        pipeline.spec.sources.status.positive_when.at_least = 1_000_000_001
+    }),
+    ("ask for different kinds", |pipeline| pipeline.spec.sources.status.positive_when.kind = "bounced".into()),
+    ("names.is is \"a,b\"", |pipeline| pipeline.spec.sources.status.labels.is = "a,b".into()),
+    ("names.unknown is \"\"", |pipeline| pipeline.spec.sources.status.labels.unknown.clear()),
+    ("three different names", |pipeline| pipeline.spec.sources.status.labels.is = "unknown".into()),
     ("no network. Set", |pipeline| pipeline.spec.server.trusted_proxies = vec!["10.0.0.1".into()]),
     ("both called pings", |pipeline| pipeline.spec.kafka.minutes_topic.name = Some("pings".into())),
     ("both called pings-dead-letter", |pipeline| {
@@ -194,7 +202,7 @@ fn what_no_event_could_fulfil_or_no_caller_understand_is_refused_with_what_to_do
 fn one_kind_alone_can_make_a_rule() {
     let mut pipeline = demo();
     let status = &mut pipeline.spec.sources.status;
-    status.not_when = Threshold { kind: "seen".into(), at_least: 100 };
-    status.yes_when = Threshold { kind: "seen".into(), at_least: 99 };
+    status.negative_when = Threshold { kind: "seen".into(), at_least: 100 };
+    status.positive_when = Threshold { kind: "seen".into(), at_least: 99 };
     assert_eq!(validate(&pipeline, &empty()).err(), None);
 }

@@ -5,17 +5,18 @@ use ping_api::{
     kinds::{Key, Kind},
 };
 use ping_operator::{
-    cluster_state::Live,
-    teardown::{GIVE_UP_SECONDS, Orders, STRIP_SECONDS, plan},
+    cluster_state::ObservedObjects,
+    teardown::{DeletionOptions, GIVE_UP_SECONDS, STRIP_SECONDS, plan},
 };
 use serde_json::{Value, json};
 
 use crate::fixture::{live, live_of};
 
-const DELETE: Orders = Orders { policy: DeletionPolicy::Delete, own_kafka: true, force: false, age: 0 };
-const RETAIN: Orders = Orders { policy: DeletionPolicy::Retain, ..DELETE };
+const DELETE: DeletionOptions =
+    DeletionOptions { policy: DeletionPolicy::Delete, own_kafka: true, force: false, age: 0 };
+const RETAIN: DeletionOptions = DeletionOptions { policy: DeletionPolicy::Retain, ..DELETE };
 
-fn world(kinds: &[(Kind, Value)]) -> Live {
+fn world(kinds: &[(Kind, Value)]) -> ObservedObjects {
     live_of(kinds.iter().map(|(kind, extra)| live(*kind, "default", "demo", extra.clone())))
 }
 
@@ -64,22 +65,22 @@ fn retain_leaves_the_data_and_takes_our_ownership_off() {
 fn a_topic_whose_operator_is_gone_is_freed_together_with_its_kafka() {
     let live = world(&[(Kind::KafkaTopic, deleting()), (Kind::Kafka, json!({}))]);
     assert!(plan(&live, DELETE).strip.is_empty());
-    let late = plan(&live, Orders { age: STRIP_SECONDS, ..DELETE });
+    let late = plan(&live, DeletionOptions { age: STRIP_SECONDS, ..DELETE });
     assert_eq!(kinds(&late.strip), [Kind::KafkaTopic]);
 }
 
 #[test]
 fn a_topic_in_somebody_elses_kafka_is_freed_by_force_only() {
     let live = world(&[(Kind::KafkaTopic, deleting())]);
-    let shared = Orders { own_kafka: false, age: STRIP_SECONDS, ..DELETE };
+    let shared = DeletionOptions { own_kafka: false, age: STRIP_SECONDS, ..DELETE };
     assert!(plan(&live, shared).strip.is_empty());
-    assert_eq!(kinds(&plan(&live, Orders { force: true, ..shared }).strip), [Kind::KafkaTopic]);
+    assert_eq!(kinds(&plan(&live, DeletionOptions { force: true, ..shared }).strip), [Kind::KafkaTopic]);
 }
 
 #[test]
 fn a_deletion_ends_in_time_whatever_is_left() {
     let live = world(&[(Kind::KafkaTopic, deleting()), (Kind::Cluster, json!({}))]);
-    let shared = Orders { own_kafka: false, age: GIVE_UP_SECONDS, ..DELETE };
+    let shared = DeletionOptions { own_kafka: false, age: GIVE_UP_SECONDS, ..DELETE };
     let plan = plan(&live, shared);
     assert!(plan.done);
     assert_eq!(kinds(&plan.delete), [Kind::Cluster]);

@@ -15,7 +15,7 @@ use futures::StreamExt;
 use ping_api::kinds::Kind;
 use serde_json::json;
 
-use crate::harness::{Place, fake_operators::api, until};
+use crate::harness::{TestNamespace, fake_operators::api, until};
 
 const PIPELINES: usize = 100;
 const ROUNDS: i64 = 3;
@@ -46,10 +46,10 @@ impl Process {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_hundred_pipelines_cost_little_and_a_change_is_applied_within_a_second() {
-    let place = Place::new("scale").await;
+    let test = TestNamespace::new("scale").await;
     let child = Command::new(env!("CARGO_BIN_EXE_ping-operator"))
         .args(["run", "--namespace", "scale", "--admin-listen", "127.0.0.1:0", "--log", "warn"])
-        .env("KUBECONFIG", place.control_plane.kubeconfig_path())
+        .env("KUBECONFIG", test.control_plane.kubeconfig_path())
         .stderr(Stdio::null())
         .spawn()
         .unwrap();
@@ -57,12 +57,12 @@ async fn a_hundred_pipelines_cost_little_and_a_change_is_applied_within_a_second
     let all = 0..PIPELINES;
     futures::stream::iter(all.clone())
         .for_each_concurrent(10, async |number| {
-            place.create(&format!("p{number}"), json!({})).await;
+            test.create(&format!("p{number}"), json!({})).await;
         })
         .await;
     for number in all {
         until(&format!("Deployment of p{number}"), async || {
-            let deployments = api(&place, Kind::Deployment, &place.namespace);
+            let deployments = api(&test, Kind::Deployment, &test.namespace);
             deployments.get_opt(&format!("p{number}-processor")).await.unwrap().ok_or("none".to_owned())
         })
         .await;
@@ -78,7 +78,7 @@ async fn a_hundred_pipelines_cost_little_and_a_change_is_applied_within_a_second
     assert!(percent < 1.0, "{percent} % of a core");
     // The machine has other things to do, and any of them can hold a round up.
     for round in 0..ROUNDS {
-        let p99 = change_all(&place, 4 + round).await;
+        let p99 = change_all(&test, 4 + round).await;
         eprintln!("{PIPELINES} pipelines: change p99 {p99:?}");
         if p99 < Duration::from_secs(1) {
             return;
@@ -88,20 +88,20 @@ async fn a_hundred_pipelines_cost_little_and_a_change_is_applied_within_a_second
 }
 
 /// Changes every pipeline, one after the other; the time within which 99 % of the changes were applied.
-async fn change_all(place: &Place, replicas: i64) -> Duration {
+async fn change_all(test: &TestNamespace, replicas: i64) -> Duration {
     let mut delays = Vec::new();
     for number in 0..PIPELINES {
-        delays.push(change_one(place, &format!("p{number}"), replicas).await);
+        delays.push(change_one(test, &format!("p{number}"), replicas).await);
     }
     delays.sort();
     delays[PIPELINES * 99 / 100 - 1]
 }
 
 /// How long it takes from a change of the spec to the Deployment.
-async fn change_one(place: &Place, name: &str, replicas: i64) -> Duration {
+async fn change_one(test: &TestNamespace, name: &str, replicas: i64) -> Duration {
     let began = Instant::now();
-    place.change(name, json!({ "server": { "replicas": replicas } })).await.unwrap();
-    let deployments = api(place, Kind::Deployment, &place.namespace);
+    test.change(name, json!({ "server": { "replicas": replicas } })).await.unwrap();
+    let deployments = api(test, Kind::Deployment, &test.namespace);
     loop {
         let deployment = deployments.get(&format!("{name}-server")).await.unwrap();
         if deployment.data["spec"]["replicas"] == replicas {

@@ -19,7 +19,7 @@ use kube::{
 use ping_api::{
     crd::PingPipeline,
     names::{COMPONENT_LABEL, Names},
-    roles::{answering, deployments, taking},
+    roles::{deployments, ingest_role, query_role},
 };
 use rand::seq::IndexedRandom;
 use serde_json::json;
@@ -45,7 +45,7 @@ pub(crate) enum Arguments {
         /// Name of the pipeline.
         name: String,
     },
-    /// Cut the processors or the servers off a part, by taking it out of their NetworkPolicy while the operator is
+    /// Cut the processors or the servers off a part, by ingest_role it out of their NetworkPolicy while the operator is
     /// suspended. Says when the network plugin did not enforce it.
     Partition(Partition),
 }
@@ -124,8 +124,8 @@ impl Fault {
                 );
                 let component = match (asked.from, asked.target) {
                     (Ours::Processor, _) => "processor",
-                    (Ours::Server, Theirs::Kafka) => taking(&pipeline.spec.server).component(),
-                    (Ours::Server, Theirs::Cache) => answering(&pipeline.spec.server).component(),
+                    (Ours::Server, Theirs::Kafka) => ingest_role(&pipeline.spec.server).component(),
+                    (Ours::Server, Theirs::Cache) => query_role(&pipeline.spec.server).component(),
                 };
                 Self::Cut {
                     pipeline: pipeline.name_any(),

@@ -8,7 +8,7 @@ use kube::Client;
 use ping_api::{
     crd::PingPipeline,
     names::Names,
-    roles::{Role, answering, taking},
+    roles::{Role, ingest_role, query_role},
 };
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -60,7 +60,7 @@ pub(crate) enum Answer {
 /// How good an answer to a count was.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Freshness {
-    /// Whether the database had to answer in the cache's place.
+    /// Whether the database had to answer in the cache's connection.
     pub(crate) from_database: bool,
     pub(crate) lag: Duration,
 }
@@ -81,7 +81,7 @@ impl Server {
             let (service, port) = (names.part(role.component()), server.service.port);
             format!("/api/v1/namespaces/{}/services/http:{service}:{port}/proxy/ping.v1.PingService", cluster.namespace)
         };
-        Self { client: cluster.client.clone(), ingest: path(taking(server)), query: path(answering(server)) }
+        Self { client: cluster.client.clone(), ingest: path(ingest_role(server)), query: path(query_role(server)) }
     }
 
     /// Sends one ping, once.

@@ -10,19 +10,19 @@ use serde_json::{Value, json};
 use tokio::process::Command;
 
 use crate::harness::{
-    Place,
+    TestNamespace,
     fake_operators::make_all_ready,
     operator::{Operator, settings},
     server::server,
 };
 
 /// Exit code, standard output, standard error.
-async fn plugin(place: &Place, arguments: &[&str]) -> (i32, String, String) {
+async fn plugin(test: &TestNamespace, arguments: &[&str]) -> (i32, String, String) {
     let own = Path::new(env!("CARGO_BIN_EXE_kubectl-pingpipeline")).parent().unwrap();
     let kubectl = ping_testbed::control_plane::kubectl().unwrap();
     let mut command = Command::new(kubectl);
-    command.args(["pingpipeline", "--namespace", &place.namespace]).args(arguments).stdin(Stdio::null());
-    command.env("PATH", own).env("KUBECONFIG", place.control_plane.kubeconfig_path());
+    command.args(["pingpipeline", "--namespace", &test.namespace]).args(arguments).stdin(Stdio::null());
+    command.env("PATH", own).env("KUBECONFIG", test.control_plane.kubeconfig_path());
     let output = command.output().await.unwrap();
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
     (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
@@ -34,57 +34,57 @@ fn json_of(text: &str) -> Value {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn status_is_one_screen_and_its_exit_code_tells_readiness() {
-    let place = Place::new("plugin-status").await;
-    let (code, _, said) = plugin(&place, &["status"]).await;
-    assert!(code == 2 && said.contains("no PingPipeline at all in namespace plugin-status"), "{code} {said}");
+    let test = TestNamespace::new("plugin-status").await;
+    let (code, _, said) = plugin(&test, &["status"]).await;
+    assert!(code == 2 && said.contains("no PingPipeline at all in namespace plugin-status"), "{code} {true_condition}");
     let address = server(Ipv4Addr::LOCALHOST.into()).await;
-    let _operator = Operator::start(place.client.clone(), settings(&place, &format!("http://{address}")));
-    place.create("demo", json!({})).await;
-    place.wait_for("demo", "Ready", "False").await;
-    assert_eq!(plugin(&place, &["status", "demo"]).await.0, 1);
-    make_all_ready(&place, "demo", 3, 2).await;
-    place.wait_for("demo", "Exact", "True").await;
-    let (code, screen, said) = plugin(&place, &["status", "demo"]).await;
-    assert_eq!(code, 0, "{screen}{said}");
+    let _operator = Operator::start(test.client.clone(), settings(&test, &format!("http://{address}")));
+    test.create("demo", json!({})).await;
+    test.wait_for("demo", "Ready", "False").await;
+    assert_eq!(plugin(&test, &["status", "demo"]).await.0, 1);
+    make_all_ready(&test, "demo", 3, 2).await;
+    test.wait_for("demo", "Exact", "True").await;
+    let (code, screen, said) = plugin(&test, &["status", "demo"]).await;
+    assert_eq!(code, 0, "{screen}{true_condition}");
     eprintln!("{screen}");
     assert!(screen.lines().all(|line| line.chars().count() <= 100) && screen.lines().count() <= 50, "{screen}");
     for part in ["plugin-status/demo: ready", "42 pings, <1s old", "last audit <1m", "ProcessorReady", "3/3"] {
         assert!(screen.contains(part), "{part} is not in\n{screen}");
     }
-    let (_, text, _) = plugin(&place, &["status", "-o", "json"]).await;
+    let (_, text, _) = plugin(&test, &["status", "-o", "json"]).await;
     let pipeline = &json_of(&text)["pipelines"][0];
-    assert_eq!((&pipeline["ready"], &pipeline["status"]["figures"]["total"]), (&json!(true), &json!(42)));
-    let (_, text, _) = plugin(&place, &["explain", "kafkaready", "demo"]).await;
+    assert_eq!((&pipeline["ready"], &pipeline["status"]["stats"]["total"]), (&json!(true), &json!(42)));
+    let (_, text, _) = plugin(&test, &["explain", "kafkaready", "demo"]).await;
     assert!(text.contains("its topics and both users are ready") && text.contains("now: True (Ready)"), "{text}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_watched_status_tells_each_change() {
-    let place = Place::new("plugin-watch").await;
-    place.create("demo", json!({})).await;
+    let test = TestNamespace::new("plugin-watch").await;
+    test.create("demo", json!({})).await;
     let mut command = Command::new(env!("CARGO_BIN_EXE_kubectl-pingpipeline"));
     command.args(["--namespace", "plugin-watch", "status", "demo", "--watch", "-o", "json"]).kill_on_drop(true);
-    command.env("KUBECONFIG", place.control_plane.kubeconfig_path()).stdout(Stdio::piped());
+    command.env("KUBECONFIG", test.control_plane.kubeconfig_path()).stdout(Stdio::piped());
     let mut child = command.spawn().unwrap();
     let mut lines = tokio::io::AsyncBufReadExt::lines(tokio::io::BufReader::new(child.stdout.take().unwrap()));
     let mut next = async || json_of(&lines.next_line().await.unwrap().unwrap())["pipelines"][0].clone();
     assert_eq!(next().await["status"], Value::Null);
-    let _operator = Operator::plain(&place);
+    let _operator = Operator::plain(&test);
     while next().await["status"]["conditions"].is_null() {}
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_word_means_is_told_without_a_cluster() {
-    let place = Place::new("plugin-explain").await;
-    let (code, text, _) = plugin(&place, &["explain", "OperatorSilent"]).await;
+    let test = TestNamespace::new("plugin-explain").await;
+    let (code, text, _) = plugin(&test, &["explain", "OperatorSilent"]).await;
     assert!(code == 0 && text.contains("What to do: Look at that operator's pods"), "{text}");
-    let (code, _, said) = plugin(&place, &["explain", "Happy"]).await;
-    assert!(code == 2 && said.contains("KafkaReady") && said.contains("DeletionBlocked"), "{code} {said}");
+    let (code, _, said) = plugin(&test, &["explain", "Happy"]).await;
+    assert!(code == 2 && said.contains("KafkaReady") && said.contains("DeletionBlocked"), "{code} {true_condition}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_plan_names_each_change_and_its_risk_and_changes_nothing() {
-    let place = Place::new("plugin-plan").await;
+    let test = TestNamespace::new("plugin-plan").await;
     let folder = tempfile::tempdir().unwrap();
     let plan = async |spec: Value| {
         let file = folder.path().join("pipeline.yaml");
@@ -93,16 +93,16 @@ async fn a_plan_names_each_change_and_its_risk_and_changes_nothing() {
             "apiVersion": "pingpipeline.io/v1alpha1", "kind": "PingPipeline", "metadata": metadata, "spec": spec,
         });
         std::fs::write(&file, yaml_serde::to_string(&manifest).unwrap()).unwrap();
-        plugin(&place, &["plan", "-f", file.to_str().unwrap()]).await
+        plugin(&test, &["plan", "-f", file.to_str().unwrap()]).await
     };
     let (code, text, said) = plan(json!({})).await;
-    assert!(code == 0 && text.contains("would be created"), "{text}{said}");
-    let before = place.create("demo", json!({})).await;
+    assert!(code == 0 && text.contains("would be created"), "{text}{true_condition}");
+    let before = test.create("demo", json!({})).await;
     assert!(plan(json!({})).await.1.contains("nothing would change"));
     let change =
         json!({ "server": { "replicas": 5 }, "deletionPolicy": "Delete", "kafka": { "topic": { "partitions": 9 } } });
     let (code, text, said) = plan(change).await;
-    assert_eq!(code, 0, "{text}{said}");
+    assert_eq!(code, 0, "{text}{true_condition}");
     let risks: Vec<_> = text.lines().filter_map(|line| line.split_whitespace().next()).collect();
     assert!(text.contains("3 fields would change"), "{text}");
     let first =
@@ -112,25 +112,25 @@ async fn a_plan_names_each_change_and_its_risk_and_changes_nothing() {
     assert!(code == 1 && text.contains("a single disk holds the only copy"), "{text}");
     let (code, text, _) = plan(json!({ "sever": {} })).await;
     assert!(code == 1 && text.contains("sever"), "{text}");
-    let after = place.pipelines().get("demo").await.unwrap();
+    let after = test.pipelines().get("demo").await.unwrap();
     assert_eq!(after.metadata.resource_version, before.metadata.resource_version);
 
     // What `kubectl apply` wrote, and the file does not have any more, falls back to its default.
     plan(json!({ "server": { "replicas": 5 } })).await;
     let file = folder.path().join("pipeline.yaml");
-    place.kubectl(&["apply", "-f", file.to_str().unwrap()]).await;
+    test.kubectl(&["apply", "-f", file.to_str().unwrap()]).await;
     let (code, text, said) = plan(json!({})).await;
-    assert!(code == 0 && text.contains("5 -> 3"), "{text}{said}");
+    assert!(code == 0 && text.contains("5 -> 3"), "{text}{true_condition}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_report_has_everything_but_secrets() {
-    let place = Place::new("plugin-report").await;
-    let _operator = Operator::plain(&place);
-    place.create("demo", json!({ "server": { "env": [{ "name": "API_KEY", "value": "hunter2" }] } })).await;
-    make_all_ready(&place, "demo", 3, 2).await;
-    let (code, report, said) = plugin(&place, &["report", "demo"]).await;
-    assert_eq!(code, 0, "{said}");
+    let test = TestNamespace::new("plugin-report").await;
+    let _operator = Operator::plain(&test);
+    test.create("demo", json!({ "server": { "env": [{ "name": "API_KEY", "value": "hunter2" }] } })).await;
+    make_all_ready(&test, "demo", 3, 2).await;
+    let (code, report, said) = plugin(&test, &["report", "demo"]).await;
+    assert_eq!(code, 0, "{true_condition}");
     for part in ["demo-processor", "KafkaTopic", "CloudNativePG: true", "kubernetes: v1", "API_KEY"] {
         assert!(report.contains(part), "{part} is not in the report");
     }
@@ -139,10 +139,13 @@ async fn a_report_has_everything_but_secrets() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_is_asked_to_verify_through_the_api_server() {
-    let place = Place::new("plugin-verify").await;
-    place.create("demo", json!({})).await;
-    let (code, _, said) = plugin(&place, &["verify", "demo"]).await;
-    assert!(code == 2 && said.contains("no server of demo answered through Service demo-server"), "{code} {said}");
+    let test = TestNamespace::new("plugin-verify").await;
+    test.create("demo", json!({})).await;
+    let (code, _, said) = plugin(&test, &["verify", "demo"]).await;
+    assert!(
+        code == 2 && said.contains("no server of demo answered through Service demo-server"),
+        "{code} {true_condition}"
+    );
     // The API server does not proxy to loopback, and to pods only.
     let address = server(own_address()).await;
     let metadata = json!({ "name": "demo-server", "namespace": "plugin-verify" });
@@ -159,12 +162,12 @@ async fn a_server_is_asked_to_verify_through_the_api_server() {
         "subsets": [{ "addresses": [{ "ip": address.ip(), "targetRef": target }], "ports": [{ "port": address.port() }] }],
     });
     for object in [pod, service, endpoints] {
-        place.control_plane.kubectl_with_input(["create", "-f", "-"], &object.to_string()).await.unwrap();
+        test.control_plane.kubectl_with_input(["create", "-f", "-"], &object.to_string()).await.unwrap();
     }
     let status = json!({ "status": { "podIP": address.ip(), "podIPs": [{ "ip": address.ip() }] } }).to_string();
-    place.kubectl(&["patch", "pod", "demo-server", "--subresource=status", "--type=merge", "-p", &status]).await;
+    test.kubectl(&["patch", "pod", "demo-server", "--subresource=status", "--type=merge", "-p", &status]).await;
     let text = crate::harness::until("an answer", async || {
-        let (code, text, said) = plugin(&place, &["verify", "demo"]).await;
+        let (code, text, said) = plugin(&test, &["verify", "demo"]).await;
         if code == 0 { Ok(text) } else { Err(said) }
     })
     .await;
