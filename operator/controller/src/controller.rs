@@ -145,11 +145,12 @@ pub async fn run(
             |pipeline, error: &ReconcileError, reconciler: Arc<Reconciler>| reconciler.retry(&pipeline, error),
             reconciler,
         )
-        .for_each(async |result| {
+        .for_each(|result| {
             // A pipeline that was deleted while it waited is never reconciled.
             if let Err(Error::ObjectNotFound(deleted)) = result {
                 metrics.dequeued(&PipelineName::from(&*deleted));
             }
+            std::future::ready(())
         });
     let (watches, controller) = (pin!(watches), pin!(controller));
     futures::future::join(watches, controller).await;

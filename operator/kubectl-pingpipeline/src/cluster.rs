@@ -1,4 +1,4 @@
-//! Where the pipelines are.
+//! Connection to the cluster.
 
 use anyhow::{Context as _, ensure};
 use clap::Args;
@@ -10,30 +10,30 @@ use kube::{
 };
 use ping_api::crd::PingPipeline;
 
-/// Which cluster, and which namespace of it.
+/// Cluster and namespace to connect to.
 #[derive(Args)]
 pub(crate) struct ConnectionArgs {
-    /// Namespace. Default: that of the kubeconfig's context.
+    /// Namespace. Default: the namespace of the kubeconfig context.
     #[arg(short, long, global = true)]
     namespace: Option<String>,
-    /// Context of the kubeconfig. Default: the current one.
+    /// Kubeconfig context. Default: the current context.
     #[arg(long, global = true)]
     context: Option<String>,
 }
 
-/// A connection.
+/// A connection to a cluster.
 pub(crate) struct Cluster {
-    /// How to reach it.
+    /// Client for the API server.
     pub(crate) client: Client,
-    /// The namespace that was asked for.
+    /// The selected namespace.
     pub(crate) namespace: String,
 }
 
 impl ConnectionArgs {
-    /// Connects as the kubeconfig says.
+    /// Connects with the kubeconfig.
     pub(crate) async fn connect(&self) -> anyhow::Result<Cluster> {
         let options = KubeConfigOptions { context: self.context.clone(), ..KubeConfigOptions::default() };
-        let kubeconfig = Kubeconfig::read().context("cannot read the kubeconfig: set KUBECONFIG")?;
+        let kubeconfig = Kubeconfig::read().context("cannot read the kubeconfig; set KUBECONFIG to its path")?;
         let config = Config::from_custom_kubeconfig(kubeconfig, &options).await.context("cannot use the kubeconfig")?;
         let namespace = self.namespace.clone().unwrap_or_else(|| config.default_namespace.clone());
         Ok(Cluster { client: Client::try_from(config)?, namespace })
@@ -41,23 +41,23 @@ impl ConnectionArgs {
 }
 
 impl Cluster {
-    /// The PingPipelines of the namespace.
+    /// The PingPipelines in the namespace.
     pub(crate) fn pipelines(&self) -> Api<PingPipeline> {
         Api::namespaced(self.client.clone(), &self.namespace)
     }
 
-    /// The pipeline called `name`, or all of the namespace.
+    /// The pipeline called `name`, or all in the namespace.
     pub(crate) async fn find(&self, name: Option<&str>) -> anyhow::Result<Vec<PingPipeline>> {
         let found = match name {
             Some(name) => self.pipelines().get_opt(name).await?.into_iter().collect(),
             None => self.pipelines().list(&ListParams::default()).await?.items,
         };
-        let what = name.unwrap_or("at all");
-        ensure!(!found.is_empty(), "no PingPipeline {what} in namespace {}: see `kubectl get pp -A`", self.namespace);
+        let what = name.map_or_else(|| "PingPipeline".to_owned(), |name| format!("PingPipeline {name}"));
+        ensure!(!found.is_empty(), "no {what} in namespace {}; run `kubectl get pp -A` to list all", self.namespace);
         Ok(found)
     }
 
-    /// Events on `pipeline`, the latest first.
+    /// Events on `pipeline`, latest first.
     pub(crate) async fn events(&self, pipeline: &PingPipeline) -> anyhow::Result<Vec<Event>> {
         let name = pipeline.name_any();
         let about =
@@ -68,7 +68,7 @@ impl Cluster {
     }
 }
 
-/// When an event happened last, in seconds since the Unix epoch.
+/// Time of the last occurrence of an event, in seconds since the Unix epoch.
 pub(crate) fn last_seen(event: &Event) -> i64 {
     let repeated = event.series.as_ref().and_then(|series| series.last_observed_time.as_ref());
     let first = event.event_time.as_ref();

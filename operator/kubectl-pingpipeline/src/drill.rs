@@ -1,10 +1,10 @@
-//! `kubectl pingpipeline drill`: breaks parts of a running pipeline under load of its own, and says whether every
-//! acknowledged ping was counted exactly once.
+//! `kubectl pingpipeline drill`: causes failures in a running pipeline while sending events, and checks that every acknowledged
+//! event is counted exactly once.
 
 mod fault;
 mod load;
+mod outcome;
 mod server;
-mod verdict;
 mod watch;
 
 use std::{
@@ -22,8 +22,8 @@ use rand::Rng;
 use self::{
     fault::Fault,
     load::Load,
+    outcome::{Report, Round},
     server::{Minute, Server},
-    verdict::{Report, Round},
     watch::Watch,
 };
 use crate::{
@@ -31,17 +31,17 @@ use crate::{
     output::Format,
 };
 
-/// How long pings flow before something breaks.
-const BEFORE: Duration = Duration::from_secs(1);
-/// How long a recount may take to agree with the cache, once all conditions hold.
-const AGREES_WITHIN: Duration = Duration::from_secs(60);
+/// Time between the first event and the fault.
+const WARM_UP: Duration = Duration::from_secs(1);
+/// Time until the cache must match a recount, once all conditions are true.
+const AGREEMENT_TIMEOUT: Duration = Duration::from_secs(60);
 
 #[derive(Args)]
 #[command(
-    after_help = "Its pings go through the API server to the pipeline's Service: it needs nothing but kubectl's rights to create
-services/proxy, to list and delete pods, and for partition to patch the pipeline and its NetworkPolicies. They are dated in
-minutes of 2000 to 2019 in which nothing was counted before, so that pings of others do not disturb the verdict; they stay
-in the count. Exit code 0: exact. 1: not exact, or the fault was not felt. 2: it could not be carried out.
+    after_help = "Events are sent through the API server to the pipeline's Service. This requires permission to create services/proxy and
+to list and delete pods; `partition` also requires permission to patch the pipeline and its NetworkPolicies. The events have
+timestamps in unused minutes between 2000 and 2019, so that events of other clients do not affect the result. They stay in
+the count. Exit code 0: exact. 1: not exact, or the fault had no effect. 2: the drill could not be carried out.
 
 Examples:
   kubectl pingpipeline drill kill demo --times 20
@@ -57,16 +57,16 @@ pub(crate) struct Arguments {
 
 #[derive(Args)]
 struct Common {
-    /// How often.
+    /// Number of faults.
     #[arg(long, global = true, default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=1000))]
     times: u16,
-    /// Pings per second meanwhile, at most.
+    /// Maximum number of events per second.
     #[arg(long, global = true, default_value_t = 50, value_parser = clap::value_parser!(u16).range(1..=1000))]
     rate: u16,
-    /// Seconds that the pipeline may take to be Ready, Exact and Fresh again.
+    /// Seconds until the pipeline must be Ready, Exact and Fresh again.
     #[arg(long, global = true, default_value_t = 600)]
-    patience: u64,
-    /// Do not ask whether this is meant.
+    timeout: u64,
+    /// Do not ask for confirmation.
     #[arg(long, global = true)]
     yes: bool,
 }
@@ -76,8 +76,8 @@ pub(crate) async fn run(arguments: &Arguments, connection: &ConnectionArgs, form
     let pipeline = cluster.find(Some(arguments.fault.name())).await?.pop().context("no such pipeline")?;
     let fault = Fault::of(&arguments.fault, &pipeline)?;
     ensure!(
-        watch::is_well(&pipeline),
-        "{} is not Ready, Exact and Fresh to begin with: see `kubectl pingpipeline status`",
+        watch::is_healthy(&pipeline),
+        "{} is not Ready, Exact and Fresh, so no drill was started; run `kubectl pingpipeline status`",
         pipeline.name_any()
     );
     confirm(&arguments.common, &fault, &cluster, &pipeline)?;
@@ -88,28 +88,30 @@ pub(crate) async fn run(arguments: &Arguments, connection: &ConnectionArgs, form
         done = rounds(&arguments.common, &fault, &cluster, &pipeline, &mut report) => done,
         interrupted = interrupted => interrupted,
     };
-    // However it ended.
-    fault.undo(&cluster).await.context("the pipeline is still suspended: set its spec.suspend to false")?;
+    // Whether the rounds succeeded or not.
+    fault.undo(&cluster).await.context("the pipeline is still suspended; set its spec.suspend to false")?;
     match format {
         Format::Text => println!("{}", report.text()),
         Format::Json => println!("{}", report.json()),
     }
     done?;
-    Ok(report.verdict().is_exact())
+    Ok(report.outcome().is_exact())
 }
 
-/// Breaks nothing that nobody has said yes to.
+/// Asks for confirmation, unless `--yes` is set.
 fn confirm(common: &Common, fault: &Fault, cluster: &Cluster, pipeline: &PingPipeline) -> anyhow::Result<()> {
     if common.yes {
         return Ok(());
     }
     let name = pipeline.name_any();
-    let what = format!("{} times, in namespace {}: {fault}", common.times, cluster.namespace);
-    ensure!(stdin().is_terminal(), "this would happen {what}. Add --yes to have it happen");
-    eprintln!("This will happen {what}.\nPings are added to the count of {name}. Type its name to go on:");
+    let plan = format!("{} times in namespace {}: {fault}", common.times, cluster.namespace);
+    ensure!(stdin().is_terminal(), "this needs confirmation: add --yes to run {plan}");
+    eprintln!(
+        "This will run {plan}.\nIt adds events to the count of {name}. Type the name of the pipeline to continue:"
+    );
     let mut typed = String::new();
     stdin().read_line(&mut typed)?;
-    ensure!(typed.trim() == name, "nothing was done");
+    ensure!(typed.trim() == name, "not confirmed; nothing was changed");
     Ok(())
 }
 
@@ -123,25 +125,25 @@ async fn rounds(
     let server = Server::of(cluster, pipeline);
     let first = unused_minute(&server, common.times).await?;
     for number in 1..=common.times {
-        let round = round(common, fault, cluster, pipeline, (&server, first.later(number))).await?;
+        let round = round(common, fault, cluster, pipeline, (&server, first.plus(number))).await?;
         eprintln!("{number}/{}: {}", common.times, round.line());
         report.add(round);
     }
     Ok(())
 }
 
-/// The minute before `times` minutes in which nothing was counted yet.
+/// The minute before `times` minutes without any events.
 async fn unused_minute(server: &Server, times: u16) -> anyhow::Result<Minute> {
     for _ in 0..10 {
         let first = Minute::of(rand::rng().random_range(Minute::YEARS));
-        if server.count(first.later(1)..first.later(times + 1)).await? == 0 {
+        if server.count(first.plus(1)..first.plus(times + 1)).await? == 0 {
             return Ok(first);
         }
     }
-    bail!("every minute between 2000 and 2019 that was tried holds pings")
+    bail!("found no unused minutes between 2000 and 2019")
 }
 
-/// One fault under load, until the pipeline is well again and everything is counted.
+/// One fault under load, until the pipeline is healthy again and all events are counted.
 async fn round(
     common: &Common,
     fault: &Fault,
@@ -149,27 +151,27 @@ async fn round(
     pipeline: &PingPipeline,
     (server, minute): (&Server, Minute),
 ) -> anyhow::Result<Round> {
-    let patience = Duration::from_secs(common.patience);
-    let load = Load::start(server, minute, common.rate, patience);
-    tokio::time::sleep(BEFORE).await;
+    let timeout = Duration::from_secs(common.timeout);
+    let load = Load::start(server, minute, common.rate, timeout);
+    tokio::time::sleep(WARM_UP).await;
     let mut watch = Watch::start(cluster.pipelines(), pipeline.name_any(), server.clone());
-    let at = Timestamp::now();
-    let happened = fault.happen(cluster).await?;
-    watch.happened();
-    let seen = watch.recovery(patience).await?;
-    let pings = load.finish().await;
-    let counted = server.count(minute..minute.later(1)).await?;
-    Ok(Round { at, happened, pings, counted, same: agrees(server).await?, seen })
+    let started = Timestamp::now();
+    let fault = fault.inject(cluster).await?;
+    watch.fault_ended();
+    let recovery = watch.recovery(timeout).await?;
+    let events = load.finish().await;
+    let counted = server.count(minute..minute.plus(1)).await?;
+    Ok(Round { started, fault, events, counted, cache_agrees: agrees(server).await?, recovery })
 }
 
-/// Whether the database, recounted, and the cache agree. Others may ping meanwhile, so one disagreement is none.
+/// Whether the cache matches a recount of the database. Other clients may send events in the meantime, so this is retried.
 async fn agrees(server: &Server) -> anyhow::Result<bool> {
-    let asked = tokio::time::Instant::now();
+    let started = tokio::time::Instant::now();
     loop {
         match server.verify().await {
             Ok(true) => return Ok(true),
-            Ok(false) if asked.elapsed() > AGREES_WITHIN => return Ok(false),
-            Err(error) if asked.elapsed() > AGREES_WITHIN => return Err(error),
+            Ok(false) if started.elapsed() > AGREEMENT_TIMEOUT => return Ok(false),
+            Err(error) if started.elapsed() > AGREEMENT_TIMEOUT => return Err(error),
             _ => tokio::time::sleep(Duration::from_secs(1)).await,
         }
     }

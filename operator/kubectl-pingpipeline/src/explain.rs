@@ -9,23 +9,23 @@ use crate::{cluster::ConnectionArgs, output::Format};
 
 #[derive(Args)]
 pub(crate) struct Arguments {
-    /// A condition, such as KafkaReady, or a reason, such as OperatorSilent; in any case.
+    /// A condition such as KafkaReady, or a reason such as OperatorSilent (case-insensitive).
     word: String,
-    /// Name of a pipeline, to tell how it is there.
+    /// Name of a pipeline, to show the current value of the condition.
     name: Option<String>,
 }
 
 pub(crate) async fn run(arguments: &Arguments, connection: &ConnectionArgs, format: Format) -> anyhow::Result<bool> {
-    let is_asked = |known: &str| known.eq_ignore_ascii_case(&arguments.word);
-    let condition = ConditionType::ALL.iter().find(|(kind, _)| is_asked(&kind.to_string()));
-    let mut told = Vec::new();
+    let matches = |known: &str| known.eq_ignore_ascii_case(&arguments.word);
+    let condition = ConditionType::ALL.iter().find(|(kind, _)| matches(&kind.to_string()));
+    let mut explanations = Vec::new();
     if let Some((kind, meaning)) = condition {
-        told.push((format!("condition {kind}"), format!("True means:{meaning}"), None));
+        explanations.push((format!("condition {kind}"), format!("True means:{meaning}"), None));
     }
-    if let Some((reason, meaning, remedy)) = Reason::ALL.iter().find(|(reason, ..)| is_asked(reason.as_str())) {
-        told.push((format!("reason {reason}"), meaning.trim().to_owned(), Some(*remedy)));
+    if let Some((reason, meaning, remedy)) = Reason::ALL.iter().find(|(reason, ..)| matches(reason.as_str())) {
+        explanations.push((format!("reason {reason}"), meaning.trim().to_owned(), Some(*remedy)));
     }
-    if told.is_empty() {
+    if explanations.is_empty() {
         let conditions = ConditionType::ALL.iter().map(|(kind, _)| kind.to_string()).collect::<Vec<_>>().join(", ");
         let reasons = Reason::ALL.iter().map(|(reason, ..)| reason.as_str()).collect::<Vec<_>>().join(", ");
         bail!("{} is neither a condition ({conditions}) nor a reason ({reasons})", arguments.word);
@@ -37,18 +37,18 @@ pub(crate) async fn run(arguments: &Arguments, connection: &ConnectionArgs, form
                 found.into_iter().filter_map(|pipeline| pipeline.status).flat_map(|status| status.conditions);
             conditions.into_iter().find(|condition| condition.type_ == kind.to_string())
         }
-        (Some(_), None) => bail!("a pipeline has conditions: name one of those, not a reason"),
+        (Some(_), None) => bail!("a pipeline name requires a condition, not a reason"),
         (None, _) => None,
     };
     match format {
         Format::Json => {
-            let told = told
+            let explanations = explanations
                 .iter()
                 .map(|(what, meaning, remedy)| json!({ "what": what, "meaning": meaning, "remedy": remedy }));
-            println!("{}", json!({ "explained": told.collect::<Vec<_>>(), "now": now }));
+            println!("{}", json!({ "explained": explanations.collect::<Vec<_>>(), "now": now }));
         }
         Format::Text => {
-            for (what, meaning, remedy) in told {
+            for (what, meaning, remedy) in explanations {
                 println!("{what}\n  {meaning}");
                 remedy.into_iter().for_each(|remedy| println!("  What to do: {remedy}"));
             }
@@ -56,7 +56,10 @@ pub(crate) async fn run(arguments: &Arguments, connection: &ConnectionArgs, form
                 let remedy =
                     Reason::ALL.iter().find(|(reason, ..)| reason.as_str() == now.reason).map(|(.., remedy)| *remedy);
                 println!("now: {} ({})\n  {}", now.status, now.reason, now.message);
-                println!("  What to do: {}", remedy.unwrap_or("update this plugin: it does not know the reason"));
+                println!(
+                    "  What to do: {}",
+                    remedy.unwrap_or("this plugin does not know the reason; update the plugin")
+                );
             }
         }
     }

@@ -1,5 +1,7 @@
-//! `kubectl pingpipeline`: a pipeline on one screen, what a condition means, what a change would do, a report to pass on, and
-//! drills. kubectl finds it by its name on the PATH. Only a drill changes anything.
+//! `kubectl pingpipeline`: shows the status of pipelines, explains conditions, previews changes, collects support reports and runs
+//! drills. kubectl finds the plugin by its name on the `PATH`. Only `drill` changes anything.
+//!
+//! It depends on `ping-api` and not on the controller.
 
 mod cluster;
 mod drill;
@@ -18,13 +20,13 @@ use clap::{Parser, Subcommand};
 
 use self::{cluster::ConnectionArgs, output::Format};
 
-/// Looks at PingPipelines, and answers before anything is changed. Only `drill` changes anything itself.
+/// Inspect PingPipelines, preview changes and run drills. Only `drill` changes anything.
 #[derive(Parser)]
 #[command(name = "kubectl pingpipeline", bin_name = "kubectl pingpipeline", version)]
 struct Cli {
     #[command(flatten)]
     connection: ConnectionArgs,
-    /// For people, or one JSON object for programs.
+    /// Output format.
     #[arg(short, long, global = true, value_enum, default_value = "text")]
     output: Format,
     #[command(subcommand)]
@@ -33,17 +35,17 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// A pipeline on one screen: its figures, components, conditions and latest events. Exit code 1 unless all are ready.
+    /// Show count, components, conditions and recent events. Exit code 1 unless all pipelines are ready.
     Status(status::Arguments),
-    /// Have a server recount every row, and compare totals, minutes and cache. Exit code 1 when they differ.
+    /// Recount every row on a server and compare totals, minutes and cache. Exit code 1 if they differ.
     Verify(verify::Arguments),
-    /// What a condition or a reason means, and what to do about it.
+    /// Explain a condition or reason, and what to do about it.
     Explain(explain::Arguments),
-    /// What applying a manifest would change, and the risk of each change. Exit code 1 when it would be refused.
+    /// Show what applying a manifest would change, and the risk of each change. Exit code 1 if it would be rejected.
     Plan(plan::Arguments),
-    /// All that support needs to know, without passwords, as YAML.
+    /// Collect everything that support needs, without passwords, as YAML.
     Report(report::Arguments),
-    /// Break parts of a running pipeline under load, and tell whether every acknowledged ping was counted once.
+    /// Cause failures in a running pipeline under load, and check that every acknowledged event is counted exactly once.
     Drill(drill::Arguments),
 }
 

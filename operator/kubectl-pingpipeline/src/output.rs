@@ -1,21 +1,21 @@
-//! How answers are written.
+//! Output formats and tables.
 
 use clap::ValueEnum;
 use comfy_table::{ContentArrangement, Table, presets};
 
-/// Columns of a screen.
+/// Maximum width of text output, in columns.
 pub(crate) const WIDTH: u16 = 100;
 
-/// For people, or for programs.
+/// Output format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Format {
-    /// For people.
+    /// Human-readable text.
     Text,
-    /// For programs: one object, with `--watch` one a line.
+    /// One JSON object; with `--watch`, one per line.
     Json,
 }
 
-/// Rows in columns, within the screen: long cells are broken.
+/// A table of at most `WIDTH` columns. Long cells are wrapped.
 pub(crate) fn table<const N: usize>(header: [&str; N], rows: impl IntoIterator<Item = [String; N]>) -> String {
     let mut table = Table::new();
     table.load_preset(presets::NOTHING).set_content_arrangement(ContentArrangement::Dynamic).set_width(WIDTH);
@@ -26,7 +26,7 @@ pub(crate) fn table<const N: usize>(header: [&str; N], rows: impl IntoIterator<I
     table.trim_fmt()
 }
 
-/// Seconds as people read them: `7s`, `3m`, `2h`, `5d`.
+/// A duration in one unit: `7s`, `3m`, `2h` or `5d`.
 pub(crate) fn age(seconds: i64) -> String {
     match seconds {
         i64::MIN..=119 => format!("{}s", seconds.max(0)),

@@ -23,24 +23,24 @@ use crate::{
 
 #[derive(Args)]
 pub(crate) struct Arguments {
-    /// File with PingPipelines as YAML; `-` is the standard input.
+    /// YAML file with PingPipelines; `-` reads standard input.
     #[arg(short, long)]
     filename: PathBuf,
 }
 
-/// What would become of one pipeline.
+/// Effect of a manifest on one pipeline.
 #[derive(Serialize)]
 struct Plan {
     namespace: String,
     name: String,
-    /// True when there is none of that name yet.
+    /// True if the pipeline does not exist yet.
     new: bool,
-    /// The API server's words, if it would refuse.
-    refused: Option<String>,
+    /// Message of the API server, if it would reject the manifest.
+    rejected: Option<String>,
     changes: Vec<Change>,
 }
 
-/// A field that would change. Defaults are filled in on both sides.
+/// A field that would change. Both values include defaults.
 #[derive(Debug, PartialEq, Serialize)]
 struct Change {
     path: String,
@@ -61,21 +61,22 @@ pub(crate) async fn run(arguments: &Arguments, connection: &ConnectionArgs, form
     let cluster = connection.connect().await?;
     let mut plans = Vec::new();
     for document in yaml_serde::Deserializer::from_str(&text) {
-        let value = Value::deserialize(document).with_context(|| format!("{file} is no YAML"))?;
+        let value = Value::deserialize(document).with_context(|| format!("{file} is not valid YAML"))?;
         if value["kind"] == "PingPipeline" {
-            let manifest = serde_json::from_value(value).with_context(|| format!("{file} has no such object"))?;
+            let manifest =
+                serde_json::from_value(value).with_context(|| format!("{file} contains an invalid PingPipeline"))?;
             plans.push(plan(manifest, &cluster).await?);
         }
     }
-    ensure!(!plans.is_empty(), "there is no PingPipeline in {file}");
+    ensure!(!plans.is_empty(), "{file} contains no PingPipeline");
     match format {
         Format::Json => println!("{}", json!({ "plans": plans })),
         Format::Text => plans.iter().for_each(|plan| println!("{}", plan.text())),
     }
-    Ok(plans.iter().all(|plan| plan.refused.is_none()))
+    Ok(plans.iter().all(|plan| plan.rejected.is_none()))
 }
 
-/// Has the API server do everything but store it.
+/// Sends the manifest to the API server as a dry run.
 async fn plan(manifest: DynamicObject, cluster: &Cluster) -> anyhow::Result<Plan> {
     let (name, namespace) = (manifest.name_any(), manifest.namespace().unwrap_or_else(|| cluster.namespace.clone()));
     let api: Api<DynamicObject> =
@@ -90,9 +91,9 @@ async fn plan(manifest: DynamicObject, cluster: &Cluster) -> anyhow::Result<Plan
         }
         None => api.patch(&name, &params.force(), &Patch::Apply(&manifest)).await,
     };
-    let (new, refused) = match answer {
+    let (new, rejected) = match answer {
         Ok(new) => (Some(new), None),
-        // Unknown fields are answered with 500.
+        // The API server responds with 500 to unknown fields.
         Err(kube::Error::Api(status)) if ![401, 403, 404].contains(&status.code) => {
             (None, Some(status.message.clone()))
         }
@@ -104,15 +105,15 @@ async fn plan(manifest: DynamicObject, cluster: &Cluster) -> anyhow::Result<Plan
     if old.is_some() && new.is_some() {
         compare("", &spec(&old), &spec(&new), &mut changes);
     }
-    Ok(Plan { namespace, name, new: old.is_none(), refused, changes })
+    Ok(Plan { namespace, name, new: old.is_none(), rejected, changes })
 }
 
-/// What `kubectl apply` wrote last. None: it never did, or lets the API server keep that (`--server-side`).
+/// The manifest that `kubectl apply` applied last; `None` if there is none, or if it was applied with `--server-side`.
 fn last_applied(live: &DynamicObject) -> Option<Value> {
     serde_json::from_str(live.annotations().get("kubectl.kubernetes.io/last-applied-configuration")?).ok()
 }
 
-/// The merge patch that `kubectl apply` would send: what it wrote last and is not wanted any more goes.
+/// The merge patch that `kubectl apply` would send. It removes fields that were applied last and are no longer in the manifest.
 fn three_way(last: &Value, wanted: &Value) -> Value {
     let empty = serde_json::Map::new();
     match wanted {
@@ -128,13 +129,13 @@ fn three_way(last: &Value, wanted: &Value) -> Value {
     }
 }
 
-/// Lists the leaves in which `old` and `new` differ.
+/// Lists the leaf fields in which `old` and `new` differ.
 fn compare(path: &str, old: &Value, new: &Value, changes: &mut Vec<Change>) {
     let empty = serde_json::Map::new();
     let is_empty = |value: &Value| value.is_null() || *value == json!({});
     match (old, new) {
         (old, new) if old == new => {}
-        // An object that says nothing can still mean something, as a role of servers does.
+        // An empty object can have a meaning, for example `server.query: {}`.
         (old, new) if is_empty(old) && is_empty(new) => {
             let (risk, why) = risk(path, old, new);
             changes.push(Change { path: path.into(), old: old.clone(), new: new.clone(), risk, why });
@@ -157,15 +158,15 @@ fn compare(path: &str, old: &Value, new: &Value, changes: &mut Vec<Change>) {
 
 impl Plan {
     fn text(&self) -> String {
-        let who = format!("{}/{}", self.namespace, self.name);
-        if let Some(words) = &self.refused {
-            return format!("{who}: would be REFUSED\n{words}");
+        let pipeline = format!("{}/{}", self.namespace, self.name);
+        if let Some(message) = &self.rejected {
+            return format!("{pipeline}: would be REJECTED\n{message}");
         }
         if self.new {
-            return format!("{who}: would be created");
+            return format!("{pipeline}: would be created");
         }
         if self.changes.is_empty() {
-            return format!("{who}: nothing would change");
+            return format!("{pipeline}: nothing would change");
         }
         let short =
             |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned).replace("null", "-");
@@ -176,9 +177,9 @@ impl Plan {
             [format!("{:?}", change.risk), change.path.clone(), format!("{old} -> {new}"), change.why.into()]
         });
         format!(
-            "{who}: {} fields would change\n{}",
+            "{pipeline}: {} fields would change\n{}",
             changes.len(),
-            table(["RISK", "FIELD", "CHANGE", "WHAT IT DOES"], rows)
+            table(["RISK", "FIELD", "CHANGE", "EFFECT"], rows)
         )
     }
 }
@@ -188,7 +189,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_not_wanted_any_more_goes() {
+    fn fields_that_are_no_longer_in_the_manifest_are_removed() {
         let last = json!({ "server": { "replicas": 5, "lanes": 2 }, "suspend": true, "processor": {} });
         let wanted = json!({ "server": { "lanes": 4 }, "processor": { "env": [] } });
         let patch = json!({ "server": { "replicas": null, "lanes": 4 }, "suspend": null, "processor": { "env": [] } });

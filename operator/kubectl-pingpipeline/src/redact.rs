@@ -1,15 +1,15 @@
-//! Takes out of an object what is nobody's business. Pure.
+//! Removes confidential values from an object. Pure.
 
 use serde_json::{Value, json};
 
 const HIDDEN: &str = "REDACTED";
 
-/// `object` without Secret values, values of environment variables that are not ours, passwords in URLs, and bookkeeping.
+/// `object` without values of Secrets, values of environment variables that users set, credentials in URLs, and bookkeeping fields.
 pub(crate) fn redact(mut object: Value) -> Value {
     let is_secret = object["kind"] == "Secret";
     if let Some(metadata) = object["metadata"].as_object_mut() {
         metadata.remove("managedFields");
-        // A copy of the whole object, as somebody wrote it.
+        // A copy of the whole object, including confidential values.
         if let Some(annotations) = metadata.get_mut("annotations").and_then(Value::as_object_mut) {
             annotations.remove("kubectl.kubernetes.io/last-applied-configuration");
         }
@@ -34,12 +34,12 @@ fn walk(value: &mut Value) {
             }
         }
         Value::Array(items) => items.iter_mut().for_each(walk),
-        Value::String(text) => hide_login(text),
+        Value::String(text) => hide_credentials(text),
         Value::Null | Value::Bool(_) | Value::Number(_) => {}
     }
 }
 
-/// The operator sets no passwords as values; what users set may be anything.
+/// The operator never sets passwords as plain values, but users may.
 fn hide_variable(variable: &mut Value) {
     let ours = variable["name"].as_str().is_some_and(ping_api::env::is_reserved);
     match variable.get_mut("value") {
@@ -48,8 +48,8 @@ fn hide_variable(variable: &mut Value) {
     }
 }
 
-/// `scheme://user:password@host` loses what is before the `@`.
-fn hide_login(text: &mut String) {
+/// Removes the credentials from `scheme://user:password@host`.
+fn hide_credentials(text: &mut String) {
     let mut from = 0;
     while let Some(scheme) = text[from..].find("://").map(|at| from + at + 3) {
         let rest = &text[scheme..];
@@ -67,7 +67,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn no_secret_is_left() {
+    fn secrets_are_removed() {
         let object = json!({
             "kind": "Secret", "metadata": {
                 "name": "demo-postgres-app", "managedFields": [{ "manager": "a" }],
@@ -82,7 +82,7 @@ mod tests {
     }
 
     #[test]
-    fn variables_of_others_and_logins_in_urls_are_hidden() {
+    fn values_of_user_variables_and_credentials_in_urls_are_hidden() {
         let env = json!([
             { "name": "API_KEY", "value": "hunter2" },
             { "name": "PING_LISTEN", "value": "0.0.0.0:8080" },

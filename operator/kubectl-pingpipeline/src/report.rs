@@ -20,7 +20,7 @@ use crate::{
 
 #[derive(Args)]
 pub(crate) struct Arguments {
-    /// Name of the pipeline. Default: every one of the namespace.
+    /// Name of the pipeline. Default: all in the namespace.
     name: Option<String>,
 }
 
@@ -44,7 +44,7 @@ pub(crate) async fn run(arguments: &Arguments, connection: &ConnectionArgs, form
     Ok(true)
 }
 
-/// Which APIs of others are there.
+/// Which APIs of other operators are served.
 async fn served(cluster: &Cluster) -> anyhow::Result<Value> {
     let groups = cluster.client.list_api_groups().await?.groups;
     let all = Dependency::ALL.into_iter().map(|dependency| {
@@ -55,17 +55,17 @@ async fn served(cluster: &Cluster) -> anyhow::Result<Value> {
     Ok(Value::Object(all.collect()))
 }
 
-/// The operator's Deployments; who may not look everywhere says so.
+/// The operator's Deployments, or an error message if the user may not list them.
 async fn operator(cluster: &Cluster) -> Value {
     let everywhere: Api<DynamicObject> = Api::all_with(cluster.client.clone(), &Kind::Deployment.api_resource());
     let labels = ListParams::default().labels(&format!("app.kubernetes.io/name={OPERATOR}"));
     match everywhere.list(&labels).await {
         Ok(found) => found.items.into_iter().map(|object| redact(json!(object))).collect(),
-        Err(error) => json!(format!("cannot be looked at: {error}")),
+        Err(error) => json!(format!("cannot list Deployments: {error}")),
     }
 }
 
-/// The pipeline, its objects, and the events on it. What cannot be read is named instead.
+/// The pipeline with its objects and events. For kinds that cannot be read, the report contains the error.
 async fn describe(pipeline: &PingPipeline, cluster: &Cluster) -> anyhow::Result<Value> {
     let labels = ListParams::default().labels(&format!("{PIPELINE_LABEL}={}", pipeline.name_any()));
     let mut objects = serde_json::Map::new();
@@ -74,7 +74,7 @@ async fn describe(pipeline: &PingPipeline, cluster: &Cluster) -> anyhow::Result<
             Api::namespaced_with(cluster.client.clone(), &cluster.namespace, &kind.api_resource());
         let found = match api.list(&labels).await {
             Ok(found) => found.items.into_iter().map(|object| redact(json!(object))).collect(),
-            Err(error) => json!(format!("cannot be read: {error}")),
+            Err(error) => json!(format!("cannot list objects: {error}")),
         };
         objects.insert(kind.name().into(), found);
     }

@@ -1,128 +1,133 @@
-//! What a change of the spec can do, field by field. Pure.
+//! Risk of changing each field of the spec. Pure.
 
 use serde::Serialize;
 use serde_json::Value;
 
-/// How much care a change takes.
+/// Risk of a change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub(crate) enum Risk {
-    /// Nobody notices.
+    /// No effect on clients.
     None,
-    /// Pods are replaced one by one; pings are taken and counted meanwhile.
+    /// Pods are replaced one by one; events are accepted and counted throughout.
     Rolling,
-    /// Something is slower or away for a moment, and comes back by itself.
-    Care,
-    /// Something stays away, or acknowledged pings or data can be lost.
+    /// A component is slow or unavailable for a short time and recovers by itself.
+    Caution,
+    /// A component stays unavailable, or acknowledged events or data can be lost.
     Danger,
 }
 
-/// Fields by the start of their path, with what a change of them does. The longest start that fits holds.
+/// Fields by path prefix, with the risk and effect of a change. The longest matching prefix applies.
 const FIELDS: &[(&str, Risk, &str)] = &[
-    ("cache.dragonfly", Risk::Care, "cache pods restart; counts come from Postgres until the cache is filled again"),
-    ("cache.external", Risk::Care, "counts come from Postgres until the other cache is filled"),
-    ("deletionPolicy", Risk::Care, "says what a later deletion does to the data"),
-    ("durability", Risk::Care, "says which settings are refused"),
-    ("hibernate", Risk::Danger, "stops or starts everything; no ping is taken while it is true"),
-    ("kafka.cluster", Risk::Care, "brokers restart one by one; pings are taken, counts may lag"),
+    ("cache.dragonfly", Risk::Caution, "cache pods restart; Postgres answers queries until the cache is rebuilt"),
+    ("cache.external", Risk::Caution, "Postgres answers queries until the new cache is filled"),
+    ("deletionPolicy", Risk::Caution, "determines what a later deletion does to the data"),
+    ("durability", Risk::Caution, "determines which settings are rejected"),
+    ("hibernate", Risk::Danger, "stops or starts the pipeline; no events are accepted while it is true"),
+    ("kafka.cluster", Risk::Caution, "brokers restart one by one; events are accepted, counts may lag"),
     (
         "kafka.cluster.brokers.replicas",
-        Risk::Care,
-        "partitions that exist stay where they are; Strimzi refuses to remove a broker that has some",
+        Risk::Caution,
+        "existing partitions are not moved; Strimzi does not remove a broker that still has partitions",
     ),
-    ("kafka.cluster.brokers.storage", Risk::None, "volumes grow in connection, if their class can"),
-    ("kafka.cluster.controllers.storage", Risk::None, "volumes grow in connection, if their class can"),
-    ("kafka.clusterRef", Risk::Danger, "events on their way would be left behind"),
-    ("kafka.deadLetterTopic", Risk::None, "changes a topic in place"),
-    ("kafka.external", Risk::Danger, "another Kafka: events on their way are left behind unless it is the same one"),
+    ("kafka.cluster.brokers.storage", Risk::None, "volumes grow in place, if their StorageClass supports it"),
+    ("kafka.cluster.controllers.storage", Risk::None, "volumes grow in place, if their StorageClass supports it"),
+    ("kafka.clusterRef", Risk::Danger, "events in transit would be lost"),
+    ("kafka.deadLetterTopic", Risk::None, "changes the topic in place"),
+    ("kafka.external", Risk::Danger, "events in transit are lost, unless the new address leads to the same Kafka"),
     (
         "kafka.minutesTopic",
         Risk::Rolling,
-        "processors are replaced one by one; who reads the topic is told later, or nothing any more",
+        "processors are replaced one by one; summaries are delayed, or no longer published",
     ),
     ("kafka.topic", Risk::None, "changes the topic in place"),
     (
         "kafka.topic.minInSyncReplicas",
-        Risk::Care,
-        "with fewer, a lost broker can take events with it; with more, Kafka takes none while brokers are away",
+        Risk::Caution,
+        "with fewer, losing a broker can lose events; with more, Kafka accepts no writes while brokers are unavailable",
     ),
-    ("kafka.topic.partitions", Risk::Care, "cannot be taken back; processors share the work anew"),
-    ("kafka.topic.replicas", Risk::Care, "Strimzi needs Cruise Control for it"),
-    ("kafka.topic.retentionHours", Risk::None, "events that are older go; what is counted stays counted"),
-    ("monitoring", Risk::None, "monitors only"),
-    ("networkPolicy", Risk::Care, "changes who may talk to whom, at once"),
+    ("kafka.topic.partitions", Risk::Caution, "cannot be reverted; partitions are reassigned to processors"),
+    ("kafka.topic.replicas", Risk::Caution, "requires Cruise Control in Strimzi"),
+    ("kafka.topic.retentionHours", Risk::None, "older events are deleted from Kafka; counts do not change"),
+    ("monitoring", Risk::None, "changes PodMonitors only"),
+    ("networkPolicy", Risk::Caution, "changes allowed network traffic immediately"),
     (
         "postgres.cluster",
-        Risk::Care,
-        "instances restart one by one with a switch-over: calls fail for seconds and can be repeated with the same id",
+        Risk::Caution,
+        "instances restart one by one with a switchover: calls fail for some seconds and can be retried with the same event ID",
     ),
-    ("postgres.cluster.backup", Risk::None, "changes when and where backups go"),
-    ("postgres.cluster.instances", Risk::Care, "a standby is added or removed; with fewer, less can fail"),
-    ("postgres.cluster.storage", Risk::None, "volumes grow in connection, if their class can"),
+    ("postgres.cluster.backup", Risk::None, "changes schedule and destination of backups"),
+    (
+        "postgres.cluster.instances",
+        Risk::Caution,
+        "adds or removes a standby; with fewer, fewer failures are tolerated",
+    ),
+    ("postgres.cluster.storage", Risk::None, "volumes grow in place, if their StorageClass supports it"),
     (
         "postgres.cluster.synchronous",
-        Risk::Care,
-        "with fewer copies less can fail; with more, writes wait for more instances",
+        Risk::Caution,
+        "with fewer copies, fewer failures are tolerated; with more, writes wait for more instances",
     ),
-    ("postgres.cluster.walStorage", Risk::Care, "instances are replaced one by one"),
-    ("postgres.external", Risk::Danger, "another Postgres does not have the pings of this one"),
+    ("postgres.cluster.walStorage", Risk::Caution, "instances are replaced one by one"),
+    ("postgres.external", Risk::Danger, "the new Postgres does not have the events of the old one"),
     ("processor", Risk::Rolling, "processors are replaced one by one; counts may lag for seconds"),
     ("processor.autoscaling", Risk::None, "changes the number of processors"),
     ("processor.replicas", Risk::None, "changes the number of processors"),
-    ("server", Risk::Rolling, "servers are replaced one by one; a new one is ready before an old one goes"),
+    ("server", Risk::Rolling, "servers are replaced one by one; each new pod is ready before an old one stops"),
     ("server.autoscaling", Risk::None, "changes the number of servers"),
-    ("server.ingest", Risk::Rolling, "servers are replaced one by one; a new one is ready before an old one goes"),
-    ("server.ingest.autoscaling", Risk::None, "changes the number of servers that take events"),
-    ("server.ingest.replicas", Risk::None, "changes the number of servers that take events"),
-    ("server.query", Risk::Rolling, "servers are replaced one by one; a new one is ready before an old one goes"),
-    ("server.query.autoscaling", Risk::None, "changes the number of servers that answer"),
-    ("server.query.replicas", Risk::None, "changes the number of servers that answer"),
+    ("server.ingest", Risk::Rolling, "servers are replaced one by one; each new pod is ready before an old one stops"),
+    ("server.ingest.autoscaling", Risk::None, "changes the number of ingest servers"),
+    ("server.ingest.replicas", Risk::None, "changes the number of ingest servers"),
+    ("server.query", Risk::Rolling, "servers are replaced one by one; each new pod is ready before an old one stops"),
+    ("server.query.autoscaling", Risk::None, "changes the number of query servers"),
+    ("server.query.replicas", Risk::None, "changes the number of query servers"),
     ("server.replicas", Risk::None, "changes the number of servers"),
-    ("server.service", Risk::Care, "callers may have to find the servers at another address or port"),
+    ("server.service", Risk::Caution, "clients may need a new address or port"),
     (
         "sources",
         Risk::Rolling,
-        "servers and processors are replaced one by one; until all are, some statuses go by the old rule",
+        "servers and processors are replaced one by one; until then, some statuses follow the old rule",
     ),
     (
         "sources.dayRetentionDays",
-        Risk::Care,
-        "with fewer days, older ones are dropped for ever; pods are replaced one by one",
+        Risk::Caution,
+        "with fewer days, older counts are deleted permanently; pods are replaced one by one",
     ),
     (
         "sources.windowRetentionDays",
-        Risk::Care,
-        "with fewer days, older windows are dropped for ever; pods are replaced one by one",
+        Risk::Caution,
+        "with fewer days, older windows are deleted permanently; pods are replaced one by one",
     ),
-    ("suspend", Risk::Care, "while true the operator changes nothing, and puts no drift right"),
+    ("suspend", Risk::Caution, "while true, the operator changes nothing and does not repair drift"),
 ];
 
-/// What comes and goes with roles.
-const SPLIT: &str = "with roles servers are reached at <name>-ingest and <name>-query, without at <name>-server: callers have to follow; old servers go when the new ones are ready";
+/// Effect of splitting servers into roles, or of merging them again.
+const SPLIT: &str = "clients need new addresses: <name>-ingest and <name>-query with roles, <name>-server without; old servers stop when the new ones are ready";
 
-/// The risk of changing the field at `path` (below `spec`) from one value to another, and why.
+/// Risk and effect of changing the field at `path` (below `spec`) from `old` to `new`.
 pub(crate) fn risk(path: &str, old: &Value, new: &Value) -> (Risk, &'static str) {
     match (path, old, new) {
         ("deletionPolicy", _, new) if new == "Delete" => {
-            return (Risk::Danger, "deleting the pipeline will delete the data as well");
+            return (Risk::Danger, "deleting the pipeline will also delete the data");
         }
         ("durability", _, new) if new == "BestEffort" => {
-            return (Risk::Danger, "settings that can lose acknowledged pings are no longer refused");
+            return (Risk::Danger, "settings that can lose acknowledged events are no longer rejected");
         }
         ("server.replicas" | "server.ingest.replicas" | "server.query.replicas" | "processor.replicas", _, new)
             if new == 0 =>
         {
-            return (Risk::Danger, "nothing is left that does the work");
+            return (Risk::Danger, "no pods are left to do the work");
         }
         (path, Value::Null, _) | (path, _, Value::Null)
             if path.starts_with("server.ingest") || path.starts_with("server.query") =>
         {
-            return (Risk::Care, SPLIT);
+            return (Risk::Caution, SPLIT);
         }
         _ => {}
     }
     let fits = |start: &str| path.strip_prefix(start).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'));
     let found = FIELDS.iter().filter(|(start, ..)| fits(start)).max_by_key(|(start, ..)| start.len());
-    found.map_or((Risk::Danger, "this plugin does not know the field: update it"), |(_, risk, why)| (*risk, why))
+    found
+        .map_or((Risk::Danger, "this plugin does not know the field; update the plugin"), |(_, risk, why)| (*risk, why))
 }
 
 #[cfg(test)]
@@ -147,7 +152,7 @@ mod tests {
             );
         }
         assert!(unknown.is_empty(), "{unknown:?}");
-        assert!(FIELDS.iter().all(|(path, ..)| field_exists(fields, path)), "a risk of a field that is gone");
+        assert!(FIELDS.iter().all(|(path, ..)| field_exists(fields, path)), "a listed field does not exist");
     }
 
     fn field_exists(fields: &Value, path: &str) -> bool {
@@ -155,13 +160,13 @@ mod tests {
     }
 
     #[test]
-    fn the_longest_path_holds_and_some_values_are_worse_than_others() {
+    fn the_longest_prefix_applies_and_some_values_are_riskier_than_others() {
         let of = |path: &str, new: Value| risk(path, &Value::Null, &new).0;
         assert_eq!(of("server.replicas", json!(5)), Risk::None);
         assert_eq!(of("server.replicas", json!(0)), Risk::Danger);
         assert_eq!(of("server.resources.limits.memory", json!("1Gi")), Risk::Rolling);
         assert_eq!(of("postgres.cluster.storage.size", json!("20Gi")), Risk::None);
-        assert_eq!(of("deletionPolicy", json!("Retain")), Risk::Care);
+        assert_eq!(of("deletionPolicy", json!("Retain")), Risk::Caution);
         assert_eq!(of("deletionPolicy", json!("Delete")), Risk::Danger);
         assert_eq!(of("serverless", json!(1)), Risk::Danger);
     }

@@ -19,16 +19,16 @@ use crate::{
     output::{Format, age, table},
 };
 
-/// Pause between two looks.
-const EVERY: Duration = Duration::from_secs(1);
-/// Events that are shown.
-const EVENTS: usize = 5;
+/// Interval between updates.
+const INTERVAL: Duration = Duration::from_secs(1);
+/// Maximum number of events to show.
+const MAX_EVENTS: usize = 5;
 
 #[derive(Args)]
 pub(crate) struct Arguments {
-    /// Name of the pipeline. Default: every one of the namespace.
+    /// Name of the pipeline. Default: all in the namespace.
     name: Option<String>,
-    /// Look again and again, and show what changed, until interrupted.
+    /// Keep watching, and print the status whenever it changes.
     #[arg(short, long)]
     watch: bool,
 }
@@ -37,10 +37,10 @@ pub(crate) async fn run(arguments: &Arguments, connection: &ConnectionArgs, form
     let cluster = connection.connect().await?;
     let mut shown = String::new();
     loop {
-        let (text, ready) = look(arguments, &cluster, format).await?;
+        let (text, ready) = render(arguments, &cluster, format).await?;
         if text != shown {
             if arguments.watch && format == Format::Text && stdout().is_terminal() {
-                // Clears the screen, and goes to its first line.
+                // Clears the screen and moves to the first line.
                 print!("\x1b[2J\x1b[H");
             }
             println!("{text}");
@@ -49,11 +49,11 @@ pub(crate) async fn run(arguments: &Arguments, connection: &ConnectionArgs, form
         if !arguments.watch {
             return Ok(ready);
         }
-        tokio::time::sleep(EVERY).await;
+        tokio::time::sleep(INTERVAL).await;
     }
 }
 
-async fn look(arguments: &Arguments, cluster: &Cluster, format: Format) -> anyhow::Result<(String, bool)> {
+async fn render(arguments: &Arguments, cluster: &Cluster, format: Format) -> anyhow::Result<(String, bool)> {
     let (mut texts, mut values, mut all_ready) = (Vec::new(), Vec::new(), true);
     for pipeline in cluster.find(arguments.name.as_deref()).await? {
         let events = cluster.events(&pipeline).await?;
@@ -77,7 +77,7 @@ fn is_ready(pipeline: &PingPipeline) -> bool {
 }
 
 fn value(pipeline: &PingPipeline, events: &[Event]) -> Value {
-    let events = events.iter().take(EVENTS).map(|event| {
+    let events = events.iter().take(MAX_EVENTS).map(|event| {
         json!({ "type": event.type_, "reason": event.reason, "message": event.message, "lastSeen": last_seen(event) })
     });
     json!({
@@ -86,28 +86,29 @@ fn value(pipeline: &PingPipeline, events: &[Event]) -> Value {
     })
 }
 
-/// The screen. Pure.
+/// Text output for one pipeline. Pure.
 fn screen(pipeline: &PingPipeline, events: &[Event], now: Timestamp) -> String {
     let status = pipeline.status.clone().unwrap_or_default();
     let since = |second: i64| age(now.as_second() - second);
     let created = pipeline.creation_timestamp().map_or_else(String::new, |time| since(time.0.as_second()));
-    let verdict = if is_ready(pipeline) { "ready" } else { "NOT READY" };
-    let mut parts =
-        vec![format!("{}/{}: {verdict}, {created} old", pipeline.namespace().unwrap_or_default(), pipeline.name_any())];
+    let readiness = if is_ready(pipeline) { "ready" } else { "NOT READY" };
+    let mut parts = vec![format!(
+        "{}/{}: {readiness}, {created} old",
+        pipeline.namespace().unwrap_or_default(),
+        pipeline.name_any()
+    )];
     if status.observed_generation != pipeline.metadata.generation {
-        parts.push("The operator has not taken up the latest change yet: is it running?".into());
+        parts.push("The operator has not processed the latest change yet. Check that it is running.".into());
     }
     if let Some(stats) = &status.stats {
         let audited = stats.last_audit.as_deref().unwrap_or("not yet");
-        parts.push(format!(
-            "{} pings, {} old, from the {}; last audit {audited}",
-            stats.total, stats.lag, stats.store
-        ));
+        parts
+            .push(format!("{} events, {} old, from the {}; last audit {audited}", stats.total, stats.lag, stats.store));
     }
     if let Some(endpoints) = &status.endpoints {
         parts.push(match &endpoints.query {
-            None => format!("served at {}", endpoints.server),
-            Some(query) => format!("events to {}, questions to {query}", endpoints.server),
+            None => format!("address: {}", endpoints.server),
+            Some(query) => format!("ingest address: {}, query address: {query}", endpoints.server),
         });
     }
     let Components { postgres, kafka, cache, server, processor } = status.components.unwrap_or_default();
@@ -123,7 +124,7 @@ fn screen(pipeline: &PingPipeline, events: &[Event], now: Timestamp) -> String {
     parts.push(String::new());
     parts.push(table(["CONDITION", "STATUS", "REASON", "SINCE", "MESSAGE"], conditions));
     if !events.is_empty() {
-        let latest = events.iter().take(EVENTS).map(|event| {
+        let latest = events.iter().take(MAX_EVENTS).map(|event| {
             let text = |text: &Option<String>| text.clone().unwrap_or_default();
             [since(last_seen(event)), text(&event.type_), text(&event.reason), text(&event.message)]
         });
@@ -139,7 +140,7 @@ mod tests {
     use crate::output::WIDTH;
 
     #[test]
-    fn a_screen_has_a_hundred_columns() {
+    fn the_output_fits_into_a_hundred_columns() {
         let long = "KafkaTopic default/demo-pings waits for the topic operator of somebody else. ".repeat(4);
         let time = "2026-11-21T03:31:51Z";
         let condition = |kind: &str| json!({ "type": kind, "status": "False", "reason": "DependencyMissing", "message": long, "lastTransitionTime": time });
@@ -160,7 +161,8 @@ mod tests {
         let now = "2026-11-21T03:35:51Z".parse().unwrap();
         let screen = screen(&pipeline.unwrap(), &[event.unwrap()], now);
         assert!(screen.lines().all(|line| line.chars().count() <= usize::from(WIDTH)), "{screen}");
-        for part in ["default/demo: NOT READY, 4m old", "has not taken up", "42 pings, <1s old", "DriftRepaired", "3m"]
+        for part in
+            ["default/demo: NOT READY, 4m old", "has not processed", "42 events, <1s old", "DriftRepaired", "3m"]
         {
             assert!(screen.contains(part), "{part} is not in\n{screen}");
         }

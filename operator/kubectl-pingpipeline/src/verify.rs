@@ -17,7 +17,7 @@ pub(crate) struct Arguments {
     name: String,
 }
 
-/// Asks a server through the API server, which takes the right to create `services/proxy`.
+/// Calls a server through the API server, which requires permission to create `services/proxy`.
 pub(crate) async fn run(arguments: &Arguments, connection: &ConnectionArgs, format: Format) -> anyhow::Result<bool> {
     let cluster = connection.connect().await?;
     let pipelines = cluster.find(Some(&arguments.name)).await?;
@@ -29,24 +29,24 @@ pub(crate) async fn run(arguments: &Arguments, connection: &ConnectionArgs, form
         cluster.namespace
     );
     let request = Request::post(path).header(header::CONTENT_TYPE, "application/json").body(b"{}".to_vec())?;
-    let asked = cluster.client.request::<Value>(request).await;
-    let answer =
-        asked.with_context(|| format!("no server of {} answered through Service {service}", arguments.name))?;
-    ensure!(answer["exact"].is_boolean(), "that is no answer of a server: {answer}");
+    let response = cluster.client.request::<Value>(request).await;
+    let report =
+        response.with_context(|| format!("no server of {} responded through Service {service}", arguments.name))?;
+    ensure!(report["exact"].is_boolean(), "unexpected response from the server: {report}");
     match format {
-        Format::Json => println!("{answer}"),
-        Format::Text => println!("{}", text(&answer)),
+        Format::Json => println!("{report}"),
+        Format::Text => println!("{}", text(&report)),
     }
-    Ok(answer["exact"] == true)
+    Ok(report["exact"] == true)
 }
 
-fn text(answer: &Value) -> String {
-    let field = |name: &str| answer[name].as_str().unwrap_or("-").to_owned();
+fn text(report: &Value) -> String {
+    let field = |name: &str| report[name].as_str().unwrap_or("-").to_owned();
     let names = ["rows", "total", "minutesTotal", "daysTotal", "cacheTotal", "minutesCompared"];
     let header = ["ROWS", "TOTAL", "MINUTES", "DAYS", "CACHE", "MINUTES COMPARED"];
     let mut parts = vec![table(header, [names.map(field)])];
-    let differences = answer["differences"].as_array().cloned().unwrap_or_default();
+    let differences = report["differences"].as_array().cloned().unwrap_or_default();
     parts.extend(differences.iter().filter_map(Value::as_str).map(|difference| format!("DIFFERS: {difference}")));
-    parts.push(if answer["exact"] == true { "exact" } else { "NOT EXACT" }.into());
+    parts.push(if report["exact"] == true { "exact" } else { "NOT EXACT" }.into());
     parts.join("\n")
 }

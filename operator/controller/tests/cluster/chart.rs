@@ -11,7 +11,7 @@ use crate::harness::{TestNamespace, root, until};
 async fn helm(test: Option<&TestNamespace>, arguments: &[&str]) -> Result<String, String> {
     let mut command = Command::new(ping_testbed::control_plane::helm().unwrap());
     command.args(arguments).stdin(Stdio::null());
-    if let Some(test) = place {
+    if let Some(test) = test {
         command.env("KUBECONFIG", test.control_plane.kubeconfig_path());
     }
     let output = command.output().await.unwrap();

@@ -104,7 +104,7 @@ async fn an_object_of_somebody_else_is_left_alone_and_named() {
     test.create("demo", json!({})).await;
     until("NameTaken", async || {
         let (_, reason, message) = test.condition("demo", "Ready").await;
-        let named = reason == "NameTaken" && message.contains("Service faults-taken/demo-server exists already");
+        let named = reason == "NameTaken" && message.contains("Service faults-taken/demo-server already exists");
         if named { Ok(()) } else { Err(format!("{reason}: {message}")) }
     })
     .await;

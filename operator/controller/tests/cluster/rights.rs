@@ -64,7 +64,7 @@ fn used(log: &str, user: &str) -> (BTreeSet<Right>, Vec<String>) {
     (rights, refused)
 }
 
-/// How a service account reaches the API server that has the chart's rights, in the place's namespace only.
+/// How a service account reaches the API server that has the chart's rights, in the test's namespace only.
 async fn config_with_rights(test: &TestNamespace, rules: &Value) -> Config {
     let (name, namespace) = ("operator", &test.namespace);
     let account = json!({ "apiVersion": "v1", "kind": "ServiceAccount", "metadata": { "name": name } });

@@ -37,7 +37,7 @@ async fn a_changed_rule_rolls_servers_and_processors() {
             let status = found.status.unwrap_or_default();
             let (all, new) = (status.replicas, status.updated_replicas);
             let taken_up =
-                rule.as_deref() == Some("bounced=2") && status.observed_generation == found.metadata.generation;
+                rule.as_deref() == Some("failed=2") && status.observed_generation == found.metadata.generation;
             let done = taken_up && all == new && status.available_replicas == all;
             if done { Ok(()) } else { Err(format!("{rule:?}, {new:?} of {all:?}")) }
         })
@@ -58,10 +58,10 @@ async fn a_rule_that_no_event_could_fulfil_is_refused_and_what_runs_keeps_runnin
     test.wait_for("demo", "Stalled", "True").await;
     let (status, reason, message) = test.condition("demo", "Ready").await;
     assert_eq!((status.as_str(), reason.as_str()), ("False", "Invalid"));
-    for words in ["spec.sources.status.positiveWhen.kind has 80 bytes", "Set it to the kind that your events say"] {
+    for words in ["spec.sources.status.positiveWhen.kind has 80 bytes", "Set it to the kind of your events"] {
         assert!(message.contains(words), "\"{words}\" is not in: {message}");
     }
-    assert_eq!(told(&test, "demo-server", "PING_STATUS_POSITIVE_WHEN").await.as_deref(), Some("delivered=1000"));
+    assert_eq!(told(&test, "demo-server", "PING_STATUS_POSITIVE_WHEN").await.as_deref(), Some("succeeded=1000"));
     test.change("demo", kind("opened")).await.unwrap();
     test.wait_for("demo", "Stalled", "False").await;
 }

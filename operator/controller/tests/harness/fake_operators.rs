@@ -5,7 +5,7 @@ use kube::{
     api::{ApiResource, DynamicObject, ListParams, Patch, PatchParams},
 };
 use ping_api::kinds::Kind;
-use ping_testbed::control_plane::others;
+use ping_testbed::control_plane::others as fake;
 use serde_json::{Value, json};
 
 use super::TestNamespace;
@@ -36,10 +36,10 @@ pub(crate) async fn set_secret(test: &TestNamespace, namespace: &str, name: &str
 pub(crate) async fn make_secrets(test: &TestNamespace, name: &str, password: &str) {
     let namespace = &test.namespace;
     let secrets = [
-        others::cluster_secret(&format!("{name}-postgres"), namespace, password),
-        others::kafka_secret(&format!("{name}-kafka")),
-        others::user_secret(&format!("{name}-kafka-server"), password),
-        others::user_secret(&format!("{name}-kafka-processor"), password),
+        fake::cluster_secret(&format!("{name}-postgres"), namespace, password),
+        fake::kafka_secret(&format!("{name}-kafka")),
+        fake::user_secret(&format!("{name}-kafka-server"), password),
+        fake::user_secret(&format!("{name}-kafka-processor"), password),
     ];
     for (secret, values) in secrets {
         set_secret(test, namespace, &secret, values).await;
@@ -49,14 +49,14 @@ pub(crate) async fn make_secrets(test: &TestNamespace, name: &str, password: &st
 /// Says that Postgres is healthy.
 pub(crate) async fn make_postgres_ready(test: &TestNamespace, name: &str, instances: i64) {
     let cluster = format!("{name}-postgres");
-    set_status(test, Kind::Cluster, &cluster, others::cluster_status(&cluster, instances)).await;
+    set_status(test, Kind::Cluster, &cluster, fake::cluster_status(&cluster, instances)).await;
 }
 
 /// Says that everything of Strimzi's is ready, at its current generation.
 pub(crate) async fn make_kafka_ready(test: &TestNamespace) {
     for kind in [Kind::Kafka, Kind::KafkaTopic, Kind::KafkaUser] {
         for object in api(test, kind, &test.namespace).list(&ListParams::default()).await.unwrap() {
-            let status = others::strimzi_status(object.metadata.generation.unwrap_or_default());
+            let status = fake::strimzi_status(object.metadata.generation.unwrap_or_default());
             set_status(test, kind, &object.name_any(), status).await;
         }
     }
@@ -65,10 +65,10 @@ pub(crate) async fn make_kafka_ready(test: &TestNamespace) {
 /// Makes the StatefulSet of a Dragonfly, and says that the Dragonfly is ready.
 pub(crate) async fn make_cache_ready(test: &TestNamespace, name: &str, replicas: i64) {
     let cache = format!("{name}-cache");
-    let set = others::dragonfly_set(&cache, replicas);
+    let set = fake::dragonfly_set(&cache, replicas);
     let sets = api(test, Kind::StatefulSet, &test.namespace);
     sets.patch(&cache, &PatchParams::apply("others").force(), &Patch::Apply(set)).await.unwrap();
-    set_status(test, Kind::Dragonfly, &cache, others::dragonfly_status()).await;
+    set_status(test, Kind::Dragonfly, &cache, fake::dragonfly_status()).await;
 }
 
 /// What the kubelets would do: every pod of the namespace runs and is ready.
@@ -79,7 +79,7 @@ pub(crate) async fn make_pods_ready(test: &TestNamespace) {
         if ready || pod.metadata.deletion_timestamp.is_some() {
             continue;
         }
-        let body = json!({ "status": others::pod_status() });
+        let body = json!({ "status": fake::pod_status() });
         // A pod that went in the meantime is no loss.
         let _ = pods.patch_status(&pod.name_any(), &PatchParams::default(), &Patch::Merge(body)).await;
     }

@@ -76,7 +76,7 @@ impl TestNamespace {
         let client = Client::try_from(config.clone()).unwrap();
         let test = Self { namespace: namespace.into(), client, config, control_plane };
         test.make_namespace(namespace).await;
-        place
+        test
     }
 
     /// Makes a namespace.

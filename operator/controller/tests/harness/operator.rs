@@ -54,12 +54,12 @@ impl Operator {
         Self { shutdown, task }
     }
 
-    /// Starts one for `place`; its servers do not answer.
+    /// Starts one for `test`; its servers do not answer.
     pub(crate) fn plain(test: &TestNamespace) -> Self {
         Self::start(test.client.clone(), settings(test, "http://127.0.0.1:9"))
     }
 
-    /// Starts one for `place`, and counts what it writes.
+    /// Starts one for `test`, and counts what it writes.
     pub(crate) async fn counted(test: &TestNamespace) -> (Self, Arc<AtomicUsize>) {
         let writes = Arc::new(AtomicUsize::new(0));
         let counter = writes.clone();

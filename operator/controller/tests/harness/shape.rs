@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::{TestNamespace, fake_operators::api};
 
-/// Every object that carries the labels of a pipeline of `place`, by kind and name.
+/// Every object that carries the labels of a pipeline of `test`, by kind and name.
 pub(crate) async fn shape(test: &TestNamespace) -> BTreeMap<String, Value> {
     let mut shape = BTreeMap::new();
     let labels = ListParams::default().labels(&format!("pingpipeline.io/namespace={}", test.namespace));

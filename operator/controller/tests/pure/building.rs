@@ -209,13 +209,13 @@ fn servers_and_processors_go_by_the_same_rule_and_keep_views_as_long() {
     let mut pipeline = demo();
     let sources = &mut pipeline.spec.sources;
     sources.status.negative_when = Threshold { kind: "spam=reported".into(), at_least: 3 };
-    sources.status.labels.is = "accepts all".into();
+    sources.status.labels.positive = "accepts all".into();
     (sources.window_retention_days, sources.day_retention_days) = (30, 400);
     let desired = build(&validate(&pipeline, &empty()).unwrap());
     let expected = [
         ("PING_STATUS_NEGATIVE_WHEN", "spam=reported=3"),
-        ("PING_STATUS_POSITIVE_WHEN", "delivered=1000"),
-        ("PING_STATUS_LABELS", "not catch-all,accepts all,unknown"),
+        ("PING_STATUS_POSITIVE_WHEN", "succeeded=1000"),
+        ("PING_STATUS_LABELS", "negative,accepts all,unknown"),
         ("PING_WINDOW_RETENTION_DAYS", "30"),
         ("PING_DAY_RETENTION_DAYS", "400"),
     ];

@@ -87,12 +87,12 @@ fn every_metric_of_dashboards_and_alerts_is_registered() {
     let mut registry = prometheus_client::registry::Registry::default();
     let metrics = Metrics::register(&mut registry);
     // Without a value there is nothing to encode.
-    let names = Names::of(&example("demo"));
+    let pipeline = Names::of(&example("demo")).into();
     metrics.reconcile_finished(Outcome::Settled, Duration::ZERO);
     metrics.request("GET", 200);
     metrics.dependency(Dependency::ALL[0], true);
-    metrics.pipeline(&names, true);
-    metrics.total(&names, 1);
+    metrics.pipeline(&pipeline, true);
+    metrics.total(&pipeline, 1);
     let mut known = String::new();
     prometheus_client::encoding::text::encode(&mut known, &registry).unwrap();
     known += &read("dataplane/src/metrics.rs");

@@ -1,4 +1,4 @@
-//! What is broken, and how it is put right again.
+//! Faults, and how they are undone.
 
 use std::{
     fmt::{self, Display, Formatter},
@@ -26,48 +26,49 @@ use serde_json::json;
 
 use crate::cluster::Cluster;
 
-/// How often to look whether the operator has put its hands in its pockets, and how long it may take.
-const LOOK: Duration = Duration::from_millis(300);
-const TAKEN_UP_WITHIN: Duration = Duration::from_secs(60);
+/// Interval between checks whether the operator has suspended the pipeline.
+const POLL_INTERVAL: Duration = Duration::from_millis(300);
+/// Time until the operator must have suspended the pipeline.
+const SUSPEND_TIMEOUT: Duration = Duration::from_secs(60);
 
 #[derive(Subcommand)]
 pub(crate) enum Arguments {
-    /// Delete a random pod, without a chance to say goodbye.
+    /// Kill a random pod: delete it without a grace period.
     Kill {
         /// Name of the pipeline.
         name: String,
-        /// Of which part; may be repeated. postgres is its primary. Default: servers and processors.
-        #[arg(long, value_enum, default_values_t = [Part::Server, Part::Processor])]
-        target: Vec<Part>,
+        /// Component to kill; can be repeated. `postgres` means its primary. Default: servers and processors.
+        #[arg(long, value_enum, default_values_t = [Component::Server, Component::Processor])]
+        target: Vec<Component>,
     },
-    /// Empty the cache: delete all of its pods at once. With snapshots it comes back as old as the last of them instead.
+    /// Empty the cache by deleting all of its pods at once. A cache with snapshots starts from the latest snapshot instead.
     Flush {
         /// Name of the pipeline.
         name: String,
     },
-    /// Cut the processors or the servers off a part, by ingest_role it out of their NetworkPolicy while the operator is
-    /// suspended. Says when the network plugin did not enforce it.
-    Partition(Partition),
+    /// Block traffic from processors or servers to a component: remove it from their NetworkPolicy while the operator is suspended.
+    /// Reports if the network plugin did not enforce the policy.
+    Partition(PartitionArguments),
 }
 
 #[derive(Args)]
-pub(crate) struct Partition {
+pub(crate) struct PartitionArguments {
     /// Name of the pipeline.
     name: String,
-    /// Who is cut off.
+    /// Component that loses its connection.
     #[arg(long, value_enum, default_value = "processor")]
-    from: Ours,
-    /// What they are cut off.
+    from: Workload,
+    /// Component that becomes unreachable.
     #[arg(long, value_enum, default_value = "kafka")]
-    target: Theirs,
-    /// Seconds.
+    target: Target,
+    /// Duration in seconds.
     #[arg(long = "for", default_value_t = 15, value_parser = clap::value_parser!(u64).range(5..=3600))]
     seconds: u64,
 }
 
-/// A part with pods.
+/// A component with pods.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Part {
+pub(crate) enum Component {
     Server,
     Processor,
     Postgres,
@@ -75,16 +76,16 @@ pub(crate) enum Part {
     Cache,
 }
 
-/// Parts whose way out our NetworkPolicies guard.
+/// Components with an egress NetworkPolicy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Ours {
+pub(crate) enum Workload {
     Server,
     Processor,
 }
 
-/// Parts that they can be cut off.
+/// Components that a partition can block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Theirs {
+pub(crate) enum Target {
     Kafka,
     Cache,
 }
@@ -92,88 +93,85 @@ pub(crate) enum Theirs {
 impl Arguments {
     pub(crate) fn name(&self) -> &str {
         match self {
-            Self::Kill { name, .. } | Self::Flush { name } | Self::Partition(Partition { name, .. }) => name,
+            Self::Kill { name, .. } | Self::Flush { name } | Self::Partition(PartitionArguments { name, .. }) => name,
         }
     }
 }
 
-/// A fault that can happen to this pipeline.
+/// A fault for a specific pipeline.
 #[derive(Debug)]
 pub(crate) enum Fault {
-    /// One of the pods that any of the selectors selects.
+    /// Kills one pod that matches any of the selectors.
     Kill { selectors: Vec<String> },
-    /// All pods that the selector selects.
+    /// Kills all pods that match the selector.
     Flush { selector: String },
-    /// No way from the pods of a NetworkPolicy to a part.
-    Cut { pipeline: String, policy: String, from: Ours, off: Theirs, lasts: Duration },
+    /// Blocks traffic from the pods of a NetworkPolicy to a component.
+    Partition { pipeline: String, policy: String, from: Workload, target: Target, duration: Duration },
 }
 
 impl Fault {
-    /// The fault that was asked for. Errors: a part that the pipeline does not run itself.
-    pub(crate) fn of(asked: &Arguments, pipeline: &PingPipeline) -> anyhow::Result<Self> {
-        Ok(match asked {
-            Arguments::Kill { target, .. } => {
-                Self::Kill { selectors: target.iter().map(|part| selector(*part, pipeline)).collect::<Result<_, _>>()? }
-            }
-            Arguments::Flush { .. } => Self::Flush { selector: selector(Part::Cache, pipeline)? },
-            Arguments::Partition(asked) => {
+    /// The requested fault. Fails if the component is not managed by the pipeline.
+    pub(crate) fn of(arguments: &Arguments, pipeline: &PingPipeline) -> anyhow::Result<Self> {
+        Ok(match arguments {
+            Arguments::Kill { target, .. } => Self::Kill {
+                selectors: target.iter().map(|component| selector(*component, pipeline)).collect::<Result<_, _>>()?,
+            },
+            Arguments::Flush { .. } => Self::Flush { selector: selector(Component::Cache, pipeline)? },
+            Arguments::Partition(arguments) => {
                 let enabled = pipeline.spec.network_policy.enabled;
-                ensure!(
-                    enabled,
-                    "spec.networkPolicy.enabled is false: there is no NetworkPolicy to take anything out of"
-                );
-                let component = match (asked.from, asked.target) {
-                    (Ours::Processor, _) => "processor",
-                    (Ours::Server, Theirs::Kafka) => ingest_role(&pipeline.spec.server).component(),
-                    (Ours::Server, Theirs::Cache) => query_role(&pipeline.spec.server).component(),
+                ensure!(enabled, "spec.networkPolicy.enabled is false, so there is no NetworkPolicy to change");
+                let component = match (arguments.from, arguments.target) {
+                    (Workload::Processor, _) => "processor",
+                    (Workload::Server, Target::Kafka) => ingest_role(&pipeline.spec.server).component(),
+                    (Workload::Server, Target::Cache) => query_role(&pipeline.spec.server).component(),
                 };
-                Self::Cut {
+                Self::Partition {
                     pipeline: pipeline.name_any(),
                     policy: Names::of(pipeline).part(component),
-                    from: asked.from,
-                    off: asked.target,
-                    lasts: Duration::from_secs(asked.seconds),
+                    from: arguments.from,
+                    target: arguments.target,
+                    duration: Duration::from_secs(arguments.seconds),
                 }
             }
         })
     }
 
-    /// Whether it is the network that is broken.
-    pub(crate) fn is_cut(&self) -> bool {
-        matches!(self, Self::Cut { .. })
+    /// True if the fault blocks network traffic.
+    pub(crate) fn is_partition(&self) -> bool {
+        matches!(self, Self::Partition { .. })
     }
 
-    /// Has it happen; when this returns it is over, and something has to recover. Says to what.
-    pub(crate) async fn happen(&self, cluster: &Cluster) -> anyhow::Result<String> {
+    /// Causes the fault. When this returns, the fault is over and the pipeline has to recover. Returns a description.
+    pub(crate) async fn inject(&self, cluster: &Cluster) -> anyhow::Result<String> {
         match self {
             Self::Kill { selectors } => {
                 let found = try_join_all(selectors.iter().map(|selector| pods(cluster, selector))).await?.concat();
-                let pod = found.choose(&mut rand::rng()).context("there is no such pod")?;
+                let pod = found.choose(&mut rand::rng()).context("no matching pod")?;
                 kill(cluster, pod).await?;
                 Ok(format!("killed {pod}"))
             }
             Self::Flush { selector } => {
                 let found = pods(cluster, selector).await?;
-                ensure!(!found.is_empty(), "the cache has no pod");
+                ensure!(!found.is_empty(), "the cache has no pods");
                 try_join_all(found.iter().map(|pod| kill(cluster, pod))).await?;
                 Ok(format!("emptied {}", found.join(", ")))
             }
-            Self::Cut { pipeline, policy, off, lasts, .. } => {
+            Self::Partition { pipeline, policy, target, duration, .. } => {
                 suspend(cluster, pipeline).await?;
-                cut(cluster, policy, *off).await?;
-                tokio::time::sleep(*lasts).await;
+                block(cluster, policy, *target).await?;
+                tokio::time::sleep(*duration).await;
                 self.undo(cluster).await?;
-                Ok(format!("cut {policy} off {off:?} for {lasts:?}").to_lowercase())
+                Ok(format!("blocked {policy} from {target:?} for {duration:?}").to_lowercase())
             }
         }
     }
 
-    /// Takes back what would outlast this program. To be done again costs nothing.
+    /// Undoes what would outlast this program. Can be called repeatedly.
     pub(crate) async fn undo(&self, cluster: &Cluster) -> anyhow::Result<()> {
-        if let Self::Cut { pipeline, .. } = self {
-            // The operator puts its NetworkPolicy right as soon as it may.
-            let goes_on = json!({ "spec": { "suspend": null } });
-            cluster.pipelines().patch(pipeline, &PatchParams::default(), &Patch::Merge(goes_on)).await?;
+        if let Self::Partition { pipeline, .. } = self {
+            // The operator restores the NetworkPolicy when it is no longer suspended.
+            let resume = json!({ "spec": { "suspend": null } });
+            cluster.pipelines().patch(pipeline, &PatchParams::default(), &Patch::Merge(resume)).await?;
         }
         Ok(())
     }
@@ -183,44 +181,44 @@ impl Display for Fault {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         match self {
             Self::Kill { selectors } => write!(f, "kill a pod with labels {}", selectors.join(" or ")),
-            Self::Flush { selector } => write!(f, "empty the cache by killing every pod with labels {selector}"),
-            Self::Cut { from, off, lasts, .. } => {
-                write!(f, "{}", format!("cut every {from:?} off {off:?} for {lasts:?}").to_lowercase())
+            Self::Flush { selector } => write!(f, "empty the cache by killing all pods with labels {selector}"),
+            Self::Partition { from, target, duration, .. } => {
+                write!(f, "{}", format!("block every {from:?} from {target:?} for {duration:?}").to_lowercase())
             }
         }
     }
 }
 
-/// Labels of a part's pods. Errors: the part is not the pipeline's own.
-fn selector(part: Part, pipeline: &PingPipeline) -> anyhow::Result<String> {
+/// Label selector for the pods of a component. Fails if the component is not managed by the pipeline.
+fn selector(component: Component, pipeline: &PingPipeline) -> anyhow::Result<String> {
     let (names, spec) = (Names::of(pipeline), &pipeline.spec);
-    let ours = |components: &[&str]| {
+    let own = |components: &[&str]| {
         let labels = names.instance().into_iter().map(|(key, value)| format!("{key}={value}"));
         let component = format!("{COMPONENT_LABEL} in ({})", components.join(","));
         labels.chain([component]).collect::<Vec<_>>().join(",")
     };
-    Ok(match part {
-        Part::Server => {
+    Ok(match component {
+        Component::Server => {
             let roles = deployments(&spec.server).into_iter();
-            ours(&roles.map(|(role, _)| role.component()).collect::<Vec<_>>())
+            own(&roles.map(|(role, _)| role.component()).collect::<Vec<_>>())
         }
-        Part::Processor => ours(&["processor"]),
-        Part::Postgres if spec.postgres.external.is_none() => {
+        Component::Processor => own(&["processor"]),
+        Component::Postgres if spec.postgres.external.is_none() => {
             format!("cnpg.io/cluster={},cnpg.io/instanceRole=primary", names.postgres())
         }
-        Part::Kafka if spec.kafka.external.is_none() && spec.kafka.cluster_ref.is_none() => {
+        Component::Kafka if spec.kafka.external.is_none() && spec.kafka.cluster_ref.is_none() => {
             format!("strimzi.io/name={}-kafka", names.kafka())
         }
-        Part::Cache if spec.cache.external.is_none() => format!("app={}", names.cache()),
-        Part::Postgres | Part::Kafka | Part::Cache => bail!(
-            "{} does not run its own {}: break that by its own means, and run `kubectl pingpipeline verify` after it",
+        Component::Cache if spec.cache.external.is_none() => format!("app={}", names.cache()),
+        Component::Postgres | Component::Kafka | Component::Cache => bail!(
+            "{} does not run its own {}. Cause the failure by other means, then run `kubectl pingpipeline verify`",
             names.pipeline,
-            format!("{part:?}").to_lowercase()
+            format!("{component:?}").to_lowercase()
         ),
     })
 }
 
-/// Names of the pods that are not about to go anyway.
+/// Names of the matching pods that are not being deleted.
 async fn pods(cluster: &Cluster, selector: &str) -> anyhow::Result<Vec<String>> {
     let api: Api<Pod> = Api::namespaced(cluster.client.clone(), &cluster.namespace);
     let found = api.list(&ListParams::default().labels(selector)).await?;
@@ -230,54 +228,57 @@ async fn pods(cluster: &Cluster, selector: &str) -> anyhow::Result<Vec<String>> 
 async fn kill(cluster: &Cluster, pod: &str) -> anyhow::Result<()> {
     let api: Api<Pod> = Api::namespaced(cluster.client.clone(), &cluster.namespace);
     match api.delete(pod, &DeleteParams::default().grace_period(0)).await {
-        // Somebody was faster.
+        // The pod is gone already.
         Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
         Err(error) => Err(error).with_context(|| format!("cannot delete pod {pod}")),
         Ok(_) => Ok(()),
     }
 }
 
-/// Returns when the operator has seen that it may change nothing.
+/// Suspends the pipeline, and returns when the operator has observed it.
 async fn suspend(cluster: &Cluster, pipeline: &str) -> anyhow::Result<()> {
     let pipelines = cluster.pipelines();
-    let stop = json!({ "spec": { "suspend": true } });
-    let generation = pipelines.patch(pipeline, &PatchParams::default(), &Patch::Merge(stop)).await?.metadata.generation;
-    let taken_up = async {
+    let patch = json!({ "spec": { "suspend": true } });
+    let generation =
+        pipelines.patch(pipeline, &PatchParams::default(), &Patch::Merge(patch)).await?.metadata.generation;
+    let observed = async {
         while pipelines.get(pipeline).await?.status.and_then(|status| status.observed_generation) < generation {
-            tokio::time::sleep(LOOK).await;
+            tokio::time::sleep(POLL_INTERVAL).await;
         }
         anyhow::Ok(())
     };
-    tokio::time::timeout(TAKEN_UP_WITHIN, taken_up).await.context("the operator does not answer: is it running?")?
+    tokio::time::timeout(SUSPEND_TIMEOUT, observed)
+        .await
+        .context("the operator does not respond; check that it is running")?
 }
 
-async fn cut(cluster: &Cluster, policy: &str, off: Theirs) -> anyhow::Result<()> {
+async fn block(cluster: &Cluster, policy: &str, target: Target) -> anyhow::Result<()> {
     let policies: Api<NetworkPolicy> = Api::namespaced(cluster.client.clone(), &cluster.namespace);
     let found = policies.get(policy).await.with_context(|| format!("cannot read NetworkPolicy {policy}"))?;
     let egress = found.spec.and_then(|spec| spec.egress).unwrap_or_default();
-    let (before, left) = (egress.len(), without(egress, off));
+    let (before, left) = (egress.len(), without(egress, target));
     ensure!(
         left.len() < before,
-        "NetworkPolicy {policy} has no rule of its own for that part: it is not the pipeline's own"
+        "NetworkPolicy {policy} has no rule for this component, because the pipeline does not manage it"
     );
     let patch = Patch::Merge(json!({ "spec": { "egress": left } }));
     policies.patch(policy, &PatchParams::default(), &patch).await?;
     Ok(())
 }
 
-/// The rules that do not lead to pods of `off`. Pure.
-fn without(egress: Vec<NetworkPolicyEgressRule>, off: Theirs) -> Vec<NetworkPolicyEgressRule> {
-    let label = match off {
-        Theirs::Kafka => "strimzi.io/cluster",
-        Theirs::Cache => "app",
+/// The rules that do not allow traffic to `target`. Pure.
+fn without(egress: Vec<NetworkPolicyEgressRule>, target: Target) -> Vec<NetworkPolicyEgressRule> {
+    let label = match target {
+        Target::Kafka => "strimzi.io/cluster",
+        Target::Cache => "app",
     };
-    let leads_there = |rule: &NetworkPolicyEgressRule| {
+    let allows_target = |rule: &NetworkPolicyEgressRule| {
         rule.to.iter().flatten().any(|peer| {
             let labels = peer.pod_selector.as_ref().and_then(|pods| pods.match_labels.as_ref());
             labels.is_some_and(|labels| labels.contains_key(label))
         })
     };
-    egress.into_iter().filter(|rule| !leads_there(rule)).collect()
+    egress.into_iter().filter(|rule| !allows_target(rule)).collect()
 }
 
 #[cfg(test)]
@@ -294,20 +295,20 @@ mod tests {
     }
 
     #[test]
-    fn only_own_parts_are_killed() {
+    fn only_managed_components_are_killed() {
         let own = pipeline(json!({}));
-        assert_eq!(selector(Part::Cache, &own).unwrap(), "app=demo-cache");
-        assert!(selector(Part::Server, &own).unwrap().ends_with("app.kubernetes.io/component in (server)"));
-        let apart = pipeline(json!({ "server": { "query": {} } }));
-        assert!(selector(Part::Server, &apart).unwrap().ends_with("in (ingest,query)"));
-        let foreign = pipeline(json!({ "kafka": { "clusterRef": { "name": "big", "namespace": "kafka" } } }));
-        let error = selector(Part::Kafka, &foreign).unwrap_err().to_string();
+        assert_eq!(selector(Component::Cache, &own).unwrap(), "app=demo-cache");
+        assert!(selector(Component::Server, &own).unwrap().ends_with("app.kubernetes.io/component in (server)"));
+        let split = pipeline(json!({ "server": { "query": {} } }));
+        assert!(selector(Component::Server, &split).unwrap().ends_with("in (ingest,query)"));
+        let shared = pipeline(json!({ "kafka": { "clusterRef": { "name": "big", "namespace": "kafka" } } }));
+        let error = selector(Component::Kafka, &shared).unwrap_err().to_string();
         assert!(error.contains("demo does not run its own kafka"), "{error}");
-        assert!(selector(Part::Postgres, &foreign).is_ok());
+        assert!(selector(Component::Postgres, &shared).is_ok());
     }
 
     #[test]
-    fn a_cut_takes_one_part_out_of_the_way_out() {
+    fn a_partition_removes_the_rule_for_one_component() {
         let rule = |labels: Value| json!({ "to": [{ "podSelector": { "matchLabels": labels } }] });
         let names = json!({ "to": [{ "namespaceSelector": {} }], "ports": [{ "port": 53 }] });
         let rules = json!([
@@ -317,7 +318,7 @@ mod tests {
             rule(json!({ "app": "c" }))
         ]);
         let egress: Vec<NetworkPolicyEgressRule> = serde_json::from_value(rules).unwrap();
-        assert_eq!(without(egress.clone(), Theirs::Kafka), [&egress[..2], &egress[3..]].concat());
-        assert_eq!(without(egress.clone(), Theirs::Cache), egress[..3]);
+        assert_eq!(without(egress.clone(), Target::Kafka), [&egress[..2], &egress[3..]].concat());
+        assert_eq!(without(egress.clone(), Target::Cache), egress[..3]);
     }
 }

@@ -1,4 +1,4 @@
-//! Pings at a steady rate, each with an id of its own, sent again with the same id until somebody acknowledges it.
+//! Sends events at a steady rate. Each has its own ID, and is retried with the same ID until a server acknowledges it.
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
@@ -9,77 +9,79 @@ use tokio::{task::JoinSet, time::Instant};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::server::{Answer, Minute, Server};
+use super::server::{Minute, PingOutcome, Server};
 
-/// Pings under way at once.
+/// Maximum number of concurrent requests.
 const SENDERS: u16 = 8;
-/// Pause before a ping is sent again.
-const AGAIN: Duration = Duration::from_millis(200);
+/// Delay between attempts.
+const RETRY_DELAY: Duration = Duration::from_millis(200);
 
-/// What became of the pings.
+/// Numbers of events by result.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Pings {
-    /// Acknowledged, each once, however often it was sent.
+pub(crate) struct Events {
+    /// Acknowledged events, each counted once regardless of retries.
     pub(crate) acknowledged: u64,
-    /// Given up without an acknowledgement: each may be counted or not.
+    /// Events without an acknowledgement before the timeout. Each may or may not have been counted.
     pub(crate) unknown: u64,
-    /// Refused, with the last reason.
-    pub(crate) refused: Option<(u64, String)>,
-    /// The slowest acknowledgement, with all its retries.
+    /// Rejected events, with the last reason.
+    pub(crate) rejected: Option<(u64, String)>,
+    /// Longest time until an acknowledgement, including retries.
     pub(crate) slowest: Duration,
 }
 
 pub(crate) struct Load {
     senders: JoinSet<()>,
     stop: CancellationToken,
-    pings: Arc<Mutex<Pings>>,
+    events: Arc<Mutex<Events>>,
 }
 
 impl Load {
-    /// Starts `rate` pings a second, dated in `minute`. One that nobody acknowledges is given up after `patience`.
-    pub(crate) fn start(server: &Server, minute: Minute, rate: u16, patience: Duration) -> Self {
-        let (pings, stop, mut senders) = (Arc::default(), CancellationToken::new(), JoinSet::new());
+    /// Starts sending `rate` events per second with timestamps in `minute`. Gives up on an event after `timeout`.
+    pub(crate) fn start(server: &Server, minute: Minute, rate: u16, timeout: Duration) -> Self {
+        let (events, stop, mut senders) = (Arc::default(), CancellationToken::new(), JoinSet::new());
         for sender in 0..SENDERS.min(rate) {
-            let (server, pings, stop) = (server.clone(), Arc::clone(&pings), stop.clone());
-            let senders_at_work = SENDERS.min(rate);
-            let pause = Duration::from_secs(1) * senders_at_work.into() / rate.into();
+            let (server, events, stop) = (server.clone(), Arc::clone(&events), stop.clone());
+            let senders_count = SENDERS.min(rate);
+            let pause = Duration::from_secs(1) * senders_count.into() / rate.into();
             senders.spawn(async move {
-                // Each sender has its own numbers, so no two pings have the same time.
+                // Each sender has its own numbers, so no two events have the same timestamp.
                 for turn in 0_u64.. {
                     if stop.run_until_cancelled(tokio::time::sleep(pause)).await.is_none() {
                         return;
                     }
-                    let number = turn * u64::from(senders_at_work) + u64::from(sender);
-                    settle(&server, minute.at(number), patience, &pings).await;
+                    let number = turn * u64::from(senders_count) + u64::from(sender);
+                    send(&server, minute.timestamp_ms(number), timeout, &events).await;
                 }
             });
         }
-        Self { senders, stop, pings }
+        Self { senders, stop, events }
     }
 
-    /// Sends nothing new, and returns when the fate of everything sent is known.
-    pub(crate) async fn finish(mut self) -> Pings {
+    /// Stops sending new events, and returns when all requests have ended.
+    pub(crate) async fn finish(mut self) -> Events {
         self.stop.cancel();
         while self.senders.join_next().await.is_some() {}
-        self.pings.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.events.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
-async fn settle(server: &Server, at_ms: i64, patience: Duration, pings: &Mutex<Pings>) {
-    let (id, begun) = (Uuid::now_v7(), Instant::now());
-    let answer = loop {
-        match server.ping(id, at_ms).await {
-            Answer::Unknown if begun.elapsed() < patience => tokio::time::sleep(AGAIN).await,
-            answer => break answer,
+async fn send(server: &Server, timestamp_ms: i64, timeout: Duration, events: &Mutex<Events>) {
+    let (id, started) = (Uuid::now_v7(), Instant::now());
+    let outcome = loop {
+        match server.ping(id, timestamp_ms).await {
+            PingOutcome::Unknown if started.elapsed() < timeout => tokio::time::sleep(RETRY_DELAY).await,
+            outcome => break outcome,
         }
     };
-    let mut pings = pings.lock().unwrap_or_else(PoisonError::into_inner);
-    match answer {
-        Answer::Acknowledged => {
-            pings.acknowledged += 1;
-            pings.slowest = pings.slowest.max(begun.elapsed());
+    let mut events = events.lock().unwrap_or_else(PoisonError::into_inner);
+    match outcome {
+        PingOutcome::Acknowledged => {
+            events.acknowledged += 1;
+            events.slowest = events.slowest.max(started.elapsed());
         }
-        Answer::Unknown => pings.unknown += 1,
-        Answer::Refused(why) => pings.refused = Some((pings.refused.as_ref().map_or(1, |(number, _)| number + 1), why)),
+        PingOutcome::Unknown => events.unknown += 1,
+        PingOutcome::Rejected(why) => {
+            events.rejected = Some((events.rejected.as_ref().map_or(1, |(number, _)| number + 1), why))
+        }
     }
 }

@@ -35,8 +35,8 @@ fn json_of(text: &str) -> Value {
 #[tokio::test(flavor = "multi_thread")]
 async fn status_is_one_screen_and_its_exit_code_tells_readiness() {
     let test = TestNamespace::new("plugin-status").await;
-    let (code, _, said) = plugin(&test, &["status"]).await;
-    assert!(code == 2 && said.contains("no PingPipeline at all in namespace plugin-status"), "{code} {true_condition}");
+    let (code, _, stderr) = plugin(&test, &["status"]).await;
+    assert!(code == 2 && stderr.contains("no PingPipeline in namespace plugin-status"), "{code} {stderr}");
     let address = server(Ipv4Addr::LOCALHOST.into()).await;
     let _operator = Operator::start(test.client.clone(), settings(&test, &format!("http://{address}")));
     test.create("demo", json!({})).await;
@@ -44,11 +44,11 @@ async fn status_is_one_screen_and_its_exit_code_tells_readiness() {
     assert_eq!(plugin(&test, &["status", "demo"]).await.0, 1);
     make_all_ready(&test, "demo", 3, 2).await;
     test.wait_for("demo", "Exact", "True").await;
-    let (code, screen, said) = plugin(&test, &["status", "demo"]).await;
-    assert_eq!(code, 0, "{screen}{true_condition}");
+    let (code, screen, stderr) = plugin(&test, &["status", "demo"]).await;
+    assert_eq!(code, 0, "{screen}{stderr}");
     eprintln!("{screen}");
     assert!(screen.lines().all(|line| line.chars().count() <= 100) && screen.lines().count() <= 50, "{screen}");
-    for part in ["plugin-status/demo: ready", "42 pings, <1s old", "last audit <1m", "ProcessorReady", "3/3"] {
+    for part in ["plugin-status/demo: ready", "42 events, <1s old", "last audit <1m", "ProcessorReady", "3/3"] {
         assert!(screen.contains(part), "{part} is not in\n{screen}");
     }
     let (_, text, _) = plugin(&test, &["status", "-o", "json"]).await;
@@ -77,9 +77,9 @@ async fn a_watched_status_tells_each_change() {
 async fn what_a_word_means_is_told_without_a_cluster() {
     let test = TestNamespace::new("plugin-explain").await;
     let (code, text, _) = plugin(&test, &["explain", "OperatorSilent"]).await;
-    assert!(code == 0 && text.contains("What to do: Look at that operator's pods"), "{text}");
-    let (code, _, said) = plugin(&test, &["explain", "Happy"]).await;
-    assert!(code == 2 && said.contains("KafkaReady") && said.contains("DeletionBlocked"), "{code} {true_condition}");
+    assert!(code == 0 && text.contains("What to do: Check the pods and logs of that operator"), "{text}");
+    let (code, _, stderr) = plugin(&test, &["explain", "Happy"]).await;
+    assert!(code == 2 && stderr.contains("KafkaReady") && stderr.contains("DeletionBlocked"), "{code} {stderr}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -95,19 +95,19 @@ async fn a_plan_names_each_change_and_its_risk_and_changes_nothing() {
         std::fs::write(&file, yaml_serde::to_string(&manifest).unwrap()).unwrap();
         plugin(&test, &["plan", "-f", file.to_str().unwrap()]).await
     };
-    let (code, text, said) = plan(json!({})).await;
-    assert!(code == 0 && text.contains("would be created"), "{text}{true_condition}");
+    let (code, text, stderr) = plan(json!({})).await;
+    assert!(code == 0 && text.contains("would be created"), "{text}{stderr}");
     let before = test.create("demo", json!({})).await;
     assert!(plan(json!({})).await.1.contains("nothing would change"));
     let change =
         json!({ "server": { "replicas": 5 }, "deletionPolicy": "Delete", "kafka": { "topic": { "partitions": 9 } } });
-    let (code, text, said) = plan(change).await;
-    assert_eq!(code, 0, "{text}{true_condition}");
+    let (code, text, stderr) = plan(change).await;
+    assert_eq!(code, 0, "{text}{stderr}");
     let risks: Vec<_> = text.lines().filter_map(|line| line.split_whitespace().next()).collect();
     assert!(text.contains("3 fields would change"), "{text}");
     let first =
         |risk: &str| risks.iter().position(|word| *word == risk).unwrap_or_else(|| panic!("no {risk} in {text}"));
-    assert!(first("Danger") < first("Care") && first("Care") < first("None"), "{text}");
+    assert!(first("Danger") < first("Caution") && first("Caution") < first("None"), "{text}");
     let (code, text, _) = plan(json!({ "postgres": { "cluster": { "instances": 1 } } })).await;
     assert!(code == 1 && text.contains("a single disk holds the only copy"), "{text}");
     let (code, text, _) = plan(json!({ "sever": {} })).await;
@@ -119,8 +119,8 @@ async fn a_plan_names_each_change_and_its_risk_and_changes_nothing() {
     plan(json!({ "server": { "replicas": 5 } })).await;
     let file = folder.path().join("pipeline.yaml");
     test.kubectl(&["apply", "-f", file.to_str().unwrap()]).await;
-    let (code, text, said) = plan(json!({})).await;
-    assert!(code == 0 && text.contains("5 -> 3"), "{text}{true_condition}");
+    let (code, text, stderr) = plan(json!({})).await;
+    assert!(code == 0 && text.contains("5 -> 3"), "{text}{stderr}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -129,8 +129,8 @@ async fn a_report_has_everything_but_secrets() {
     let _operator = Operator::plain(&test);
     test.create("demo", json!({ "server": { "env": [{ "name": "API_KEY", "value": "hunter2" }] } })).await;
     make_all_ready(&test, "demo", 3, 2).await;
-    let (code, report, said) = plugin(&test, &["report", "demo"]).await;
-    assert_eq!(code, 0, "{true_condition}");
+    let (code, report, stderr) = plugin(&test, &["report", "demo"]).await;
+    assert_eq!(code, 0, "{stderr}");
     for part in ["demo-processor", "KafkaTopic", "CloudNativePG: true", "kubernetes: v1", "API_KEY"] {
         assert!(report.contains(part), "{part} is not in the report");
     }
@@ -141,11 +141,8 @@ async fn a_report_has_everything_but_secrets() {
 async fn a_server_is_asked_to_verify_through_the_api_server() {
     let test = TestNamespace::new("plugin-verify").await;
     test.create("demo", json!({})).await;
-    let (code, _, said) = plugin(&test, &["verify", "demo"]).await;
-    assert!(
-        code == 2 && said.contains("no server of demo answered through Service demo-server"),
-        "{code} {true_condition}"
-    );
+    let (code, _, stderr) = plugin(&test, &["verify", "demo"]).await;
+    assert!(code == 2 && stderr.contains("no server of demo responded through Service demo-server"), "{code} {stderr}");
     // The API server does not proxy to loopback, and to pods only.
     let address = server(own_address()).await;
     let metadata = json!({ "name": "demo-server", "namespace": "plugin-verify" });
@@ -167,8 +164,8 @@ async fn a_server_is_asked_to_verify_through_the_api_server() {
     let status = json!({ "status": { "podIP": address.ip(), "podIPs": [{ "ip": address.ip() }] } }).to_string();
     test.kubectl(&["patch", "pod", "demo-server", "--subresource=status", "--type=merge", "-p", &status]).await;
     let text = crate::harness::until("an answer", async || {
-        let (code, text, said) = plugin(&test, &["verify", "demo"]).await;
-        if code == 0 { Ok(text) } else { Err(said) }
+        let (code, text, stderr) = plugin(&test, &["verify", "demo"]).await;
+        if code == 0 { Ok(text) } else { Err(stderr) }
     })
     .await;
     assert!(text.contains("ROWS") && text.trim_end().ends_with("exact"), "{text}");
