@@ -141,7 +141,7 @@ mod tests {
 
     #[test]
     fn the_output_fits_into_a_hundred_columns() {
-        let long = "KafkaTopic default/demo-pings waits for the topic operator of somebody else. ".repeat(4);
+        let long = "KafkaTopic default/demo-pings waits for the topic operator of another team. ".repeat(4);
         let time = "2026-11-21T03:31:51Z";
         let condition = |kind: &str| json!({ "type": kind, "status": "False", "reason": "DependencyMissing", "message": long, "lastTransitionTime": time });
         let pipeline = serde_json::from_value(json!({

@@ -97,7 +97,7 @@ async fn kustomize_takes_the_plain_yaml() {
     }
 }
 
-/// A control plane of its own: the shared one has the CRD already, and not from Helm.
+/// Uses its own control plane, because the shared one already has the CRD, and not from Helm.
 #[tokio::test(flavor = "multi_thread")]
 async fn helm_installs_and_helm_upgrade_brings_a_new_field_of_the_crd() {
     let control_plane = ping_testbed::control_plane::ControlPlane::start_with(Default::default()).await.unwrap();

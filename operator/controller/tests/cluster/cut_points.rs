@@ -97,7 +97,7 @@ enum When {
 async fn run_until_cut(test: &TestNamespace, cut: usize, when: When) {
     let (count, reached) = (AtomicUsize::new(0), Arc::new(Notify::new()));
     let notify = reached.clone();
-    let judge = move |request: &http::request::Parts| {
+    let policy = move |request: &http::request::Parts| {
         if !is_write(request) {
             return ProxyAction::Pass;
         }
@@ -111,7 +111,7 @@ async fn run_until_cut(test: &TestNamespace, cut: usize, when: When) {
             (std::cmp::Ordering::Greater, _) => ProxyAction::Hang,
         }
     };
-    let client = proxy::client(&test.client, Arc::new(judge)).await;
+    let client = proxy::client(&test.client, Arc::new(policy)).await;
     let _killed_at_the_end = Operator::start(client, settings(test, "http://127.0.0.1:9"));
     let _ = tokio::time::timeout(Duration::from_secs(20), reached.notified()).await;
 }

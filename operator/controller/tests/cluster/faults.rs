@@ -1,4 +1,4 @@
-//! An API server that refuses, stumbles and hangs up; objects that are somebody else's; deletions nobody helps with.
+//! An API server that rejects requests, fails and drops connections; objects of other owners; deletions that other operators block.
 
 use std::{
     sync::{
@@ -27,7 +27,7 @@ use crate::harness::{
 };
 
 /// About one write in three and one read in thirty fail, with 409, 429 or 500; watches break off after half a second. Not every
-/// third write: a pass that fails makes as many writes as the one before, and the same of them would fail each time.
+/// third write: a failed reconcile makes as many writes as the one before, and the same ones would fail each time.
 fn stumbling() -> proxy::Policy {
     let (reads, writes) = (AtomicU64::new(1), AtomicU64::new(1));
     Arc::new(move |request| {
@@ -92,7 +92,7 @@ async fn an_api_server_that_was_killed_is_waited_for() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_object_of_somebody_else_is_left_alone_and_named() {
+async fn an_object_of_another_owner_is_left_alone_and_named() {
     let test = TestNamespace::new("faults-taken").await;
     let theirs = json!({
         "apiVersion": "v1", "kind": "Service", "metadata": { "name": "demo-server" },
@@ -119,7 +119,7 @@ async fn an_object_of_somebody_else_is_left_alone_and_named() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn retain_leaves_the_data_says_where_and_takes_it_up_again() {
+async fn retain_keeps_the_data_lists_it_and_uses_it_again() {
     let test = TestNamespace::new("faults-retain").await;
     let (_operator, writes) = Operator::counted(&test).await;
     test.create("demo", json!({})).await;
@@ -138,8 +138,8 @@ async fn retain_leaves_the_data_says_where_and_takes_it_up_again() {
             "KafkaTopic demo-pings-dead-letter",
         ]
     );
-    let told = test.events().await.into_iter().find(|(reason, _)| reason == "Retained").unwrap();
-    assert!(told.1.contains("Cluster faults-retain/demo-postgres"), "{}", told.1);
+    let published = test.events().await.into_iter().find(|(reason, _)| reason == "Retained").unwrap();
+    assert!(published.1.contains("Cluster faults-retain/demo-postgres"), "{}", published.1);
     test.create("demo", json!({})).await;
     until("servers again", async || {
         api(&test, Kind::Deployment, &test.namespace).get_opt("demo-server").await.unwrap().ok_or("none".into())
@@ -150,7 +150,7 @@ async fn retain_leaves_the_data_says_where_and_takes_it_up_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_deletion_ends_within_a_minute_though_no_topic_operator_takes_its_finalizer_off() {
+async fn a_deletion_ends_within_a_minute_even_if_no_topic_operator_removes_its_finalizer() {
     let test = TestNamespace::new("faults-topic").await;
     let (_operator, writes) = Operator::counted(&test).await;
     test.create("demo", json!({ "deletionPolicy": "Delete" })).await;

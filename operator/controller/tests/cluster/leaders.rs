@@ -11,7 +11,7 @@ use serde_json::json;
 
 use crate::harness::{TestNamespace, fake_operators::api, until};
 
-/// An operator of its own process; killed when dropped.
+/// An operator in its own process; killed when dropped.
 struct Replica(Child);
 
 impl Replica {
@@ -40,7 +40,7 @@ async fn leader(test: &TestNamespace) -> String {
             kube::Api::<k8s_openapi::api::coordination::v1::Lease>::namespaced(test.client.clone(), &test.namespace);
         let lease = leases.get_opt("ping-operator").await.unwrap();
         let holder = lease.and_then(|lease| lease.spec?.holder_identity).unwrap_or_default();
-        if holder.is_empty() { Err("nobody".to_owned()) } else { Ok(holder) }
+        if holder.is_empty() { Err("no holder".to_owned()) } else { Ok(holder) }
     })
     .await
 }

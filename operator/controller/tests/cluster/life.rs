@@ -19,7 +19,7 @@ use crate::harness::{
 };
 
 #[tokio::test(flavor = "multi_thread")]
-async fn one_manifest_in_a_ready_pipeline_out_and_the_columns_tell() {
+async fn one_manifest_creates_a_ready_pipeline_and_the_columns_show_it() {
     let test = TestNamespace::new("life-ready").await;
     let address = server(Ipv4Addr::LOCALHOST.into()).await;
     let _operator = Operator::start(test.client.clone(), settings(&test, &format!("http://{address}")));
@@ -50,11 +50,11 @@ async fn a_pipeline_at_rest_causes_no_write_for_a_minute() {
     operator.stop().await;
     let (_restarted, writes) = Operator::counted(&test).await;
     tokio::time::sleep(Duration::from_secs(5)).await;
-    assert_eq!(writes.load(Ordering::SeqCst), 0, "a restart finds everything as it shall be");
+    assert_eq!(writes.load(Ordering::SeqCst), 0, "a restart finds nothing to change");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn drift_is_put_right_within_ten_seconds_and_told() {
+async fn drift_is_repaired_within_ten_seconds_and_published() {
     let test = TestNamespace::new("life-drift").await;
     let (_operator, writes) = Operator::counted(&test).await;
     test.create("demo", json!({})).await;
@@ -72,10 +72,10 @@ async fn drift_is_put_right_within_ten_seconds_and_told() {
     .await;
     assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
     until("an event about it", async || {
-        let told = test.events().await.into_iter().any(|(reason, note)| {
+        let published = test.events().await.into_iter().any(|(reason, note)| {
             reason == "DriftRepaired" && note.contains("demo-server") && note.contains(".spec.replicas")
         });
-        told.then_some(()).ok_or_else(|| "none".into())
+        published.then_some(()).ok_or_else(|| "none".into())
     })
     .await;
 }
@@ -110,7 +110,7 @@ async fn a_new_password_rolls_the_pods_and_a_password_on_its_way_does_not() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn suspended_means_that_nothing_is_put_right() {
+async fn a_suspended_pipeline_is_not_repaired() {
     let test = TestNamespace::new("life-suspend").await;
     let (_operator, writes) = Operator::counted(&test).await;
     test.create("demo", json!({})).await;
@@ -129,7 +129,7 @@ async fn suspended_means_that_nothing_is_put_right() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_strimzi_refuses_is_told_in_its_words() {
+async fn a_failure_of_strimzi_is_quoted() {
     let test = TestNamespace::new("life-refused").await;
     let _operator = Operator::plain(&test);
     test.create("demo", json!({})).await;
@@ -151,7 +151,7 @@ async fn what_strimzi_refuses_is_told_in_its_words() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_kafka_in_another_namespace_gets_its_topics_and_lends_its_secrets() {
+async fn topics_are_created_in_a_kafka_in_another_namespace_and_its_secrets_are_copied() {
     let test = TestNamespace::new("life-cross-namespace").await;
     let kafka = "life-cross-namespace-kafka";
     test.make_namespace(kafka).await;
@@ -163,7 +163,7 @@ async fn a_kafka_in_another_namespace_gets_its_topics_and_lends_its_secrets() {
         ] } },
     });
     let kafkas = api(&test, Kind::Kafka, kafka);
-    kafkas.patch("events", &PatchParams::apply("others"), &Patch::Apply(cluster)).await.unwrap();
+    kafkas.patch("events", &PatchParams::apply("fake-operators"), &Patch::Apply(cluster)).await.unwrap();
     test.create("demo", json!({ "kafka": { "clusterRef": { "name": "events", "namespace": kafka } } })).await;
     until("ReferenceMissing", async || {
         let (_, reason, message) = test.condition("demo", "KafkaReady").await;

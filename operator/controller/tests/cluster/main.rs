@@ -1,5 +1,5 @@
-//! The operator against a real API server with the real CRDs. One control plane serves all tests; each has a namespace and
-//! an operator of its own. The other operators do not run: `harness::fake_operators` writes what they were recorded to write.
+//! The operator against a real API server with the real CRDs. All tests share one control plane; each has its own namespace and
+//! operator. The other operators do not run: `harness::fake_operators` writes statuses that were recorded from them.
 #![cfg(test)]
 
 mod changes;

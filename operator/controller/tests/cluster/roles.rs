@@ -36,7 +36,7 @@ async fn change_over(test: &TestNamespace, server: Value, components: &[&str], c
             let found = all.iter().find(|found| found.metadata.name == Some(format!("demo-{component}")));
             found.and_then(|found| found.status.as_ref()?.available_replicas).unwrap_or_default() > 0
         };
-        assert!(components.iter().all(available) || gone.iter().any(available), "nobody serves");
+        assert!(components.iter().all(available) || gone.iter().any(available), "no servers are available");
         let left = objects(test, &gone).await;
         let status = test.pipelines().get("demo").await.unwrap().status.unwrap();
         let shown = status.components.unwrap_or_default().server;

@@ -1,4 +1,4 @@
-//! What is known per source: the rule, and the topic of minutes.
+//! Status rule of sources, and the topic for per-minute summaries.
 
 use k8s_openapi::api::apps::v1::Deployment;
 use kube::Api;
@@ -12,8 +12,8 @@ use crate::harness::{
     until,
 };
 
-/// What the only container of a Deployment's pods is told under `name`.
-async fn told(test: &TestNamespace, deployment: &str, name: &str) -> Option<String> {
+/// Value of the environment variable `name` in the only container of a Deployment's pods.
+async fn variable(test: &TestNamespace, deployment: &str, name: &str) -> Option<String> {
     let found = api(test, Kind::Deployment, &test.namespace).get(deployment).await.unwrap();
     let variables = found.data["spec"]["template"]["spec"]["containers"][0]["env"].as_array().unwrap().clone();
     let value = variables.into_iter().find(|variable| variable["name"] == name)?["value"].clone();
@@ -31,8 +31,8 @@ async fn a_changed_rule_rolls_servers_and_processors() {
     for role in ["server", "processor"] {
         until(&format!("{role}s all of the new rule"), async || {
             make_pods_ready(&test).await;
-            // First, so that what is found is not older: the stats of the rule before would pass for those of this one.
-            let rule = told(&test, &format!("demo-{role}"), "PING_STATUS_NEGATIVE_WHEN").await;
+            // Read the rule first. Otherwise the numbers of the old rollout could be taken for those of the new one.
+            let rule = variable(&test, &format!("demo-{role}"), "PING_STATUS_NEGATIVE_WHEN").await;
             let found = deployments.get(&format!("demo-{role}")).await.unwrap();
             let status = found.status.unwrap_or_default();
             let (all, new) = (status.replicas, status.updated_replicas);
@@ -47,7 +47,7 @@ async fn a_changed_rule_rolls_servers_and_processors() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_rule_that_no_event_could_fulfil_is_refused_and_what_runs_keeps_running() {
+async fn a_rule_that_no_event_could_match_is_rejected_and_pods_keep_running() {
     let test = TestNamespace::new("sources-refused").await;
     let _operator = Operator::plain(&test);
     test.create("demo", json!({})).await;
@@ -61,13 +61,13 @@ async fn a_rule_that_no_event_could_fulfil_is_refused_and_what_runs_keeps_runnin
     for words in ["spec.sources.status.positiveWhen.kind has 80 bytes", "Set it to the kind of your events"] {
         assert!(message.contains(words), "\"{words}\" is not in: {message}");
     }
-    assert_eq!(told(&test, "demo-server", "PING_STATUS_POSITIVE_WHEN").await.as_deref(), Some("succeeded=1000"));
+    assert_eq!(variable(&test, "demo-server", "PING_STATUS_POSITIVE_WHEN").await.as_deref(), Some("succeeded=1000"));
     test.change("demo", kind("opened")).await.unwrap();
     test.wait_for("demo", "Stalled", "False").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_topic_of_minutes_comes_with_its_rights_and_goes_without_what_it_holds() {
+async fn disabling_the_summary_topic_removes_its_permissions_and_keeps_its_records() {
     let test = TestNamespace::new("sources-minutes").await;
     let _operator = Operator::plain(&test);
     test.create("demo", json!({ "deletionPolicy": "Delete" })).await;
@@ -77,15 +77,15 @@ async fn the_topic_of_minutes_comes_with_its_rights_and_goes_without_what_it_hol
         let user = api(&test, Kind::KafkaUser, &test.namespace).get("demo-kafka-processor").await.unwrap();
         let acls = user.data["spec"]["authorization"]["acls"].as_array().unwrap().clone();
         let may: Vec<Value> = acls.into_iter().filter(|acl| acl["resource"]["name"] == "ping-minutes").collect();
-        (topic, may.len(), told(&test, "demo-processor", "PING_KAFKA_MINUTES_TOPIC").await)
+        (topic, may.len(), variable(&test, "demo-processor", "PING_KAFKA_MINUTES_TOPIC").await)
     };
-    let (topic, may, told) = seen().await;
+    let (topic, may, variable) = seen().await;
     assert_eq!(topic.unwrap().data["spec"]["config"]["cleanup.policy"], "compact");
-    assert_eq!((may, told.as_deref()), (1, Some("ping-minutes")));
+    assert_eq!((may, variable.as_deref()), (1, Some("ping-minutes")));
     test.change("demo", json!({ "kafka": { "minutesTopic": { "enabled": false } } })).await.unwrap();
-    until("no right and no word of the topic, which is there", async || {
-        let (topic, may, told) = seen().await;
-        if (topic.is_some(), may, &told) == (true, 0, &None) { Ok(()) } else { Err(format!("{may} {told:?}")) }
+    until("neither permission nor variable for the topic, which still exists", async || {
+        let (topic, may, variable) = seen().await;
+        if (topic.is_some(), may, &variable) == (true, 0, &None) { Ok(()) } else { Err(format!("{may} {variable:?}")) }
     })
     .await;
     test.pipelines().delete("demo", &Default::default()).await.unwrap();

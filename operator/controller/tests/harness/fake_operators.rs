@@ -29,7 +29,7 @@ pub(crate) async fn set_secret(test: &TestNamespace, namespace: &str, name: &str
         "apiVersion": "v1", "kind": "Secret", "metadata": { "name": name }, "stringData": values,
     });
     let api = api(test, Kind::Secret, namespace);
-    api.patch(name, &PatchParams::apply("others").force(), &Patch::Apply(body)).await.unwrap();
+    api.patch(name, &PatchParams::apply("fake-operators").force(), &Patch::Apply(body)).await.unwrap();
 }
 
 /// Secrets of the pipeline `name`, as the other operators make them.
@@ -67,7 +67,7 @@ pub(crate) async fn make_cache_ready(test: &TestNamespace, name: &str, replicas:
     let cache = format!("{name}-cache");
     let set = fake::dragonfly_set(&cache, replicas);
     let sets = api(test, Kind::StatefulSet, &test.namespace);
-    sets.patch(&cache, &PatchParams::apply("others").force(), &Patch::Apply(set)).await.unwrap();
+    sets.patch(&cache, &PatchParams::apply("fake-operators").force(), &Patch::Apply(set)).await.unwrap();
     set_status(test, Kind::Dragonfly, &cache, fake::dragonfly_status()).await;
 }
 

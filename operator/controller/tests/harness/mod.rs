@@ -1,4 +1,4 @@
-//! What the tests share.
+//! Test harness: control plane, namespaces and waiting.
 
 pub(crate) mod fake_operators;
 pub(crate) mod operator;
@@ -22,7 +22,7 @@ use ping_testbed::control_plane::{ControlPlane, Options};
 use serde_json::{Value, json};
 use tokio::sync::OnceCell;
 
-/// How long anything may take that is not measured: the machine may be busy.
+/// Timeout for steps that are not measured. It is long because the machine may be busy.
 pub(crate) const TIMEOUT: Duration = Duration::from_secs(180);
 
 /// The project's folder.
@@ -52,7 +52,7 @@ pub(crate) async fn config(control_plane: &ControlPlane) -> Config {
     Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await.unwrap()
 }
 
-/// A namespace with one test in it.
+/// The namespace of one test.
 pub(crate) struct TestNamespace {
     /// Its name.
     pub(crate) namespace: String,
@@ -149,13 +149,13 @@ impl TestNamespace {
     }
 }
 
-/// Waits until `check` is content; its last complaint is part of the failure.
+/// Waits until `check` succeeds. Its last error is part of the failure.
 pub(crate) async fn until<T, F: Future<Output = Result<T, String>>>(what: &str, check: impl Fn() -> F) -> T {
     let deadline = Instant::now() + TIMEOUT;
     loop {
         match check().await {
             Ok(value) => return value,
-            Err(complaint) if Instant::now() > deadline => panic!("no {what} in {TIMEOUT:?}: {complaint}"),
+            Err(error) if Instant::now() > deadline => panic!("no {what} in {TIMEOUT:?}: {error}"),
             Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
         }
     }

@@ -63,13 +63,13 @@ impl Operator {
     pub(crate) async fn counted(test: &TestNamespace) -> (Self, Arc<AtomicUsize>) {
         let writes = Arc::new(AtomicUsize::new(0));
         let counter = writes.clone();
-        let judge = move |request: &http::request::Parts| {
+        let policy = move |request: &http::request::Parts| {
             if is_write(request) {
                 counter.fetch_add(1, Ordering::SeqCst);
             }
             ProxyAction::Pass
         };
-        let client = proxy::client(&test.client, Arc::new(judge)).await;
+        let client = proxy::client(&test.client, Arc::new(policy)).await;
         (Self::start(client, settings(test, "http://127.0.0.1:9")), writes)
     }
 

@@ -1,5 +1,5 @@
-//! A proxy between an operator and the API server. A function of the test decides about each request: it goes through, is
-//! answered by the proxy, hangs, or its answer breaks off.
+//! A proxy between an operator and the API server. A policy of the test decides for each request whether it is forwarded, answered
+//! by the proxy, left hanging, or cut off.
 
 use std::{future::pending, sync::Arc, time::Duration};
 
@@ -15,22 +15,22 @@ use kube::{Client, Config};
 use serde_json::json;
 use tokio::sync::Notify;
 
-/// What becomes of a request.
+/// What the proxy does with a request.
 #[derive(Clone, Debug)]
 pub(crate) enum ProxyAction {
-    /// It goes to the API server.
+    /// Forward it to the API server.
     Pass,
-    /// It is not sent on and never answered.
+    /// Neither forward nor answer it.
     Hang,
-    /// It is sent on and never answered; whoever waits is notified when the API server has answered.
+    /// Forward it, but never answer. The notification fires when the API server has answered.
     HangAfter(Arc<Notify>),
-    /// It is answered with this code, and not sent on.
+    /// Answer with this code, without forwarding it.
     Answer(StatusCode),
-    /// It is sent on, and the connection is cut this long after its answer has begun: a dropped watch.
+    /// Forward it, and cut the connection this long after the response has started, as for a dropped watch.
     BreakOff(Duration),
 }
 
-/// Decides about each request.
+/// Decides for each request.
 pub(crate) type Policy = Arc<dyn Fn(&Parts) -> ProxyAction + Send + Sync>;
 
 /// True for requests that change something.
@@ -38,19 +38,19 @@ pub(crate) fn is_write(request: &Parts) -> bool {
     request.method != http::Method::GET
 }
 
-/// Starts a proxy to where `upstream` leads, on a free port, and returns a client through it. It ends with the test.
-pub(crate) async fn client(upstream: &Client, judge: Policy) -> Client {
+/// Starts a proxy to `upstream` on a free port, and returns a client that uses it. The proxy stops with the test.
+pub(crate) async fn client(upstream: &Client, policy: Policy) -> Client {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = format!("http://{}", listener.local_addr().unwrap());
     let upstream = upstream.clone();
-    let router = Router::new().fallback(async move |request: Request| answer(&upstream, &judge, request).await);
+    let router = Router::new().fallback(async move |request: Request| answer(&upstream, &policy, request).await);
     tokio::spawn(async move { axum::serve(listener, router).await });
     Client::try_from(Config::new(address.parse().unwrap())).unwrap()
 }
 
-async fn answer(upstream: &Client, judge: &Policy, request: Request) -> Response {
+async fn answer(upstream: &Client, policy: &Policy, request: Request) -> Response {
     let (parts, body) = request.into_parts();
-    match judge(&parts) {
+    match policy(&parts) {
         ProxyAction::Pass => forward(upstream, parts, body).await,
         ProxyAction::Hang => pending().await,
         ProxyAction::HangAfter(done) => {

@@ -1,4 +1,4 @@
-//! What a server of a pipeline would answer.
+//! A fake server of a pipeline.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -6,7 +6,7 @@ use axum::{Json, Router, routing::post};
 use k8s_openapi::jiff::Timestamp;
 use serde_json::json;
 
-/// Starts a server that has counted 42 pings, at `address` and a free port. It ends with the test.
+/// Starts a server that has counted 42 events, at `address` and a free port. It stops with the test.
 pub(crate) async fn server(address: IpAddr) -> SocketAddr {
     let count = async || {
         let now = Timestamp::now().as_millisecond().to_string();

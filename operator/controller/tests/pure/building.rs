@@ -1,4 +1,4 @@
-//! What is built, as YAML. `INSTA_UPDATE=always cargo test -p ping-operator` takes a change over: read the diff.
+//! Snapshots of built objects as YAML. After a change, run `INSTA_UPDATE=always cargo test -p ping-operator` and read the diff.
 
 use std::collections::BTreeSet;
 
@@ -40,7 +40,7 @@ fn deployment_checksum(desired: &Desired, name: &str) -> String {
     annotations["pingpipeline.io/secrets"].as_str().unwrap().to_owned()
 }
 
-/// A Kafka of somebody else in namespace `kafka`, as `existing-parts` refers to it.
+/// A shared Kafka cluster in namespace `kafka`, which `existing-parts` refers to.
 fn shared_kafka() -> ClusterState {
     let kafka = json!({
         "spec": { "kafka": {
@@ -147,7 +147,7 @@ fn the_number_of_pods_is_kept_until_an_autoscaler_has_taken_it_over() {
     let replicas = |state: &ClusterState| {
         find(&desired("existing-parts", state), Kind::Deployment, "shared-server")["spec"]["replicas"].clone()
     };
-    assert_eq!(replicas(&state), 3, "at first, the least that is asked for");
+    assert_eq!(replicas(&state), 3, "initially, the minimum");
     let running = |manager: &str| {
         let fields = json!({ "f:spec": { "f:replicas": {} } });
         let owner = json!({ "manager": manager, "operation": "Update", "fieldsType": "FieldsV1", "fieldsV1": fields });
@@ -155,9 +155,9 @@ fn the_number_of_pods_is_kept_until_an_autoscaler_has_taken_it_over() {
         live_of([live(Kind::Deployment, "default", "shared-server", extra)])
     };
     state.live = running("ping-operator");
-    assert_eq!(replicas(&state), 7, "as it is, as long as nobody else owns it");
+    assert_eq!(replicas(&state), 7, "unchanged while no other manager owns it");
     state.live = running("kube-controller-manager");
-    assert_eq!(replicas(&state), Value::Null, "the autoscaler's");
+    assert_eq!(replicas(&state), Value::Null, "owned by the autoscaler");
 }
 
 #[test]
@@ -179,7 +179,7 @@ fn hibernation_keeps_the_data_and_nothing_else() {
 }
 
 #[test]
-fn backups_run_at_the_minute_people_wrote_and_not_at_the_second() {
+fn backups_run_at_the_configured_minute() {
     let desired = desired("production", &empty());
     assert_eq!(find(&desired, Kind::ScheduledBackup, "pings-postgres")["spec"]["schedule"], "0 0 2 * * *");
 }
@@ -205,7 +205,7 @@ fn variable(desired: &Desired, deployment: &str, name: &str) -> Value {
 }
 
 #[test]
-fn servers_and_processors_go_by_the_same_rule_and_keep_views_as_long() {
+fn servers_and_processors_have_the_same_rule_and_retention() {
     let mut pipeline = demo();
     let sources = &mut pipeline.spec.sources;
     sources.status.negative_when = Threshold { kind: "spam=reported".into(), at_least: 3 };
@@ -227,22 +227,22 @@ fn servers_and_processors_go_by_the_same_rule_and_keep_views_as_long() {
 }
 
 #[test]
-fn statuses_fill_half_of_a_cache_of_our_own_unless_somebody_says_how_many() {
-    let held = |pipeline: &PingPipeline| {
+fn statuses_fill_half_of_a_managed_cache_unless_a_limit_is_set() {
+    let limit = |pipeline: &PingPipeline| {
         variable(&build(&validate(pipeline, &empty()).unwrap()), "demo-server", "PING_STATUS_SOURCES")
     };
     let mut pipeline = demo();
-    assert_eq!(held(&pipeline), "2097152", "512 MiB, 128 bytes each");
+    assert_eq!(limit(&pipeline), "2097152", "512 MiB, 128 bytes each");
     let said = json!({ "name": "PING_STATUS_SOURCES", "value": "5000" });
     pipeline.spec.server.pod.env = vec![serde_json::from_value(said).unwrap()];
-    assert_eq!(held(&pipeline), "5000");
+    assert_eq!(limit(&pipeline), "5000");
     pipeline.spec.server.pod.env.clear();
     pipeline.spec.cache.external = Some(serde_json::from_value(json!({ "url": "redis://cache:6379" })).unwrap());
-    assert_eq!(held(&pipeline), Value::Null);
+    assert_eq!(limit(&pipeline), Value::Null);
 }
 
 #[test]
-fn the_topic_of_minutes_keeps_the_last_word_and_processors_alone_write_to_it() {
+fn the_summary_topic_is_compacted_and_only_processors_write_to_it() {
     let desired = desired("demo", &empty());
     let topic = find(&desired, Kind::KafkaTopic, "demo-ping-minutes")["spec"].clone();
     assert_eq!((&topic["topicName"], &topic["config"]["cleanup.policy"]), (&json!("ping-minutes"), &json!("compact")));
@@ -257,35 +257,35 @@ fn the_topic_of_minutes_keeps_the_last_word_and_processors_alone_write_to_it() {
         (named("demo-kafka-processor"), named("demo-kafka-server")),
         (json!(["Describe", "Write"]), Value::Null)
     );
-    let told = |deployment: &str| variable(&desired, deployment, "PING_KAFKA_MINUTES_TOPIC");
-    assert_eq!((told("demo-processor"), told("demo-server")), (json!("ping-minutes"), Value::Null));
+    let topic_variable = |deployment: &str| variable(&desired, deployment, "PING_KAFKA_MINUTES_TOPIC");
+    assert_eq!((topic_variable("demo-processor"), topic_variable("demo-server")), (json!("ping-minutes"), Value::Null));
 }
 
 #[test]
-fn minutes_are_told_where_topics_can_be_made_and_else_when_asked_for() {
-    let told = |name: &str, state: &ClusterState, enabled: Option<bool>| {
+fn summaries_are_published_where_the_operator_creates_topics_and_otherwise_if_enabled() {
+    let topic_variable = |name: &str, state: &ClusterState, enabled: Option<bool>| {
         let mut pipeline = example(name);
         pipeline.spec.kafka.minutes_topic.enabled = enabled;
         let desired = build(&validate(&pipeline, state).unwrap());
         let processor = format!("{}-processor", pipeline.metadata.name.unwrap());
         variable(&desired, &processor, "PING_KAFKA_MINUTES_TOPIC")
     };
-    assert_eq!(told("demo", &empty(), Some(false)), Value::Null);
-    assert_eq!(told("existing-parts", &shared_kafka(), None), "default.shared.ping-minutes");
-    assert_eq!(told("external-kafka", &empty(), None), Value::Null);
-    assert_eq!(told("external-kafka", &empty(), Some(true)), "ping-minutes");
+    assert_eq!(topic_variable("demo", &empty(), Some(false)), Value::Null);
+    assert_eq!(topic_variable("existing-parts", &shared_kafka(), None), "default.shared.ping-minutes");
+    assert_eq!(topic_variable("external-kafka", &empty(), None), Value::Null);
+    assert_eq!(topic_variable("external-kafka", &empty(), Some(true)), "ping-minutes");
 }
 
-/// Servers of roles: 3 that take events, 5 that answer.
-fn apart() -> PingPipeline {
+/// Separate servers: 3 for ingest, 5 for queries.
+fn split() -> PingPipeline {
     let mut pipeline = demo();
     pipeline.spec.server.query = Some(ServerRole { replicas: Some(5), ..ServerRole::default() });
     pipeline
 }
 
 #[test]
-fn servers_of_roles_have_all_that_servers_have_and_no_more_rights_than_they_need() {
-    let desired = build(&validate(&apart(), &empty()).unwrap());
+fn servers_with_roles_have_all_objects_and_no_more_access_than_they_need() {
+    let desired = build(&validate(&split(), &empty()).unwrap());
     let kinds = |name: &str| {
         let of_name = desired.objects.iter().filter(|object| object.key.name == name);
         of_name.map(|object| object.key.kind).collect::<BTreeSet<_>>()
@@ -309,8 +309,8 @@ fn servers_of_roles_have_all_that_servers_have_and_no_more_rights_than_they_need
 }
 
 #[test]
-fn what_a_role_leaves_out_is_as_all_servers_have_it() {
-    let mut pipeline = apart();
+fn a_role_takes_omitted_settings_from_all_servers() {
+    let mut pipeline = split();
     let server = &mut pipeline.spec.server;
     server.autoscaling = Some(ServerAutoscaling { min_replicas: 4, ..ServerAutoscaling::default() });
     server.trusted_proxies = vec!["10.0.0.0/8".into(), "2001:db8::/32".into()];
@@ -318,14 +318,14 @@ fn what_a_role_leaves_out_is_as_all_servers_have_it() {
     assert_eq!(find(&desired, Kind::HorizontalPodAutoscaler, "demo-ingest")["spec"]["minReplicas"], 4);
     assert_eq!(find(&desired, Kind::Deployment, "demo-query")["spec"]["replicas"], 5);
     let scaled = desired.objects.iter().filter(|object| object.key.kind == Kind::HorizontalPodAutoscaler).count();
-    assert_eq!(scaled, 1, "replicas of its own are instead of the autoscaling of all");
+    assert_eq!(scaled, 1, "replicas of a role replace the autoscaling of all servers");
     for name in ["demo-ingest", "demo-query"] {
         assert_eq!(variable(&desired, name, "PING_TRUSTED_PROXIES"), "10.0.0.0/8,2001:db8::/32");
     }
 }
 
 #[test]
-fn servers_of_the_form_before_stay_until_all_others_are_there() {
+fn servers_of_the_previous_layout_stay_until_all_new_ones_are_available() {
     let deployment = |name: &str, available: i32| {
         let status = json!({ "observedGeneration": 2, "availableReplicas": available });
         live(Kind::Deployment, "default", name, json!({ "metadata": { "generation": 2 }, "status": status }))
@@ -339,9 +339,9 @@ fn servers_of_the_form_before_stay_until_all_others_are_there() {
         assert_eq!(names.clone().collect::<Vec<_>>(), services.collect::<Vec<_>>());
         names.collect::<Vec<_>>()
     };
-    assert_eq!(kept(&apart(), &[("demo-server", 3)]), ["demo-server"]);
-    assert_eq!(kept(&apart(), &[("demo-server", 3), ("demo-ingest", 3), ("demo-query", 4)]), ["demo-server"]);
-    assert!(kept(&apart(), &[("demo-server", 3), ("demo-ingest", 3), ("demo-query", 5)]).is_empty());
+    assert_eq!(kept(&split(), &[("demo-server", 3)]), ["demo-server"]);
+    assert_eq!(kept(&split(), &[("demo-server", 3), ("demo-ingest", 3), ("demo-query", 4)]), ["demo-server"]);
+    assert!(kept(&split(), &[("demo-server", 3), ("demo-ingest", 3), ("demo-query", 5)]).is_empty());
     assert_eq!(
         kept(&demo(), &[("demo-ingest", 3), ("demo-query", 5), ("demo-server", 2)]),
         ["demo-ingest", "demo-query"]

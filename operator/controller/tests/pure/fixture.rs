@@ -1,4 +1,4 @@
-//! A good pipeline, and the world around it, for tests to spoil.
+//! A valid pipeline and cluster state, for tests to modify.
 
 use std::collections::BTreeMap;
 
@@ -17,12 +17,12 @@ use ping_operator::{
 };
 use serde_json::{Value, json};
 
-/// The time at which the tests happen.
+/// Current time in the tests.
 pub(crate) fn now() -> Timestamp {
     "2026-11-21T04:00:00Z".parse().unwrap()
 }
 
-/// The example called `name`, as the API server would hand it out.
+/// The example called `name`, as the API server would return it.
 pub(crate) fn example(name: &str) -> PingPipeline {
     let path = format!("{}/../../examples/{name}.yaml", env!("CARGO_MANIFEST_DIR"));
     let mut pipeline: PingPipeline = yaml_serde::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
@@ -37,7 +37,7 @@ pub(crate) fn demo() -> PingPipeline {
     example("demo")
 }
 
-/// Every API is served; nothing else exists.
+/// All APIs are served; nothing else exists.
 pub(crate) fn empty() -> ClusterState {
     ClusterState {
         dependencies: Dependency::ALL.into(),
@@ -53,14 +53,14 @@ pub(crate) fn with_secret(state: &mut ClusterState, namespace: &str, name: &str,
     state.secrets.insert(Key::new(Kind::Secret, namespace, name), data);
 }
 
-/// The refusal that `spoil` brings about in an otherwise good `spec: {}`.
+/// The error that `spoil` causes in an otherwise valid `spec: {}`.
 pub(crate) fn refusal(spoil: impl FnOnce(&mut PingPipeline)) -> Invalid {
     let mut pipeline = demo();
     spoil(&mut pipeline);
-    validate(&pipeline, &empty()).expect_err("it should have been refused")
+    validate(&pipeline, &empty()).expect_err("it should have been rejected")
 }
 
-/// Everything that `pipeline` wants, as if it had been applied, with these statuses.
+/// All desired objects of `pipeline`, as if they had been applied, with these statuses.
 pub(crate) fn applied(pipeline: &PingPipeline, state: &ClusterState, statuses: &[(Kind, &str, Value)]) -> Applied {
     let desired = build(&validate(pipeline, state).unwrap());
     let mut applied = Applied::default();
@@ -79,8 +79,8 @@ pub(crate) fn applied(pipeline: &PingPipeline, state: &ClusterState, statuses: &
     applied
 }
 
-/// The status after a pass over `pipeline` that found `applied`.
-pub(crate) fn judged(pipeline: &PingPipeline, state: &ClusterState, applied: &Applied) -> PingPipelineStatus {
+/// The status after a reconcile of `pipeline` with this result.
+pub(crate) fn status_of(pipeline: &PingPipeline, state: &ClusterState, applied: &Applied) -> PingPipelineStatus {
     let validated = validate(pipeline, state);
     status(pipeline, validated.as_ref(), state, applied, now())
 }

@@ -1,4 +1,4 @@
-//! A good fixture, spoiled in one way each: what is refused, and in which words.
+//! A valid fixture with one mistake each: what is rejected, and with which message.
 
 use k8s_openapi::api::core::v1::EnvVar;
 use ping_api::{
@@ -27,7 +27,7 @@ fn brokers(pipeline: &mut PingPipeline, replicas: i32) {
     pipeline.spec.kafka.cluster = Some(KafkaCluster { brokers, ..KafkaCluster::default() });
 }
 
-/// Every combination that can lose an acknowledged ping, and the field that the refusal names.
+/// Every setting that can lose an acknowledged event, and the field that the message names.
 const UNSAFE: &[(&str, Spoil)] = &[
     ("postgres.cluster.instances is 1", |pipeline| cluster(pipeline).instances = 1),
     ("synchronous.number is 0", |pipeline| {
@@ -60,7 +60,7 @@ const UNSAFE: &[(&str, Spoil)] = &[
 ];
 
 #[test]
-fn whatever_can_lose_an_acknowledged_ping_is_refused_when_exact() {
+fn settings_that_can_lose_an_acknowledged_event_are_rejected_when_exact() {
     for (words, spoil) in UNSAFE {
         let invalid = refusal(*spoil);
         assert!(matches!(invalid, Invalid::UnsafeForExact(_)), "{words}: {invalid:?}");
@@ -71,7 +71,7 @@ fn whatever_can_lose_an_acknowledged_ping_is_refused_when_exact() {
 }
 
 #[test]
-fn the_same_is_allowed_and_told_when_best_effort() {
+fn the_same_settings_are_allowed_and_listed_when_best_effort() {
     for (words, spoil) in UNSAFE {
         let mut pipeline = demo();
         pipeline.spec.durability = Durability::BestEffort;
@@ -91,7 +91,7 @@ fn one_instance_and_exact_is_refused_in_words_that_a_newcomer_understands() {
 }
 
 #[test]
-fn the_examples_are_good() {
+fn the_examples_are_valid() {
     for name in ["demo", "development", "existing-parts", "mail-domains", "production", "roles", "two-cores"] {
         assert_eq!(validate(&example(name), &empty()).err(), None, "{name}");
     }
@@ -165,7 +165,7 @@ fn partitions_are_not_taken_away_even_when_the_pipeline_was_created_again() {
     assert!(invalid.to_string().contains("Set 12"), "{invalid}");
 }
 
-/// What no event could fulfil, or no caller understand, and words of the refusal.
+/// Invalid settings, and part of the message.
 const UNFIT: &[(&str, Spoil)] = &[
     ("negativeWhen.kind has 0 bytes", |pipeline| pipeline.spec.sources.status.negative_when.kind.clear()),
     ("positiveWhen.kind has 80 bytes", |pipeline| {
@@ -188,7 +188,7 @@ const UNFIT: &[(&str, Spoil)] = &[
 ];
 
 #[test]
-fn what_no_event_could_fulfil_or_no_caller_understand_is_refused_with_what_to_do() {
+fn invalid_settings_are_rejected_with_what_to_do() {
     for (words, spoil) in UNFIT {
         let message = refusal(*spoil).to_string();
         assert!(

@@ -1,5 +1,4 @@
-//! Statuses of the other operators, as they were recorded from the real ones (the stats and texts below are theirs), and
-//! what they mean for ours.
+//! Statuses recorded from the real operators (numbers and texts below are theirs), and the conditions that follow from them.
 
 use ping_api::{
     crd::{status::PingPipelineStatus, workload::ServerRole},
@@ -8,7 +7,7 @@ use ping_api::{
 use ping_operator::{apply::Applied, cluster_state::ClusterState};
 use serde_json::{Value, json};
 
-use crate::fixture::{applied, condition, demo, empty, example, judged, live, with_secret};
+use crate::fixture::{applied, condition, demo, empty, example, live, status_of, with_secret};
 
 fn healthy_cluster() -> Value {
     json!({
@@ -54,12 +53,12 @@ fn but(kind: Kind, name: &str, status: Value) -> PingPipelineStatus {
     let mut world = applied(&demo(), &state(), &statuses);
     let (_, object) = world.live.0.iter_mut().find(|(key, _)| key.kind == kind && key.name == name).unwrap();
     object.data["status"] = status;
-    judged(&demo(), &state(), &world)
+    status_of(&demo(), &state(), &world)
 }
 
 #[test]
 fn ready_when_every_component_is() {
-    let status = judged(&demo(), &state(), &applied(&demo(), &state(), &all_ready()));
+    let status = status_of(&demo(), &state(), &applied(&demo(), &state(), &all_ready()));
     for kind in ["PostgresReady", "KafkaReady", "CacheReady", "ServerReady", "ProcessorReady", "Durable", "Ready"] {
         assert_eq!(condition(&status, kind).0, "True", "{kind}: {:?}", condition(&status, kind));
     }
@@ -71,12 +70,12 @@ fn ready_when_every_component_is() {
 }
 
 #[test]
-fn a_second_look_at_the_same_changes_nothing() {
+fn the_same_input_changes_nothing() {
     let mut pipeline = demo();
     let world = applied(&demo(), &state(), &all_ready());
-    let first = judged(&pipeline, &state(), &world);
+    let first = status_of(&pipeline, &state(), &world);
     pipeline.status = Some(first.clone());
-    assert_eq!(judged(&pipeline, &state(), &world), first);
+    assert_eq!(status_of(&pipeline, &state(), &world), first);
 }
 
 #[test]
@@ -149,13 +148,13 @@ fn a_topic_that_could_not_be_changed_is_a_failure() {
 }
 
 #[test]
-fn a_topic_that_nobody_manages_is_paused() {
+fn an_unmanaged_topic_is_paused() {
     let unmanaged = json!({ "observedGeneration": 7, "conditions": [{ "type": "Unmanaged", "status": "True" }] });
     assert_eq!(condition(&but(Kind::KafkaTopic, "demo-pings", unmanaged), "KafkaReady").1, "Paused");
 }
 
 #[test]
-fn strimzis_ready_of_an_older_generation_is_not_believed() {
+fn strimzis_ready_of_an_older_generation_is_ignored() {
     let stale = json!({ "observedGeneration": 0, "conditions": [{ "type": "Ready", "status": "True" }] });
     assert_eq!(condition(&but(Kind::KafkaTopic, "demo-pings", stale), "KafkaReady").0, "False");
 }
@@ -165,7 +164,7 @@ fn the_cache_is_not_ready_when_its_operator_says_so_and_its_pods_are_gone() {
     let mut world = state();
     let pods = json!({ "metadata": { "generation": 1 }, "status": { "observedGeneration": 1 } });
     world.cache_pods = Some(live(Kind::StatefulSet, "default", "demo-cache", pods).1);
-    let status = judged(&demo(), &world, &applied(&demo(), &world, &all_ready()));
+    let status = status_of(&demo(), &world, &applied(&demo(), &world, &all_ready()));
     let (status, _, message) = condition(&status, "CacheReady");
     assert_eq!(status, "False");
     assert!(message.contains("0 of 2 pods"), "{message}");
@@ -181,28 +180,28 @@ fn servers_that_roll_out_are_not_ready_until_the_last_old_one_is_gone() {
 fn a_missing_crd_is_named_together_with_who_brings_it() {
     let mut world = applied(&demo(), &state(), &all_ready());
     world.missing.insert(Dependency::CloudNativePg);
-    let (_, reason, message) = condition(&judged(&demo(), &state(), &world), "PostgresReady");
+    let (_, reason, message) = condition(&status_of(&demo(), &state(), &world), "PostgresReady");
     assert_eq!(reason, "DependencyMissing");
     assert!(message.contains("postgresql.cnpg.io/v1") && message.contains("install CloudNativePG"), "{message}");
 }
 
 #[test]
-fn nobody_needs_prometheus() {
+fn prometheus_is_optional() {
     let mut world = applied(&demo(), &state(), &all_ready());
     world.missing.insert(Dependency::Prometheus);
-    assert_eq!(condition(&judged(&demo(), &state(), &world), "Ready").0, "True");
+    assert_eq!(condition(&status_of(&demo(), &state(), &world), "Ready").0, "True");
 }
 
 #[test]
 fn external_parts_are_ready_when_their_secrets_are_there_and_durability_is_unverified() {
     let pipeline = example("existing-parts");
     let mut state = empty();
-    let missing = judged(&pipeline, &state, &applied(&pipeline, &state, &[]));
+    let missing = status_of(&pipeline, &state, &applied(&pipeline, &state, &[]));
     assert_eq!(condition(&missing, "PostgresReady").1, "SecretMissing");
     assert_eq!(condition(&missing, "KafkaReady").1, "ReferenceMissing");
     with_secret(&mut state, "default", "shared-postgres", &[("uri", "postgres://…")]);
     with_secret(&mut state, "default", "shared-cache", &[("password", "…")]);
-    let status = judged(&pipeline, &state, &applied(&pipeline, &state, &[]));
+    let status = status_of(&pipeline, &state, &applied(&pipeline, &state, &[]));
     assert_eq!(condition(&status, "PostgresReady").0, "True");
     assert_eq!(condition(&status, "CacheReady").0, "True");
     assert_eq!(condition(&status, "Durable").1, "Unverified");
@@ -211,9 +210,9 @@ fn external_parts_are_ready_when_their_secrets_are_there_and_durability_is_unver
 #[test]
 fn a_refused_spec_stalls_and_keeps_what_was_known() {
     let mut pipeline = demo();
-    pipeline.status = Some(judged(&demo(), &state(), &applied(&demo(), &state(), &all_ready())));
+    pipeline.status = Some(status_of(&demo(), &state(), &applied(&demo(), &state(), &all_ready())));
     pipeline.spec.processor.replicas = 99;
-    let status = judged(&pipeline, &state(), &Applied::default());
+    let status = status_of(&pipeline, &state(), &Applied::default());
     assert_eq!(condition(&status, "Stalled").0, "True");
     assert_eq!(condition(&status, "Ready").1, "Invalid");
     assert_eq!(condition(&status, "PostgresReady").0, "True");
@@ -222,7 +221,7 @@ fn a_refused_spec_stalls_and_keeps_what_was_known() {
 #[test]
 fn best_effort_says_what_can_be_lost() {
     let pipeline = example("development");
-    let status = judged(&pipeline, &empty(), &applied(&pipeline, &empty(), &[]));
+    let status = status_of(&pipeline, &empty(), &applied(&pipeline, &empty(), &[]));
     let (status, reason, message) = condition(&status, "Durable");
     assert_eq!((status.as_str(), reason.as_str()), ("False", "Unsafe"));
     assert!(message.contains("a single disk holds the only copy"), "{message}");
@@ -232,7 +231,7 @@ fn best_effort_says_what_can_be_lost() {
 fn a_suspended_pipeline_is_not_ready_and_not_on_its_way() {
     let mut pipeline = demo();
     pipeline.spec.suspend = true;
-    let status = judged(&pipeline, &state(), &applied(&demo(), &state(), &all_ready()));
+    let status = status_of(&pipeline, &state(), &applied(&demo(), &state(), &all_ready()));
     assert_eq!(condition(&status, "Ready").1, "Suspended");
     assert_eq!(condition(&status, "Reconciling").0, "False");
 }
@@ -246,7 +245,7 @@ fn servers_of_roles_are_added_up_and_both_have_to_be_ready() {
     for (available, column, ready) in [(2, "5/5", "True"), (1, "4/5", "False")] {
         statuses.retain(|(_, name, _)| *name != "demo-query");
         statuses.push((Kind::Deployment, "demo-query", deployment(available)));
-        let status = judged(&pipeline, &state(), &applied(&pipeline, &state(), &statuses));
+        let status = status_of(&pipeline, &state(), &applied(&pipeline, &state(), &statuses));
         assert_eq!(status.components.as_ref().unwrap().server, column);
         assert_eq!(condition(&status, "ServerReady").0, ready);
         let endpoints = status.endpoints.unwrap();

@@ -1,4 +1,4 @@
-//! The order of a deletion, and what happens when somebody does not play along.
+//! The order of a deletion, and what happens if another operator does not cooperate.
 
 use ping_api::{
     crd::DeletionPolicy,
@@ -50,7 +50,7 @@ fn apps_go_first_then_topics_and_users_then_kafka_then_its_nodes() {
 }
 
 #[test]
-fn retain_leaves_the_data_and_takes_our_ownership_off() {
+fn retain_keeps_the_data_and_removes_the_owner_reference() {
     let owned = json!({ "metadata": { "ownerReferences": [
         { "apiVersion": "pingpipeline.io/v1alpha1", "kind": "PingPipeline", "name": "demo", "uid": "1" },
     ] } });
@@ -62,7 +62,7 @@ fn retain_leaves_the_data_and_takes_our_ownership_off() {
 }
 
 #[test]
-fn a_topic_whose_operator_is_gone_is_freed_together_with_its_kafka() {
+fn a_topic_whose_operator_is_gone_is_released_together_with_its_kafka() {
     let live = world(&[(Kind::KafkaTopic, deleting()), (Kind::Kafka, json!({}))]);
     assert!(plan(&live, DELETE).strip.is_empty());
     let late = plan(&live, DeletionOptions { age: STRIP_SECONDS, ..DELETE });
@@ -70,7 +70,7 @@ fn a_topic_whose_operator_is_gone_is_freed_together_with_its_kafka() {
 }
 
 #[test]
-fn a_topic_in_somebody_elses_kafka_is_freed_by_force_only() {
+fn a_topic_in_a_shared_kafka_is_released_by_force_only() {
     let live = world(&[(Kind::KafkaTopic, deleting())]);
     let shared = DeletionOptions { own_kafka: false, age: STRIP_SECONDS, ..DELETE };
     assert!(plan(&live, shared).strip.is_empty());

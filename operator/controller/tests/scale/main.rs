@@ -1,5 +1,5 @@
-//! A hundred pipelines: memory, CPU, and how soon a change is applied. A program of its own, because programs of tests run one
-//! after the other: what is measured here has no neighbours.
+//! A hundred pipelines: memory, CPU, and how soon a change is applied. A separate test program, because test programs run one
+//! after the other, so nothing else disturbs the measurements.
 #![cfg(test)]
 
 #[expect(dead_code, reason = "the other tests use more of it")]
