@@ -27,7 +27,7 @@ test: install-build install-parts install-control-plane ## Passes everything: un
 check: install-build fmt clippy deny ## Format, lints, licences
 
 .PHONY: generate
-generate: install-build install-control-plane ## Writes what is made of the source: the CRDs, and the chart as plain YAML
+generate: install-build install-control-plane ## Regenerates files from source: the CRD, and the chart as plain YAML
 	cargo build -q -p ping-operator --bin ping-operator
 	target/debug/ping-operator crd | tee crds/pingpipelines.pingpipeline.io.yaml >charts/ping-operator/files/pingpipelines.pingpipeline.io.yaml
 	charts/plain/generate.sh $(CACHE)/helm-*/helm
@@ -101,12 +101,12 @@ e2e-short: export FAULTS = drills,every server pod killed,Postgres primary
 e2e-short: e2e ## The same with two of the faults and the drills: what .ci/run runs
 
 .PHONY: operator-run
-operator-run: install-build ## Runs the operator against $$KUBECONFIG (ARGS='--namespace demo' for one namespace; --help)
+operator-run: install-build ## Runs the operator against $$KUBECONFIG (ARGS='--namespace demo' to watch one namespace)
 	PING_ADMIN_LISTEN=$${PING_ADMIN_LISTEN:-127.0.0.1:8083} cargo run -q --bin ping-operator -- run $(ARGS)
 
-.PHONY: play-others
-play-others: install-build ## Plays the operators and kubelets that the control plane lacks: pipelines become Ready, on paper
-	cargo run -q -p ping-testbed --bin control-plane -- play-others
+.PHONY: fake-operators
+fake-operators: install-build ## Simulates the other operators and kubelets: writes their status fields; no pods run
+	cargo run -q -p ping-testbed --bin control-plane -- fake-operators
 
 .PHONY: install-build install-parts install-bench install-images install-control-plane install-cluster
 install-build install-parts install-bench install-images:

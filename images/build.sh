@@ -58,17 +58,17 @@ archive() { # archive VERSION FILE CRATE IMAGE DESCRIPTION PORTS
 size() { cat "$@" | wc -c | awk '{print $1 / 1e6}'; }
 
 describe dataplane pingd "Counts pings exactly once: server, processor, command line" '{"8080/tcp": {}, "8081/tcp": {}}'
-describe operator ping-operator "Runs PingPipelines" '{"8081/tcp": {}}'
+describe operator/controller ping-operator "Runs PingPipelines" '{"8081/tcp": {}}'
 if [ $profile = release ]; then
   PATH=$cache/bin:$PATH
   if ! cargo cyclonedx --version 2>/dev/null | grep -qF " $cyclonedx_version"; then
     cargo install --quiet --locked --root "$cache" "cargo-cyclonedx@$cyclonedx_version"
   fi
-  # It writes one beside every Cargo.toml of the workspace.
-  trap 'rm -f ./*/bom.json' EXIT
+  # cargo cyclonedx writes a bom.json next to every Cargo.toml of the workspace.
+  trap 'rm -f ./*/bom.json ./*/*/bom.json' EXIT
   cargo cyclonedx --quiet --format json --override-filename bom --no-build-deps
   bill_of_materials dataplane pingd
-  bill_of_materials operator ping-operator
+  bill_of_materials operator/controller ping-operator
   for image in pingd ping-operator; do
     printf '%-28s %5d parts in %s\n' "pingpipeline/$image:$version" "$(jq '.components | length' $to/$image.cdx.json)" "$to/$image.cdx.json"
   done

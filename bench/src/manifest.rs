@@ -1,9 +1,9 @@
 //! What runs here, as a user would order it: `examples/two-cores.yaml`.
 
 use anyhow::Context;
-use ping_operator::{
+use ping_api::{
     crd::{PingPipeline, PingPipelineSpec},
-    servers::{Role, deployments},
+    roles::{Role, deployments},
 };
 
 const MANIFEST: &str = include_str!("../../examples/two-cores.yaml");

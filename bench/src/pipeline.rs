@@ -3,7 +3,7 @@
 use std::{path::PathBuf, time::Duration};
 
 use anyhow::{Context, ensure};
-use ping_operator::crd::PingPipelineSpec;
+use ping_api::crd::PingPipelineSpec;
 use ping_proto::{PingCountRequest, ping_service_client::PingServiceClient};
 use ping_testbed::{Compiler, Kafka, Parts, Postgres, Redis, ports::free_port};
 use tokio::{

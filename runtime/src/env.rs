@@ -48,11 +48,12 @@ pub const WINDOW_MINUTES: &str = "PING_WINDOW_MINUTES";
 pub const WINDOW_RETENTION_DAYS: &str = "PING_WINDOW_RETENTION_DAYS";
 /// Days that daily counts per source are kept; 0: for ever. Default 0.
 pub const DAY_RETENTION_DAYS: &str = "PING_DAY_RETENTION_DAYS";
-/// A source with so many events of a kind is not, for ever: `kind=count`. Default `bounced=1`.
+/// Rule for a negative status, as `kind=count`: a source with at least `count` events of `kind` is negative, permanently. Default
+/// `failed=1`.
 pub const STATUS_NEGATIVE_WHEN: &str = "PING_STATUS_NEGATIVE_WHEN";
-/// A source with so many events of a kind is, unless it is not: `kind=count`. Default `delivered=1000`.
+/// Rule for a positive status, as `kind=count`; it applies unless the negative rule matched. Default `succeeded=1000`.
 pub const STATUS_POSITIVE_WHEN: &str = "PING_STATUS_POSITIVE_WHEN";
-/// What that is called, separated by commas: not, yes, unknown. Default `not catch-all,catch-all,unknown`.
+/// Labels of the negative, positive and unknown status, separated by commas. Default `negative,positive,unknown`.
 pub const STATUS_LABELS: &str = "PING_STATUS_LABELS";
 /// Sources whose status is kept in the cache, at most. Default 10000000.
 pub const STATUS_SOURCES: &str = "PING_STATUS_SOURCES";

@@ -5,7 +5,7 @@ use kube::{
     ResourceExt as _,
     api::{DeleteParams, DynamicObject, ListParams, Patch, PatchParams},
 };
-use ping_operator::kinds::Kind;
+use ping_api::kinds::Kind;
 use serde_json::{Value, json};
 
 use super::world::{World, number, owner, text};

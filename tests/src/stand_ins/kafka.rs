@@ -76,7 +76,7 @@ impl Broker<'_> {
 
     /// A CA and a certificate of the broker: made once, as Strimzi does until they are due.
     async fn make_certificates(&self, world: &World) -> anyhow::Result<()> {
-        let secrets = ping_operator::kinds::Kind::Secret.api_resource();
+        let secrets = ping_api::kinds::Kind::Secret.api_resource();
         let (ca, broker) = (format!("{}-cluster-ca-cert", self.name()), self.pod());
         if world.get(&secrets, &self.namespace(), &ca).await?.is_some() {
             return Ok(());

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 
 use k8s_openapi::jiff::Timestamp;
 use kube::{ResourceExt as _, api::DynamicObject};
-use ping_operator::kinds::Kind;
+use ping_api::kinds::Kind;
 use serde_json::{Value, json};
 
 use super::{

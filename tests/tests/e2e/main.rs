@@ -124,7 +124,7 @@ async fn deletion_leaves_nothing(stage: &Stage) {
     println!("deleted with Delete: nothing is left");
 }
 
-/// The value of a field, e.g. at `/status/figures/total`.
+/// The value of a field, e.g. at `/status/stats/total`.
 fn at<'a>(value: &'a Value, pointer: &str) -> &'a Value {
     value.pointer(pointer).unwrap_or(&Value::Null)
 }

@@ -11,7 +11,7 @@ use kube::{
     Api, Client, Config,
     config::{KubeConfigOptions, Kubeconfig},
 };
-use ping_operator::crd::PingPipeline;
+use ping_api::crd::PingPipeline;
 use ping_testbed::{
     cluster::{self, Cluster},
     control_plane,
@@ -193,7 +193,7 @@ impl Stage {
     /// Waits until the status shows the total.
     pub(crate) async fn total_becomes(&self, total: u64) {
         self.until(&format!("total of {total}"), Duration::from_secs(60), async || {
-            self.pipeline().await.is_some_and(|pipeline| at(&pipeline, "/status/figures/total").as_u64() == Some(total))
+            self.pipeline().await.is_some_and(|pipeline| at(&pipeline, "/status/stats/total").as_u64() == Some(total))
         })
         .await;
     }

@@ -1,0 +1,55 @@
+//! Condition types of a PingPipeline, documented in `docs/operator/conditions.md`.
+
+macro_rules! condition_types {
+    ($(#[doc = $doc:literal] $name:ident,)+) => {
+        /// Type of a condition.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum ConditionType {
+            $(#[doc = $doc] $name,)+
+        }
+
+        impl ConditionType {
+            /// All condition types, each with the meaning of `True`.
+            pub const ALL: &[(Self, &str)] = &[$((Self::$name, $doc),)+];
+        }
+    };
+}
+
+condition_types! {
+    /// all Postgres instances are ready, and no failover is in progress
+    PostgresReady,
+    /// Kafka, its topics and both users are ready
+    KafkaReady,
+    /// all pods of the cache are ready
+    CacheReady,
+    /// all servers are available and run the current version
+    ServerReady,
+    /// all processors are available and run the current version
+    ProcessorReady,
+    /// the failure of a single machine cannot lose an acknowledged event
+    Durable,
+    /// the count includes every acknowledged event exactly once
+    Exact,
+    /// the count is at most `spec.monitoring.freshWithinMs` old
+    Fresh,
+    /// all components are ready; `kubectl wait --for=condition=Ready pp/<name>` waits for this condition
+    Ready,
+    /// a change is in progress (kstatus convention)
+    Reconciling,
+    /// reconciliation cannot make progress until the spec is changed (kstatus convention)
+    Stalled,
+}
+
+impl ConditionType {
+    /// True for the two condition types that are written with the stats, by a separate field manager.
+    #[must_use]
+    pub fn is_from_stats(self) -> bool {
+        matches!(self, Self::Exact | Self::Fresh)
+    }
+}
+
+impl std::fmt::Display for ConditionType {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        std::fmt::Debug::fmt(self, formatter)
+    }
+}

@@ -1,0 +1,191 @@
+//! `spec.postgres`.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{
+    common::{SecretKey, rule},
+    workload::Resources,
+};
+
+/// Postgres: a `cluster` managed by CloudNativePG, or an `external` one. If neither is set, a cluster with default settings is
+/// created.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-validations" = [
+    rule(
+        "!(has(self.cluster) && has(self.external))",
+        "set either spec.postgres.cluster or spec.postgres.external, not both",
+    ),
+    rule(
+        "has(self.external) == has(oldSelf.external)",
+        "a pipeline cannot move between its own cluster and an external Postgres, because its events would stay in the old database. Create a second PingPipeline, copy the data, then delete this one",
+    ),
+]))]
+pub struct PostgresSpec {
+    /// A CloudNativePG cluster for this pipeline only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cluster: Option<PostgresCluster>,
+    /// An existing Postgres (version 15 or later).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub external: Option<ExternalPostgres>,
+}
+
+/// A CloudNativePG cluster.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, rename_all = "camelCase")]
+pub struct PostgresCluster {
+    /// Number of instances, including the primary. Default 3; 1 to 9.
+    #[schemars(range(min = 1, max = 9))]
+    pub instances: i32,
+    /// Container image, for example `<repository>/postgresql:18.4-system-trixie`. Absent: CloudNativePG's default.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub image: Option<String>,
+    /// Volume of each instance. Default 10Gi.
+    pub storage: Storage,
+    /// A separate volume for the write-ahead log of each instance. Absent: the log is stored on the data volume.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub wal_storage: Option<Storage>,
+    /// CPU and memory of each instance. Default: requests of 200m CPU and 1Gi memory, memory limit of 1Gi.
+    pub resources: Resources,
+    /// Postgres parameters, for example `max_connections: "200"`. Default none.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub parameters: BTreeMap<String, String>,
+    /// Synchronous replication: which copies of an event must exist before it is acknowledged.
+    pub synchronous: Synchronous,
+    /// Backups to an object store. Absent: no backups.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub backup: Option<Backup>,
+}
+
+impl Default for PostgresCluster {
+    fn default() -> Self {
+        Self {
+            instances: 3,
+            image: None,
+            storage: Storage::of("10Gi"),
+            wal_storage: None,
+            resources: Resources::of("200m", "1Gi"),
+            parameters: BTreeMap::new(),
+            synchronous: Synchronous::default(),
+            backup: None,
+        }
+    }
+}
+
+/// A persistent volume.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, rename_all = "camelCase")]
+pub struct Storage {
+    /// Size in bytes with a suffix, for example `10Gi` (default). It cannot be reduced.
+    #[schemars(length(max = 32), extend("x-kubernetes-validations" = [
+        rule("isQuantity(self)", "not a quantity; use a value such as 10Gi"),
+        rule(
+            "!isQuantity(self) || !isQuantity(oldSelf) || quantity(self).compareTo(quantity(oldSelf)) >= 0",
+            "a volume cannot shrink. Keep the size, or create a second PingPipeline with the smaller size and copy the data",
+        ),
+    ]))]
+    pub size: String,
+    /// StorageClass. Absent: the cluster's default class.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub storage_class: Option<String>,
+}
+
+impl Storage {
+    /// A volume of `size` in the default StorageClass.
+    #[must_use]
+    pub fn of(size: &str) -> Self {
+        Self { size: size.into(), storage_class: None }
+    }
+}
+
+impl Default for Storage {
+    fn default() -> Self {
+        Self::of("10Gi")
+    }
+}
+
+/// Synchronous replication.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, rename_all = "camelCase")]
+pub struct Synchronous {
+    /// Number of standbys that must have an event on disk before it is acknowledged. Default 1; 0 (asynchronous) to 8; less than
+    /// `instances`.
+    #[schemars(range(min = 0, max = 8))]
+    pub number: i32,
+    /// `Required` (default): writes wait until enough standbys are available. `Preferred`: writes continue with fewer standbys,
+    /// and can be lost if the primary fails.
+    pub data_durability: DataDurability,
+}
+
+impl Default for Synchronous {
+    fn default() -> Self {
+        Self { number: 1, data_durability: DataDurability::Required }
+    }
+}
+
+/// What happens to writes while standbys are unavailable.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum DataDurability {
+    /// Writes wait.
+    #[default]
+    Required,
+    /// Writes continue.
+    Preferred,
+}
+
+/// Backups to an S3-compatible object store, through CloudNativePG's Barman Cloud plugin.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Backup {
+    /// Schedule as five cron fields: minute, hour, day, month, weekday. Default `0 2 * * *` (02:00 UTC every day).
+    #[serde(default = "Backup::default_schedule")]
+    #[schemars(length(max = 100), extend("x-kubernetes-validations" = [
+        rule("self.trim().split(' ').filter(f, f != '').size() == 5", "the schedule needs five cron fields, without seconds, for example '0 2 * * *'"),
+    ]))]
+    pub schedule: String,
+    /// How long backups are kept: a number followed by `d`, `w` or `m`. Default `30d`.
+    #[serde(default = "Backup::default_retention")]
+    #[schemars(regex(pattern = r"^[1-9][0-9]*[dwm]$"))]
+    pub retention: String,
+    /// Destination, for example `s3://pings-backup/`.
+    #[schemars(length(min = 1, max = 1024))]
+    pub destination_path: String,
+    /// URL of the object store. Absent: AWS S3.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub endpoint_url: Option<String>,
+    /// Secret key that holds the access key id.
+    pub access_key_id: SecretKey,
+    /// Secret key that holds the secret access key.
+    pub secret_access_key: SecretKey,
+}
+
+impl Backup {
+    fn default_schedule() -> String {
+        "0 2 * * *".into()
+    }
+
+    fn default_retention() -> String {
+        "30d".into()
+    }
+}
+
+/// An existing Postgres.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ExternalPostgres {
+    /// Secret key that holds the connection URI: `postgres://user:password@host:port/database`.
+    pub uri: SecretKey,
+    /// Port that the NetworkPolicy allows. Default 5432.
+    #[serde(default = "ExternalPostgres::default_port")]
+    #[schemars(range(min = 1, max = 65535))]
+    pub port: i32,
+}
+
+impl ExternalPostgres {
+    fn default_port() -> i32 {
+        5432
+    }
+}

@@ -1,0 +1,83 @@
+//! `status`: the state of the pipeline as of the last reconcile.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// Observed state of the pipeline.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, rename_all = "camelCase")]
+pub struct PingPipelineStatus {
+    /// The generation of the spec that this status describes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+    /// Conditions: PostgresReady, KafkaReady, CacheReady, ServerReady, ProcessorReady, Durable, Exact, Fresh, Ready, Reconciling,
+    /// Stalled.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
+    pub conditions: Vec<Condition>,
+    /// Summary of each component.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub components: Option<Components>,
+    /// Addresses of the components.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub endpoints: Option<Endpoints>,
+    /// Count and freshness, as a server last reported them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stats: Option<Stats>,
+}
+
+/// Summary of each component: `ready/desired`, `external`, or `-`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, rename_all = "camelCase")]
+pub struct Components {
+    /// Postgres instances.
+    pub postgres: String,
+    /// Kafka: `Ready`, or the reason why it is not.
+    pub kafka: String,
+    /// Cache pods.
+    pub cache: String,
+    /// Server pods.
+    pub server: String,
+    /// Processor pods.
+    pub processor: String,
+}
+
+/// Addresses of the components.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, rename_all = "camelCase")]
+pub struct Endpoints {
+    /// `host:port` of the servers (gRPC, gRPC-Web and Connect). With separate roles: of the ingest servers.
+    pub server: String,
+    /// `host:port` of the query servers, if they are separate.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub query: Option<String>,
+    /// Kafka bootstrap servers, as `host:port[,host:port…]`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kafka: Option<String>,
+    /// URL of the cache, without its password.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cache: Option<String>,
+    /// Secret that holds the Postgres connection URI.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub postgres_secret: Option<String>,
+}
+
+/// Count and freshness, as a server last reported them.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, rename_all = "camelCase")]
+pub struct Stats {
+    /// Number of acknowledged events.
+    pub total: i64,
+    /// Age of the count: `<1s`, or whole seconds (`7s`), minutes (`3m`) or hours (`2h`).
+    pub lag: String,
+    /// Store that answered: `cache` or `database`.
+    pub store: String,
+    /// Time since an audit last found the cache equal to Postgres: `<1m`, or whole minutes (`3m`) or hours (`2h`). Absent if the
+    /// cache has not been audited yet, or if the database answered.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_audit: Option<String>,
+    /// When any of these values last changed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub changed_at: Option<Time>,
+}

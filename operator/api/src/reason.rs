@@ -1,0 +1,97 @@
+//! Reasons of conditions: a closed list, documented in `docs/operator/conditions.md`.
+
+macro_rules! reasons {
+    ($($(#[doc = $doc:literal])+ $name:ident => $remedy:literal,)+) => {
+        /// Reason of a condition.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum Reason {
+            $($(#[doc = $doc])+ $name,)+
+        }
+
+        impl Reason {
+            /// All reasons, each with its meaning and what to do about it.
+            pub const ALL: &[(Self, &str, &str)] = &[$((Self::$name, concat!($($doc),+), $remedy),)+];
+
+            /// The reason as written in the condition.
+            #[must_use]
+            pub fn as_str(self) -> &'static str {
+                match self {
+                    $(Self::$name => stringify!($name),)+
+                }
+            }
+        }
+    };
+}
+
+reasons! {
+    /// The component is ready.
+    Ready => "Nothing.",
+    /// The component is not managed by the operator; its Secret or address is known.
+    External => "Nothing. The owner of the component maintains it.",
+    /// The component is being created.
+    Provisioning => "Wait. If it takes too long, run `kubectl describe` on the object named in the message and on its pods.",
+    /// Some pods are not ready.
+    Degraded => "Run `kubectl describe` on the pods that are not ready. A node may be down, a volume full, or memory short.",
+    /// A new version is replacing the old one.
+    RollingOut => "Wait. If it takes too long, run `kubectl describe` on the new pods. The image or a setting may be wrong.",
+    /// A CRD is not installed.
+    DependencyMissing => "Install the operator named in the message. It is detected within seconds.",
+    /// The operator of the object has not reported a status. It may not be running, or may not watch this namespace.
+    OperatorSilent => "Check the pods and logs of that operator, and which namespaces it watches.",
+    /// A Secret, or a key in it, does not exist.
+    SecretMissing => "Create the Secret, or correct its name or key in the spec.",
+    /// The Kafka cluster in `clusterRef`, or its listener, does not exist.
+    ReferenceMissing => "Correct `spec.kafka.clusterRef`, or create the Kafka cluster or listener.",
+    /// The operator of the object reports a failure; the message quotes it.
+    Failed => "Fix the cause given in the message. The log of that operator has the details.",
+    /// The object is excluded from reconciliation by its operator.
+    Paused => "Remove the annotation that pauses the object named in the message.",
+    /// The API server rejected a write; the message says why.
+    ApplyFailed => "Fix the cause given in the message: a missing permission, an exhausted quota or an unavailable webhook. The operator retries.",
+    /// An object with that name exists and does not belong to this pipeline.
+    NameTaken => "Delete or rename that object, or rename the pipeline.",
+    /// `spec.hibernate` is true.
+    Hibernating => "Set `spec.hibernate` to false to start the pipeline.",
+    /// `spec.suspend` is true.
+    Suspended => "Set `spec.suspend` to false to resume reconciliation.",
+    /// The spec contradicts itself.
+    Invalid => "Correct the spec as the message says. Running pods keep running.",
+    /// `durability: Exact` is combined with settings that can lose acknowledged events.
+    UnsafeForExact => "Change the settings named in the message, or set `durability: BestEffort`.",
+    /// The change would lose data, or is not possible.
+    Irreversible => "Revert the change, or use the alternative given in the message.",
+    /// The spec was rejected, so nothing is changed.
+    Refused => "See `Stalled` for what to correct.",
+    /// The pipeline is being deleted.
+    Deleting => "Wait. Deletion takes at most a minute.",
+    /// The deletion waits for an object that its operator does not remove.
+    DeletionBlocked => "Start the operator of the object named in the message, or set the annotation `pingpipeline.io/force-delete=true`.",
+    /// Every acknowledged event is stored on at least two Postgres instances.
+    Synchronous => "Nothing.",
+    /// The settings allow acknowledged events to be lost.
+    Unsafe => "Nothing in development. In production, change the settings named in the message and set `durability: Exact`.",
+    /// The operator cannot check how the external Postgres replicates.
+    Unverified => "Make sure that the external Postgres replicates synchronously.",
+    /// Every acknowledged event is counted exactly once.
+    CountedOnce => "Nothing.",
+    /// The cache is being rebuilt or checked.
+    Recounting => "Wait. Postgres answers in the meantime. If it takes too long, see `ProcessorReady`, `CacheReady` and `KafkaReady`.",
+    /// No server responded.
+    NoAnswer => "Check the logs of the servers, and whether NetworkPolicies allow the operator to reach them.",
+    /// No server is ready.
+    NotServing => "See `ServerReady`.",
+    /// The count is within the configured age.
+    WithinBound => "Nothing.",
+    /// The count is older than configured.
+    Lagging => "See `ProcessorReady` and `KafkaReady`. If both are true, add processors or partitions.",
+    /// No change is in progress.
+    Settled => "Nothing.",
+    /// A change is in progress.
+    Progressing => "Wait. The message says for what.",
+}
+
+impl std::fmt::Display for Reason {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str(self.as_str())
+    }
+}

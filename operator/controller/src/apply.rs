@@ -1,0 +1,232 @@
+//! Step 4: writes the desired state to the cluster. Uses server-side apply with one field manager, in the order of `build`, and
+//! only for objects that differ; then prunes objects with our labels that are no longer desired.
+
+pub mod compare;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use kube::{
+    Api, ResourceExt,
+    api::{DeleteParams, DynamicObject, Patch, PatchParams, Preconditions},
+};
+use ping_api::{
+    kinds::{Dependency, Key, Kind},
+    names::{APPLIED_ANNOTATION, NAMESPACE_LABEL, OPERATOR, PIPELINE_LABEL},
+};
+use serde_json::{Value, json};
+
+use self::compare::{Step, compare, fingerprint};
+use crate::{
+    cluster_state::{ClusterState, ObservedObjects},
+    context::Context,
+    desired::{Desired, Object},
+    error::present,
+};
+
+/// The result of applying the desired state.
+#[derive(Debug, Default)]
+pub struct Applied {
+    /// Objects after applying.
+    pub live: ObservedObjects,
+    /// Dependencies whose CRDs are missing, so their objects could not be created.
+    pub missing: BTreeSet<Dependency>,
+    /// Objects that were written.
+    pub changes: Vec<Change>,
+    /// Objects that could not be written. All others were.
+    pub failures: BTreeMap<Key, ApplyError>,
+    /// Keys of all desired objects.
+    pub desired: BTreeSet<Key>,
+}
+
+/// One write.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// Created.
+    Created(Key),
+    /// Updated to a new desired state.
+    Updated(Key),
+    /// Restored after another client changed this field.
+    Repaired(Key, String),
+    /// Deleted because it is no longer desired.
+    Pruned(Key),
+}
+
+/// A write that failed.
+#[derive(Debug, thiserror::Error)]
+pub enum ApplyError {
+    /// An object with this name exists and does not belong to the pipeline.
+    #[error("{key} already exists and belongs to {owner}. Delete or rename it, or rename this pipeline")]
+    NameTaken {
+        /// The object.
+        key: Key,
+        /// The owner of the object.
+        owner: String,
+    },
+    /// The API server rejected the write.
+    #[error("cannot write {key}")]
+    Refused {
+        /// The object.
+        key: Key,
+        /// The cause.
+        source: kube::Error,
+    },
+    /// The manifest cannot be represented in JSON.
+    #[error("cannot serialize {key}")]
+    Serialize {
+        /// The object.
+        key: Key,
+        /// The cause.
+        source: serde_json::Error,
+    },
+}
+
+impl Applied {
+    /// Nothing was applied, because the pipeline is invalid or suspended.
+    #[must_use]
+    pub fn unchanged(state: &ClusterState) -> Self {
+        Self { live: state.live.clone(), ..Self::default() }
+    }
+}
+
+/// Applies `desired` to the cluster. Failures are part of the result, so that one object does not block the others.
+pub async fn apply(desired: &Desired, state: &ClusterState, context: &Context) -> Applied {
+    let mut applied = Applied::unchanged(state);
+    applied.desired = desired.objects.iter().map(|object| object.key.clone()).collect();
+    for object in &desired.objects {
+        match object.key.kind.dependency().filter(|dependency| !state.dependencies.contains(dependency)) {
+            Some(dependency) => {
+                applied.missing.insert(dependency);
+            }
+            None => apply_one(object, &mut applied, context).await,
+        }
+    }
+    prune(desired, state, &mut applied, context).await;
+    applied
+}
+
+async fn apply_one(object: &Object, applied: &mut Applied, context: &Context) {
+    let key = &object.key;
+    match write(object, applied.live.get(key), context).await {
+        Ok(None) => {}
+        Ok(Some((live, change))) => {
+            applied.changes.extend(change);
+            applied.live.0.insert(key.clone(), live);
+        }
+        Err(ApplyError::Refused { source: kube::Error::Api(status), .. }) if is_kind_gone(key.kind, &status) => {
+            applied.missing.extend(key.kind.dependency());
+        }
+        Err(error) => {
+            applied.failures.insert(key.clone(), error);
+        }
+    }
+}
+
+/// True if the CRD was removed since the last discovery: the response does not name an object.
+fn is_kind_gone(kind: Kind, status: &kube::core::Status) -> bool {
+    let names_an_object = status.details.as_ref().is_some_and(|details| !details.name.is_empty());
+    kind.dependency().is_some() && status.code == 404 && !names_an_object
+}
+
+/// Writes one object if it differs. Returns `None` if it matches, or if it is being deleted and must be gone first.
+async fn write(
+    object: &Object,
+    live: Option<&DynamicObject>,
+    context: &Context,
+) -> Result<Option<(DynamicObject, Option<Change>)>, ApplyError> {
+    let key = &object.key;
+    if live.is_some_and(|live| live.metadata.deletion_timestamp.is_some()) {
+        return Ok(None);
+    }
+    let serialize = |source| ApplyError::Serialize { key: key.clone(), source };
+    let wanted = with_fingerprint(object.to_json().map_err(serialize)?);
+    let there = live.map(serde_json::to_value).transpose().map_err(serialize)?;
+    let step = compare(&wanted, there.as_ref());
+    let api = context.api_of(key);
+    if step == Step::Skip {
+        return Ok(None);
+    }
+    if step == Step::Create {
+        check_ownership(key, &wanted, &api).await?;
+    }
+    let refused = |source| ApplyError::Refused { key: key.clone(), source };
+    let written = api.patch(&key.name, &server_side(), &Patch::Apply(&wanted)).await.map_err(refused)?;
+    let unchanged = live.is_some_and(|live| live.resource_version() == written.resource_version());
+    let change = match step {
+        Step::Create => Some(Change::Created(key.clone())),
+        Step::Update => Some(Change::Updated(key.clone())),
+        Step::Repair(path) if !unchanged => Some(Change::Repaired(key.clone(), path)),
+        Step::Repair(_) | Step::Skip => None,
+    };
+    Ok(Some((written, change)))
+}
+
+/// Server-side apply that takes ownership of conflicting fields.
+pub(crate) fn server_side() -> PatchParams {
+    PatchParams::apply(OPERATOR).force()
+}
+
+/// Adds the fingerprint, which reveals a desired state that only removes fields.
+fn with_fingerprint(mut value: Value) -> Value {
+    let stamp = fingerprint(&value);
+    if let Some(metadata) = value.get_mut("metadata").and_then(Value::as_object_mut) {
+        metadata.remove("creationTimestamp");
+        let annotations = metadata.entry("annotations").or_insert_with(|| json!({}));
+        annotations[APPLIED_ANNOTATION] = json!(stamp);
+    }
+    value
+}
+
+/// Fails if the object exists without the labels of this pipeline.
+async fn check_ownership(key: &Key, wanted: &Value, api: &Api<DynamicObject>) -> Result<(), ApplyError> {
+    let refused = |source| ApplyError::Refused { key: key.clone(), source };
+    let Some(found) = present(api.get_metadata_opt(&key.name).await).map_err(refused)? else { return Ok(()) };
+    let label = |name: &str| found.labels().get(name).cloned();
+    let ours = [PIPELINE_LABEL, NAMESPACE_LABEL]
+        .iter()
+        .all(|name| label(name).as_deref() == wanted["metadata"]["labels"][*name].as_str());
+    if ours {
+        return Ok(());
+    }
+    let owner = match (label(NAMESPACE_LABEL), label(PIPELINE_LABEL)) {
+        (Some(namespace), Some(pipeline)) => format!("PingPipeline {namespace}/{pipeline}"),
+        _ => "another owner".into(),
+    };
+    Err(ApplyError::NameTaken { key: key.clone(), owner })
+}
+
+/// Deletes objects with our labels that are not desired. Data is never pruned.
+async fn prune(desired: &Desired, state: &ClusterState, applied: &mut Applied, context: &Context) {
+    let wanted = |key: &Key| applied.desired.contains(key) || desired.keep.contains(key) || key.kind.holds_data();
+    let leftovers: Vec<&Key> = state.live.0.keys().filter(|key| !wanted(key)).collect();
+    for key in leftovers {
+        let Some(object) = state.live.get(key).filter(|object| object.metadata.deletion_timestamp.is_none()) else {
+            continue;
+        };
+        match delete(key, object, DeleteParams::background(), context).await {
+            Ok(()) => {
+                applied.live.0.remove(key);
+                applied.changes.push(Change::Pruned(key.clone()));
+            }
+            Err(source) => {
+                applied.failures.insert(key.clone(), ApplyError::Refused { key: key.clone(), source });
+            }
+        }
+    }
+}
+
+/// Deletes this object, identified by its UID. A missing object is not an error.
+///
+/// # Errors
+/// If the API server rejects the request or does not respond.
+pub(crate) async fn delete(
+    key: &Key,
+    object: &DynamicObject,
+    params: DeleteParams,
+    context: &Context,
+) -> Result<(), kube::Error> {
+    let params = params.preconditions(Preconditions { uid: object.uid(), resource_version: None });
+    match context.api_of(key).delete(&key.name, &params).await {
+        Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => Ok(()),
+        other => other.map(|_| ()),
+    }
+}

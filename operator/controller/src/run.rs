@@ -1,0 +1,137 @@
+//! `ping-operator run`: connects to the API server, takes part in leader election, and starts the controller.
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use anyhow::Context as _;
+use kube::{
+    Client, Config,
+    runtime::{
+        events::{Recorder, Reporter},
+        reflector::Store,
+    },
+};
+use ping_api::{crd::PingPipeline, names::OPERATOR};
+use ping_runtime::admin::{self, Readiness};
+use prometheus_client::registry::Registry;
+use tokio::{net::TcpListener, sync::oneshot};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    client,
+    context::{Context, Dependencies},
+    controller,
+    index::Index,
+    leader::Election,
+    metrics::Metrics,
+    stats::{self, HttpStatsClient},
+    watches::Scope,
+};
+
+/// Settings of the operator.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Which pipelines it manages.
+    pub scope: Scope,
+    /// Image with `pingd`, for pipelines that do not set one.
+    pub image: String,
+    /// URL template for stats requests to servers, with the placeholders `{name}`, `{namespace}`, `{service}` and `{port}`.
+    pub server_address: String,
+    /// Interval between stats requests to the same pipeline.
+    pub stats_interval: Duration,
+    /// Address of `/healthz`, `/readyz`, `/metrics`.
+    pub admin_listen: SocketAddr,
+    /// Namespace of the Lease for leader election; `None` disables leader election.
+    pub lease_namespace: Option<String>,
+    /// Unique name of this replica.
+    pub identity: String,
+}
+
+/// Runs until `shutdown`, or until the lease is lost.
+///
+/// # Errors
+/// If the client configuration is invalid, the admin port is in use, or the lease is lost.
+pub async fn run(config: Config, settings: Settings, shutdown: CancellationToken) -> anyhow::Result<()> {
+    let mut registry = Registry::default();
+    let metrics = Arc::new(Metrics::register(&mut registry));
+    let client = client::connect(config.clone(), metrics.clone()).context("cannot connect to the API server")?;
+    let readiness = Readiness::default();
+    let listener = TcpListener::bind(settings.admin_listen)
+        .await
+        .with_context(|| format!("cannot listen on {}", settings.admin_listen))?;
+    tracing::info!(admin = %listener.local_addr()?, scope = ?settings.scope, "started");
+    tokio::spawn(admin::serve(listener, readiness.clone(), Arc::new(registry), shutdown.clone()));
+    wait_for_api_server(&client, &readiness, &shutdown).await;
+    let Some(namespace) = &settings.lease_namespace else {
+        lead(client, &settings, metrics, shutdown).await;
+        return Ok(());
+    };
+    let election =
+        Election::join(config, namespace, OPERATOR, &settings.identity).await.context("cannot join leader election")?;
+    if !election.win(&shutdown).await {
+        return Ok(());
+    }
+    tracing::info!(identity = settings.identity, "became the leader");
+    metrics.leads(true);
+    let working = shutdown.child_token();
+    let work = lead(client, &settings, metrics, working.clone());
+    tokio::select! {
+        () = work => Ok(()),
+        () = election.hold(&shutdown) => {
+            working.cancel();
+            anyhow::ensure!(shutdown.is_cancelled(), "lost the lease: another replica is the leader now");
+            Ok(())
+        }
+    }
+}
+
+/// Waits until the API server responds, and reports it as readiness. This applies to leaders and standbys alike.
+async fn wait_for_api_server(client: &Client, readiness: &Readiness, shutdown: &CancellationToken) {
+    loop {
+        match client.apiserver_version().await {
+            Ok(_) => return readiness.set("kubernetes", Ok(())),
+            Err(error) => readiness.set("kubernetes", Err(crate::error::chain(&error))),
+        }
+        tokio::select! {
+            () = shutdown.cancelled() => return,
+            () = tokio::time::sleep(Duration::from_secs(1)) => {}
+        }
+    }
+}
+
+/// Runs the controller and the stats loop until `shutdown`. Only the leader does this.
+pub async fn lead(client: Client, settings: &Settings, metrics: Arc<Metrics>, shutdown: CancellationToken) {
+    let reporter = Reporter { controller: OPERATOR.into(), instance: Some(settings.identity.clone()) };
+    let context = Arc::new(Context {
+        recorder: Recorder::new(client.clone(), reporter),
+        client,
+        image: settings.image.clone(),
+        index: Index::default(),
+        dependencies: Dependencies::default(),
+        metrics,
+    });
+    let (publish, store) = oneshot::channel();
+    let stats = run_stats(context.clone(), settings, store, shutdown.clone());
+    let publish = |store| {
+        // Fails only during shutdown, when the stats loop has ended.
+        let _ = publish.send(store);
+    };
+    let controller = controller::run(context, settings.scope.clone(), shutdown, publish);
+    futures::future::join(controller, stats).await;
+}
+
+async fn run_stats(
+    context: Arc<Context>,
+    settings: &Settings,
+    store: oneshot::Receiver<Store<PingPipeline>>,
+    shutdown: CancellationToken,
+) {
+    match (HttpStatsClient::new(&settings.server_address), store.await) {
+        (Ok(client), Ok(store)) => {
+            stats::run(context, store, Arc::new(client), settings.stats_interval, shutdown).await;
+        }
+        (Err(error), _) => {
+            tracing::error!(error = crate::error::chain(&error), "cannot create the HTTP client for stats")
+        }
+        (Ok(_), Err(_)) => {}
+    }
+}

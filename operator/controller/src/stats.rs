@@ -1,0 +1,232 @@
+//! Live stats: requests the count and its freshness from a server of each pipeline, and maintains `status.stats` and the
+//! conditions `Exact` and `Fresh`. Uses its own field manager, so that reconciles and stats do not overwrite each other.
+
+mod client;
+
+use std::{sync::Arc, time::Duration};
+
+use futures::StreamExt;
+use k8s_openapi::{
+    apimachinery::pkg::apis::meta::v1::{Condition, Time},
+    jiff::Timestamp,
+};
+use kube::{api::PatchParams, runtime::reflector::Store};
+use ping_api::{
+    condition::ConditionType,
+    crd::{
+        PingPipeline,
+        status::{PingPipelineStatus, Stats},
+    },
+    names::Names,
+    reason::Reason,
+    roles::query_role,
+};
+use serde_json::json;
+use tokio_util::sync::CancellationToken;
+
+pub use self::client::{Count, HttpStatsClient, StatsClient, StatsError};
+use crate::{
+    condition::{ConditionValue, condition, whole_second},
+    context::Context,
+    error::chain,
+    report::patch_status,
+};
+
+/// Field manager of the stats.
+const MANAGER: &str = "ping-operator-stats";
+/// Maximum number of concurrent requests.
+const CONCURRENCY: usize = 8;
+
+/// Refreshes the stats of all pipelines in `store` every `interval` until `shutdown`.
+pub async fn run(
+    context: Arc<Context>,
+    store: Store<PingPipeline>,
+    client: Arc<dyn StatsClient>,
+    interval: Duration,
+    shutdown: CancellationToken,
+) {
+    let mut ticks = tokio::time::interval(interval);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            () = shutdown.cancelled() => return,
+            _ = ticks.tick() => {}
+        }
+        futures::stream::iter(store.state())
+            .for_each_concurrent(CONCURRENCY, async |pipeline| refresh(&pipeline, client.as_ref(), &context).await)
+            .await;
+    }
+}
+
+/// Refreshes the stats of one pipeline, and writes them if they changed.
+async fn refresh(pipeline: &PingPipeline, client: &dyn StatsClient, context: &Context) {
+    let Some(status) = pipeline.status.as_ref().filter(|_| pipeline.metadata.deletion_timestamp.is_none()) else {
+        return;
+    };
+    let names = Names::of(pipeline);
+    let serving = status
+        .conditions
+        .iter()
+        .any(|condition| condition.type_ == ConditionType::ServerReady.to_string() && condition.status == "True");
+    let count = match serving {
+        true => {
+            let server = &pipeline.spec.server;
+            let service = names.part(query_role(server).component());
+            Some(client.count(&names, &service, server.service.port).await)
+        }
+        false => None,
+    };
+    let fresh_within_ms = pipeline.spec.monitoring.fresh_within_ms;
+    let generation = pipeline.metadata.generation.unwrap_or_default();
+    let (stats, conditions) = evaluate(status, count, fresh_within_ms, generation, Timestamp::now());
+    if let Some(stats) = &stats {
+        context.metrics.total(&names.clone().into(), stats.total);
+    }
+    let known = |wanted: &Condition| status.conditions.contains(wanted);
+    if status.stats == stats && conditions.iter().all(known) {
+        return;
+    }
+    let part = json!(PingPipelineStatus { stats, conditions, ..PingPipelineStatus::default() });
+    let manager = PatchParams::apply(MANAGER).force();
+    if let Err(error) = patch_status(pipeline, part, &manager, context).await {
+        tracing::warn!(namespace = names.namespace, name = names.pipeline, error = chain(&error), "cannot write stats");
+    }
+}
+
+/// The stats and conditions that follow from `count`; `None` means that no server is ready. Pure.
+#[must_use]
+pub fn evaluate(
+    before: &PingPipelineStatus,
+    count: Option<Result<Count, StatsError>>,
+    fresh_within_ms: i64,
+    generation: i64,
+    now: Timestamp,
+) -> (Option<Stats>, Vec<Condition>) {
+    let (stats, exact, fresh) = match count {
+        None => {
+            let value = ConditionValue::unknown(Reason::NotServing, "no server is ready; see ServerReady");
+            (before.stats.clone(), value.clone(), value)
+        }
+        Some(Err(error)) => {
+            let value = ConditionValue::unknown(Reason::NoAnswer, chain(&error));
+            (before.stats.clone(), value.clone(), value)
+        }
+        Some(Ok(count)) => {
+            let stats = stats(before.stats.as_ref(), &count, now);
+            (Some(stats), exactness(&count), freshness(&count, fresh_within_ms))
+        }
+    };
+    let values = [(ConditionType::Exact, exact), (ConditionType::Fresh, fresh)];
+    let conditions = values.map(|(kind, value)| {
+        let previous = before.conditions.iter().find(|condition| condition.type_ == kind.to_string());
+        condition(previous, kind, &value, generation, now)
+    });
+    (stats, conditions.into())
+}
+
+fn exactness(count: &Count) -> ConditionValue {
+    match count.exact {
+        true => ConditionValue::met(Reason::CountedOnce, "every acknowledged event is counted exactly once"),
+        false => ConditionValue::not_met(
+            Reason::Recounting,
+            "the cache is being rebuilt or checked; the count will be exact when this is done",
+        ),
+    }
+}
+
+fn freshness(count: &Count, fresh_within_ms: i64) -> ConditionValue {
+    match count.lag_ms <= fresh_within_ms {
+        true => ConditionValue::met(Reason::WithinBound, format!("the count is at most {fresh_within_ms} ms old")),
+        false => ConditionValue::not_met(
+            Reason::Lagging,
+            format!(
+                "the count is more than {fresh_within_ms} ms old; the processors may not keep up. See ProcessorReady and \
+                 KafkaReady"
+            ),
+        ),
+    }
+}
+
+fn stats(before: Option<&Stats>, count: &Count, now: Timestamp) -> Stats {
+    let mut stats = Stats {
+        total: count.total,
+        lag: lag(count.lag_ms),
+        store: count.store.clone(),
+        last_audit: count.last_audit_ms.map(|at| age(now.as_millisecond().saturating_sub(at))),
+        changed_at: before.and_then(|before| before.changed_at.clone()),
+    };
+    if before != Some(&stats) {
+        stats.changed_at = Some(Time(whole_second(now)));
+    }
+    stats
+}
+
+/// A lag in seconds, minutes or hours. It is coarse so that it rarely changes.
+fn lag(milliseconds: i64) -> String {
+    match milliseconds / 1000 {
+        i64::MIN..=0 => "<1s".into(),
+        seconds @ 1..=119 => format!("{seconds}s"),
+        seconds @ 120..=7199 => format!("{}m", seconds / 60),
+        seconds => format!("{}h", seconds / 3600),
+    }
+}
+
+/// The age of an audit in minutes or hours. Audits happen every few seconds, so minutes are precise enough.
+fn age(milliseconds: i64) -> String {
+    match milliseconds / 60_000 {
+        i64::MIN..=0 => "<1m".into(),
+        minutes @ 1..=119 => format!("{minutes}m"),
+        minutes => format!("{}h", minutes / 60),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn count(total: i64, lag_ms: i64) -> Option<Result<Count, StatsError>> {
+        Some(Ok(Count { total, lag_ms, exact: true, store: "cache".into(), last_audit_ms: Some(995_000) }))
+    }
+
+    #[test]
+    fn the_same_answer_changes_nothing() {
+        let now = Timestamp::from_second(1_000).unwrap();
+        let (stats, conditions) = evaluate(&PingPipelineStatus::default(), count(5, 10), 5000, 1, now);
+        let before = PingPipelineStatus { stats, conditions, ..PingPipelineStatus::default() };
+        let later = Timestamp::from_second(1_050).unwrap();
+        let again = evaluate(&before, count(5, 700), 5000, 1, later);
+        assert_eq!(again, (before.stats.clone(), before.conditions.clone()));
+    }
+
+    #[test]
+    fn missing_audits_show_in_the_age_of_the_last_one() {
+        let last_audit = |second| {
+            let now = Timestamp::from_second(second).unwrap();
+            evaluate(&PingPipelineStatus::default(), count(5, 10), 5000, 1, now).0.unwrap().last_audit.unwrap()
+        };
+        assert_eq!([990, 1_054, 1_055, 8_194, 8_195].map(last_audit), ["<1m", "<1m", "1m", "119m", "2h"]);
+    }
+
+    #[test]
+    fn without_an_answer_the_last_stats_are_kept_and_the_conditions_are_unknown() {
+        let now = Timestamp::from_second(1_000).unwrap();
+        let (stats, conditions) = evaluate(&PingPipelineStatus::default(), count(5, 10), 5000, 1, now);
+        let before = PingPipelineStatus { stats, conditions, ..PingPipelineStatus::default() };
+        let (stats, conditions) = evaluate(&before, None, 5000, 1, now);
+        assert_eq!(stats, before.stats);
+        assert!(conditions.iter().all(|condition| condition.status == "Unknown" && condition.reason == "NotServing"));
+    }
+
+    #[test]
+    fn a_count_older_than_configured_is_not_fresh() {
+        let now = Timestamp::from_second(1_000).unwrap();
+        let (_, conditions) = evaluate(&PingPipelineStatus::default(), count(5, 5001), 5000, 1, now);
+        assert_eq!(conditions[1].reason, "Lagging");
+    }
+
+    #[test]
+    fn lags_are_coarse() {
+        let texts = [-5, 999, 1_000, 119_000, 180_000, 7_200_000].map(lag);
+        assert_eq!(texts, ["<1s", "<1s", "1s", "119s", "3m", "2h"]);
+    }
+}

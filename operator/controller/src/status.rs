@@ -1,0 +1,177 @@
+//! Step 5: the status. Pure: the same input and clock give the same status.
+
+mod cache;
+mod component;
+mod kafka;
+mod postgres;
+mod workload;
+
+use k8s_openapi::jiff::Timestamp;
+use ping_api::{
+    condition::ConditionType,
+    crd::{
+        PingPipeline,
+        status::{Components, Endpoints, PingPipelineStatus},
+    },
+    kinds::Kind,
+    reason::Reason,
+    roles::Role,
+};
+
+use self::component::ComponentStatus;
+pub use self::component::{SILENCE_SECONDS, StatusInput};
+use crate::{
+    apply::{Applied, ApplyError},
+    cluster_state::ClusterState,
+    condition::{ConditionValue, conditions},
+    pipeline::{Cache, Pipeline, Postgres, ServerDeployment},
+    validate::Invalid,
+};
+
+/// The status of `pipeline` after a reconcile.
+#[must_use]
+pub fn status(
+    pipeline: &PingPipeline,
+    validated: Result<&Pipeline, &Invalid>,
+    state: &ClusterState,
+    applied: &Applied,
+    now: Timestamp,
+) -> PingPipelineStatus {
+    let previous = pipeline.status.clone().unwrap_or_default();
+    let generation = pipeline.metadata.generation.unwrap_or_default();
+    let (values, components, endpoints) = match validated {
+        Err(invalid) => (refused(invalid), previous.components.clone(), previous.endpoints.clone()),
+        Ok(validated) => {
+            let input = StatusInput { pipeline: validated, state, applied, now };
+            let (values, components) = evaluate(pipeline, &input);
+            (values, Some(components), Some(endpoints(validated)))
+        }
+    };
+    PingPipelineStatus {
+        observed_generation: Some(generation),
+        conditions: conditions(&previous.conditions, values, generation, now),
+        components,
+        endpoints,
+        stats: None,
+    }
+}
+
+/// Conditions of a rejected spec. Pods keep running, and the conditions of components are kept.
+fn refused(invalid: &Invalid) -> Vec<(ConditionType, ConditionValue)> {
+    let reason = match invalid {
+        Invalid::UnsafeForExact(_) => Reason::UnsafeForExact,
+        Invalid::Conflicting(_) => Reason::Invalid,
+        Invalid::Irreversible(_) => Reason::Irreversible,
+    };
+    let message = invalid.to_string();
+    let unchanged = ConditionValue::not_met(Reason::Refused, "nothing is changed until the spec is corrected");
+    vec![
+        (ConditionType::Ready, ConditionValue::not_met(reason, &message)),
+        (ConditionType::Reconciling, unchanged),
+        (ConditionType::Stalled, ConditionValue::met(reason, message)),
+    ]
+}
+
+/// Conditions of a valid pipeline, and the summary of each component.
+fn evaluate(pipeline: &PingPipeline, input: &StatusInput<'_>) -> (Vec<(ConditionType, ConditionValue)>, Components) {
+    let components = [
+        (ConditionType::PostgresReady, postgres::status(input)),
+        (ConditionType::KafkaReady, kafka::status(input)),
+        (ConditionType::CacheReady, cache::status(input)),
+        (ConditionType::ServerReady, servers(input)),
+        (ConditionType::ProcessorReady, workload::status(input, [("processor", input.pipeline.processors())])),
+    ];
+    let [postgres, kafka, cache, server, processor] = components.each_ref().map(|(_, status)| status.summary.clone());
+    let mut values: Vec<_> = components.into_iter().map(|(kind, status)| (kind, status.condition)).collect();
+    let ready = ready(pipeline, input, &values);
+    let reconciling = match (ready.is_met(), ready.reason) {
+        (true, _) => ConditionValue::not_met(Reason::Settled, "the pipeline matches its spec"),
+        (false, Reason::Suspended | Reason::Hibernating) => ConditionValue::not_met(ready.reason, &ready.message),
+        (false, _) => ConditionValue::met(Reason::Progressing, &ready.message),
+    };
+    values.push((ConditionType::Durable, durable(input.pipeline)));
+    values.push((ConditionType::Ready, ready));
+    values.push((ConditionType::Reconciling, reconciling));
+    values.push((ConditionType::Stalled, ConditionValue::not_met(Reason::Settled, "the spec is valid")));
+    (values, Components { postgres, kafka, cache, server, processor })
+}
+
+fn servers(input: &StatusInput<'_>) -> ComponentStatus {
+    let pipeline = input.pipeline;
+    let deployments = pipeline.servers.iter().map(|servers| (servers.role.component(), servers.at_least()));
+    let mut status = workload::status(input, deployments);
+    let exists = |role: &Role| {
+        let key = pipeline.names.key(Kind::Deployment, pipeline.names.part(role.component()));
+        input.applied.live.get(&key).is_some()
+    };
+    if pipeline.retiring.iter().any(exists) {
+        status.condition.message += ". The previous servers keep running until all new ones are available";
+    }
+    status
+}
+
+/// `Ready`: every component is ready, all objects were written, and the pipeline neither is suspended nor hibernates.
+fn ready(
+    pipeline: &PingPipeline,
+    input: &StatusInput<'_>,
+    components: &[(ConditionType, ConditionValue)],
+) -> ConditionValue {
+    if pipeline.spec.suspend {
+        return ConditionValue::not_met(
+            Reason::Suspended,
+            "spec.suspend is true, so the operator changes nothing. Set it to false to resume",
+        );
+    }
+    if let Some(error) = input.applied.failures.values().next() {
+        let reason = match error {
+            ApplyError::NameTaken { .. } => Reason::NameTaken,
+            ApplyError::Refused { .. } | ApplyError::Serialize { .. } => Reason::ApplyFailed,
+        };
+        return ConditionValue::not_met(reason, crate::error::chain(error));
+    }
+    if input.pipeline.hibernate {
+        return ConditionValue::not_met(
+            Reason::Hibernating,
+            "spec.hibernate is true, so no servers are running. Set it to false to start the pipeline",
+        );
+    }
+    match components.iter().find(|(_, value)| !value.is_met()) {
+        Some((kind, value)) => ConditionValue::not_met(value.reason, format!("{kind}: {}", value.message)),
+        None => ConditionValue::met(Reason::Ready, "events are accepted and counted"),
+    }
+}
+
+fn durable(pipeline: &Pipeline) -> ConditionValue {
+    if !pipeline.durability_risks.is_empty() {
+        let message = format!("acknowledged events can be lost: {}", pipeline.durability_risks.join("; and "));
+        return ConditionValue::not_met(Reason::Unsafe, message);
+    }
+    match &pipeline.postgres {
+        Postgres::Cluster(_) => ConditionValue::met(
+            Reason::Synchronous,
+            "every acknowledged event is stored on at least two Postgres instances",
+        ),
+        Postgres::External(_) => ConditionValue::unknown(
+            Reason::Unverified,
+            "the operator cannot check how the external Postgres replicates; make sure that it replicates synchronously",
+        ),
+    }
+}
+
+fn endpoints(pipeline: &Pipeline) -> Endpoints {
+    let names = &pipeline.names;
+    let address = |servers: &ServerDeployment| {
+        let (component, port) = (servers.role.component(), servers.spec.service.port);
+        format!("{}.{}.svc:{port}", names.part(component), names.namespace)
+    };
+    Endpoints {
+        server: pipeline.ingest_servers().map(address).unwrap_or_default(),
+        query: pipeline.query_servers().filter(|servers| !servers.role.ingests()).map(address),
+        kafka: pipeline.kafka.connection.as_ref().map(|connection| connection.brokers.clone()),
+        cache: match &pipeline.cache {
+            Cache::Dragonfly(_) if pipeline.hibernate => None,
+            Cache::Dragonfly(_) | Cache::External(_) => Some(pipeline.cache_url()),
+        },
+        postgres_secret: Some(pipeline.postgres_uri().name),
+    }
+}

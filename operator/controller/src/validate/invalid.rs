@@ -1,0 +1,23 @@
+//! Reasons for rejecting a pipeline.
+
+/// Why a pipeline is rejected. The message says what to do instead.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum Invalid {
+    /// `Exact` is combined with settings that can lose acknowledged events.
+    #[error(
+        "durability: Exact guarantees that no acknowledged event is lost, but {}. Change that, or set durability: BestEffort",
+        .0.join("; and ")
+    )]
+    UnsafeForExact(Vec<String>),
+    /// A setting is invalid, or two settings conflict.
+    #[error("{0}")]
+    Conflicting(String),
+    /// The change would lose data or is not possible.
+    #[error("{0}")]
+    Irreversible(String),
+}
+
+/// A conflict with a fixed message.
+pub(super) fn conflicting(message: &str) -> Invalid {
+    Invalid::Conflicting(message.into())
+}

@@ -1,0 +1,196 @@
+//! A pipeline's life: created, ready, changed, drifted, at rest, deleted.
+
+use std::{
+    net::Ipv4Addr,
+    sync::atomic::Ordering,
+    time::{Duration, Instant},
+};
+
+use kube::api::{DeleteParams, Patch, PatchParams};
+use ping_api::kinds::Kind;
+use serde_json::json;
+
+use crate::harness::{
+    TestNamespace,
+    fake_operators::{api, make_all_ready, make_kafka_ready, make_pods_ready, make_secrets, set_secret, set_status},
+    operator::{Operator, settings, settled},
+    server::server,
+    until,
+};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_manifest_creates_a_ready_pipeline_and_the_columns_show_it() {
+    let test = TestNamespace::new("life-ready").await;
+    let address = server(Ipv4Addr::LOCALHOST.into()).await;
+    let _operator = Operator::start(test.client.clone(), settings(&test, &format!("http://{address}")));
+    test.create("demo", json!({})).await;
+    make_all_ready(&test, "demo", 3, 2).await;
+    test.wait_for("demo", "Exact", "True").await;
+    let waited = test.kubectl(&["wait", "--for=condition=Ready", "pp/demo", "--timeout=5s"]).await;
+    assert!(waited.contains("condition met"), "{waited}");
+    let table = test.kubectl(&["get", "pingpipelines"]).await;
+    let rows: Vec<Vec<&str>> = table.lines().map(|line| line.split_whitespace().collect()).collect();
+    let columns =
+        ["NAME", "READY", "EXACT", "TOTAL", "LAG", "POSTGRES", "KAFKA", "CACHE", "SERVER", "PROCESSOR", "AGE"];
+    assert_eq!(rows[0], columns);
+    assert_eq!(rows[1][..10], ["demo", "True", "True", "42", "<1s", "3/3", "Ready", "2/2", "3/3", "2/2"]);
+    let wide = test.kubectl(&["get", "pp", "-o", "wide"]).await;
+    assert!(wide.contains("demo-server.life-ready.svc:8080") && wide.contains("<1m"), "{wide}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pipeline_at_rest_causes_no_write_for_a_minute() {
+    let test = TestNamespace::new("life-rest").await;
+    let (operator, writes) = Operator::counted(&test).await;
+    test.create("demo", json!({})).await;
+    make_all_ready(&test, "demo", 3, 2).await;
+    let before = settled(&writes, Duration::from_secs(3)).await;
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert_eq!(writes.load(Ordering::SeqCst) - before, 0);
+    operator.stop().await;
+    let (_restarted, writes) = Operator::counted(&test).await;
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    assert_eq!(writes.load(Ordering::SeqCst), 0, "a restart finds nothing to change");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn drift_is_repaired_within_ten_seconds_and_published() {
+    let test = TestNamespace::new("life-drift").await;
+    let (_operator, writes) = Operator::counted(&test).await;
+    test.create("demo", json!({})).await;
+    settled(&writes, Duration::from_secs(1)).await;
+    let began = Instant::now();
+    let drift = json!({ "spec": { "replicas": 9 } });
+    let deployments = api(&test, Kind::Deployment, &test.namespace);
+    deployments.patch("demo-server", &PatchParams::default(), &Patch::Merge(drift)).await.unwrap();
+    api(&test, Kind::Service, &test.namespace).delete("demo-server", &DeleteParams::default()).await.unwrap();
+    until("the old number of pods and the Service", async || {
+        let replicas = deployments.get("demo-server").await.unwrap().data["spec"]["replicas"].clone();
+        let service = api(&test, Kind::Service, &test.namespace).get_opt("demo-server").await.unwrap();
+        if replicas == 3 && service.is_some() { Ok(()) } else { Err(replicas.to_string()) }
+    })
+    .await;
+    assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
+    until("an event about it", async || {
+        let published = test.events().await.into_iter().any(|(reason, note)| {
+            reason == "DriftRepaired" && note.contains("demo-server") && note.contains(".spec.replicas")
+        });
+        published.then_some(()).ok_or_else(|| "none".into())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_password_rolls_the_pods_and_a_password_on_its_way_does_not() {
+    let test = TestNamespace::new("life-secret").await;
+    let _operator = Operator::plain(&test);
+    test.create("demo", json!({})).await;
+    make_secrets(&test, "demo", "first").await;
+    let checksum = async || {
+        let deployments = api(&test, Kind::Deployment, &test.namespace);
+        let deployment = deployments.get_opt("demo-server").await.unwrap();
+        let pointer = "/spec/template/metadata/annotations/pingpipeline.io~1secrets";
+        deployment.and_then(|found| found.data.pointer(pointer)?.as_str().map(str::to_owned)).unwrap_or_default()
+    };
+    let first = until("a checksum", async || {
+        let now = checksum().await;
+        if now.len() == 32 { Ok(now) } else { Err(now) }
+    })
+    .await;
+    let secrets = api(&test, Kind::Secret, &test.namespace);
+    secrets.delete("demo-postgres-app", &DeleteParams::default()).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(checksum().await, first);
+    set_secret(&test, &test.namespace, "demo-postgres-app", json!({ "uri": "postgres://changed" })).await;
+    until("another checksum", async || {
+        let now = checksum().await;
+        if now != first { Ok(()) } else { Err(now) }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_suspended_pipeline_is_not_repaired() {
+    let test = TestNamespace::new("life-suspend").await;
+    let (_operator, writes) = Operator::counted(&test).await;
+    test.create("demo", json!({})).await;
+    settled(&writes, Duration::from_secs(1)).await;
+    test.change("demo", json!({ "suspend": true })).await.unwrap();
+    until("Suspended", async || {
+        let reason = test.condition("demo", "Ready").await.1;
+        if reason == "Suspended" { Ok(()) } else { Err(reason) }
+    })
+    .await;
+    let drift = json!({ "spec": { "replicas": 9 } });
+    let deployments = api(&test, Kind::Deployment, &test.namespace);
+    deployments.patch("demo-server", &PatchParams::default(), &Patch::Merge(drift)).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert_eq!(deployments.get("demo-server").await.unwrap().data["spec"]["replicas"], 9);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_failure_of_strimzi_is_quoted() {
+    let test = TestNamespace::new("life-refused").await;
+    let _operator = Operator::plain(&test);
+    test.create("demo", json!({})).await;
+    until("the topic", async || {
+        api(&test, Kind::KafkaTopic, &test.namespace).get_opt("demo-pings").await.unwrap().ok_or("none".into())
+    })
+    .await;
+    make_kafka_ready(&test).await;
+    test.wait_for("demo", "KafkaReady", "True").await;
+    let failure = json!({ "observedGeneration": 1, "conditions": [{
+        "type": "Ready", "status": "False", "reason": "NotSupported", "message": "Decreasing partitions not supported",
+        "lastTransitionTime": "2026-11-21T03:31:55Z",
+    }] });
+    set_status(&test, Kind::KafkaTopic, "demo-pings", failure).await;
+    test.wait_for("demo", "KafkaReady", "False").await;
+    let (_, reason, message) = test.condition("demo", "KafkaReady").await;
+    assert_eq!(reason, "Failed");
+    assert!(message.contains("Decreasing partitions not supported"), "{message}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn topics_are_created_in_a_kafka_in_another_namespace_and_its_secrets_are_copied() {
+    let test = TestNamespace::new("life-cross-namespace").await;
+    let kafka = "life-cross-namespace-kafka";
+    test.make_namespace(kafka).await;
+    let _operator = Operator::plain(&test);
+    let cluster = json!({
+        "apiVersion": "kafka.strimzi.io/v1", "kind": "Kafka", "metadata": { "name": "events" },
+        "spec": { "kafka": { "authorization": { "type": "simple" }, "listeners": [
+            { "name": "tls", "port": 9093, "type": "internal", "tls": true, "authentication": { "type": "scram-sha-512" } },
+        ] } },
+    });
+    let kafkas = api(&test, Kind::Kafka, kafka);
+    kafkas.patch("events", &PatchParams::apply("fake-operators"), &Patch::Apply(cluster)).await.unwrap();
+    test.create("demo", json!({ "kafka": { "clusterRef": { "name": "events", "namespace": kafka } } })).await;
+    until("ReferenceMissing", async || {
+        let (_, reason, message) = test.condition("demo", "KafkaReady").await;
+        if reason == "ReferenceMissing" { Ok(()) } else { Err(format!("{reason}: {message}")) }
+    })
+    .await;
+    set_secret(&test, kafka, "events-cluster-ca-cert", json!({ "ca.crt": "certificate" })).await;
+    for role in ["server", "processor"] {
+        set_secret(&test, kafka, &format!("life-cross-namespace-demo-{role}"), json!({ "password": role })).await;
+    }
+    let status = json!({ "status": { "listeners": [{ "name": "tls", "bootstrapServers": "events-kafka-bootstrap.kafka.svc:9093" }] } });
+    kafkas.patch_status("events", &PatchParams::default(), &Patch::Merge(status)).await.unwrap();
+    until("Deployment, topic and copies", async || {
+        let deployment = api(&test, Kind::Deployment, &test.namespace).get_opt("demo-server").await.unwrap();
+        let topic = api(&test, Kind::KafkaTopic, kafka).get_opt("life-cross-namespace-demo-pings").await.unwrap();
+        let copy = api(&test, Kind::Secret, &test.namespace).get_opt("demo-kafka-server").await.unwrap();
+        let user = api(&test, Kind::KafkaUser, kafka).get_opt("life-cross-namespace-demo-server").await.unwrap();
+        let there = (deployment.is_some(), topic.is_some(), copy.is_some(), user.is_some());
+        if there == (true, true, true, true) { Ok(()) } else { Err(format!("{there:?}")) }
+    })
+    .await;
+    make_pods_ready(&test).await;
+    test.pipelines().delete("demo", &DeleteParams::default()).await.unwrap();
+    until("the end of the users, and the topic left", async || {
+        let users = api(&test, Kind::KafkaUser, kafka).list(&Default::default()).await.unwrap().items.len();
+        let topics = api(&test, Kind::KafkaTopic, kafka).list(&Default::default()).await.unwrap().items.len();
+        if (users, topics) == (0, 3) { Ok(()) } else { Err(format!("{users} users, {topics} topics")) }
+    })
+    .await;
+}

@@ -1,0 +1,17 @@
+//! The operator against a real API server with the real CRDs. All tests share one control plane; each has its own namespace and
+//! operator. The other operators do not run: `harness::fake_operators` writes statuses that were recorded from them.
+#![cfg(test)]
+
+mod changes;
+mod chart;
+mod cut_points;
+mod dependencies;
+mod faults;
+#[path = "../harness/mod.rs"]
+mod harness;
+mod leaders;
+mod life;
+mod refusals;
+mod rights;
+mod roles;
+mod sources;

@@ -1,0 +1,129 @@
+//! What the API server refuses by itself, through the rules in the CRD, and in which words.
+
+use serde_json::{Value, json};
+
+use crate::harness::{TestNamespace, operator::Operator, root, until};
+
+/// A spec that is refused at creation, and words of the refusal.
+fn at_creation() -> Vec<(Value, &'static str)> {
+    vec![
+        (
+            json!({ "postgres": { "cluster": { "instances": 1 } } }),
+            "a single disk holds the only copy. Set instances: 3",
+        ),
+        (
+            json!({ "postgres": { "cluster": { "synchronous": { "number": 0 } } } }),
+            "to be on a second Postgres instance before it is acknowledged",
+        ),
+        (
+            json!({ "postgres": { "cluster": { "synchronous": { "dataDurability": "Preferred" } } } }),
+            "on a second Postgres instance",
+        ),
+        (json!({ "kafka": { "topic": { "replicas": 2 } } }), "so that losing one broker loses no events"),
+        (json!({ "kafka": { "topic": { "minInSyncReplicas": 1 } } }), "so that losing one broker loses no events"),
+        (json!({ "kafka": { "cluster": { "brokers": { "replicas": 2 } } } }), "at least 3 brokers"),
+        (json!({ "kafka": { "topic": { "minInSyncReplicas": 4, "replicas": 3 } } }), "Kafka would accept no writes"),
+        (json!({ "kafka": { "topic": { "partitions": 0 } } }), "should be greater than or equal to 1"),
+        (json!({ "kafka": { "cluster": {}, "clusterRef": { "name": "a" } } }), "set only one of"),
+        (json!({ "postgres": { "cluster": {}, "external": { "uri": { "name": "a", "key": "uri" } } } }), "not both"),
+        (json!({ "cache": { "dragonfly": {}, "external": { "url": "redis://a:6379" } } }), "not both"),
+        (json!({ "cache": { "external": { "url": "redis://:password@a:6379" } } }), "should match"),
+        (
+            json!({ "server": { "autoscaling": { "minReplicas": 5, "maxReplicas": 4 } } }),
+            "minReplicas cannot exceed maxReplicas",
+        ),
+        (json!({ "sources": { "status": { "negativeWhen": { "kind": "failed" } } } }), "atLeast: Required value"),
+        (
+            json!({ "sources": { "status": { "negativeWhen": { "kind": "failed", "atLeast": 0 } } } }),
+            "should be greater than or equal to 1",
+        ),
+        (
+            json!({ "sources": { "status": { "positiveWhen": { "kind": "failed", "atLeast": 5 } } } }),
+            "Set positiveWhen.atLeast below negativeWhen.atLeast, or use different kinds",
+        ),
+        (json!({ "sources": { "status": { "labels": { "positive": "a,b" } } } }), "should match"),
+        (json!({ "sources": { "status": { "labels": { "positive": "unknown" } } } }), "three different labels"),
+        (json!({ "sources": { "windowRetentionDays": 0 } }), "should be greater than or equal to 1"),
+        (json!({ "postgres": { "cluster": { "storage": { "size": "much" } } } }), "not a quantity"),
+        (
+            json!({ "postgres": { "cluster": { "backup": {
+            "schedule": "0 0 2 * * *", "destinationPath": "s3://a/",
+            "accessKeyId": { "name": "a", "key": "a" }, "secretAccessKey": { "name": "a", "key": "b" },
+        } } } }),
+            "five cron fields",
+        ),
+    ]
+}
+
+/// A change of `spec: {}` that is refused, and words of the refusal.
+fn later() -> Vec<(Value, &'static str)> {
+    let external = json!({ "uri": { "name": "a", "key": "uri" } });
+    vec![
+        (json!({ "postgres": { "cluster": { "storage": { "size": "9Gi" } } } }), "a volume cannot shrink"),
+        (json!({ "postgres": { "cluster": null, "external": external } }), "its events would stay in the old database"),
+        (json!({ "kafka": { "topic": { "partitions": 5 } } }), "Kafka cannot remove partitions"),
+        (json!({ "kafka": { "topic": { "name": "other" } } }), "a topic cannot be renamed"),
+        (json!({ "kafka": { "minutesTopic": { "name": "other" } } }), "a topic cannot be renamed"),
+        (json!({ "kafka": { "clusterRef": { "name": "other" } } }), "cannot move to another Kafka"),
+        (json!({ "kafka": { "external": { "bootstrapServers": ["a:9092"] } } }), "cannot move to another Kafka"),
+    ]
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_example_is_applied_and_so_is_every_object_of_it() {
+    let test = TestNamespace::new("examples").await;
+    let _operator = Operator::plain(&test);
+    test.make_namespace("kafka").await;
+    test.kubectl(&["apply", "-f", &root().join("examples").to_string_lossy()]).await;
+    let files = std::fs::read_dir(root().join("examples")).unwrap().count();
+    let pipelines = test.pipelines().list(&Default::default()).await.unwrap().items;
+    assert_eq!(pipelines.len(), files, "a PingPipeline in each file, and each of another name");
+    for name in pipelines.iter().map(kube::ResourceExt::name_any) {
+        // What is refused, or not accepted by the API server, does not become this.
+        until(&format!("{name} waits for others only"), async || {
+            let (stalled, ..) = test.condition(&name, "Stalled").await;
+            let (_, reason, message) = test.condition(&name, "Ready").await;
+            let waits = ["Provisioning", "OperatorSilent", "SecretMissing", "ReferenceMissing"];
+            let well = stalled == "False" && waits.contains(&reason.as_str());
+            if well { Ok(()) } else { Err(format!("{reason}: {message}")) }
+        })
+        .await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_api_server_refuses_what_could_never_work() {
+    let test = TestNamespace::new("refused-new").await;
+    for (spec, words) in at_creation() {
+        let refusal = test.try_create("demo", spec.clone()).await.expect_err(&spec.to_string()).to_string();
+        assert!(refusal.contains(words), "{spec}: \"{words}\" is not in: {refusal}");
+    }
+    let refusal = test.try_create("has.dots", json!({})).await.unwrap_err().to_string();
+    assert!(refusal.contains("the name becomes part of Service names"), "{refusal}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_api_server_refuses_changes_that_lose_data_and_says_the_way_out() {
+    let test = TestNamespace::new("refused-change").await;
+    test.create("demo", json!({ "postgres": { "cluster": {} } })).await;
+    for (spec, words) in later() {
+        let refusal = test.change("demo", spec.clone()).await.expect_err(&spec.to_string()).to_string();
+        assert!(refusal.contains(words), "{spec}: \"{words}\" is not in: {refusal}");
+    }
+    test.change("demo", json!({ "postgres": { "cluster": { "storage": { "size": "11Gi" } } } })).await.unwrap();
+    test.change("demo", json!({ "kafka": { "topic": { "partitions": 7 } } })).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_schema_cannot_see_is_refused_by_the_operator_in_the_status() {
+    let test = TestNamespace::new("refused-status").await;
+    let _operator = Operator::plain(&test);
+    let parameters = json!({ "fsync": "off" });
+    test.create("demo", json!({ "postgres": { "cluster": { "parameters": parameters } } })).await;
+    test.wait_for("demo", "Stalled", "True").await;
+    let (status, reason, message) = test.condition("demo", "Ready").await;
+    assert_eq!((status.as_str(), reason.as_str()), ("False", "UnsafeForExact"));
+    assert!(message.contains("fsync"), "{message}");
+    test.change("demo", json!({ "postgres": { "cluster": { "parameters": { "fsync": null } } } })).await.unwrap();
+    test.wait_for("demo", "Stalled", "False").await;
+}

@@ -1,0 +1,110 @@
+//! Writes what CloudNativePG, Strimzi, the Dragonfly operator and the kubelet would write.
+
+use kube::{
+    Api, ResourceExt,
+    api::{ApiResource, DynamicObject, ListParams, Patch, PatchParams},
+};
+use ping_api::kinds::Kind;
+use ping_testbed::control_plane::others as fake;
+use serde_json::{Value, json};
+
+use super::TestNamespace;
+
+/// What the API of `kind` serves in `namespace`.
+pub(crate) fn api(test: &TestNamespace, kind: Kind, namespace: &str) -> Api<DynamicObject> {
+    let resource: ApiResource = kind.api_resource();
+    Api::namespaced_with(test.client.clone(), namespace, &resource)
+}
+
+/// Writes the status of an object, as its operator would.
+pub(crate) async fn set_status(test: &TestNamespace, kind: Kind, name: &str, status: Value) {
+    let body = json!({ "status": status });
+    let api = api(test, kind, &test.namespace);
+    api.patch_status(name, &PatchParams::default(), &Patch::Merge(body)).await.unwrap();
+}
+
+/// Creates or replaces a Secret.
+pub(crate) async fn set_secret(test: &TestNamespace, namespace: &str, name: &str, values: Value) {
+    let body = json!({
+        "apiVersion": "v1", "kind": "Secret", "metadata": { "name": name }, "stringData": values,
+    });
+    let api = api(test, Kind::Secret, namespace);
+    api.patch(name, &PatchParams::apply("fake-operators").force(), &Patch::Apply(body)).await.unwrap();
+}
+
+/// Secrets of the pipeline `name`, as the other operators make them.
+pub(crate) async fn make_secrets(test: &TestNamespace, name: &str, password: &str) {
+    let namespace = &test.namespace;
+    let secrets = [
+        fake::cluster_secret(&format!("{name}-postgres"), namespace, password),
+        fake::kafka_secret(&format!("{name}-kafka")),
+        fake::user_secret(&format!("{name}-kafka-server"), password),
+        fake::user_secret(&format!("{name}-kafka-processor"), password),
+    ];
+    for (secret, values) in secrets {
+        set_secret(test, namespace, &secret, values).await;
+    }
+}
+
+/// Says that Postgres is healthy.
+pub(crate) async fn make_postgres_ready(test: &TestNamespace, name: &str, instances: i64) {
+    let cluster = format!("{name}-postgres");
+    set_status(test, Kind::Cluster, &cluster, fake::cluster_status(&cluster, instances)).await;
+}
+
+/// Says that everything of Strimzi's is ready, at its current generation.
+pub(crate) async fn make_kafka_ready(test: &TestNamespace) {
+    for kind in [Kind::Kafka, Kind::KafkaTopic, Kind::KafkaUser] {
+        for object in api(test, kind, &test.namespace).list(&ListParams::default()).await.unwrap() {
+            let status = fake::strimzi_status(object.metadata.generation.unwrap_or_default());
+            set_status(test, kind, &object.name_any(), status).await;
+        }
+    }
+}
+
+/// Makes the StatefulSet of a Dragonfly, and says that the Dragonfly is ready.
+pub(crate) async fn make_cache_ready(test: &TestNamespace, name: &str, replicas: i64) {
+    let cache = format!("{name}-cache");
+    let set = fake::dragonfly_set(&cache, replicas);
+    let sets = api(test, Kind::StatefulSet, &test.namespace);
+    sets.patch(&cache, &PatchParams::apply("fake-operators").force(), &Patch::Apply(set)).await.unwrap();
+    set_status(test, Kind::Dragonfly, &cache, fake::dragonfly_status()).await;
+}
+
+/// What the kubelets would do: every pod of the namespace runs and is ready.
+pub(crate) async fn make_pods_ready(test: &TestNamespace) {
+    let pods: Api<k8s_openapi::api::core::v1::Pod> = Api::namespaced(test.client.clone(), &test.namespace);
+    for pod in pods.list(&ListParams::default()).await.unwrap() {
+        let ready = pod.status.as_ref().and_then(|status| status.phase.as_deref()) == Some("Running");
+        if ready || pod.metadata.deletion_timestamp.is_some() {
+            continue;
+        }
+        let body = json!({ "status": fake::pod_status() });
+        // A pod that went in the meantime is no loss.
+        let _ = pods.patch_status(&pod.name_any(), &PatchParams::default(), &Patch::Merge(body)).await;
+    }
+}
+
+/// All of it, for a pipeline of this many Postgres instances and cache pods.
+pub(crate) async fn make_all_ready(test: &TestNamespace, name: &str, instances: i64, cache: i64) {
+    make_secrets(test, name, "first").await;
+    super::until("objects", async || {
+        let wanted = [(Kind::Cluster, "postgres"), (Kind::Dragonfly, "cache"), (Kind::Deployment, "processor")];
+        for (kind, part) in wanted {
+            let found = api(test, kind, &test.namespace).get_opt(&format!("{name}-{part}")).await.unwrap();
+            found.ok_or(format!("no {} yet", kind.name()))?;
+        }
+        Ok(())
+    })
+    .await;
+    make_postgres_ready(test, name, instances).await;
+    make_kafka_ready(test).await;
+    make_cache_ready(test, name, cache).await;
+    super::until("ready pipeline", async || {
+        make_pods_ready(test).await;
+        make_kafka_ready(test).await;
+        let (status, reason, message) = test.condition(name, "Ready").await;
+        if status == "True" { Ok(()) } else { Err(format!("{reason}: {message}")) }
+    })
+    .await;
+}

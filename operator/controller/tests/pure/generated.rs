@@ -1,0 +1,154 @@
+//! What is generated or documented must not be stale.
+
+use std::time::Duration;
+
+use kube::CustomResourceExt;
+use ping_api::{condition::ConditionType, crd::PingPipeline, kinds::Dependency, names::Names, reason::Reason};
+use ping_operator::metrics::{Metrics, Outcome};
+use serde_json::Value;
+
+use crate::fixture::example;
+
+fn read(path: &str) -> String {
+    std::fs::read_to_string(format!("{}/../../{path}", env!("CARGO_MANIFEST_DIR"))).unwrap()
+}
+
+#[test]
+fn the_generated_crds_are_those_of_the_source() {
+    let current = yaml_serde::to_string(&PingPipeline::crd()).unwrap();
+    for path in
+        ["crds/pingpipelines.pingpipeline.io.yaml", "charts/ping-operator/files/pingpipelines.pingpipeline.io.yaml"]
+    {
+        assert!(read(path) == current, "{path} is stale: run `make generate`");
+    }
+}
+
+#[test]
+fn every_condition_and_every_reason_is_documented() {
+    let page = read("docs/operator/conditions.md");
+    let conditions = ConditionType::ALL.iter().map(|(kind, meaning)| format!("| `{kind}` |{meaning} |"));
+    let reasons = Reason::ALL.iter().map(|(reason, meaning, remedy)| format!("| `{reason}` |{meaning} | {remedy} |"));
+    let rows: Vec<String> = conditions.chain(reasons).collect();
+    for row in &rows {
+        assert!(page.contains(row), "docs/operator/conditions.md lacks: {row}");
+    }
+    let documented = page.lines().filter(|line| line.starts_with("| `")).count();
+    assert_eq!(documented, rows.len(), "docs/operator/conditions.md documents what does not exist");
+}
+
+#[test]
+fn every_field_is_documented() {
+    fn undocumented(schema: &Value, path: &str, found: &mut Vec<String>) {
+        for (name, field) in schema["properties"].as_object().into_iter().flatten() {
+            let path = format!("{path}.{name}");
+            if field["description"].as_str().is_none_or(str::is_empty) {
+                found.push(path.clone());
+            }
+            undocumented(field, &path, found);
+            undocumented(&field["items"], &format!("{path}[]"), found);
+        }
+    }
+    let crd = serde_json::to_value(PingPipeline::crd()).unwrap();
+    let schema = &crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"];
+    let mut found = Vec::new();
+    undocumented(&schema["spec"], "spec", &mut found);
+    undocumented(&schema["status"], "status", &mut found);
+    assert!(found.is_empty(), "fields without a description: {found:?}");
+}
+
+/// Every field that may be left out says what that means.
+#[test]
+fn every_default_is_documented() {
+    fn undocumented(schema: &Value, path: &str, found: &mut Vec<String>) {
+        let required = schema["required"].as_array().cloned().unwrap_or_default();
+        for (name, field) in schema["properties"].as_object().into_iter().flatten() {
+            let path = format!("{path}.{name}");
+            let description = field["description"].as_str().unwrap_or_default().to_lowercase();
+            let documented = required.contains(&Value::from(name.as_str()))
+                || description.contains("default")
+                || description.contains("absent");
+            // These are Kubernetes' own, from there on.
+            let borrowed = ["affinity", "tolerations", "env"].contains(&name.as_str());
+            if field["properties"].is_object() && !borrowed {
+                undocumented(field, &path, found);
+            } else if !documented {
+                found.push(path);
+            }
+        }
+    }
+    let crd = serde_json::to_value(PingPipeline::crd()).unwrap();
+    let mut found = Vec::new();
+    undocumented(&crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"], "spec", &mut found);
+    assert!(found.is_empty(), "fields that do not document their default: {found:?}");
+}
+
+/// Dashboards and alerts ask for metrics that exist.
+#[test]
+fn every_metric_of_dashboards_and_alerts_is_registered() {
+    let mut registry = prometheus_client::registry::Registry::default();
+    let metrics = Metrics::register(&mut registry);
+    // Without a value there is nothing to encode.
+    let pipeline = Names::of(&example("demo")).into();
+    metrics.reconcile_finished(Outcome::Settled, Duration::ZERO);
+    metrics.request("GET", 200);
+    metrics.dependency(Dependency::ALL[0], true);
+    metrics.pipeline(&pipeline, true);
+    metrics.total(&pipeline, 1);
+    let mut known = String::new();
+    prometheus_client::encoding::text::encode(&mut known, &registry).unwrap();
+    known += &data_plane_metrics();
+    let mut asked = 0;
+    for path in ["dashboards/ping-operator.json", "dashboards/ping-pipelines.json"].map(|name| format!("files/{name}"))
+    {
+        asked += metrics_known(&read(&format!("charts/ping-operator/{path}")), &known);
+    }
+    asked += metrics_known(&read("charts/ping-operator/templates/monitoring.yaml"), &known);
+    assert!(asked > 30, "only {asked} metrics found");
+}
+
+/// The source of every `metrics.rs` of the data plane.
+fn data_plane_metrics() -> String {
+    fn collect(folder: &std::path::Path, text: &mut String) {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                collect(&path, text);
+            } else if path.ends_with("metrics.rs") {
+                *text += &std::fs::read_to_string(path).unwrap();
+            }
+        }
+    }
+    let mut text = String::new();
+    collect(std::path::Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../dataplane")), &mut text);
+    text
+}
+
+fn metrics_known(text: &str, known: &str) -> usize {
+    let words = text.split(|letter: char| !(letter.is_ascii_alphanumeric() || letter == '_'));
+    let metrics = words.filter(|word| word.starts_with("ping_"));
+    metrics
+        .inspect(|metric| {
+            let ends = ["_total", "_bucket", "_count", "_sum"];
+            let name = ends.iter().find_map(|end| metric.strip_suffix(end)).unwrap_or(metric);
+            // The processor registers the same names under a prefix for each thing that it counts.
+            let prefixed = ["ping_count_", "ping_views_"].iter().find_map(|prefix| name.strip_prefix(prefix));
+            let registered =
+                |rest: &str| ["\"", "{prefix}_"].iter().any(|start| known.contains(&format!("{start}{rest}\"")));
+            assert!(known.contains(name) || prefixed.is_some_and(registered), "{metric} is registered nowhere");
+        })
+        .count()
+}
+
+#[test]
+fn the_schema_fills_in_the_shape_the_system_was_designed_for() {
+    let spec = serde_json::to_value(example("demo").spec).unwrap();
+    assert_eq!(spec["durability"], "Exact");
+    assert_eq!(spec["deletionPolicy"], "Retain");
+    assert_eq!(spec["kafka"]["topic"]["partitions"], 6);
+    assert_eq!(spec["server"]["replicas"], 3);
+    let crd = serde_json::to_value(PingPipeline::crd()).unwrap();
+    let schema = &crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]["properties"];
+    for (field, value) in spec.as_object().unwrap() {
+        assert_eq!(&schema[field]["default"], value, "the default of spec.{field} in the schema");
+    }
+}

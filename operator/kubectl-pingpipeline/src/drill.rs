@@ -1,0 +1,178 @@
+//! `kubectl pingpipeline drill`: causes failures in a running pipeline while sending events, and checks that every acknowledged
+//! event is counted exactly once.
+
+mod fault;
+mod load;
+mod outcome;
+mod server;
+mod watch;
+
+use std::{
+    io::{IsTerminal, stdin},
+    time::Duration,
+};
+
+use anyhow::{Context as _, bail, ensure};
+use clap::Args;
+use jiff::Timestamp;
+use kube::ResourceExt;
+use ping_api::crd::PingPipeline;
+use rand::Rng;
+
+use self::{
+    fault::Fault,
+    load::Load,
+    outcome::{Report, Round},
+    server::{Minute, Server},
+    watch::Watch,
+};
+use crate::{
+    cluster::{Cluster, ConnectionArgs},
+    output::Format,
+};
+
+/// Time between the first event and the fault.
+const WARM_UP: Duration = Duration::from_secs(1);
+/// Time until the cache must match a recount, once all conditions are true.
+const AGREEMENT_TIMEOUT: Duration = Duration::from_secs(60);
+
+#[derive(Args)]
+#[command(
+    after_help = "Events are sent through the API server to the pipeline's Service. This requires permission to create services/proxy and
+to list and delete pods; `partition` also requires permission to patch the pipeline and its NetworkPolicies. The events have
+timestamps in unused minutes between 2000 and 2019, so that events of other clients do not affect the result. They stay in
+the count. Exit code 0: exact. 1: not exact, or the fault had no effect. 2: the drill could not be carried out.
+
+Examples:
+  kubectl pingpipeline drill kill demo --times 20
+  kubectl pingpipeline drill kill demo --target postgres --target kafka
+  kubectl pingpipeline drill partition demo --from processor --target cache --for 30 --yes"
+)]
+pub(crate) struct Arguments {
+    #[command(subcommand)]
+    fault: fault::Arguments,
+    #[command(flatten)]
+    common: Common,
+}
+
+#[derive(Args)]
+struct Common {
+    /// Number of faults.
+    #[arg(long, global = true, default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    times: u16,
+    /// Maximum number of events per second.
+    #[arg(long, global = true, default_value_t = 50, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    rate: u16,
+    /// Seconds until the pipeline must be Ready, Exact and Fresh again.
+    #[arg(long, global = true, default_value_t = 600)]
+    timeout: u64,
+    /// Do not ask for confirmation.
+    #[arg(long, global = true)]
+    yes: bool,
+}
+
+pub(crate) async fn run(arguments: &Arguments, connection: &ConnectionArgs, format: Format) -> anyhow::Result<bool> {
+    let cluster = connection.connect().await?;
+    let pipeline = cluster.find(Some(arguments.fault.name())).await?.pop().context("no such pipeline")?;
+    let fault = Fault::of(&arguments.fault, &pipeline)?;
+    ensure!(
+        watch::is_healthy(&pipeline),
+        "{} is not Ready, Exact and Fresh, so no drill was started; run `kubectl pingpipeline status`",
+        pipeline.name_any()
+    );
+    confirm(&arguments.common, &fault, &cluster, &pipeline)?;
+    let mut report = Report::new(&fault);
+    let interrupted =
+        async { tokio::signal::ctrl_c().await.map_err(anyhow::Error::from).and_then(|()| bail!("interrupted")) };
+    let done = tokio::select! {
+        done = rounds(&arguments.common, &fault, &cluster, &pipeline, &mut report) => done,
+        interrupted = interrupted => interrupted,
+    };
+    // Whether the rounds succeeded or not.
+    fault.undo(&cluster).await.context("the pipeline is still suspended; set its spec.suspend to false")?;
+    match format {
+        Format::Text => println!("{}", report.text()),
+        Format::Json => println!("{}", report.json()),
+    }
+    done?;
+    Ok(report.outcome().is_exact())
+}
+
+/// Asks for confirmation, unless `--yes` is set.
+fn confirm(common: &Common, fault: &Fault, cluster: &Cluster, pipeline: &PingPipeline) -> anyhow::Result<()> {
+    if common.yes {
+        return Ok(());
+    }
+    let name = pipeline.name_any();
+    let plan = format!("{} times in namespace {}: {fault}", common.times, cluster.namespace);
+    ensure!(stdin().is_terminal(), "this needs confirmation: add --yes to run {plan}");
+    eprintln!(
+        "This will run {plan}.\nIt adds events to the count of {name}. Type the name of the pipeline to continue:"
+    );
+    let mut typed = String::new();
+    stdin().read_line(&mut typed)?;
+    ensure!(typed.trim() == name, "not confirmed; nothing was changed");
+    Ok(())
+}
+
+async fn rounds(
+    common: &Common,
+    fault: &Fault,
+    cluster: &Cluster,
+    pipeline: &PingPipeline,
+    report: &mut Report,
+) -> anyhow::Result<()> {
+    let server = Server::of(cluster, pipeline);
+    let first = unused_minute(&server, common.times).await?;
+    for number in 1..=common.times {
+        let round = round(common, fault, cluster, pipeline, (&server, first.plus(number))).await?;
+        eprintln!("{number}/{}: {}", common.times, round.line());
+        report.add(round);
+    }
+    Ok(())
+}
+
+/// The minute before `times` minutes without any events.
+async fn unused_minute(server: &Server, times: u16) -> anyhow::Result<Minute> {
+    for _ in 0..10 {
+        let first = Minute::of(rand::rng().random_range(Minute::YEARS));
+        if server.count(first.plus(1)..first.plus(times + 1)).await? == 0 {
+            return Ok(first);
+        }
+    }
+    bail!("found no unused minutes between 2000 and 2019")
+}
+
+/// One fault under load, until the pipeline is healthy again and all events are counted.
+async fn round(
+    common: &Common,
+    fault: &Fault,
+    cluster: &Cluster,
+    pipeline: &PingPipeline,
+    (server, minute): (&Server, Minute),
+) -> anyhow::Result<Round> {
+    let timeout = Duration::from_secs(common.timeout);
+    let load = Load::start(server, minute, common.rate, timeout);
+    tokio::time::sleep(WARM_UP).await;
+    let mut watch = Watch::start(cluster.pipelines(), pipeline.name_any(), server.clone());
+    let started = Timestamp::now();
+    let fault = fault.inject(cluster).await?;
+    watch.fault_ended();
+    let recovery = watch.recovery(timeout).await?;
+    let events = load.finish().await;
+    let counted = server.count(minute..minute.plus(1)).await?;
+    Ok(Round { started, fault, events, counted, cache_agrees: agrees(server).await?, recovery })
+}
+
+/// Whether the cache matches a recount of the database. Other clients may send events in the meantime, so this is retried.
+async fn agrees(server: &Server) -> anyhow::Result<bool> {
+    let started = tokio::time::Instant::now();
+    loop {
+        match server.verify().await {
+            Ok(true) => return Ok(true),
+            Ok(false) if started.elapsed() > AGREEMENT_TIMEOUT => return Ok(false),
+            Err(error) if started.elapsed() > AGREEMENT_TIMEOUT => return Err(error),
+            _ => tokio::time::sleep(Duration::from_secs(1)).await,
+        }
+    }
+}

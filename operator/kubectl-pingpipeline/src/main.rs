@@ -1,0 +1,71 @@
+//! `kubectl pingpipeline`: shows the status of pipelines, explains conditions, previews changes, collects support reports and runs
+//! drills. kubectl finds the plugin by its name on the `PATH`. Only `drill` changes anything.
+//!
+//! It depends on `ping-api` and not on the controller.
+
+mod cluster;
+mod drill;
+mod explain;
+mod output;
+mod plan;
+mod redact;
+mod report;
+mod risk;
+mod status;
+mod verify;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use self::{cluster::ConnectionArgs, output::Format};
+
+/// Inspect PingPipelines, preview changes and run drills. Only `drill` changes anything.
+#[derive(Parser)]
+#[command(name = "kubectl pingpipeline", bin_name = "kubectl pingpipeline", version)]
+struct Cli {
+    #[command(flatten)]
+    connection: ConnectionArgs,
+    /// Output format.
+    #[arg(short, long, global = true, value_enum, default_value = "text")]
+    output: Format,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Show count, components, conditions and recent events. Exit code 1 unless all pipelines are ready.
+    Status(status::Arguments),
+    /// Recount every row on a server and compare totals, minutes and cache. Exit code 1 if they differ.
+    Verify(verify::Arguments),
+    /// Explain a condition or reason, and what to do about it.
+    Explain(explain::Arguments),
+    /// Show what applying a manifest would change, and the risk of each change. Exit code 1 if it would be rejected.
+    Plan(plan::Arguments),
+    /// Collect everything that support needs, without passwords, as YAML.
+    Report(report::Arguments),
+    /// Cause failures in a running pipeline under load, and check that every acknowledged event is counted exactly once.
+    Drill(drill::Arguments),
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> ExitCode {
+    let Cli { connection, output, command } = Cli::parse();
+    let done = match command {
+        Command::Explain(arguments) => explain::run(&arguments, &connection, output).await,
+        Command::Status(arguments) => status::run(&arguments, &connection, output).await,
+        Command::Verify(arguments) => verify::run(&arguments, &connection, output).await,
+        Command::Plan(arguments) => plan::run(&arguments, &connection, output).await,
+        Command::Report(arguments) => report::run(&arguments, &connection, output).await,
+        Command::Drill(arguments) => drill::run(&arguments, &connection, output).await,
+    };
+    match done {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::from(2)
+        }
+    }
+}

@@ -1,0 +1,179 @@
+//! `kubectl pingpipeline`, run by the real kubectl, which finds it on the PATH.
+
+use std::{
+    net::{IpAddr, Ipv4Addr, UdpSocket},
+    path::Path,
+    process::Stdio,
+};
+
+use serde_json::{Value, json};
+use tokio::process::Command;
+
+use crate::harness::{
+    TestNamespace,
+    fake_operators::make_all_ready,
+    operator::{Operator, settings},
+    server::server,
+};
+
+/// Exit code, standard output, standard error.
+async fn plugin(test: &TestNamespace, arguments: &[&str]) -> (i32, String, String) {
+    let own = Path::new(env!("CARGO_BIN_EXE_kubectl-pingpipeline")).parent().unwrap();
+    let kubectl = ping_testbed::control_plane::kubectl().unwrap();
+    let mut command = Command::new(kubectl);
+    command.args(["pingpipeline", "--namespace", &test.namespace]).args(arguments).stdin(Stdio::null());
+    command.env("PATH", own).env("KUBECONFIG", test.control_plane.kubeconfig_path());
+    let output = command.output().await.unwrap();
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
+}
+
+fn json_of(text: &str) -> Value {
+    serde_json::from_str(text).unwrap_or_else(|error| panic!("{error}: {text}"))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn status_is_one_screen_and_its_exit_code_tells_readiness() {
+    let test = TestNamespace::new("plugin-status").await;
+    let (code, _, stderr) = plugin(&test, &["status"]).await;
+    assert!(code == 2 && stderr.contains("no PingPipeline in namespace plugin-status"), "{code} {stderr}");
+    let address = server(Ipv4Addr::LOCALHOST.into()).await;
+    let _operator = Operator::start(test.client.clone(), settings(&test, &format!("http://{address}")));
+    test.create("demo", json!({})).await;
+    test.wait_for("demo", "Ready", "False").await;
+    assert_eq!(plugin(&test, &["status", "demo"]).await.0, 1);
+    make_all_ready(&test, "demo", 3, 2).await;
+    test.wait_for("demo", "Exact", "True").await;
+    let (code, screen, stderr) = plugin(&test, &["status", "demo"]).await;
+    assert_eq!(code, 0, "{screen}{stderr}");
+    eprintln!("{screen}");
+    assert!(screen.lines().all(|line| line.chars().count() <= 100) && screen.lines().count() <= 50, "{screen}");
+    for part in ["plugin-status/demo: ready", "42 events, <1s old", "last audit <1m", "ProcessorReady", "3/3"] {
+        assert!(screen.contains(part), "{part} is not in\n{screen}");
+    }
+    let (_, text, _) = plugin(&test, &["status", "-o", "json"]).await;
+    let pipeline = &json_of(&text)["pipelines"][0];
+    assert_eq!((&pipeline["ready"], &pipeline["status"]["stats"]["total"]), (&json!(true), &json!(42)));
+    let (_, text, _) = plugin(&test, &["explain", "kafkaready", "demo"]).await;
+    assert!(text.contains("its topics and both users are ready") && text.contains("now: True (Ready)"), "{text}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_watched_status_tells_each_change() {
+    let test = TestNamespace::new("plugin-watch").await;
+    test.create("demo", json!({})).await;
+    let mut command = Command::new(env!("CARGO_BIN_EXE_kubectl-pingpipeline"));
+    command.args(["--namespace", "plugin-watch", "status", "demo", "--watch", "-o", "json"]).kill_on_drop(true);
+    command.env("KUBECONFIG", test.control_plane.kubeconfig_path()).stdout(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let mut lines = tokio::io::AsyncBufReadExt::lines(tokio::io::BufReader::new(child.stdout.take().unwrap()));
+    let mut next = async || json_of(&lines.next_line().await.unwrap().unwrap())["pipelines"][0].clone();
+    assert_eq!(next().await["status"], Value::Null);
+    let _operator = Operator::plain(&test);
+    while next().await["status"]["conditions"].is_null() {}
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_word_means_is_told_without_a_cluster() {
+    let test = TestNamespace::new("plugin-explain").await;
+    let (code, text, _) = plugin(&test, &["explain", "OperatorSilent"]).await;
+    assert!(code == 0 && text.contains("What to do: Check the pods and logs of that operator"), "{text}");
+    let (code, _, stderr) = plugin(&test, &["explain", "Happy"]).await;
+    assert!(code == 2 && stderr.contains("KafkaReady") && stderr.contains("DeletionBlocked"), "{code} {stderr}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_plan_names_each_change_and_its_risk_and_changes_nothing() {
+    let test = TestNamespace::new("plugin-plan").await;
+    let folder = tempfile::tempdir().unwrap();
+    let plan = async |spec: Value| {
+        let file = folder.path().join("pipeline.yaml");
+        let metadata = json!({ "name": "demo", "namespace": "plugin-plan" });
+        let manifest = json!({
+            "apiVersion": "pingpipeline.io/v1alpha1", "kind": "PingPipeline", "metadata": metadata, "spec": spec,
+        });
+        std::fs::write(&file, yaml_serde::to_string(&manifest).unwrap()).unwrap();
+        plugin(&test, &["plan", "-f", file.to_str().unwrap()]).await
+    };
+    let (code, text, stderr) = plan(json!({})).await;
+    assert!(code == 0 && text.contains("would be created"), "{text}{stderr}");
+    let before = test.create("demo", json!({})).await;
+    assert!(plan(json!({})).await.1.contains("nothing would change"));
+    let change =
+        json!({ "server": { "replicas": 5 }, "deletionPolicy": "Delete", "kafka": { "topic": { "partitions": 9 } } });
+    let (code, text, stderr) = plan(change).await;
+    assert_eq!(code, 0, "{text}{stderr}");
+    let risks: Vec<_> = text.lines().filter_map(|line| line.split_whitespace().next()).collect();
+    assert!(text.contains("3 fields would change"), "{text}");
+    let first =
+        |risk: &str| risks.iter().position(|word| *word == risk).unwrap_or_else(|| panic!("no {risk} in {text}"));
+    assert!(first("Danger") < first("Caution") && first("Caution") < first("None"), "{text}");
+    let (code, text, _) = plan(json!({ "postgres": { "cluster": { "instances": 1 } } })).await;
+    assert!(code == 1 && text.contains("a single disk holds the only copy"), "{text}");
+    let (code, text, _) = plan(json!({ "sever": {} })).await;
+    assert!(code == 1 && text.contains("sever"), "{text}");
+    let after = test.pipelines().get("demo").await.unwrap();
+    assert_eq!(after.metadata.resource_version, before.metadata.resource_version);
+
+    // What `kubectl apply` wrote, and the file does not have any more, falls back to its default.
+    plan(json!({ "server": { "replicas": 5 } })).await;
+    let file = folder.path().join("pipeline.yaml");
+    test.kubectl(&["apply", "-f", file.to_str().unwrap()]).await;
+    let (code, text, stderr) = plan(json!({})).await;
+    assert!(code == 0 && text.contains("5 -> 3"), "{text}{stderr}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_report_has_everything_but_secrets() {
+    let test = TestNamespace::new("plugin-report").await;
+    let _operator = Operator::plain(&test);
+    test.create("demo", json!({ "server": { "env": [{ "name": "API_KEY", "value": "hunter2" }] } })).await;
+    make_all_ready(&test, "demo", 3, 2).await;
+    let (code, report, stderr) = plugin(&test, &["report", "demo"]).await;
+    assert_eq!(code, 0, "{stderr}");
+    for part in ["demo-processor", "KafkaTopic", "CloudNativePG: true", "kubernetes: v1", "API_KEY"] {
+        assert!(report.contains(part), "{part} is not in the report");
+    }
+    assert!(!report.contains("hunter2"), "a secret is in the report");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_is_asked_to_verify_through_the_api_server() {
+    let test = TestNamespace::new("plugin-verify").await;
+    test.create("demo", json!({})).await;
+    let (code, _, stderr) = plugin(&test, &["verify", "demo"]).await;
+    assert!(code == 2 && stderr.contains("no server of demo responded through Service demo-server"), "{code} {stderr}");
+    // The API server does not proxy to loopback, and to pods only.
+    let address = server(own_address()).await;
+    let metadata = json!({ "name": "demo-server", "namespace": "plugin-verify" });
+    let pod = json!({
+        "apiVersion": "v1", "kind": "Pod", "metadata": metadata,
+        "spec": { "containers": [{ "name": "server", "image": "server" }] },
+    });
+    let service = json!({
+        "apiVersion": "v1", "kind": "Service", "metadata": metadata, "spec": { "ports": [{ "port": 8080 }] },
+    });
+    let target = json!({ "kind": "Pod", "name": "demo-server", "namespace": "plugin-verify" });
+    let endpoints = json!({
+        "apiVersion": "v1", "kind": "Endpoints", "metadata": metadata,
+        "subsets": [{ "addresses": [{ "ip": address.ip(), "targetRef": target }], "ports": [{ "port": address.port() }] }],
+    });
+    for object in [pod, service, endpoints] {
+        test.control_plane.kubectl_with_input(["create", "-f", "-"], &object.to_string()).await.unwrap();
+    }
+    let status = json!({ "status": { "podIP": address.ip(), "podIPs": [{ "ip": address.ip() }] } }).to_string();
+    test.kubectl(&["patch", "pod", "demo-server", "--subresource=status", "--type=merge", "-p", &status]).await;
+    let text = crate::harness::until("an answer", async || {
+        let (code, text, stderr) = plugin(&test, &["verify", "demo"]).await;
+        if code == 0 { Ok(text) } else { Err(stderr) }
+    })
+    .await;
+    assert!(text.contains("ROWS") && text.trim_end().ends_with("exact"), "{text}");
+}
+
+/// The address of this machine in its network. Nothing is sent.
+fn own_address() -> IpAddr {
+    let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).unwrap();
+    socket.connect("192.0.2.1:9").unwrap();
+    socket.local_addr().unwrap().ip()
+}

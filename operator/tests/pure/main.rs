@@ -1,9 +1,0 @@
-//! The pure steps: validate, build, status, teardown's plan. No cluster, no clock, no network.
-#![cfg(test)]
-
-mod building;
-mod fixture;
-mod generated;
-mod judging;
-mod refusals;
-mod tearing_down;
