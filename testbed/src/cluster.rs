@@ -63,7 +63,8 @@ impl Cluster {
         let names = (1..=NODES).map(node::name).collect();
         let nodes = Some(Nodes { gateway: network::GATEWAY, names });
         let options = Options { scheduler: true, nodes, ..Options::default() };
-        let control_plane = ControlPlane::launch(&create_subfolder(&folder, "control-plane")?, None, lifetime, options).await?;
+        let control_plane =
+            ControlPlane::launch(&create_subfolder(&folder, "control-plane")?, None, lifetime, options).await?;
         let mut cluster = Self { nodes: Vec::new(), control_plane, kernel_state, folder };
         for number in 1..=NODES {
             // If this process is killed now, `remove` still finds what runs.

@@ -8,8 +8,8 @@
 
 pub mod cluster;
 pub mod control_plane;
-pub mod kafka;
 pub mod detached;
+pub mod kafka;
 pub mod parts;
 pub mod pid;
 pub mod ports;

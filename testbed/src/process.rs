@@ -243,7 +243,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn one_that_ends_early_says_what_it_printed() {
+    async fn a_process_that_exits_early_is_reported_with_its_output() {
         let folder = tempfile::tempdir().unwrap();
         let mut process = shell(folder.path(), "echo no such disk; exit 3");
         let error = process.start(Duration::from_secs(5), async |_| false).await.unwrap_err().to_string();
@@ -251,7 +251,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn one_that_hangs_is_given_up() {
+    async fn a_process_that_hangs_is_reported() {
         let folder = tempfile::tempdir().unwrap();
         let mut process = shell(folder.path(), "echo thinking; sleep 100");
         let limit = Duration::from_millis(300);
@@ -263,7 +263,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn one_that_nobody_noted_is_found_by_its_folder() {
+    async fn an_unrecorded_process_is_found_by_its_folder() {
         let folder = tempfile::tempdir().unwrap();
         let below = folder.path().join("part");
         std::fs::create_dir(&below).unwrap();
@@ -284,7 +284,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn one_started_by_a_thread_that_ended_lives_on() {
+    async fn a_process_outlives_the_thread_that_started_it() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().to_owned();
         let process = std::thread::spawn(move || {

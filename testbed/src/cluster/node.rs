@@ -102,9 +102,9 @@ impl Node {
             }
         };
         let log = self.process.log();
-        tokio::time::timeout(START_TIMEOUT, ready)
-            .await
-            .with_context(|| format!("containerd on {} is not ready after {START_TIMEOUT:?}; see {}", self.name(), log.display()))
+        tokio::time::timeout(START_TIMEOUT, ready).await.with_context(|| {
+            format!("containerd on {} is not ready after {START_TIMEOUT:?}; see {}", self.name(), log.display())
+        })
     }
 
     async fn ctr(&self, args: &[&str]) -> anyhow::Result<()> {

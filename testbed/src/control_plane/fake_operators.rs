@@ -96,7 +96,8 @@ async fn update_all(kubectl: &Kubectl) -> anyhow::Result<()> {
         }
     }
     // kubectl's own validation rejects an object that has only a status; the API server validates the merged object.
-    let options = ["--server-side", "--force-conflicts", "--field-manager=fake-operators", "--validate=false", "--filename=-"];
+    let options =
+        ["--server-side", "--force-conflicts", "--field-manager=fake-operators", "--validate=false", "--filename=-"];
     for (items, subresource) in [(resources, "--subresource="), (statuses, "--subresource=status")] {
         if !items.is_empty() {
             let list = json!({ "apiVersion": "v1", "kind": "List", "items": items });

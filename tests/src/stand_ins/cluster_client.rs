@@ -91,7 +91,8 @@ impl ClusterClient {
         let mut command = Command::new(&self.kubectl);
         command.args(["exec", "--namespace", namespace, pod, "--", "sh", "-euc", script]);
         let output = command.env("KUBECONFIG", &self.kubeconfig).kill_on_drop(true).output().await?;
-        let output_text = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        let output_text =
+            format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
         if !output.status.success() {
             bail!("{}", output_text.trim());
         }

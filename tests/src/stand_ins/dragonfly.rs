@@ -25,7 +25,10 @@ pub(super) async fn reconcile_all(client: &ClusterClient) -> anyhow::Result<()> 
 async fn reconcile(client: &ClusterClient, dragonfly: &DynamicObject) -> anyhow::Result<()> {
     let (name, namespace) = (dragonfly.name_any(), dragonfly.namespace().unwrap_or_default());
     let resource = Kind::Dragonfly.api_resource();
-    anyhow::ensure!(number(dragonfly, "/spec/replicas") == 1, "{name} requests several replicas, but this stand-in supports one");
+    anyhow::ensure!(
+        number(dragonfly, "/spec/replicas") == 1,
+        "{name} requests several replicas, but this stand-in supports one"
+    );
     client.apply(service(dragonfly, &name, &namespace)).await?;
     let set = client.apply(stateful_set(dragonfly, &name, &namespace)).await?;
     let phase = text(dragonfly, "/status/phase");
@@ -86,7 +89,7 @@ fn stateful_set(dragonfly: &DynamicObject, name: &str, namespace: &str) -> Value
             "template": {
                 "metadata": { "labels": pod_labels, "annotations": spec["podMetadata"]["annotations"] },
                 "spec": {
-                    // Its operator adds none of its own, so this is what a namespace with enforced standards sees.
+                    // Like the real operator, adds no security context of its own.
                     "securityContext": spec["podSecurityContext"],
                     "topologySpreadConstraints": spec["topologySpreadConstraints"],
                     "containers": [{

@@ -74,7 +74,7 @@ impl Broker<'_> {
         client.apply(self.stateful_set()).await
     }
 
-    /// A CA and a certificate of the broker: made once, as Strimzi does until they are due.
+    /// Creates the CA and the broker's certificate once. (Strimzi also renews them before they expire.)
     async fn create_certificates(&self, client: &ClusterClient) -> anyhow::Result<()> {
         let secrets = ping_operator::kinds::Kind::Secret.api_resource();
         let (ca, broker) = (format!("{}-cluster-ca-cert", self.name()), self.pod());

@@ -10,8 +10,8 @@ use ping_operator::kinds::Kind;
 use serde_json::{Value, json};
 
 use super::{
-    kafka::{ADMIN_PORT, Broker},
     cluster_client::{ClusterClient, number, owner, text},
+    kafka::{ADMIN_PORT, Broker},
 };
 
 const FINALIZER: &str = "strimzi.io/topic-operator";

@@ -12,7 +12,9 @@ const TIMEOUT: Duration = Duration::from_secs(120);
 /// Requires --yes; kills pods; flushes the cache; reports a network partition that is not enforced as inconclusive.
 pub(crate) async fn all(cluster: &TestCluster) {
     cluster
-        .wait_until("Exact and Fresh", TIMEOUT, async || cluster.is_true("Exact").await && cluster.is_true("Fresh").await)
+        .wait_until("Exact and Fresh", TIMEOUT, async || {
+            cluster.is_true("Exact").await && cluster.is_true("Fresh").await
+        })
         .await;
     assert_eq!(drill(cluster, &["flush", PIPELINE]).await.0, 2, "ran without --yes");
     for drill_args in [&["kill", "--times=3"][..], &["flush", "--times=1"]] {

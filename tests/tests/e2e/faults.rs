@@ -31,8 +31,13 @@ pub(crate) fn is_selected(name: &str) -> bool {
 /// Runs the selected faults in a realistic order.
 pub(crate) async fn all(cluster: &mut TestCluster) -> Report {
     let mut report = Report::default();
-    for (role, what) in [("server", "every server pod killed"), ("processor", "every processor pod killed")] {
-        under_load!(cluster, report, what, kill(cluster, NAMESPACE, &format!("app.kubernetes.io/component={role}")).await);
+    for (role, fault) in [("server", "every server pod killed"), ("processor", "every processor pod killed")] {
+        under_load!(
+            cluster,
+            report,
+            fault,
+            kill(cluster, NAMESPACE, &format!("app.kubernetes.io/component={role}")).await
+        );
     }
     under_load!(
         cluster,
@@ -114,7 +119,8 @@ async fn scale(cluster: &TestCluster) {
 async fn hibernate(cluster: &TestCluster) {
     cluster.patch(r#"{"spec": {"hibernate": true}}"#).await;
     let scaled_down = async || {
-        let pods = cluster.json(&["get", "pods", "--selector=app.kubernetes.io/component in (server, processor)"]).await;
+        let pods =
+            cluster.json(&["get", "pods", "--selector=app.kubernetes.io/component in (server, processor)"]).await;
         let instances =
             cluster.json(&["get", "pods", "--selector=cnpg.io/cluster=demo-postgres,cnpg.io/podRole=instance"]).await;
         [pods, instances].iter().all(|pods| pods["items"].as_array().is_some_and(Vec::is_empty))
@@ -126,7 +132,9 @@ async fn hibernate(cluster: &TestCluster) {
 /// Deletes a Secret, which its operator recreates with another password.
 async fn rotate(cluster: &TestCluster, secret: &str) {
     cluster.kubectl(&["delete", "secret", secret]).await;
-    cluster.wait_until("a new Secret", TIMEOUT, async || cluster.try_kubectl(&["get", "secret", secret]).await.is_ok()).await;
+    cluster
+        .wait_until("a new Secret", TIMEOUT, async || cluster.try_kubectl(&["get", "secret", secret]).await.is_ok())
+        .await;
 }
 
 async fn restart_apiserver(cluster: &mut TestCluster) {

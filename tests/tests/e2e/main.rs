@@ -72,7 +72,10 @@ async fn pings_are_counted_through_the_service(cluster: &TestCluster) {
     println!("{}", cluster.kubectl(&["get", "pingpipelines"]).await);
     let screen = String::from_utf8(cluster.plugin(&["status", PIPELINE]).await.stdout).unwrap();
     println!("{screen}");
-    assert!(screen.lines().all(|line| line.chars().count() <= 100) && screen.lines().count() <= 50, "the status does not fit on one screen");
+    assert!(
+        screen.lines().all(|line| line.chars().count() <= 100) && screen.lines().count() <= 50,
+        "the status does not fit on one screen"
+    );
 }
 
 /// With `Retain` the data stays, and a new pipeline of the same name continues from it.

@@ -39,7 +39,10 @@ impl Report {
 
     pub(crate) fn assert_exact(&self) {
         for (fault, outcome) in &self.0 {
-            assert!(outcome.missing == 0 && outcome.cache_matches_rows && outcome.acknowledged > 0, "{fault}: {outcome:?}");
+            assert!(
+                outcome.missing == 0 && outcome.cache_matches_rows && outcome.acknowledged > 0,
+                "{fault}: {outcome:?}"
+            );
         }
     }
 }

@@ -36,7 +36,10 @@ fn every_program_runs_from_its_image_alone() {
     output(Command::new(root().join("images/roots.sh")).arg(programs()).arg(roots.path()));
     for (image, program) in [("pingd", "pingd"), ("pingd", "pingctl"), ("ping-operator", "ping-operator")] {
         let mut command = Command::new("unshare");
-        command.args(["--user", "--map-root-user", "chroot"]).arg(roots.path().join(image)).args([program, "--version"]);
+        command
+            .args(["--user", "--map-root-user", "chroot"])
+            .arg(roots.path().join(image))
+            .args([program, "--version"]);
         let stdout = output(command.env_clear().env("PATH", "/usr/local/bin:/usr/sbin:/usr/bin"));
         assert!(stdout.starts_with(program), "{stdout}");
     }
@@ -48,7 +51,10 @@ fn every_program_runs_from_its_image_alone() {
 fn the_dockerfile_builds_with_the_rust_that_the_workspace_asks_for() {
     let dockerfile = fs::read_to_string(root().join("images/Dockerfile")).unwrap();
     let rust = value("Cargo.toml", "rust-version");
-    assert!(dockerfile.contains(&format!("FROM rust:{rust}-")), "the Dockerfile does not use Rust {rust}:\n{dockerfile}");
+    assert!(
+        dockerfile.contains(&format!("FROM rust:{rust}-")),
+        "the Dockerfile does not use Rust {rust}:\n{dockerfile}"
+    );
 }
 
 #[test]

@@ -220,7 +220,10 @@ fn kubernetes() {
             if stdout.lines().flat_map(without_age).eq(expected.iter().copied()) {
                 break;
             }
-            assert!(started.elapsed() < Duration::from_secs(60), "{path} shows {expected:?}, but the command prints {stdout}");
+            assert!(
+                started.elapsed() < Duration::from_secs(60),
+                "{path} shows {expected:?}, but the command prints {stdout}"
+            );
             sleep(Duration::from_millis(200));
         }
     }
