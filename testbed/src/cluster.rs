@@ -13,6 +13,7 @@ use std::{
 };
 
 use anyhow::{Context as _, ensure};
+use futures::future::try_join_all;
 use serde::{Deserialize, Serialize};
 use tokio::process::Command;
 
@@ -66,17 +67,16 @@ impl Cluster {
         let control_plane =
             ControlPlane::launch(&create_subfolder(&folder, "control-plane")?, None, lifetime, options).await?;
         let mut cluster = Self { nodes: Vec::new(), control_plane, kernel_state, folder };
-        for number in 1..=NODES {
-            // If this process is killed now, `remove` still finds what runs.
-            cluster.record(Vec::new())?;
-            cluster.add_node(number, lifetime, &archives).await?;
-        }
+        // If this process is killed while the nodes start, `remove` finds the control plane by this record.
+        cluster.record(Vec::new())?;
+        let nodes = (1..=NODES).map(|number| cluster.start_node(number, lifetime, &archives));
+        cluster.nodes = try_join_all(nodes).await?;
         cluster.record(Vec::new())?;
         cluster.install_operators().await?;
         Ok(cluster)
     }
 
-    async fn add_node(&mut self, number: u8, lifetime: Lifetime, archives: &[PathBuf]) -> anyhow::Result<()> {
+    async fn start_node(&self, number: u8, lifetime: Lifetime, archives: &[PathBuf]) -> anyhow::Result<Node> {
         let folder = create_subfolder(&self.folder, &node::name(number))?;
         let credentials = self.control_plane.node_credentials(&node::name(number));
         let programs = cached("kubernetes", "KUBERNETES_VERSION")?;
@@ -84,8 +84,7 @@ impl Cluster {
         for archive in archives {
             node.import(archive).await?;
         }
-        self.nodes.push(node);
-        Ok(())
+        Ok(node)
     }
 
     async fn install_operators(&self) -> anyhow::Result<()> {
@@ -129,9 +128,7 @@ impl Cluster {
 
     /// Loads the images of an archive into every node.
     pub async fn import(&self, archive: &Path) -> anyhow::Result<()> {
-        for node in &self.nodes {
-            node.import(archive).await?;
-        }
+        try_join_all(self.nodes.iter().map(|node| node.import(archive))).await?;
         Ok(())
     }
 

@@ -131,7 +131,7 @@ impl ControlPlane {
             kubectl.install_crds(path).await?;
         }
         // The controller manager creates this object once its controllers run.
-        let works = async |_| kubectl.run(["get", "serviceaccount", "default"]).await.is_ok();
+        let works = async |_| kubectl.succeeds(["get", "serviceaccount", "default"]).await;
         // Started after the CRDs are installed because its garbage collector looks for new kinds only every 30 seconds.
         self.controller_manager.start(START_TIMEOUT, works).await?;
         Ok(())
@@ -189,10 +189,8 @@ impl ControlPlane {
     /// Starts the API server again on the same port and data; kills it first if it runs.
     pub async fn restart_apiserver(&mut self) -> anyhow::Result<()> {
         let (address, kubectl) = (self.address, &self.kubectl);
-        // The second check starts a process, so it only runs once the first succeeds.
-        let ready = async |_| {
-            TcpStream::connect(address).await.is_ok() && kubectl.run(["get", "--raw", "/readyz"]).await.is_ok()
-        };
+        let ready =
+            async |_| TcpStream::connect(address).await.is_ok() && kubectl.succeeds(["get", "--raw", "/readyz"]).await;
         self.apiserver.start(START_TIMEOUT, ready).await
     }
 

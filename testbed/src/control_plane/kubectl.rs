@@ -12,6 +12,8 @@ use tokio::{io::AsyncWriteExt as _, process::Command};
 
 /// Some subcommands would otherwise wait forever.
 const TIMEOUT: Duration = Duration::from_secs(120);
+/// Pause after a failed poll.
+const PAUSE: Duration = Duration::from_millis(150);
 /// How long the API server may take to serve a new CRD.
 const CRD_TIMEOUT: Duration = Duration::from_secs(60);
 
@@ -29,6 +31,16 @@ impl Kubectl {
 
     pub(super) async fn run(&self, args: impl IntoIterator<Item = impl AsRef<OsStr>>) -> anyhow::Result<String> {
         self.run_with_input(args, "").await
+    }
+
+    /// Whether the command succeeds, for polling: waits after a failure, because each kubectl takes CPU time from the process
+    /// that is starting.
+    pub(super) async fn succeeds<'a>(&self, args: impl IntoIterator<Item = &'a str>) -> bool {
+        let succeeded = self.run(args).await.is_ok();
+        if !succeeded {
+            tokio::time::sleep(PAUSE).await;
+        }
+        succeeded
     }
 
     pub(super) async fn run_with_input(
@@ -73,6 +85,7 @@ impl Kubectl {
             if missing.is_empty() {
                 return Ok(());
             }
+            tokio::time::sleep(PAUSE).await;
             ensure!(Instant::now() < deadline, "the API server does not serve {missing:?} after {CRD_TIMEOUT:?}");
         }
     }

@@ -89,6 +89,7 @@ async fn drain(cluster: &TestCluster, node: &str) {
 }
 
 async fn upgrade_operator(cluster: &TestCluster) {
+    cluster.import_next("ping-operator").await;
     let selector = "app.kubernetes.io/name=ping-operator";
     let before = cluster.image_ids("ping-system", selector).await;
     cluster
@@ -98,6 +99,7 @@ async fn upgrade_operator(cluster: &TestCluster) {
 }
 
 async fn upgrade_data_plane(cluster: &TestCluster) {
+    cluster.import_next("pingd").await;
     let next = r#""image": "pingpipeline/pingd:next""#;
     let spec = format!(
         r#"{{"spec": {{"server": {{{next}, "lanes": 2}}, "processor": {{{next}, "flush": {{"intervalMs": 50}}}}}}}}"#

@@ -42,9 +42,7 @@ impl TestCluster {
         let started = Instant::now();
         let cluster = Cluster::start(Lifetime::Owned).await.unwrap();
         for image in ["pingd", "ping-operator"] {
-            for archive in [format!("{image}.tar"), format!("next/{image}.tar")] {
-                cluster.import(&root().join("target/images").join(archive)).await.unwrap();
-            }
+            cluster.import(&root().join(format!("target/images/{image}.tar"))).await.unwrap();
         }
         let kubeconfig = cluster.control_plane().kubeconfig_path().to_owned();
         let config = Kubeconfig::read_from(&kubeconfig).unwrap();
@@ -54,6 +52,11 @@ impl TestCluster {
         let stand_ins = tokio::spawn(async move { stand_ins::run(&kubeconfig, volumes).await.unwrap() });
         println!("two nodes, CoreDNS and CloudNativePG were ready after {:?}", started.elapsed());
         Self { cluster, pipelines, stand_ins }
+    }
+
+    /// Loads the image that an upgrade switches to, whose tag is `next`.
+    pub(crate) async fn import_next(&self, image: &str) {
+        self.cluster.import(&root().join(format!("target/images/next/{image}.tar"))).await.unwrap();
     }
 
     pub(crate) async fn create_restricted_namespace(&self, name: &str) {

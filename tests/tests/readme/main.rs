@@ -47,22 +47,59 @@ fn commands(path: &str) -> Vec<String> {
     commands
 }
 
-/// A shell in the repository's root, as after `git clone` and `cd`.
-fn shell(line: &str) -> Command {
-    let mut command = Command::new("bash");
-    command.args(["-euc", line]).current_dir(root()).stdin(Stdio::null());
-    // Builds in the default target folder, whichever one runs this test.
-    command.env_remove("CARGO_TARGET_DIR");
-    // Leaves alone what a developer has running.
-    command.env("XDG_STATE_HOME", std::env::temp_dir().join("ping-readme"));
-    command
-}
+/// A shell in the repository's root, as after `git clone` and `cd`, with the environment that earlier commands have set.
+#[derive(Default)]
+struct Shell(Vec<(String, String)>);
 
-fn output(line: &str) -> String {
-    let Output { status, stdout, stderr } = shell(line).output().unwrap();
-    let stdout = String::from_utf8_lossy(&stdout).into_owned();
-    assert!(status.success(), "{line}\n{stdout}{}", String::from_utf8_lossy(&stderr));
-    stdout
+impl Shell {
+    /// The shell after a command such as `eval "$(…)"`, which sets `variable` among others.
+    fn after(line: &str, variable: &str) -> Self {
+        let dump = Self::default().output(&format!("{line}; env --null"));
+        let variables = dump.split('\0').filter_map(|entry| entry.split_once('='));
+        let shell = Self(variables.map(|(name, value)| (name.to_owned(), value.to_owned())).collect());
+        assert!(shell.0.iter().any(|(name, _)| name == variable), "{line} does not set {variable}");
+        shell
+    }
+
+    fn command(&self, line: &str) -> Command {
+        let mut command = Command::new("bash");
+        command.args(["-euc", line]).current_dir(root()).stdin(Stdio::null()).envs(self.0.iter().cloned());
+        // Builds in the default target folder, whichever one runs this test.
+        command.env_remove("CARGO_TARGET_DIR");
+        // Leaves alone what a developer has running.
+        command.env("XDG_STATE_HOME", std::env::temp_dir().join("ping-readme"));
+        command
+    }
+
+    fn output(&self, line: &str) -> String {
+        let Output { status, stdout, stderr } = self.command(line).output().unwrap();
+        let stdout = String::from_utf8_lossy(&stdout).into_owned();
+        assert!(status.success(), "{line}\n{stdout}{}", String::from_utf8_lossy(&stderr));
+        stdout
+    }
+
+    /// Runs a command until its output contains `expected`. A count is promised within a second; a busy machine gets a minute.
+    fn eventually(&self, line: &str, expected: &str) {
+        let started = Instant::now();
+        loop {
+            let stdout = self.output(line);
+            if stdout.contains(expected) {
+                return;
+            }
+            assert!(started.elapsed() < Duration::from_secs(60), "{line} prints {stdout}, not {expected}");
+            sleep(Duration::from_millis(50));
+        }
+    }
+
+    fn start(&self, line: &str) -> Running {
+        static STARTED: AtomicU32 = AtomicU32::new(0);
+        let number = STARTED.fetch_add(1, Ordering::Relaxed);
+        let log = std::env::temp_dir().join(format!("ping-readme-{number}.log"));
+        let log_file = fs::File::create(&log).unwrap();
+        let mut command = self.command(line);
+        command.process_group(0).stdout(log_file.try_clone().unwrap()).stderr(log_file);
+        Running { child: command.spawn().unwrap(), log }
+    }
 }
 
 /// A command that runs until it is stopped, together with its process group.
@@ -72,16 +109,6 @@ struct Running {
 }
 
 impl Running {
-    fn start(line: &str) -> Self {
-        static STARTED: AtomicU32 = AtomicU32::new(0);
-        let number = STARTED.fetch_add(1, Ordering::Relaxed);
-        let log = std::env::temp_dir().join(format!("ping-readme-{number}.log"));
-        let log_file = fs::File::create(&log).unwrap();
-        let mut command = shell(line);
-        command.process_group(0).stdout(log_file.try_clone().unwrap()).stderr(log_file);
-        Self { child: command.spawn().unwrap(), log }
-    }
-
     fn wait_for(&mut self, port: u16) {
         let started = Instant::now();
         while TcpStream::connect(("127.0.0.1", port)).is_err() {
@@ -97,19 +124,6 @@ impl Drop for Running {
     fn drop(&mut self) {
         let _ = Command::new("kill").args(["-TERM", "--", &format!("-{}", self.child.id())]).status();
         let _ = self.child.wait();
-    }
-}
-
-/// Runs a command until its output contains `expected`. A count is promised within a second; a busy machine gets a minute.
-fn eventually(line: &str, expected: &str) {
-    let started = Instant::now();
-    loop {
-        let stdout = output(line);
-        if stdout.contains(expected) {
-            return;
-        }
-        assert!(started.elapsed() < Duration::from_secs(60), "{line} prints {stdout}, not {expected}");
-        sleep(Duration::from_millis(50));
     }
 }
 
@@ -165,7 +179,7 @@ fn every_command_of_the_readme_is_run() {
 #[test]
 fn the_long_commands_do_what_they_say() {
     for (command, part) in BY_RECIPE {
-        let recipe = output(&command.replace("make ", "make -n "));
+        let recipe = Shell::default().output(&command.replace("make ", "make -n "));
         assert!(recipe.contains(part), "{command}: {recipe}");
     }
     assert!(fs::read_to_string(root().join(".ci/run")).unwrap().contains("make check test e2e-short"));
@@ -179,16 +193,17 @@ fn the_readme_is_true() {
 }
 
 fn embedded() {
-    // Removes the pings of an earlier run.
+    // Removes the events of an earlier run.
     let _ = fs::remove_dir_all(root().join(".pingpipeline"));
-    let mut serving = Running::start(RUN);
+    let shell = Shell::default();
+    let mut serving = shell.start(RUN);
     serving.wait_for(8080);
-    assert_eq!(output(PING), "{}");
-    eventually(COUNT, r#""pingCount":"1""#);
-    output(CTL_PING);
-    eventually(CTL_COUNT, "1 ping");
-    eventually(COUNT, r#""pingCount":"2""#);
-    eventually(CTL_VERIFY, "2");
+    assert_eq!(shell.output(PING), "{}");
+    shell.eventually(COUNT, r#""pingCount":"1""#);
+    shell.output(CTL_PING);
+    shell.eventually(CTL_COUNT, "1 ping");
+    shell.eventually(COUNT, r#""pingCount":"2""#);
+    shell.eventually(CTL_VERIFY, "2");
     kubernetes();
     drop(serving);
     let _ = fs::remove_dir_all(root().join(".pingpipeline"));
@@ -197,17 +212,17 @@ fn embedded() {
 /// Runs while `make run` serves, because the total is read from that server.
 fn kubernetes() {
     assert!(page("README.md").contains(manifest(&page("examples/demo.yaml"))));
-    let on_control_plane = |line: &str| format!("{CONTROL_PLANE_UP}; {line}");
     // Removes the remains of a failed run.
-    output(CONTROL_PLANE_DOWN);
-    output(&on_control_plane(HELM));
-    let mut operator = Running::start(&on_control_plane(OPERATOR));
-    let fake_operators = Running::start(&on_control_plane(FAKE_OPERATORS));
+    Shell::default().output(CONTROL_PLANE_DOWN);
+    let shell = Shell::after(CONTROL_PLANE_UP, "KUBECONFIG");
+    shell.output(HELM);
+    let mut operator = shell.start(OPERATOR);
+    let fake_operators = shell.start(FAKE_OPERATORS);
     operator.wait_for(8083);
-    // Waits until the new kind is served, which takes a reader no time to notice.
-    output(&on_control_plane(&format!("timeout 60 bash -c 'until {GET}; do sleep 0.2; done'")));
-    output(&on_control_plane(APPLY));
-    output(&on_control_plane(WAIT));
+    // Waits until the new kind is served. A reader does not type fast enough to have to.
+    shell.output(&format!("timeout 60 bash -c 'until {GET}; do sleep 0.2; done'"));
+    shell.output(APPLY);
+    shell.output(WAIT);
     for path in PAGES {
         let page = page(path);
         let table: Vec<_> =
@@ -216,19 +231,17 @@ fn kubernetes() {
         assert!(!expected.is_empty(), "{path} shows no table");
         let started = Instant::now();
         loop {
-            let stdout = output(&on_control_plane(GET));
+            let stdout = shell.output(GET);
             if stdout.lines().flat_map(without_age).eq(expected.iter().copied()) {
                 break;
             }
-            assert!(
-                started.elapsed() < Duration::from_secs(60),
-                "{path} shows {expected:?}, but the command prints {stdout}"
-            );
+            let expected = expected.join(" ");
+            assert!(started.elapsed() < Duration::from_secs(60), "{path} shows {expected}, not\n{stdout}");
             sleep(Duration::from_millis(200));
         }
     }
     drop((operator, fake_operators));
-    output(CONTROL_PLANE_DOWN);
+    shell.output(CONTROL_PLANE_DOWN);
 }
 
 /// The manifest without its leading comments.
@@ -244,21 +257,21 @@ fn without_age(row: &str) -> Vec<&str> {
 }
 
 fn real_parts() {
-    let with_parts = |line: &str| format!("{PARTS_UP} 2>/dev/null; {line}");
-    output(&with_parts(MIGRATE));
-    let mut server = Running::start(&with_parts(SERVER));
-    let mut processor = Running::start(&with_parts(PROCESSOR));
+    let shell = Shell::after(PARTS_UP, "PING_KAFKA_BROKERS");
+    shell.output(MIGRATE);
+    let mut server = shell.start(SERVER);
+    let mut processor = shell.start(PROCESSOR);
     server.wait_for(8080);
     processor.wait_for(8082);
     // The port opens before the schema is ready, so a first call could be rejected.
     let ready = "until curl -sf localhost:8081/readyz && curl -sf localhost:8082/readyz; do sleep 0.2; done";
-    output(&format!("timeout 60 bash -c '{ready}'"));
+    shell.output(&format!("timeout 60 bash -c '{ready}'"));
     for _ in 0..3 {
-        assert_eq!(output(PING), "{}");
+        assert_eq!(shell.output(PING), "{}");
     }
-    eventually(COUNT, r#""pingCount":"3""#);
-    eventually(&with_parts(r#"redis-cli -u "$PING_CACHE_URL" HGETALL ping:counters"#), "minute:28815438\n3");
-    output(CTL_VERIFY);
+    shell.eventually(COUNT, r#""pingCount":"3""#);
+    shell.eventually(r#"redis-cli -u "$PING_CACHE_URL" HGETALL ping:counters"#, "minute:28815438\n3");
+    shell.output(CTL_VERIFY);
     drop((server, processor));
-    output(PARTS_DOWN);
+    shell.output(PARTS_DOWN);
 }
