@@ -2,6 +2,7 @@
 
 use std::{
     collections::HashMap,
+    ffi::OsStr,
     path::Path,
     time::{Duration, Instant},
 };
@@ -86,7 +87,7 @@ impl Pid {
     pub(crate) fn started_in(folder: &Path) -> Vec<Self> {
         let started_here = |process: &Process| {
             let environment = process.environ().unwrap_or_default();
-            environment.get(FOLDER_VARIABLE.as_ref()).is_some_and(|value| Path::new(value).starts_with(folder))
+            environment.get(OsStr::new(FOLDER_VARIABLE)).is_some_and(|value| Path::new(value).starts_with(folder))
         };
         let stats = processes().filter(started_here).filter_map(|process| process.stat().ok());
         stats.filter(|stat| !has_ended(stat)).map(|stat| Self::from_stat(&stat)).collect()
