@@ -36,7 +36,7 @@ impl Report {
         self.push(Row { name: name.into(), value, unit, against: Some((to.to_owned(), value / limit)) });
     }
 
-    fn push(&mut self, figure: Figure) {
+    fn push(&mut self, row: Row) {
         eprintln!("{:<60} {:>14.2} {}", row.name, row.value, row.unit);
         self.rows.push(row);
     }

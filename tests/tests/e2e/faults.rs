@@ -69,12 +69,12 @@ async fn kill(cluster: &TestCluster, namespace: &str, selector: &str) {
 }
 
 async fn kill_primary(cluster: &TestCluster) {
-    let cluster = cluster.json(&["get", "clusters.postgresql.cnpg.io", "demo-postgres"]).await;
-    let primary = at(&cluster, "/status/currentPrimary").as_str().unwrap().to_owned();
+    let postgres = cluster.json(&["get", "clusters.postgresql.cnpg.io", "demo-postgres"]).await;
+    let primary = at(&postgres, "/status/currentPrimary").as_str().unwrap().to_owned();
     cluster.kubectl(&["delete", "pod", "--force", "--grace-period=0", &primary]).await;
     let switched = async || {
-        let cluster = cluster.json(&["get", "clusters.postgresql.cnpg.io", "demo-postgres"]).await;
-        at(&cluster, "/status/currentPrimary").as_str() != Some(&primary)
+        let postgres = cluster.json(&["get", "clusters.postgresql.cnpg.io", "demo-postgres"]).await;
+        at(&postgres, "/status/currentPrimary").as_str() != Some(&primary)
     };
     cluster.wait_until("another primary", TIMEOUT, switched).await;
 }
