@@ -28,16 +28,19 @@ fi
 rm -rf $to
 images/roots.sh "target/$profile" $to/roots
 
-# Lists the crates of a program and the Debian packages whose libraries are in its image.
-bill_of_materials() { # bill_of_materials FOLDER IMAGE, with the folder of the program's crate
-  local library packages
-  packages=$(find "$to/roots/$2/usr" -name '*.so*' -printf '/%P\n' | while read -r library; do
+# Lists the crates of an image's programs and the Debian packages whose libraries it contains.
+bill_of_materials() { # bill_of_materials IMAGE FOLDER..., with the folders of the programs' crates
+  local image=$1 library packages
+  shift
+  packages=$(find "$to/roots/$image/usr" -name '*.so*' -printf '/%P\n' | while read -r library; do
     dpkg-query -S "$library" "/usr$library" 2>/dev/null || true
   done | cut -d: -f1 | sort -u)
+  jq -s '.[0] + {components: [.[].components[]] | unique_by(.["bom-ref"])}' "${@/%//bom.json}" >"$to/$image.bom"
   # shellcheck disable=SC2086,SC2016
-  dpkg-query -W -f '${Package} ${Version}\n' ca-certificates $packages | jq -Rn --slurpfile bom "$1/bom.json" '
+  dpkg-query -W -f '${Package} ${Version}\n' ca-certificates $packages | jq -Rn --slurpfile bom "$to/$image.bom" '
     $bom[0] | .components += [inputs | split(" ") | {type: "library", name: .[0], version: .[1],
-      purl: "pkg:deb/debian/\(.[0])@\(.[1])"}]' >"$to/$2.cdx.json"
+      purl: "pkg:deb/debian/\(.[0])@\(.[1])"}]' >"$to/$image.cdx.json"
+  rm "$to/$image.bom"
 }
 
 build_image() { # build_image IMAGE DESCRIPTION PORTS
@@ -71,8 +74,8 @@ if [ $profile = release ]; then
   # It writes a file next to every Cargo.toml of the workspace.
   trap 'find . -name bom.json -not -path "./target/*" -delete' EXIT
   cargo cyclonedx --quiet --format json --override-filename bom --no-build-deps
-  bill_of_materials dataplane/pingd pingd
-  bill_of_materials operator/controller ping-operator
+  bill_of_materials pingd dataplane/pingd dataplane/pingctl
+  bill_of_materials ping-operator operator/controller
   for image in pingd ping-operator; do
     printf '%-28s %5d components in %s\n' "pingpipeline/$image:$version" "$(jq '.components | length' $to/$image.cdx.json)" "$to/$image.cdx.json"
   done
