@@ -1,4 +1,4 @@
--- Load for wrk: JSON pings as curl sends them, closed loop. The last line printed is JSON, for the bench to read.
+-- Load for wrk: JSON requests like those of curl in a closed loop. Prints a JSON object as its last line, which the benchmark reads.
 wrk.method = "POST"
 wrk.path = "/ping.v1.PingService/Ping"
 wrk.headers["Content-Type"] = "application/json"

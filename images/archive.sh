@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Packs a root folder as an image that every container runtime imports, without an engine: a docker-archive of one layer.
-# The same folder always makes the same bytes.
+# Packs a root folder as an image archive with one layer (docker-archive), without a container engine. The same folder always
+# produces the same bytes.
 #
 #   archive.sh ROOT NAME:TAG FILE [CONFIG]   CONFIG: JSON with User, Entrypoint, Env … of the image
 set -euo pipefail
@@ -10,7 +10,7 @@ root=$1 name=$2 file=$3 config=${4:-}
 case $(uname -m) in
   x86_64) architecture=amd64 ;;
   aarch64) architecture=arm64 ;;
-  *) echo "archive.sh: no name for $(uname -m)" >&2; exit 1 ;;
+  *) echo "archive.sh: unsupported architecture $(uname -m)" >&2; exit 1 ;;
 esac
 
 scratch=$(mktemp -d)

@@ -1,18 +1,17 @@
 #!/usr/bin/env bash
-# Makes the root folder of an image: the named files and folders, every shared library that they need, and what any
-# program may look for (users, time zone, certificate authorities).
+# Creates the root folder of an image: the given files and folders, the shared libraries that they need, and what any program may
+# need (users, name resolution, certificate authorities).
 #
-#   rootfs.sh ROOT PATH[=PLACE]...   each PATH at the same PLACE below ROOT, unless another one is given
+#   rootfs.sh ROOT PATH[=TARGET]...   copies each PATH to TARGET below ROOT; by default to the same path
 #
-# Programs stay dynamic: glibc reads parts of itself at run time when it resolves names, which a static program cannot
-# rely on, and the libraries are those that Debian keeps patched. Only what a program links to is copied: no shell, no
-# package manager.
+# Programs stay dynamically linked because glibc loads libraries at run time to resolve names, and because Debian patches these
+# libraries. Only linked libraries are copied: no shell, no package manager.
 set -euo pipefail
 
 root=$1
 shift
 
-# Debian keeps everything below /usr.
+# Debian has everything below /usr.
 mkdir -p "$root"/{etc/ssl/certs,tmp,usr/{bin,sbin,lib,lib64}}
 for folder in bin sbin lib lib64; do ln -sfn usr/$folder "$root/$folder"; done
 chmod 1777 "$root/tmp"
@@ -23,17 +22,17 @@ printf 'hosts: files dns\n' >"$root/etc/nsswitch.conf"
 
 copy_libraries() { # copy_libraries FILE, with the loader
   local library
-  # A static program, or no program at all, has none.
+  # Fails for static programs and for files that are not programs.
   { ldd "$1" 2>/dev/null || true; } | sed -n 's/^[^/]*\(\/[^ ]*\) (0x.*/\1/p' | while read -r library; do
     [ -e "$root$library" ] || install -D "$(realpath "$library")" "$root$library"
   done
 }
 
 for entry in "$@"; do
-  path=${entry%%=*} place=${entry#*=}
-  mkdir -p "$(dirname "$root$place")"
-  cp -RTH --preserve=mode "$path" "$root$place"
-  find -L "$root$place" -type f \( -perm -100 -o -name '*.so*' \) -print | while read -r file; do
+  path=${entry%%=*} target=${entry#*=}
+  mkdir -p "$(dirname "$root$target")"
+  cp -RTH --preserve=mode "$path" "$root$target"
+  find -L "$root$target" -type f \( -perm -100 -o -name '*.so*' \) -print | while read -r file; do
     copy_libraries "$file"
   done
 done

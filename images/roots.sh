@@ -1,20 +1,20 @@
 #!/usr/bin/env bash
-# What is in our two images. The Dockerfile and build.sh both call this, so both make the same.
+# Creates the root folders of our two images. The Dockerfile and build.sh both use it.
 #
-#   roots.sh BINARIES TO   from the programs in BINARIES: the root folders TO/pingd and TO/ping-operator
+#   roots.sh BINARIES TO   creates TO/pingd and TO/ping-operator from the programs in BINARIES
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 binaries=$1 to=$2
 
-place() { # place IMAGE PROGRAM...
+make_root() { # make_root IMAGE PROGRAM...
   local image=$1 program entries=()
   shift
   for program in "$@"; do entries+=("$binaries/$program=/usr/local/bin/$program"); done
   "$here/rootfs.sh" "$to/$image" "${entries[@]}"
-  # Symbols stay: a panic's backtrace names its functions.
+  # Keeps the symbols so that backtraces contain function names.
   strip --strip-debug "$to/$image/usr/local/bin"/*
 }
 
-place pingd pingd pingctl
-place ping-operator ping-operator
+make_root pingd pingd pingctl
+make_root ping-operator ping-operator

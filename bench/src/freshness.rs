@@ -1,4 +1,4 @@
-//! Freshness: from the acknowledgement of the n-th ping to the first `PingCount` of the cache that is n or more.
+//! Measures freshness: the time from the acknowledgement of the n-th event to the first cached `PingCount` of at least n.
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
@@ -14,7 +14,7 @@ use tokio::{
 
 use crate::{pipeline::Pipeline, report::Report};
 
-/// Pings under way at once, at most.
+/// Maximum number of concurrent events.
 const CALLERS: u32 = 50;
 
 pub(crate) async fn measure(report: &mut Report, seconds: u64) -> anyhow::Result<()> {
@@ -31,7 +31,7 @@ pub(crate) async fn measure(report: &mut Report, seconds: u64) -> anyhow::Result
 }
 
 async fn at_rate(pipeline: &Pipeline, rate: u32, seconds: u64) -> anyhow::Result<Histogram<u64>> {
-    let already = pipeline.stored().await?;
+    let already_stored = pipeline.stored().await?;
     pipeline.settle().await?;
     let acknowledged: Arc<Mutex<Vec<Instant>>> = Arc::default();
     let mut senders = JoinSet::new();
@@ -52,27 +52,27 @@ async fn at_rate(pipeline: &Pipeline, rate: u32, seconds: u64) -> anyhow::Result
     }
     let mut client = pipeline.client().await?;
     let mut histogram = Histogram::new(3)?;
-    let mut seen = 0;
+    let mut visible_before = 0;
     loop {
-        let sent = senders.is_empty();
-        let answer = client.ping_count(PingCountRequest::default()).await?.into_inner();
+        let all_sent = senders.is_empty();
+        let response = client.ping_count(PingCountRequest::default()).await?.into_inner();
         let now = Instant::now();
-        let visible = usize::try_from(answer.ping_count - already)?;
+        let visible = usize::try_from(response.ping_count - already_stored)?;
         let done = {
             let times = acknowledged.lock().unwrap_or_else(PoisonError::into_inner);
-            // A ping may be visible before its caller heard of it: it is fresher than can be told.
+            // An event may be visible before its caller has received the acknowledgement. It is recorded with the next poll.
             let known = visible.min(times.len());
-            for at in times.get(seen..known).unwrap_or_default() {
-                histogram.record(u64::try_from(now.duration_since(*at).as_micros())?.max(1))?;
+            for acknowledged_at in times.get(visible_before..known).unwrap_or_default() {
+                histogram.record(u64::try_from(now.duration_since(*acknowledged_at).as_micros())?.max(1))?;
             }
-            seen = seen.max(known);
-            sent && seen == times.len()
+            visible_before = visible_before.max(known);
+            all_sent && visible_before == times.len()
         };
         if done {
             return Ok(histogram);
         }
-        while let Some(ended) = senders.try_join_next() {
-            ended??;
+        while let Some(result) = senders.try_join_next() {
+            result??;
         }
         sleep(Duration::from_millis(1)).await;
     }

@@ -1,4 +1,4 @@
-//! What the parts can do on this machine at best, measured in the same run.
+//! Measures the limits of Postgres on this machine, for comparison in the same run.
 
 use std::fmt::Write as _;
 
@@ -15,8 +15,8 @@ const THOUSAND: &str = "INSERT INTO limit_rows SELECT FROM generate_series(1, 10
 
 pub(crate) async fn measure(report: &mut Report, seconds: u64) -> anyhow::Result<()> {
     let postgres = Postgres::start().await?;
-    let made = Command::new("psql").args([&postgres.url(), "-qc", TABLE]).output().await?;
-    ensure!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    let created = Command::new("psql").args([&postgres.url(), "-qc", TABLE]).output().await?;
+    ensure!(created.status.success(), "{}", String::from_utf8_lossy(&created.stderr));
     let one = pgbench(&postgres.url(), ONE, 64, seconds).await?;
     report.add("limit: Postgres, one INSERT per commit, 64 clients", one, "commits/s");
     let thousand = pgbench(&postgres.url(), THOUSAND, 2, seconds).await? * 1_000.0;
@@ -24,7 +24,7 @@ pub(crate) async fn measure(report: &mut Report, seconds: u64) -> anyhow::Result
     Ok(())
 }
 
-/// Transactions per second of a script.
+/// Runs a script with pgbench; its transactions per second.
 async fn pgbench(url: &str, script: &str, clients: u32, seconds: u64) -> anyhow::Result<f64> {
     let file = std::env::temp_dir().join(format!("ping-bench-{}.sql", std::process::id()));
     std::fs::write(&file, script)?;
@@ -47,6 +47,7 @@ async fn pgbench(url: &str, script: &str, clients: u32, seconds: u64) -> anyhow:
     std::fs::remove_file(&file)?;
     let text = String::from_utf8_lossy(&output.stdout);
     ensure!(output.status.success(), "pgbench: {}", String::from_utf8_lossy(&output.stderr));
-    let line = text.lines().find_map(|line| line.strip_prefix("tps = ")).context("pgbench prints no tps")?;
+    let line =
+        text.lines().find_map(|line| line.strip_prefix("tps = ")).context("the output of pgbench contains no tps")?;
     Ok(line.split(' ').next().unwrap_or_default().parse()?)
 }

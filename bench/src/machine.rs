@@ -1,31 +1,29 @@
-//! What processes cost, read from /proc: processor seconds, and the most memory they ever had. And what of the cores was not ours.
+//! Resource use read from `/proc`: CPU seconds and peak memory of processes, and the CPU time that the host withheld.
 
-use std::{collections::BTreeMap, fs};
+use std::collections::BTreeMap;
 
-/// Kernel ticks per second; fixed on every Linux that Rust runs on.
-const TICKS: f64 = 100.0;
+use procfs::{
+    CpuTime, CurrentSI, KernelStats,
+    process::{Process, all_processes},
+    ticks_per_second,
+};
 
-/// Processor seconds of every process, by pid, with its parent.
+/// CPU seconds of every process, by pid, with its parent's pid.
 fn processes() -> BTreeMap<u32, (u32, f64)> {
-    let mut all = BTreeMap::new();
-    for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
-        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
-        let Ok(stat) = fs::read_to_string(entry.path().join("stat")) else { continue };
-        // The name in parentheses may hold anything; fields are counted from behind it.
-        let Some((_, rest)) = stat.rsplit_once(") ") else { continue };
-        let fields: Vec<_> = rest.split(' ').collect();
-        let number = |place: usize| fields.get(place).and_then(|field| field.parse::<u32>().ok()).unwrap_or(0);
-        // Own time, and that of children that have ended.
-        let ticks: u32 = (11..15).map(number).sum();
-        all.insert(pid, (number(1), f64::from(ticks) / TICKS));
-    }
-    all
+    let stats = all_processes().into_iter().flatten().flatten().filter_map(|process| process.stat().ok());
+    let used = stats.map(|stat| {
+        // `cutime` and `cstime` are those of children that have ended.
+        let ended = u64::try_from(stat.cutime + stat.cstime).unwrap_or_default();
+        let seconds = (stat.utime + stat.stime + ended) as f64 / ticks_per_second() as f64;
+        (stat.pid.unsigned_abs(), (stat.ppid.unsigned_abs(), seconds))
+    });
+    used.collect()
 }
 
-/// `pid` and everything below it, with its processor seconds.
+/// `pid` and its descendants, with their CPU seconds.
 fn tree(pid: u32) -> Vec<(u32, f64)> {
     let all = processes();
-    let below = |mut process: u32| {
+    let is_descendant = |mut process: u32| {
         while process != pid {
             match all.get(&process) {
                 Some((parent, _)) if *parent > 1 => process = *parent,
@@ -34,20 +32,20 @@ fn tree(pid: u32) -> Vec<(u32, f64)> {
         }
         true
     };
-    all.iter().filter(|(process, _)| below(**process)).map(|(pid, (_, used))| (*pid, *used)).collect()
+    all.iter().filter(|(process, _)| is_descendant(**process)).map(|(pid, (_, used))| (*pid, *used)).collect()
 }
 
-/// `pid` and everything below it.
-pub(crate) fn family(pid: u32) -> impl Iterator<Item = u32> {
+/// `pid` and its descendants.
+pub(crate) fn process_tree(pid: u32) -> impl Iterator<Item = u32> {
     tree(pid).into_iter().map(|(pid, _)| pid)
 }
 
-/// Processor seconds that `pid` and everything below it have used.
+/// CPU seconds that `pid` and its descendants have used.
 pub(crate) fn cpu_seconds(pid: u32) -> f64 {
     tree(pid).iter().map(|(_, seconds)| seconds).sum()
 }
 
-/// Ticks of all cores since the machine started.
+/// Clock ticks of all cores since boot.
 #[derive(Clone, Copy)]
 pub(crate) struct CoreTime {
     stolen: f64,
@@ -55,21 +53,21 @@ pub(crate) struct CoreTime {
 }
 
 impl CoreTime {
-    /// Up to now.
-    pub(crate) fn now() -> Self {
-        Self::read(&fs::read_to_string("/proc/stat").unwrap_or_default())
+    /// Until now.
+    pub(crate) fn now() -> anyhow::Result<Self> {
+        Ok(Self::of(&KernelStats::current()?.total))
     }
 
-    /// The first line: user, nice, system, idle, iowait, irq, softirq, steal; then guests, who are among the users.
-    fn read(stat: &str) -> Self {
-        let line = stat.lines().next().unwrap_or_default();
-        let ticks: Vec<f64> = line.split_whitespace().skip(1).take(8).filter_map(|field| field.parse().ok()).collect();
-        Self { stolen: ticks.get(7).copied().unwrap_or(0.0), all: ticks.iter().sum() }
+    /// Guest time is left out because the kernel also counts it as user time.
+    fn of(cores: &CpuTime) -> Self {
+        let optional = [cores.iowait, cores.irq, cores.softirq, cores.steal].map(Option::unwrap_or_default);
+        let all: u64 = cores.user + cores.nice + cores.system + cores.idle + optional.iter().sum::<u64>();
+        Self { stolen: cores.steal.unwrap_or_default() as f64, all: all as f64 }
     }
 
-    /// Percent of the cores' time, from then to now, in which somebody here was ready to run and the host ran something else.
-    pub(crate) fn stolen_since(self) -> f64 {
-        self.stolen_until(Self::now())
+    /// Percentage of the cores' time since then in which a process here was ready to run but the host ran something else.
+    pub(crate) fn stolen_since(self) -> anyhow::Result<f64> {
+        Ok(self.stolen_until(Self::now()?))
     }
 
     fn stolen_until(self, now: Self) -> f64 {
@@ -77,22 +75,27 @@ impl CoreTime {
     }
 }
 
-/// The most memory `pid` ever had resident, in MiB.
-pub(crate) fn peak_mib(pid: u32) -> f64 {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-    let kib = line.and_then(|line| line.trim().split(' ').next()?.parse::<f64>().ok());
-    kib.unwrap_or_default() / 1024.0
+/// The peak resident memory of `pid`, in MiB.
+pub(crate) fn peak_mib(pid: u32) -> anyhow::Result<f64> {
+    let status = Process::new(i32::try_from(pid)?)?.status()?;
+    Ok(status.vmhwm.unwrap_or_default() as f64 / 1024.0)
 }
 
 #[cfg(test)]
 mod tests {
+    use procfs::{FromBufReadSI, current_system_info};
+
     use super::*;
+
+    fn core_time(total: &str) -> CoreTime {
+        let text = format!("cpu  {total}\ncpu0 1 1 1 1 1 1 1 1 1 1\nctxt 1\nbtime 1\nprocesses 1\n");
+        CoreTime::of(&KernelStats::from_buf_read(text.as_bytes(), current_system_info()).unwrap().total)
+    }
 
     #[test]
     fn what_the_host_takes_is_the_eighth_figure() {
-        let before = CoreTime::read("cpu  10 0 10 80 0 0 0 5 0 0\ncpu0 1 1 1 1 1 1 1 1 1 1\n");
-        let after = CoreTime::read("cpu  60 0 20 90 5 0 5 25 50 0\n");
+        let before = core_time("10 0 10 80 0 0 0 5 0 0");
+        let after = core_time("60 0 20 90 5 0 5 25 50 0");
         assert_eq!(before.stolen_until(after), 20.0);
         assert_eq!(before.stolen_until(before), 0.0);
     }

@@ -1,5 +1,7 @@
-//! Ratios against a limit, taken in one run on one machine: every figure that the project claims comes from here.
+//! Benchmarks, reported relative to limits that are measured in the same run. Every performance claim of the project comes from
+//! here.
 
+mod cpu_shares;
 mod drain;
 mod freshness;
 mod limits;
@@ -9,7 +11,6 @@ mod pipeline;
 mod reader;
 mod reads;
 mod report;
-mod shares;
 mod status;
 mod stream;
 mod unary;
@@ -20,15 +21,15 @@ use anyhow::Context;
 use clap::Parser;
 use report::Report;
 
-/// Measures the data plane with everything it needs, and the load, on this machine; a few minutes.
+/// Benchmark the data plane, its dependencies and the load generator on this machine. Takes a few minutes.
 #[derive(Debug, Parser)]
 struct Args {
-    /// Only these: limits, json, grpc, stream, freshness, status, drain.
-    only: Vec<String>,
-    /// Seconds per load.
+    /// Benchmarks to run [default: all]: limits, json, grpc, stream, freshness, status, drain.
+    benchmarks: Vec<String>,
+    /// Duration of each load in seconds.
     #[arg(long, default_value_t = 8)]
     seconds: u64,
-    /// Records of the backlog to drain.
+    /// Number of records in the backlog to drain.
     #[arg(long, default_value_t = 5_000_000)]
     backlog: i64,
     /// Folder for the results.
@@ -37,12 +38,12 @@ struct Args {
 }
 
 impl Args {
-    fn wants(&self, name: &str) -> bool {
-        self.only.is_empty() || self.only.iter().any(|only| only == name)
+    fn selects(&self, name: &str) -> bool {
+        self.benchmarks.is_empty() || self.benchmarks.iter().any(|selected| selected == name)
     }
 }
 
-/// As the programs have it: the load is on their cores.
+/// The same allocator as in the measured programs, because the load generator shares their cores.
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
@@ -50,30 +51,30 @@ static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 async fn main() -> anyhow::Result<()> {
     let args = Args::parse();
     let mut report = Report::default();
-    if args.wants("limits") {
+    if args.selects("limits") {
         limits::measure(&mut report, args.seconds).await.context("limits")?;
     }
-    if args.wants("json") {
+    if args.selects("json") {
         unary::json(&mut report, args.seconds).await.context("json")?;
     }
-    if args.wants("grpc") {
+    if args.selects("grpc") {
         unary::grpc(&mut report, args.seconds).await.context("grpc")?;
     }
-    if args.wants("stream") {
+    if args.selects("stream") {
         stream::measure(&mut report, args.seconds).await.context("stream")?;
     }
-    if args.wants("freshness") {
+    if args.selects("freshness") {
         freshness::measure(&mut report, args.seconds).await.context("freshness")?;
     }
-    if args.wants("status") {
-        // Longer than the others: what lags shows only after a while.
+    if args.selects("status") {
+        // Runs longer than the others because a growing lag takes time to show.
         status::measure(&mut report, args.seconds * 3).await.context("status")?;
     }
-    if args.wants("drain") {
+    if args.selects("drain") {
         drain::measure(&mut report, args.backlog).await.context("drain")?;
     }
     print!("{}", report.table());
     let path = report.write(&args.results)?;
-    println!("written to {}", path.display());
+    println!("results written to {}", path.display());
     Ok(())
 }

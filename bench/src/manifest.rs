@@ -1,4 +1,4 @@
-//! What runs here, as a user would order it: `examples/two-cores.yaml`.
+//! The benchmarked configuration, read from `examples/two-cores.yaml`.
 
 use anyhow::Context;
 use ping_api::{
@@ -8,30 +8,30 @@ use ping_api::{
 
 const MANIFEST: &str = include_str!("../../examples/two-cores.yaml");
 
-/// The pipeline for a node of two cores.
+/// The pipeline for a node with two cores.
 pub(crate) fn two_cores() -> anyhow::Result<PingPipelineSpec> {
     let pipeline: PingPipeline = yaml_serde::from_str(MANIFEST).context("examples/two-cores.yaml")?;
     Ok(pipeline.spec)
 }
 
-/// What it sets in Postgres.
+/// The Postgres parameters that it sets.
 pub(crate) fn postgres_parameters(spec: &PingPipelineSpec) -> Vec<(&str, &str)> {
     let clusters = spec.postgres.cluster.iter();
     clusters.flat_map(|cluster| &cluster.parameters).map(|(name, value)| (name.as_str(), value.as_str())).collect()
 }
 
-/// Millicores that `program`, by the name it has in the report, requests.
+/// The millicores that `program`, under its name in the report, requests.
 pub(crate) fn millicores(spec: &PingPipelineSpec, program: &str) -> anyhow::Result<u32> {
-    let of_role = |wanted| {
+    let of_role = |expected| {
         let mut all = deployments(&spec.server).into_iter();
-        all.find_map(|(role, servers)| (role == wanted).then_some(servers.resources))
+        all.find_map(|(role, servers)| (role == expected).then_some(servers.resources))
     };
     let resources = match program {
         "Postgres" => spec.postgres.cluster.as_ref().map(|cluster| cluster.resources.clone()),
         "Kafka" => spec.kafka.cluster.as_ref().map(|cluster| cluster.brokers.resources.clone()),
         "cache" => spec.cache.dragonfly.as_ref().map(|cache| cache.resources.clone()),
         "server" => of_role(Role::Ingest),
-        "server that answers" => of_role(Role::Query),
+        "query server" => of_role(Role::Query),
         "processor" => Some(spec.processor.resources.clone()),
         _ => None,
     };
@@ -45,9 +45,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_node_of_two_cores_admits_it_and_leaves_a_tenth_to_the_system() {
+    fn a_node_of_two_cores_admits_it_and_keeps_a_tenth_for_the_system() {
         let spec = two_cores().unwrap();
-        let programs = ["Postgres", "Kafka", "cache", "server", "server that answers", "processor"];
+        let programs = ["Postgres", "Kafka", "cache", "server", "query server", "processor"];
         let all: u32 = programs.iter().map(|program| millicores(&spec, program).unwrap()).sum();
         assert_eq!(all, 1_800);
     }

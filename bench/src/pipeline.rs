@@ -1,4 +1,4 @@
-//! The parts and the programs under load.
+//! The benchmarked programs and their dependencies.
 
 use std::{path::PathBuf, time::Duration};
 
@@ -12,16 +12,16 @@ use tokio::{
 };
 use tonic::transport::Channel;
 
-use crate::{machine, manifest, report::Report, shares::Share};
+use crate::{cpu_shares::CpuShare, machine, manifest, report::Report};
 
-/// A program of this workspace, from the same build as the bench.
+/// A program of this workspace, from the same build as the benchmark.
 fn program(name: &str) -> anyhow::Result<PathBuf> {
     let path = std::env::current_exe()?.with_file_name(name);
-    ensure!(path.exists(), "{} is not built; run `make bench`", path.display());
+    ensure!(path.exists(), "{} does not exist; run `make bench`", path.display());
     Ok(path)
 }
 
-/// One running `pingd`.
+/// A running `pingd`.
 pub(crate) struct Pingd {
     child: Child,
     admin: String,
@@ -41,53 +41,57 @@ impl Pingd {
         Ok(Self { child, admin, http })
     }
 
-    /// The process.
+    /// Its process id.
     pub(crate) fn pid(&self) -> u32 {
         self.child.id().unwrap_or_default()
     }
 
-    /// Not by another process: starting one keeps a core for ten milliseconds, which a reader under measurement would wait for.
+    /// Requests a path of the admin port. In process, because starting another process occupies a core for ten milliseconds, which
+    /// would delay a measured reader.
     async fn get(&self, path: &str) -> anyhow::Result<String> {
-        let answer = self.http.get(format!("http://{}{path}", self.admin)).send().await?;
-        Ok(answer.error_for_status()?.text().await?)
+        let response = self.http.get(format!("http://{}{path}", self.admin)).send().await?;
+        Ok(response.error_for_status()?.text().await?)
     }
 
-    async fn ready(&self) -> anyhow::Result<()> {
+    async fn wait_until_ready(&self) -> anyhow::Result<()> {
         for _ in 0..300 {
             if self.get("/readyz").await.is_ok() {
                 return Ok(());
             }
             sleep(Duration::from_millis(50)).await;
         }
-        anyhow::bail!("pingd did not get ready")
+        anyhow::bail!("pingd is not ready after 15 s")
     }
 
-    /// A metric without labels.
+    /// The value of a metric without labels.
     pub(crate) async fn metric(&self, name: &str) -> anyhow::Result<f64> {
         let text = self.get("/metrics").await?;
         let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
-        value.with_context(|| format!("no metric {name}"))?.parse().context("metric")
+        value
+            .with_context(|| format!("there is no metric {name}"))?
+            .parse()
+            .with_context(|| format!("the value of {name}"))
     }
 }
 
-/// Everything, on this machine.
+/// A pipeline on this machine.
 pub(crate) struct Pipeline {
     manifest: PingPipelineSpec,
     pub(crate) parts: Parts,
     pub(crate) server: Pingd,
-    /// One that only answers, where there is one.
+    /// A server that only answers queries, if started.
     pub(crate) query: Option<Pingd>,
     pub(crate) processor: Option<Pingd>,
     pub(crate) address: String,
 }
 
-/// Processor seconds so far.
-pub(crate) struct Cost {
-    at: Vec<(&'static str, f64)>,
+/// CPU seconds used so far, by program.
+pub(crate) struct CpuUsage {
+    seconds: Vec<(&'static str, f64)>,
 }
 
 impl Pipeline {
-    /// Starts parts, server and, if wanted, processor.
+    /// Starts the parts, a server and optionally a processor.
     pub(crate) async fn start(with_processor: bool) -> anyhow::Result<Self> {
         let manifest = manifest::two_cores()?;
         let parameters = manifest::postgres_parameters(&manifest);
@@ -105,7 +109,7 @@ impl Pipeline {
         ensure!(migrate.status.success(), "pingd migrate: {}", String::from_utf8_lossy(&migrate.stderr));
         let listen = format!("127.0.0.1:{}", free_port()?);
         let server = Pingd::start(&parts, &["server", "--listen", &listen]).await?;
-        server.ready().await?;
+        server.wait_until_ready().await?;
         let address = format!("http://{listen}");
         let mut pipeline = Self { manifest, parts, server, query: None, processor: None, address };
         if with_processor {
@@ -116,16 +120,16 @@ impl Pipeline {
 
     pub(crate) async fn start_processor(&mut self) -> anyhow::Result<()> {
         let processor = Pingd::start(&self.parts, &["processor"]).await?;
-        processor.ready().await?;
+        processor.wait_until_ready().await?;
         self.processor = Some(processor);
         Ok(())
     }
 
-    /// A server that only answers, so that the other one only takes events as long as nobody asks it; its address.
+    /// Starts a server that only answers queries, so that the first one only ingests; returns its address.
     pub(crate) async fn start_query(&mut self) -> anyhow::Result<String> {
         let listen = format!("127.0.0.1:{}", free_port()?);
         let query = Pingd::start(&self.parts, &["server", "--role", "query", "--listen", &listen]).await?;
-        query.ready().await?;
+        query.wait_until_ready().await?;
         self.query = Some(query);
         Ok(format!("http://{listen}"))
     }
@@ -134,7 +138,7 @@ impl Pipeline {
         Ok(PingServiceClient::connect(self.address.clone()).await?)
     }
 
-    /// A broker just started compiles itself for its first half minute of load; what is measured is one that runs for days.
+    /// Applies load until Kafka's JVM has compiled its code, which takes half a minute. Production brokers run for days.
     pub(crate) async fn warm_up(&self) -> anyhow::Result<()> {
         let load = ["--mode", "unary", "--rate", "max", "--connections", "4", "--in-flight", "16", "--duration", "30s"];
         json_of(pingctl_load(self)?.args(load)).await?;
@@ -142,29 +146,37 @@ impl Pipeline {
         Ok(())
     }
 
-    /// The strong count, which is the number of rows acknowledged.
+    /// The strongly consistent count: the number of acknowledged events.
     pub(crate) async fn stored(&self) -> anyhow::Result<i64> {
         let request = PingCountRequest { strong: true, ..PingCountRequest::default() };
         Ok(self.client().await?.ping_count(request).await?.into_inner().ping_count)
     }
 
-    /// Waits until the cache has counted everything that is stored; how long that took.
+    /// Waits until the cache has counted every stored event; how long that took.
     pub(crate) async fn settle(&self) -> anyhow::Result<Duration> {
         let started = Instant::now();
         let stored = self.stored().await?;
         let mut client = self.client().await?;
         loop {
-            let answer = client.ping_count(PingCountRequest::default()).await?.into_inner();
-            ensure!(answer.ping_count <= stored, "the cache counts {} of {stored}", answer.ping_count);
-            if answer.ping_count == stored && answer.store == ping_proto::Store::Cache as i32 {
+            let response = client.ping_count(PingCountRequest::default()).await?.into_inner();
+            ensure!(
+                response.ping_count <= stored,
+                "the cache counts {} events, but only {stored} are stored",
+                response.ping_count
+            );
+            if response.ping_count == stored && response.store == ping_proto::Store::Cache as i32 {
                 return Ok(started.elapsed());
             }
-            ensure!(started.elapsed() < Duration::from_secs(60), "{} of {stored} after a minute", answer.ping_count);
+            ensure!(
+                started.elapsed() < Duration::from_secs(60),
+                "the cache counts only {} of {stored} events after a minute",
+                response.ping_count
+            );
             sleep(Duration::from_millis(2)).await;
         }
     }
 
-    /// Everything that runs here, by name.
+    /// All running programs: name and pid.
     fn programs(&self) -> Vec<(&'static str, u32)> {
         let pid = |pid: Option<ping_testbed::pid::Pid>| pid.map_or(0, |pid| pid.number().unsigned_abs());
         let mut programs = vec![
@@ -173,51 +185,50 @@ impl Pipeline {
             ("Kafka", pid(self.parts.kafka.pid())),
             ("cache", pid(self.parts.redis.pid())),
         ];
-        programs.extend(self.query.as_ref().map(|query| ("server that answers", query.pid())));
+        programs.extend(self.query.as_ref().map(|query| ("query server", query.pid())));
         programs.extend(self.processor.as_ref().map(|processor| ("processor", processor.pid())));
         programs
     }
 
-    /// Gives every program the share of the cores that it requests, as long as the answer is kept; nothing where that is not
-    /// ours to do.
-    pub(crate) fn share(&self) -> anyhow::Result<Vec<Share>> {
+    /// Gives every program the CPU share that it requests until the result is dropped. Empty if the machine does not permit that.
+    pub(crate) fn apply_cpu_shares(&self) -> anyhow::Result<Vec<CpuShare>> {
         let share = |(name, pid): (&'static str, u32)| {
-            Share::of(&name.replace(' ', "-"), pid, manifest::millicores(&self.manifest, name)?)
+            CpuShare::apply(&name.replace(' ', "-"), pid, manifest::millicores(&self.manifest, name)?)
         };
         let shares = self.programs().into_iter().map(share);
         Ok(shares.collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect())
     }
 
-    /// Processor seconds of everything, now.
-    pub(crate) fn cost(&self) -> Cost {
-        Cost { at: self.programs().into_iter().map(|(name, pid)| (name, machine::cpu_seconds(pid))).collect() }
+    /// The CPU seconds that every program has used until now.
+    pub(crate) fn cpu_usage(&self) -> CpuUsage {
+        CpuUsage { seconds: self.programs().into_iter().map(|(name, pid)| (name, machine::cpu_seconds(pid))).collect() }
     }
 
-    /// Notes what `events` events cost since `before`.
-    pub(crate) fn note_cost(&self, report: &mut Report, name: &str, before: &Cost, events: f64) {
-        for ((part, from), (_, to)) in before.at.iter().zip(self.cost().at) {
+    /// Reports the CPU seconds per 100,000 events since `before`.
+    pub(crate) fn report_cost(&self, report: &mut Report, name: &str, before: &CpuUsage, events: f64) {
+        for ((part, from), (_, to)) in before.seconds.iter().zip(self.cpu_usage().seconds) {
             report.add(format!("{name}: {part} CPU per 100,000"), (to - from) / events * 100_000.0, "s");
         }
     }
 }
 
-/// Runs a command to its end and reads the JSON on its last line.
+/// Runs a command and parses the last line of its output that is a JSON object.
 pub(crate) async fn json_of(command: &mut Command) -> anyhow::Result<serde_json::Value> {
     let output = command.output().await?;
     let text = String::from_utf8_lossy(&output.stdout);
     ensure!(output.status.success(), "{command:?}: {text}{}", String::from_utf8_lossy(&output.stderr));
-    let last = text.lines().rev().find(|line| line.starts_with('{')).context("no JSON in the output")?;
+    let last = text.lines().rev().find(|line| line.starts_with('{')).context("the output contains no JSON")?;
     Ok(serde_json::from_str(last)?)
 }
 
-/// `pingctl load` against the pipeline, answering JSON.
+/// `pingctl load` for this pipeline with JSON output.
 pub(crate) fn pingctl_load(pipeline: &Pipeline) -> anyhow::Result<Command> {
     let mut command = Command::new(program("pingctl")?);
     command.args(["--addr", &pipeline.address, "-o", "json", "load"]);
     Ok(command)
 }
 
-/// Two streams flat out, eight batches in flight on each; what `pingctl load` reports.
+/// Runs two streams at full speed with eight batches in flight on each; returns the report of `pingctl load`.
 pub(crate) async fn stream_load(pipeline: &Pipeline, batch: u32, seconds: u64) -> anyhow::Result<serde_json::Value> {
     let load = "--sources 0 --mode stream --rate max --connections 2 --in-flight 8".split(' ');
     let size = [format!("--batch={batch}"), format!("--duration={seconds}s")];

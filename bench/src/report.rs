@@ -1,4 +1,4 @@
-//! Figures with what they are compared to, as a table and as JSON.
+//! The results and what they are compared to, as a table and as JSON.
 
 use std::{
     fs,
@@ -9,53 +9,53 @@ use std::{
 use comfy_table::{Table, presets::ASCII_MARKDOWN};
 use serde::Serialize;
 
-/// One measured value.
+/// A measured value.
 #[derive(Debug, Serialize)]
-pub(crate) struct Figure {
+pub(crate) struct Row {
     pub(crate) name: String,
     pub(crate) value: f64,
     pub(crate) unit: &'static str,
-    /// What it is compared to, and the ratio.
-    pub(crate) negative_events: Option<(String, f64)>,
+    /// The value it is compared to, and the ratio.
+    pub(crate) against: Option<(String, f64)>,
 }
 
-/// All figures of one run.
+/// All results of a run.
 #[derive(Debug, Default, Serialize)]
 pub(crate) struct Report {
-    figures: Vec<Figure>,
+    rows: Vec<Row>,
 }
 
 impl Report {
-    /// Notes a figure, and shows it at once.
+    /// Adds a value and prints it.
     pub(crate) fn add(&mut self, name: impl Into<String>, value: f64, unit: &'static str) {
-        self.push(Figure { name: name.into(), value, unit, negative_events: None });
+        self.push(Row { name: name.into(), value, unit, against: None });
     }
 
-    /// Notes a figure that has a limit or a peer.
+    /// Adds a value that is compared to a limit or a baseline, and prints it.
     pub(crate) fn compare(&mut self, name: impl Into<String>, value: f64, unit: &'static str, to: &str, limit: f64) {
-        self.push(Figure { name: name.into(), value, unit, negative_events: Some((to.to_owned(), value / limit)) });
+        self.push(Row { name: name.into(), value, unit, against: Some((to.to_owned(), value / limit)) });
     }
 
-    fn push(&mut self, figure: Figure) {
-        eprintln!("{:<60} {:>14.2} {}", figure.name, figure.value, figure.unit);
-        self.figures.push(figure);
+    fn push(&mut self, row: Row) {
+        eprintln!("{:<60} {:>14.2} {}", row.name, row.value, row.unit);
+        self.rows.push(row);
     }
 
-    /// A figure measured before in this run.
+    /// The value of a row that was added earlier.
     pub(crate) fn value(&self, name: &str) -> Option<f64> {
-        self.figures.iter().find(|figure| figure.name == name).map(|figure| figure.value)
+        self.rows.iter().find(|row| row.name == name).map(|row| row.value)
     }
 
-    /// For people.
+    /// A Markdown table.
     pub(crate) fn table(&self) -> Table {
         let mut table = Table::new();
-        table.load_preset(ASCII_MARKDOWN).set_header(["what", "value", "unit", "ratio", "of"]);
-        for figure in &self.figures {
-            let (of, ratio) = figure.negative_events.clone().unzip();
+        table.load_preset(ASCII_MARKDOWN).set_header(["name", "value", "unit", "ratio", "compared to"]);
+        for row in &self.rows {
+            let (of, ratio) = row.against.clone().unzip();
             table.add_row([
-                figure.name.clone(),
-                format!("{:.2}", figure.value),
-                figure.unit.to_owned(),
+                row.name.clone(),
+                format!("{:.2}", row.value),
+                row.unit.to_owned(),
                 ratio.map_or_else(String::new, |ratio| format!("{ratio:.2}")),
                 of.unwrap_or_default(),
             ]);
@@ -63,11 +63,11 @@ impl Report {
         table
     }
 
-    /// For programs: one file per run.
+    /// Writes the report as JSON to a new file in `folder`, and returns its path.
     pub(crate) fn write(&self, folder: &Path) -> anyhow::Result<PathBuf> {
         fs::create_dir_all(folder)?;
-        let at = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs();
-        let path = folder.join(format!("{at}.json"));
+        let seconds = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs();
+        let path = folder.join(format!("{seconds}.json"));
         fs::write(&path, serde_json::to_vec_pretty(self)?)?;
         Ok(path)
     }

@@ -1,18 +1,18 @@
-//! Streams of batches: durable, published and counted.
+//! Measures streams of batches until they are durable, published and counted.
 
 use tokio::time::Instant;
 
 use crate::{
     pipeline::{Pipeline, stream_load},
     report::Report,
-    unary::latencies,
+    unary::report_latencies,
 };
 
 pub(crate) async fn measure(report: &mut Report, seconds: u64) -> anyhow::Result<()> {
     for batch in [100, 500] {
         let pipeline = Pipeline::start(true).await?;
         pipeline.warm_up().await?;
-        let before = (pipeline.stored().await?, pipeline.cost());
+        let before = (pipeline.stored().await?, pipeline.cpu_usage());
         let started = Instant::now();
         let load = stream_load(&pipeline, batch, seconds).await?;
         let settled = pipeline.settle().await?;
@@ -21,9 +21,9 @@ pub(crate) async fn measure(report: &mut Report, seconds: u64) -> anyhow::Result
         report.add(&name, load["rate"].as_f64().unwrap_or(0.0), "events/s acknowledged");
         let counted = events / started.elapsed().as_secs_f64();
         report.add(format!("{name}: counted, start-up and settling included"), counted, "events/s");
-        latencies(report, &name, &load);
+        report_latencies(report, &name, &load);
         report.add(format!("{name}: all counted after"), settled.as_secs_f64() * 1e3, "ms");
-        pipeline.note_cost(report, &name, &before.1, events);
+        pipeline.report_cost(report, &name, &before.1, events);
     }
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! One ping per call, closed loop: JSON by wrk, gRPC by pingctl.
+//! Measures calls with one event each in a closed loop: JSON with wrk, gRPC with pingctl.
 
 use std::path::Path;
 
@@ -9,18 +9,18 @@ use crate::{
     report::Report,
 };
 
-/// What the existing system acknowledges with its processor running, 64 connections (../shared/bench, another machine of
-/// this kind).
-const PEER_JSON: f64 = 5_200.0;
-/// The same by gRPC, 64 in flight.
-const PEER_GRPC: f64 = 5_100.0;
+/// Events per second that the existing system acknowledges over 64 connections while its processor runs (../shared/bench, measured
+/// on another machine of this kind).
+const BASELINE_JSON: f64 = 5_200.0;
+/// The same with gRPC and 64 calls in flight.
+const BASELINE_GRPC: f64 = 5_100.0;
 
 pub(crate) async fn json(report: &mut Report, seconds: u64) -> anyhow::Result<()> {
     let pipeline = Pipeline::start(true).await?;
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("ping.lua");
     pipeline.warm_up().await?;
     for connections in [16, 64, 256] {
-        let before = (pipeline.stored().await?, pipeline.cost());
+        let before = (pipeline.stored().await?, pipeline.cpu_usage());
         let load = json_of(
             Command::new("wrk")
                 .args(["-t1", &format!("-c{connections}"), &format!("-d{seconds}s"), "--timeout", "10s", "-s"])
@@ -31,7 +31,7 @@ pub(crate) async fn json(report: &mut Report, seconds: u64) -> anyhow::Result<()
         let events = (pipeline.stored().await? - before.0) as f64;
         let name = format!("JSON unary, {connections} connections");
         let rate = load["rate"].as_f64().unwrap_or(0.0);
-        report.compare(&name, rate, "pings/s", "the existing system at 64", PEER_JSON);
+        report.compare(&name, rate, "pings/s", "the existing system at 64", BASELINE_JSON);
         if let Some(limit) = report.value("limit: Postgres, one INSERT per commit, 64 clients") {
             report.compare(
                 format!("{name}: against one INSERT per ping"),
@@ -41,8 +41,8 @@ pub(crate) async fn json(report: &mut Report, seconds: u64) -> anyhow::Result<()
                 limit,
             );
         }
-        latencies(report, &name, &load);
-        pipeline.note_cost(report, &name, &before.1, events);
+        report_latencies(report, &name, &load);
+        pipeline.report_cost(report, &name, &before.1, events);
         let settled = pipeline.settle().await?;
         report.add(format!("{name}: all counted after"), settled.as_secs_f64() * 1e3, "ms");
     }
@@ -52,7 +52,7 @@ pub(crate) async fn json(report: &mut Report, seconds: u64) -> anyhow::Result<()
 pub(crate) async fn grpc(report: &mut Report, seconds: u64) -> anyhow::Result<()> {
     let pipeline = Pipeline::start(true).await?;
     pipeline.warm_up().await?;
-    let before = (pipeline.stored().await?, pipeline.cost());
+    let before = (pipeline.stored().await?, pipeline.cpu_usage());
     let load = json_of(pingctl_load(&pipeline)?.args([
         "--sources",
         "0",
@@ -71,22 +71,22 @@ pub(crate) async fn grpc(report: &mut Report, seconds: u64) -> anyhow::Result<()
     .await?;
     let events = (pipeline.stored().await? - before.0) as f64;
     let name = "gRPC unary, 64 in flight";
-    report.compare(name, load["rate"].as_f64().unwrap_or(0.0), "pings/s", "the existing system at 64", PEER_GRPC);
-    latencies(report, name, &load);
-    pipeline.note_cost(report, name, &before.1, events);
+    report.compare(name, load["rate"].as_f64().unwrap_or(0.0), "pings/s", "the existing system at 64", BASELINE_GRPC);
+    report_latencies(report, name, &load);
+    pipeline.report_cost(report, name, &before.1, events);
     pipeline.settle().await?;
     Ok(())
 }
 
-/// Percentiles that the load reported.
-pub(crate) fn latencies(report: &mut Report, name: &str, load: &serde_json::Value) {
+/// Adds the latency percentiles and the failed calls that the load generator reported.
+pub(crate) fn report_latencies(report: &mut Report, name: &str, load: &serde_json::Value) {
     for percentile in ["p50", "p95", "p99"] {
         let value = load["latency_ms"][percentile].as_f64().unwrap_or(f64::NAN);
         report.add(format!("{name}: {percentile}"), value, "ms");
     }
-    for wrong in ["refused", "failed", "unknown"] {
-        if let Some(count) = load[wrong].as_f64().filter(|count| *count > 0.0) {
-            report.add(format!("{name}: {wrong}"), count, "calls");
+    for outcome in ["refused", "failed", "unknown"] {
+        if let Some(count) = load[outcome].as_f64().filter(|count| *count > 0.0) {
+            report.add(format!("{name}: {outcome}"), count, "calls");
         }
     }
 }

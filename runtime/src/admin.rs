@@ -1,4 +1,4 @@
-//! The admin port: `/healthz` (the process turns over), `/readyz` (it can do its work), `/metrics` (OpenMetrics text).
+//! The admin port: `/healthz` (the process responds), `/readyz` (its dependencies are available), `/metrics` (OpenMetrics text).
 
 use std::{
     collections::BTreeMap,
@@ -16,18 +16,18 @@ use prometheus_client::registry::Registry;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-/// What stands between this process and being ready: one line per dependency, kept by whoever talks to it.
-/// A process without any named dependency is not ready yet.
+/// The state of each dependency, as reported by the component that uses it.
+/// A process is not ready before the first report.
 #[derive(Clone, Debug, Default)]
 pub struct Readiness(Arc<Mutex<BTreeMap<&'static str, Result<(), String>>>>);
 
 impl Readiness {
-    /// Notes whether `dependency` can be used; the error says why not, in words for the person on call.
+    /// Records whether `dependency` is available. The error gives the cause in words for the person on call.
     pub fn set(&self, dependency: &'static str, state: Result<(), String>) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(dependency, state);
     }
 
-    /// True when every named dependency can be used.
+    /// True if every reported dependency is available.
     #[must_use]
     pub fn is_ready(&self) -> bool {
         let states = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -60,7 +60,7 @@ struct Admin {
 /// Serves the admin port on `listener` until `shutdown`.
 ///
 /// # Errors
-/// When the listener fails.
+/// If the listener fails.
 pub async fn serve(
     listener: TcpListener,
     readiness: Readiness,

@@ -1,4 +1,6 @@
-//! What the operator and the data plane do alike: nothing here knows Kubernetes or a database.
+//! What all programs share: environment names, logging, the admin port and shutdown.
+//!
+//! Nothing here depends on Kubernetes, a database or the data plane's domain.
 
 pub mod admin;
 pub mod env;

@@ -1,12 +1,12 @@
-//! One signal, one token: every long-running task watches the same cancellation token.
+//! Graceful shutdown: a signal cancels one token, which every long-running task watches.
 
 use tokio_util::sync::CancellationToken;
 
 /// Returns a token that is cancelled by the first SIGTERM or SIGINT. A second signal ends the process at once
-/// with exit code 130, for whoever cannot wait for the drain.
+/// with exit code 130, for users who do not want to wait for the drain.
 ///
 /// # Errors
-/// When the process may not install signal handlers.
+/// If the signal handlers cannot be installed.
 pub fn on_signal() -> std::io::Result<CancellationToken> {
     use tokio::signal::unix::{SignalKind, signal};
     let mut terminate = signal(SignalKind::terminate())?;

@@ -1,13 +1,13 @@
-//! Logs to standard error: one line per event, text for people, JSON for collectors.
+//! Logs to standard error, one line per event: text for terminals, JSON for log collectors.
 
 use std::io::IsTerminal;
 
 use tracing_subscriber::EnvFilter;
 
-/// How log lines look.
+/// The format of log lines.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum LogFormat {
-    /// Text when standard error is a terminal, else JSON.
+    /// Text if standard error is a terminal, otherwise JSON.
     #[default]
     Auto,
     /// Human-readable lines.
@@ -29,10 +29,10 @@ impl std::str::FromStr for LogFormat {
     }
 }
 
-/// Installs the process-wide subscriber. `filter` has the syntax of `EnvFilter`, e.g. `info,rdkafka=warn`.
+/// Installs the process-wide log subscriber. `filter` has the syntax of `EnvFilter`, e.g. `info,rdkafka=warn`.
 ///
 /// # Errors
-/// When `filter` does not parse or a subscriber is installed already.
+/// If `filter` is invalid or a subscriber is already installed.
 pub fn init(filter: &str, format: LogFormat) -> anyhow::Result<()> {
     let filter = EnvFilter::try_new(filter)?;
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);

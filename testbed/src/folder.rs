@@ -1,4 +1,4 @@
-//! Where a part keeps its data: a temporary folder that goes with its owner.
+//! Temporary data folders that are removed together with their owner.
 
 use std::{
     fs,
@@ -15,12 +15,12 @@ const PREFIX: &str = "ping-testbed";
 
 /// A temporary folder, removed when dropped.
 ///
-/// A killed test cannot remove its folders. So a folder's name tells who made it, and the next one to make a folder
-/// removes those whose maker is gone.
+/// A killed test cannot remove its folders. Therefore a folder's name identifies the process that created it, and creating a
+/// folder removes the folders of processes that no longer run.
 #[derive(Debug)]
 pub(crate) struct Folder {
     path: PathBuf,
-    left: bool,
+    kept: bool,
 }
 
 impl Folder {
@@ -30,38 +30,38 @@ impl Folder {
         Self::named(&format!("{PREFIX}-{}-{}-{part}-", owner.number(), owner.started()))
     }
 
-    /// A folder that may outlive this process. Its name has no owner.
-    pub(crate) fn create_to_leave(part: &str) -> anyhow::Result<Self> {
-        Self::named(&format!("{PREFIX}-left-{part}-"))
+    /// A folder that may outlive this process. Its name identifies no owner.
+    pub(crate) fn create_detached(part: &str) -> anyhow::Result<Self> {
+        Self::named(&format!("{PREFIX}-detached-{part}-"))
     }
 
     fn named(prefix: &str) -> anyhow::Result<Self> {
         let folder = tempfile::Builder::new().prefix(prefix).tempdir();
-        let folder = folder.with_context(|| format!("cannot make a folder in {}", std::env::temp_dir().display()))?;
-        Ok(Self { path: folder.keep(), left: false })
+        let folder = folder.with_context(|| format!("cannot create a folder in {}", std::env::temp_dir().display()))?;
+        Ok(Self { path: folder.keep(), kept: false })
     }
 
     pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Leaves the folder where it is.
-    pub(crate) fn leave(mut self) -> PathBuf {
-        self.left = true;
+    /// Keeps the folder when this value is dropped.
+    pub(crate) fn keep(mut self) -> PathBuf {
+        self.kept = true;
         self.path.clone()
     }
 }
 
 impl Drop for Folder {
     fn drop(&mut self) {
-        if !self.left {
+        if !self.kept {
             remove(&self.path);
         }
     }
 }
 
-/// Without waiting: the files of a Postgres that has synced take up to 3 s. The shell leaves `rm` behind, so that it
-/// goes on when this process ends. Should it fail, the folder is found abandoned later.
+/// In the background, because removing the files of a Postgres that has synced takes up to 3 s. `rm` runs detached so that it
+/// survives this process. If it fails, the folder is removed later as an abandoned one.
 fn remove(folder: &Path) {
     let mut shell = Command::new("sh");
     shell.args(["-c", "rm -rf -- \"$0\" &"]).arg(folder).process_group(0);
@@ -93,7 +93,7 @@ mod tests {
         let parent = tempfile::tempdir().unwrap();
         let own = Pid::own().unwrap();
         let name = |started: u64| format!("{PREFIX}-{}-{started}-redis-abc", own.number());
-        let folders = [name(own.started()), name(own.started() + 1), format!("{PREFIX}-left-redis-abc")];
+        let folders = [name(own.started()), name(own.started() + 1), format!("{PREFIX}-detached-redis-abc")];
         for folder in &folders {
             fs::create_dir(parent.path().join(folder)).unwrap();
         }

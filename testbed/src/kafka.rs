@@ -1,4 +1,4 @@
-//! A Kafka of our own: one node, broker and controller at once.
+//! A Kafka with one node that is both broker and controller.
 
 mod files;
 mod wire;
@@ -15,23 +15,23 @@ use crate::{
     folder::Folder,
     pid::Pid,
     ports::free_port,
-    process::{Lifetime, Process, Recipe},
+    process::{Lifetime, Process, ProcessSpec},
 };
 
-const STARTS_WITHIN: Duration = Duration::from_secs(90);
-const TOPIC_WITHIN: Duration = Duration::from_secs(15);
+const START_TIMEOUT: Duration = Duration::from_secs(90);
+const TOPIC_TIMEOUT: Duration = Duration::from_secs(15);
 
-/// How the broker's JVM turns bytecode into machine code.
+/// How far the broker's JVM optimises its code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Compiler {
-    /// Starts in half the time, restarts after a kill in a third, never gets to full speed. For tests.
+    /// Starts in half the time and restarts after a kill in a third, but never reaches full speed. For tests.
     #[default]
     Quick,
-    /// As a broker in production does it. For measurements.
+    /// As in production. For benchmarks.
     Full,
 }
 
-/// A running Kafka. Topics are not made by themselves. Gone when dropped.
+/// A running Kafka. It does not create topics automatically. Stops when dropped.
 #[derive(Debug)]
 pub struct Kafka {
     process: Process,
@@ -40,18 +40,18 @@ pub struct Kafka {
 }
 
 impl Kafka {
-    /// Starts an empty one on a free port.
+    /// Starts an empty Kafka on a free port.
     pub async fn start() -> anyhow::Result<Self> {
         Self::start_with(Compiler::Quick).await
     }
 
-    /// The same with a choice of compiler.
+    /// Starts an empty Kafka on a free port with a choice of compiler.
     pub async fn start_with(compiler: Compiler) -> anyhow::Result<Self> {
         Self::launch(Lifetime::Owned, Folder::create("kafka")?, compiler).await
     }
 
-    pub(crate) async fn start_to_leave(compiler: Compiler) -> anyhow::Result<Self> {
-        Self::launch(Lifetime::Left, Folder::create_to_leave("kafka")?, compiler).await
+    pub(crate) async fn start_detached(compiler: Compiler) -> anyhow::Result<Self> {
+        Self::launch(Lifetime::Detached, Folder::create_detached("kafka")?, compiler).await
     }
 
     async fn launch(lifetime: Lifetime, folder: Folder, compiler: Compiler) -> anyhow::Result<Self> {
@@ -60,7 +60,7 @@ impl Kafka {
         installed.prepare(folder.path(), port, free_port()?)?;
         let mut args = vec!["-Xmx512m".into(), "-Xms512m".into(), "-XX:+UseG1GC".into()];
         args.push("-XX:MaxGCPauseMillis=20".into());
-        // Its file outside our folder would stay behind after a kill.
+        // The JVM keeps its performance data outside of the folder, where it would remain after a kill.
         args.push("-XX:-UsePerfData".into());
         if compiler == Compiler::Quick {
             args.push("-XX:TieredStopAtLevel=1".into());
@@ -71,19 +71,19 @@ impl Kafka {
         args.push("-Dlog4j2.configurationFile=log4j2.xml".into());
         args.extend(["-cp".into(), installed.class_path()?, "kafka.Kafka".into(), "server.properties".into()]);
         if compiler == Compiler::Quick {
-            // A killed broker is let in again only after its old session is over: 11 s with the default of 9 s.
+            // A killed broker can register again only after its old session has expired: 11 s with the default of 9 s.
             for setting in ["broker.session.timeout.ms=2000", "broker.heartbeat.interval.ms=500"] {
                 args.extend(["--override".into(), setting.into()]);
             }
         }
-        let process = Process::new(Recipe {
+        let process = Process::new(ProcessSpec {
             name: "Kafka",
             program: files::java()?,
             args,
             user: None,
             folder: folder.path().to_owned(),
             lifetime,
-            farewell: Signal::KILL,
+            stop_signal: Signal::KILL,
         });
         let mut kafka = Self { process, folder, port };
         kafka.restart().await?;
@@ -100,7 +100,7 @@ impl Kafka {
         self.port
     }
 
-    /// The running JVM.
+    /// The broker's process.
     pub fn pid(&self) -> Option<Pid> {
         self.process.pid()
     }
@@ -110,19 +110,19 @@ impl Kafka {
         self.process.kill_9().await
     }
 
-    /// Starts it again on its data and port, until every partition has its leader; kills it first if it runs.
+    /// Starts it again on the same data and port and waits until every partition has a leader; kills it first if it runs.
     pub async fn restart(&mut self) -> anyhow::Result<()> {
         let port = self.port;
-        self.process.start(STARTS_WITHIN, async |_| serves(port).await).await
+        self.process.start(START_TIMEOUT, async |_| is_ready(port).await).await
     }
 
-    /// Makes a topic and waits until each partition has its leader. One that exists is an error.
+    /// Creates a topic and waits until each partition has a leader. Fails if the topic exists.
     pub async fn create_topic(&self, name: &str, partitions: i32, settings: &[(&str, &str)]) -> anyhow::Result<()> {
         wire::create_topic(self.port, name, partitions, settings).await?;
-        let deadline = Instant::now() + TOPIC_WITHIN;
+        let deadline = Instant::now() + TOPIC_TIMEOUT;
         while self.led_partitions(name).await? < partitions.unsigned_abs() as usize {
             if Instant::now() > deadline {
-                bail!("topic {name} has no leaders after {TOPIC_WITHIN:?}");
+                bail!("topic {name} still has partitions without a leader after {TOPIC_TIMEOUT:?}");
             }
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
@@ -135,13 +135,13 @@ impl Kafka {
         Ok(topic.map_or(0, |topic| topic.leaders.iter().filter(|leader| **leader >= 0).count()))
     }
 
-    pub(crate) fn leave(self) -> (Option<Pid>, PathBuf) {
-        (self.process.leave(), self.folder.leave())
+    pub(crate) fn detach(self) -> (Option<Pid>, PathBuf) {
+        (self.process.detach(), self.folder.keep())
     }
 }
 
-/// A broker answers before the controller has let it in, and lets it in before it leads its partitions.
-async fn serves(port: u16) -> bool {
+/// A broker responds before it is registered, and is registered before its partitions have leaders.
+async fn is_ready(port: u16) -> bool {
     let Ok(metadata) = wire::metadata(port).await else { return false };
     let all_led = metadata.topics.iter().flat_map(|topic| &topic.leaders).all(|leader| *leader >= 0);
     metadata.brokers > 0 && all_led

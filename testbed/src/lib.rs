@@ -1,13 +1,15 @@
-//! Starts real parts for tests and measurements: Postgres, Kafka and Redis, a Kubernetes control plane, a whole cluster with
-//! nodes; all without a container engine.
+//! Starts real dependencies for tests and benchmarks, without a container engine: Postgres, Kafka and Redis (the *parts*),
+//! a Kubernetes control plane, and a cluster with nodes.
 //!
-//! Everything listens on 127.0.0.1 only, keeps its data in a temporary folder and goes when its value is dropped, and
-//! also when the program that owns it is killed. `testbed/install.sh parts` installs what they need.
+//! Everything listens on 127.0.0.1 only, keeps its data in a temporary folder, and stops when its value is dropped or the
+//! process that owns it is killed. `testbed/install.sh parts` installs the parts.
+//!
+//! This crate knows nothing about pings, except for the environment names through which programs find the parts.
 
 pub mod cluster;
 pub mod control_plane;
+pub mod detached;
 pub mod kafka;
-pub mod left;
 pub mod parts;
 pub mod pid;
 pub mod ports;

@@ -1,4 +1,4 @@
-//! The three parts together.
+//! Postgres, Kafka and Redis together.
 
 use ping_runtime::env;
 
@@ -8,37 +8,37 @@ use crate::{
     redis::Redis,
 };
 
-/// What the data plane stands on. Gone when dropped.
+/// The data plane's dependencies. They stop when dropped.
 #[derive(Debug)]
 pub struct Parts {
-    /// Decides what happened.
+    /// The event store.
     pub postgres: Postgres,
-    /// Carries it.
+    /// The event log.
     pub kafka: Kafka,
-    /// In the place of the cache.
+    /// The cache.
     pub redis: Redis,
 }
 
 impl Parts {
-    /// Starts all three at the same time.
+    /// Starts all three concurrently.
     pub async fn start() -> anyhow::Result<Self> {
         Self::start_with(Compiler::Quick).await
     }
 
-    /// The same with a choice of the broker's compiler.
+    /// Starts all three concurrently with a choice of Kafka's compiler.
     pub async fn start_with(compiler: Compiler) -> anyhow::Result<Self> {
         let (kafka, postgres, redis) =
             tokio::try_join!(Kafka::start_with(compiler), Postgres::start(), Redis::start())?;
         Ok(Self { postgres, kafka, redis })
     }
 
-    pub(crate) async fn start_to_leave(compiler: Compiler) -> anyhow::Result<Self> {
+    pub(crate) async fn start_detached(compiler: Compiler) -> anyhow::Result<Self> {
         let (kafka, postgres, redis) =
-            tokio::try_join!(Kafka::start_to_leave(compiler), Postgres::start_to_leave(), Redis::start_to_leave())?;
+            tokio::try_join!(Kafka::start_detached(compiler), Postgres::start_detached(), Redis::start_detached())?;
         Ok(Self { postgres, kafka, redis })
     }
 
-    /// The environment that leads the data plane to them: names and values.
+    /// The environment variables through which the data plane finds them.
     pub fn env(&self) -> [(&'static str, String); 3] {
         [
             (env::POSTGRES_URL, self.postgres.url()),

@@ -1,39 +1,37 @@
-//! Who a process is, and how to end it with everything it started.
+//! Identifies processes, and kills them together with their descendants.
 
 use std::{
     collections::HashMap,
     ffi::OsStr,
-    fs,
-    os::unix::ffi::OsStrExt as _,
     path::Path,
     time::{Duration, Instant},
 };
 
 use anyhow::bail;
+use procfs::process::{Process, Stat, all_processes};
 use rustix::process::{Signal, kill_process, kill_process_group};
 use serde::{Deserialize, Serialize};
 
-/// Environment of every process that a [`Recipe`](crate::process::Recipe) starts: its folder.
+/// Environment variable that every process started from a [`ProcessSpec`](crate::process::ProcessSpec) carries: its folder.
 pub(crate) const FOLDER_VARIABLE: &str = "PING_TESTBED_FOLDER";
-/// How long a killed process may take to vanish.
-const VANISHES: Duration = Duration::from_secs(10);
+/// How long a killed process may take to disappear.
+const KILL_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// A process: its number and when it started, so that a number used again is not taken for it.
+/// A process, identified by its number and its start time, so that a reused number is not mistaken for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pid {
     number: i32,
-    /// In clock ticks since the machine started.
+    /// In clock ticks since boot.
     started: u64,
 }
 
 impl Pid {
     /// The process that has this number now.
     pub fn of(number: u32) -> Option<Self> {
-        let number = i32::try_from(number).ok()?;
-        Some(Self { number, started: Stat::read(number)?.started })
+        Some(Self::from_stat(&stat(i32::try_from(number).ok()?)?))
     }
 
-    /// This very process.
+    /// The current process.
     pub fn own() -> Option<Self> {
         Self::of(std::process::id())
     }
@@ -51,24 +49,28 @@ impl Pid {
         Self { number, started }
     }
 
-    /// Whether it still runs. One that ended and waits for its parent to notice does not.
-    pub fn is_running(self) -> bool {
-        Stat::read(self.number).is_some_and(|stat| stat.started == self.started && !stat.has_ended())
+    fn from_stat(stat: &Stat) -> Self {
+        Self { number: stat.pid, started: stat.starttime }
     }
 
-    /// Asks it, and it alone, with `signal`.
+    /// Whether it still runs. A zombie does not.
+    pub fn is_running(self) -> bool {
+        stat(self.number).is_some_and(|stat| stat.starttime == self.started && !has_ended(&stat))
+    }
+
+    /// Sends `signal` to this process only.
     pub fn signal(self, signal: Signal) {
         if let (true, Some(pid)) = (self.is_running(), rustix::process::Pid::from_raw(self.number)) {
-            // It may end between the two lines; then there is nobody left to ask.
+            // The process may have ended since the check, which is fine.
             let _ = kill_process(pid, signal);
         }
     }
 
-    /// What it started, and what those started, at this moment.
+    /// Its children, their children and so on, at this moment.
     pub fn descendants(self) -> Vec<Self> {
         let mut children: HashMap<i32, Vec<Self>> = HashMap::new();
-        for (number, stat) in all_processes() {
-            children.entry(stat.parent).or_default().push(Self { number, started: stat.started });
+        for stat in processes().filter_map(|process| process.stat().ok()) {
+            children.entry(stat.ppid).or_default().push(Self::from_stat(&stat));
         }
         let mut found = Vec::new();
         let mut unread = vec![self];
@@ -81,23 +83,20 @@ impl Pid {
         found
     }
 
-    /// Whoever was started to work in `folder` or below it, and what those started, noted or not.
-    pub(crate) fn all_of_folder(folder: &Path) -> Vec<Self> {
-        let started_there = |number: i32| {
-            let environment = fs::read(format!("/proc/{number}/environ")).unwrap_or_default();
-            environment.split(|byte| *byte == 0).any(|variable| {
-                let value = variable.strip_prefix(FOLDER_VARIABLE.as_bytes()).and_then(|rest| rest.strip_prefix(b"="));
-                value.is_some_and(|value| Path::new(OsStr::from_bytes(value)).starts_with(folder))
-            })
+    /// Every process started with `folder`, or a folder below it, as its working folder, and their descendants.
+    pub(crate) fn started_in(folder: &Path) -> Vec<Self> {
+        let started_here = |process: &Process| {
+            let environment = process.environ().unwrap_or_default();
+            environment.get(OsStr::new(FOLDER_VARIABLE)).is_some_and(|value| Path::new(value).starts_with(folder))
         };
-        let found = all_processes().filter(|(number, stat)| !stat.has_ended() && started_there(*number));
-        found.map(|(number, stat)| Self { number, started: stat.started }).collect()
+        let stats = processes().filter(started_here).filter_map(|process| process.stat().ok());
+        stats.filter(|stat| !has_ended(stat)).map(|stat| Self::from_stat(&stat)).collect()
     }
 
     /// Kills it and all its descendants with SIGKILL and waits until they are gone. Blocks for some milliseconds.
     ///
-    /// Postgres gives each backend a process group of its own, so killing the group is not enough. The process is
-    /// stopped first: what stands still starts no new child while its children are listed.
+    /// Postgres gives each backend its own process group, so killing the group is not enough. The process is stopped first
+    /// so that it cannot start another child while its children are listed.
     pub fn kill_tree(self) -> anyhow::Result<()> {
         if !self.is_running() {
             return Ok(());
@@ -106,26 +105,26 @@ impl Pid {
         let mut tree = self.descendants();
         tree.push(self);
         if let Some(group) = rustix::process::Pid::from_raw(self.number) {
-            // Fails when it leads no group; its descendants are killed one by one below.
+            // Fails if it leads no group; its descendants are killed one by one below.
             let _ = kill_process_group(group, Signal::KILL);
         }
         for process in &tree {
             process.signal(Signal::KILL);
         }
-        if !vanish(&tree, VANISHES) {
-            bail!("process {} does not die", self.number);
+        if !wait_until_gone(&tree, KILL_TIMEOUT) {
+            bail!("process {} still runs {KILL_TIMEOUT:?} after SIGKILL", self.number);
         }
         Ok(())
     }
 
-    /// Waits until it has ended. Blocks.
-    pub(crate) fn ends_within(self, limit: Duration) -> bool {
-        vanish(&[self], limit)
+    /// Waits until it has ended; false if that takes longer than `timeout`. Blocks.
+    pub(crate) fn wait_for_exit(self, timeout: Duration) -> bool {
+        wait_until_gone(&[self], timeout)
     }
 }
 
-fn vanish(processes: &[Pid], limit: Duration) -> bool {
-    let deadline = Instant::now() + limit;
+fn wait_until_gone(processes: &[Pid], timeout: Duration) -> bool {
+    let deadline = Instant::now() + timeout;
     while processes.iter().any(|process| process.is_running()) {
         if Instant::now() > deadline {
             return false;
@@ -135,42 +134,17 @@ fn vanish(processes: &[Pid], limit: Duration) -> bool {
     true
 }
 
-/// What is used of `/proc/<pid>/stat`.
-struct Stat {
-    state: char,
-    parent: i32,
-    threads: u32,
-    started: u64,
+fn stat(number: i32) -> Option<Stat> {
+    Process::new(number).ok()?.stat().ok()
 }
 
-impl Stat {
-    /// The first thread of a dying JVM is a zombie while the others still hold its sockets.
-    fn has_ended(&self) -> bool {
-        self.state == 'Z' && self.threads <= 1
-    }
-
-    fn read(number: i32) -> Option<Self> {
-        Self::parse(&fs::read_to_string(format!("/proc/{number}/stat")).ok()?)
-    }
-
-    fn parse(text: &str) -> Option<Self> {
-        // The name in brackets may itself hold brackets and spaces.
-        let (_, after_name) = text.rsplit_once(')')?;
-        let fields: Vec<&str> = after_name.split_whitespace().collect();
-        Some(Self {
-            state: fields.first()?.chars().next()?,
-            parent: fields.get(1)?.parse().ok()?,
-            threads: fields.get(17)?.parse().ok()?,
-            started: fields.get(19)?.parse().ok()?,
-        })
-    }
+/// The first thread of a dying JVM is a zombie while the other threads still hold its sockets.
+fn has_ended(stat: &Stat) -> bool {
+    stat.state == 'Z' && stat.num_threads <= 1
 }
 
-fn all_processes() -> impl Iterator<Item = (i32, Stat)> {
-    fs::read_dir("/proc").into_iter().flatten().flatten().filter_map(|entry| {
-        let number = entry.file_name().to_str()?.parse().ok()?;
-        Some((number, Stat::read(number)?))
-    })
+fn processes() -> impl Iterator<Item = Process> {
+    all_processes().into_iter().flatten().flatten()
 }
 
 #[cfg(test)]
@@ -186,9 +160,16 @@ mod tests {
 
     #[test]
     fn a_name_with_brackets_does_not_shift_the_fields() {
-        let line = "7 (a) (b) S 3 7 7 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 4242 0 0";
-        let stat = Stat::parse(line).unwrap();
-        assert_eq!((stat.state, stat.parent, stat.threads, stat.started), ('S', 3, 1, 4242));
+        let folder = tempfile::tempdir().unwrap();
+        let program = folder.path().join("(a) (b) S 1");
+        std::os::unix::fs::symlink("/bin/sleep", &program).unwrap();
+        let mut child = std::process::Command::new(&program).arg("1000").spawn().unwrap();
+        let stat = stat(child.id().try_into().unwrap()).unwrap();
+        child.kill().unwrap();
+        child.wait().unwrap();
+        let own = Pid::own().unwrap();
+        assert_eq!((stat.comm.as_str(), stat.ppid, stat.num_threads), ("(a) (b) S 1", own.number(), 1));
+        assert!(stat.starttime >= own.started());
     }
 
     #[test]

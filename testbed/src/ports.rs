@@ -10,24 +10,24 @@ use std::{
 
 use anyhow::bail;
 
-/// Below the ports that Linux hands to outgoing connections (32768 and up) and Kubernetes to services (30000 and up):
-/// while a part is down between a kill and its restart, nobody else gets its port by accident. In particular a
-/// client that keeps trying to reconnect cannot end up connected to itself.
+/// Below the ports that Linux assigns to outgoing connections (32768 and up) and Kubernetes to Services (30000 and up), so that
+/// no other process takes a part's port between its kill and its restart. In particular, a client that keeps reconnecting
+/// cannot connect to itself.
 const RANGE: Range<u16> = 15_000..30_000;
 
-static GIVEN: Mutex<Option<HashSet<u16>>> = Mutex::new(None);
+static ALLOCATED: Mutex<Option<HashSet<u16>>> = Mutex::new(None);
 
-/// A port of 127.0.0.1 that nobody listens on, never given twice by one process.
+/// A port of 127.0.0.1 on which no process listens. A process never gets the same port twice.
 pub fn free_port() -> anyhow::Result<u16> {
-    let mut given = GIVEN.lock().unwrap_or_else(PoisonError::into_inner);
-    let given = given.get_or_insert_default();
-    // Each process begins elsewhere, so that two of them seldom try the same port.
+    let mut allocated = ALLOCATED.lock().unwrap_or_else(PoisonError::into_inner);
+    let allocated = allocated.get_or_insert_default();
+    // Processes start at different ports so that two of them rarely try the same one.
     let random = RandomState::new().hash_one(std::process::id());
     let width = u64::from(RANGE.end - RANGE.start);
     for step in 0..width {
         let port = RANGE.start + u16::try_from(random.wrapping_add(step) % width)?;
-        if !given.contains(&port) && TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok() {
-            given.insert(port);
+        if !allocated.contains(&port) && TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok() {
+            allocated.insert(port);
             return Ok(port);
         }
     }

@@ -1,4 +1,4 @@
-//! A Postgres of our own.
+//! A Postgres server.
 
 mod template;
 
@@ -11,14 +11,14 @@ use crate::{
     folder::Folder,
     pid::Pid,
     ports::free_port,
-    process::{Lifetime, Process, Recipe},
+    process::{Lifetime, Process, ProcessSpec},
     tools,
 };
 
-const STARTS_WITHIN: Duration = Duration::from_secs(60);
-const STOPS_WITHIN: Duration = Duration::from_secs(30);
+const START_TIMEOUT: Duration = Duration::from_secs(60);
+const STOP_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// A running Postgres with its default durability, a role `ping` and its database `ping`. Gone when dropped.
+/// A running Postgres with default durability and a role `ping` that owns the database `ping`. Stops when dropped.
 #[derive(Debug)]
 pub struct Postgres {
     process: Process,
@@ -27,18 +27,18 @@ pub struct Postgres {
 }
 
 impl Postgres {
-    /// Starts one on a free port.
+    /// Starts a Postgres on a free port.
     pub async fn start() -> anyhow::Result<Self> {
         Self::start_with(&[]).await
     }
 
-    /// The same with settings of `postgresql.conf`, which win over those of this module.
+    /// Starts a Postgres on a free port with settings of `postgresql.conf`, which override those of this module.
     pub async fn start_with(settings: &[(&str, &str)]) -> anyhow::Result<Self> {
         Self::launch(Lifetime::Owned, Folder::create("postgres")?, settings).await
     }
 
-    pub(crate) async fn start_to_leave() -> anyhow::Result<Self> {
-        Self::launch(Lifetime::Left, Folder::create_to_leave("postgres")?, &[]).await
+    pub(crate) async fn start_detached() -> anyhow::Result<Self> {
+        Self::launch(Lifetime::Detached, Folder::create_detached("postgres")?, &[]).await
     }
 
     async fn launch(lifetime: Lifetime, folder: Folder, settings: &[(&str, &str)]) -> anyhow::Result<Self> {
@@ -54,34 +54,34 @@ impl Postgres {
             ("port", &port.to_string()),
             ("unix_socket_directories", &path.to_string_lossy()),
             ("max_connections", "200"),
-            // Recovery after a kill makes sure that all files are on disk: at once, where one by one takes 3 s.
+            // Recovery after a kill syncs all files. Syncing the file system once saves 3 s.
             ("recovery_init_sync_method", "syncfs"),
         ];
         let mut args = vec!["-D".into(), path.join("data").into()];
         for (name, value) in own_settings.iter().chain(settings) {
             args.extend(["-c".into(), format!("{name}={value}").into()]);
         }
-        let process = Process::new(Recipe {
+        let process = Process::new(ProcessSpec {
             name: "Postgres",
             program: template::programs()?.join("postgres"),
             args,
             user: user(),
             folder: path.to_owned(),
             lifetime,
-            // "Immediate shutdown": as quick as a kill, but it gives its shared memory back.
-            farewell: Signal::QUIT,
+            // "Immediate shutdown" is as fast as a kill, but releases the shared memory.
+            stop_signal: Signal::QUIT,
         });
         let mut postgres = Self { process, folder, port };
         postgres.restart().await?;
         Ok(postgres)
     }
 
-    /// `postgres://ping@127.0.0.1:PORT/ping`: the owner of the database, who may do nothing else.
+    /// `postgres://ping@127.0.0.1:PORT/ping`: connects as the owner of the database, who has no other privileges.
     pub fn url(&self) -> String {
         format!("postgres://ping@127.0.0.1:{}/ping", self.port)
     }
 
-    /// The same database as superuser.
+    /// The URL of the same database for the superuser.
     pub fn superuser_url(&self) -> String {
         format!("postgres://postgres@127.0.0.1:{}/ping", self.port)
     }
@@ -96,33 +96,33 @@ impl Postgres {
         self.process.pid()
     }
 
-    /// Kills the postmaster and every backend with SIGKILL, as a crash of the machine would.
+    /// Kills the postmaster and every backend with SIGKILL, like a crash of the machine.
     pub async fn kill_9(&mut self) -> anyhow::Result<()> {
         self.process.kill_9().await
     }
 
-    /// "Fast shutdown": rolls back what runs, writes a checkpoint, ends.
+    /// "Fast shutdown": rolls back open transactions, writes a checkpoint and exits.
     pub async fn stop(&mut self) -> anyhow::Result<()> {
-        self.process.stop(Signal::INT, STOPS_WITHIN).await
+        self.process.stop(Signal::INT, STOP_TIMEOUT).await
     }
 
-    /// Starts it again on its data and port; kills it first if it runs.
+    /// Starts it again on the same data and port; kills it first if it runs.
     pub async fn restart(&mut self) -> anyhow::Result<()> {
         let lock_file = self.folder.path().join("data/postmaster.pid");
-        self.process.start(STARTS_WITHIN, async |pid| accepts_connections(&lock_file, pid)).await
+        self.process.start(START_TIMEOUT, async |pid| accepts_connections(&lock_file, pid)).await
     }
 
-    pub(crate) fn leave(self) -> (Option<Pid>, PathBuf) {
-        (self.process.leave(), self.folder.leave())
+    pub(crate) fn detach(self) -> (Option<Pid>, PathBuf) {
+        (self.process.detach(), self.folder.keep())
     }
 }
 
-/// Postgres refuses to run as root; Debian's package makes this user.
+/// Postgres refuses to run as root. Debian's package creates this user.
 fn user() -> Option<&'static str> {
     rustix::process::getuid().is_root().then_some("postgres")
 }
 
-/// What `pg_ctl` does too: the postmaster writes its pid into the first line and `ready` into the eighth.
+/// Like `pg_ctl`: the postmaster writes its pid to the first line and `ready` to the eighth.
 fn accepts_connections(lock_file: &PathBuf, pid: Pid) -> bool {
     let text = fs::read_to_string(lock_file).unwrap_or_default();
     let lines: Vec<&str> = text.lines().map(str::trim).collect();

@@ -1,4 +1,4 @@
-//! A process that goes when its owner goes, in whichever way that happens.
+//! Processes that end with their owner, even if the owner is killed.
 
 use std::{
     ffi::OsString,
@@ -19,77 +19,77 @@ use crate::{
     tools,
 };
 
-/// How often a starting process is asked whether it is ready.
+/// How often a starting process is checked for readiness.
 const POLL: Duration = Duration::from_millis(10);
-/// How much of a log an error shows.
+/// How much of the log an error contains.
 const TAIL_BYTES: u64 = 4_000;
-/// How long a process may take to follow its farewell signal before it is killed.
-pub(crate) const FAREWELL: Duration = Duration::from_secs(3);
+/// How long a process may take to exit after its stop signal before it is killed.
+pub(crate) const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// How long a process lives.
+/// How long a process runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Lifetime {
-    /// As long as its owner; the kernel sends its farewell signal when this process is killed.
+    /// As long as its owner. If the owner is killed, the kernel sends the process its stop signal.
     Owned,
-    /// Until somebody ends it: it may outlive this process, see [`Process::leave`].
-    Left,
+    /// Until it is killed explicitly. It may outlive its owner; see [`Process::detach`].
+    Detached,
 }
 
-/// How to start a process: the same way each time.
+/// How to start a process.
 #[derive(Debug)]
-pub struct Recipe {
-    /// What errors call it.
+pub struct ProcessSpec {
+    /// Its name in errors.
     pub name: &'static str,
-    /// What to run, and with which arguments.
+    /// The program to run.
     pub program: PathBuf,
     /// Its arguments.
     pub args: Vec<OsString>,
-    /// Runs as this user; `None` is the user we are.
+    /// The user to run it as; `None` for the current user.
     pub user: Option<&'static str>,
-    /// Where it runs, and where its output goes, into a file named `log`.
+    /// Its working folder, which also receives its output in a file named `log`.
     pub folder: PathBuf,
-    /// How long it lives.
+    /// How long it runs.
     pub lifetime: Lifetime,
-    /// Ends it at once when it is dropped or its owner is killed. KILL, or QUIT if a killed program would leave something
-    /// behind in the kernel.
-    pub farewell: Signal,
+    /// The signal that ends it when it is dropped or its owner is killed: KILL, or QUIT for a program that has to release kernel
+    /// resources.
+    pub stop_signal: Signal,
 }
 
-/// A process started by a [`Recipe`], again and again if need be. Ended when dropped.
+/// A process that can be started repeatedly from its [`ProcessSpec`]. Stops when dropped.
 #[derive(Debug)]
 pub struct Process {
-    recipe: Recipe,
+    spec: ProcessSpec,
     running: Option<(Child, Pid)>,
 }
 
 impl Process {
-    /// Nothing runs yet.
-    pub fn new(recipe: Recipe) -> Self {
-        Self { recipe, running: None }
+    /// Does not start it yet.
+    pub fn new(spec: ProcessSpec) -> Self {
+        Self { spec, running: None }
     }
 
-    /// Starts it and waits until `ready` says so. An error holds the end of its log. One that still runs is killed first.
-    pub async fn start(&mut self, limit: Duration, ready: impl AsyncFn(Pid) -> bool) -> anyhow::Result<()> {
+    /// Starts it and waits until `ready` returns true; kills it first if it runs. An error contains the end of its log.
+    pub async fn start(&mut self, timeout: Duration, ready: impl AsyncFn(Pid) -> bool) -> anyhow::Result<()> {
         self.kill_9().await?;
-        let name = self.recipe.name;
-        let child = spawn(self.recipe.command()?).with_context(|| format!("cannot run {name}"))?;
+        let name = self.spec.name;
+        let child = spawn(self.spec.command()?).with_context(|| format!("cannot run {name}"))?;
         let pid = Pid::of(child.id()).with_context(|| format!("cannot read /proc for {name}"))?;
         let (child, _) = self.running.insert((child, pid));
-        let deadline = Instant::now() + limit;
+        let deadline = Instant::now() + timeout;
         loop {
             if let Some(status) = child.try_wait()? {
-                bail!("{name} ended as it started: {status}\n{}", self.recipe.log_tail());
+                bail!("{name} exited during startup: {status}\n{}", self.spec.log_tail());
             }
-            let left = deadline.saturating_duration_since(Instant::now());
-            match tokio::time::timeout(left, ready(pid)).await {
+            let remaining = deadline.saturating_duration_since(Instant::now());
+            match tokio::time::timeout(remaining, ready(pid)).await {
                 Ok(true) => return Ok(()),
                 Ok(false) => tokio::time::sleep(POLL).await,
-                Err(_) => bail!("{name} is not ready after {limit:?}\n{}", self.recipe.log_tail()),
+                Err(_) => bail!("{name} is not ready after {timeout:?}\n{}", self.spec.log_tail()),
             }
         }
     }
 
-    /// Kills it and everything it started, with SIGKILL, and returns when all of it is gone.
+    /// Kills it and its descendants with SIGKILL and returns when they are gone.
     pub async fn kill_9(&mut self) -> anyhow::Result<()> {
         if let Some((mut child, pid)) = self.running.take() {
             tokio::task::spawn_blocking(move || {
@@ -102,15 +102,15 @@ impl Process {
         Ok(())
     }
 
-    /// Asks it to end by `signal` and waits for it; kills it after `limit`, which is an error.
-    pub async fn stop(&mut self, signal: Signal, limit: Duration) -> anyhow::Result<()> {
+    /// Sends `signal` and waits until it has exited; kills it after `timeout`, which is an error.
+    pub async fn stop(&mut self, signal: Signal, timeout: Duration) -> anyhow::Result<()> {
         let Some((child, pid)) = &mut self.running else { return Ok(()) };
         pid.signal(signal);
-        let deadline = Instant::now() + limit;
+        let deadline = Instant::now() + timeout;
         while child.try_wait()?.is_none() {
             if Instant::now() > deadline {
                 self.kill_9().await?;
-                bail!("{} did not end within {limit:?}\n{}", self.recipe.name, self.recipe.log_tail());
+                bail!("{} did not exit within {timeout:?}\n{}", self.spec.name, self.spec.log_tail());
             }
             tokio::time::sleep(POLL).await;
         }
@@ -118,18 +118,18 @@ impl Process {
         Ok(())
     }
 
-    /// The running process.
+    /// Its process id, if it runs.
     pub fn pid(&self) -> Option<Pid> {
         self.running.as_ref().map(|(_, pid)| *pid)
     }
 
     /// The file that holds its output.
     pub fn log(&self) -> PathBuf {
-        self.recipe.log()
+        self.spec.log()
     }
 
-    /// Lets it run on without an owner. It must have been started as [`Lifetime::Left`].
-    pub fn leave(mut self) -> Option<Pid> {
+    /// Keeps it running when this value is dropped. Requires [`Lifetime::Detached`].
+    pub fn detach(mut self) -> Option<Pid> {
         self.running.take().map(|(_, pid)| pid)
     }
 }
@@ -137,11 +137,11 @@ impl Process {
 impl Drop for Process {
     fn drop(&mut self) {
         if let Some((mut child, pid)) = self.running.take() {
-            if self.recipe.farewell != Signal::KILL {
-                pid.signal(self.recipe.farewell);
-                pid.ends_within(FAREWELL);
+            if self.spec.stop_signal != Signal::KILL {
+                pid.signal(self.spec.stop_signal);
+                pid.wait_for_exit(SHUTDOWN_TIMEOUT);
             }
-            // Nobody is left to hear of a failure.
+            // There is no way to report a failure from here.
             if pid.kill_tree().is_ok() {
                 let _ = child.wait();
             }
@@ -149,18 +149,17 @@ impl Drop for Process {
     }
 }
 
-impl Recipe {
+impl ProcessSpec {
     fn log(&self) -> PathBuf {
         self.folder.join("log")
     }
 
     fn command(&self) -> anyhow::Result<Command> {
-        // A small program between us and ours, because setting this up from here takes unsafe code. It ends in exec, so
-        // the pid stays.
+        // `setpriv` does this setup because doing it here requires unsafe code. It calls exec, so the pid stays the same.
         let mut setpriv: Vec<&str> = Vec::new();
         if self.lifetime == Lifetime::Owned {
-            let farewell = if self.farewell == Signal::QUIT { "QUIT" } else { "KILL" };
-            setpriv.extend(["--pdeathsig", farewell]);
+            let signal = if self.stop_signal == Signal::QUIT { "QUIT" } else { "KILL" };
+            setpriv.extend(["--pdeathsig", signal]);
         }
         if let Some(user) = self.user {
             setpriv.extend(["--reuid", user, "--regid", user, "--init-groups"]);
@@ -176,7 +175,7 @@ impl Recipe {
         let log = OpenOptions::new().create(true).append(true).open(self.log());
         let log = log.with_context(|| format!("cannot open {}", self.log().display()))?;
         command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
-        // A developer's PGPORT or JAVA_TOOL_OPTIONS is not for these.
+        // Excludes a developer's settings, such as PGPORT or JAVA_TOOL_OPTIONS.
         command.env_clear().env("LANG", "C.UTF-8").env(pid::FOLDER_VARIABLE, &self.folder);
         for name in ["PATH", "HOME", "TMPDIR"] {
             if let Some(value) = std::env::var_os(name) {
@@ -188,8 +187,8 @@ impl Recipe {
 
     fn log_tail(&self) -> String {
         let path = self.log();
-        let text = tail(&path).unwrap_or_else(|error| format!("unreadable: {error}"));
-        format!("the end of {}:\n{}", path.display(), text.trim_end())
+        let text = tail(&path).unwrap_or_else(|error| format!("cannot read the log: {error}"));
+        format!("last lines of {}:\n{}", path.display(), text.trim_end())
     }
 }
 
@@ -200,31 +199,31 @@ fn tail(path: &Path) -> io::Result<String> {
     let mut bytes = Vec::new();
     file.read_to_end(&mut bytes)?;
     let text = String::from_utf8_lossy(&bytes);
-    // The first line is cut off somewhere.
+    // The first line is probably incomplete.
     let whole_lines = if start > 0 { text.split_once('\n').map_or("", |(_, rest)| rest) } else { &text };
     Ok(whole_lines.to_owned())
 }
 
-/// Spawns from one thread that lives as long as this process.
+/// Spawns from a thread that runs as long as this process.
 ///
-/// The kernel ends an owned process when the *thread* that started it ends, and a test's thread ends with the test,
-/// although a part shared by several tests lives on.
+/// The kernel ends an owned process when the *thread* that started it ends. A test's thread ends with the test, but a part that
+/// several tests share must keep running.
 fn spawn(command: Command) -> anyhow::Result<Child> {
-    type Order = (Command, mpsc::Sender<io::Result<Child>>);
-    static SPAWNER: OnceLock<mpsc::Sender<Order>> = OnceLock::new();
+    type Request = (Command, mpsc::Sender<io::Result<Child>>);
+    static SPAWNER: OnceLock<mpsc::Sender<Request>> = OnceLock::new();
     let spawner = SPAWNER.get_or_init(|| {
-        let (orders, inbox) = mpsc::channel::<Order>();
+        let (requests, inbox) = mpsc::channel::<Request>();
         std::thread::spawn(move || {
             for (mut command, reply) in inbox {
-                // Whoever ordered it waits for the reply.
+                // The receiver exists because `spawn` waits for the reply.
                 let _ = reply.send(command.spawn());
             }
         });
-        orders
+        requests
     });
     let (reply, child) = mpsc::channel();
-    spawner.send((command, reply)).context("the spawning thread is gone")?;
-    Ok(child.recv().context("the spawning thread is gone")??)
+    spawner.send((command, reply)).context("the spawning thread has ended")?;
+    Ok(child.recv().context("the spawning thread has ended")??)
 }
 
 #[cfg(test)]
@@ -232,19 +231,19 @@ mod tests {
     use super::*;
 
     fn shell(folder: &Path, script: &str) -> Process {
-        Process::new(Recipe {
+        Process::new(ProcessSpec {
             name: "a shell",
             program: "sh".into(),
             args: vec!["-c".into(), script.into()],
             user: None,
             folder: folder.to_owned(),
             lifetime: Lifetime::Owned,
-            farewell: Signal::KILL,
+            stop_signal: Signal::KILL,
         })
     }
 
     #[tokio::test]
-    async fn one_that_ends_early_says_what_it_printed() {
+    async fn a_process_that_exits_early_is_reported_with_its_output() {
         let folder = tempfile::tempdir().unwrap();
         let mut process = shell(folder.path(), "echo no such disk; exit 3");
         let error = process.start(Duration::from_secs(5), async |_| false).await.unwrap_err().to_string();
@@ -252,7 +251,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn one_that_hangs_is_given_up() {
+    async fn a_process_that_hangs_is_reported() {
         let folder = tempfile::tempdir().unwrap();
         let mut process = shell(folder.path(), "echo thinking; sleep 100");
         let limit = Duration::from_millis(300);
@@ -264,20 +263,20 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn one_that_nobody_noted_is_found_by_its_folder() {
+    async fn an_unrecorded_process_is_found_by_its_folder() {
         let folder = tempfile::tempdir().unwrap();
         let below = folder.path().join("part");
         std::fs::create_dir(&below).unwrap();
         let mut process = shell(&below, "sleep 100 & wait");
-        process.recipe.lifetime = Lifetime::Left;
+        process.spec.lifetime = Lifetime::Detached;
         process.start(Duration::from_secs(5), async |pid| !pid.descendants().is_empty()).await.unwrap();
         let pid = process.pid().unwrap();
-        // As when its owner is killed before it could note it.
+        // As if its owner was killed before it could record the process.
         std::mem::forget(process);
         let other = tempfile::tempdir().unwrap();
-        assert!(Pid::all_of_folder(other.path()).is_empty());
-        let found = Pid::all_of_folder(folder.path());
-        assert!(found.contains(&pid) && found.len() == 2, "{found:?} without {pid:?} and its child");
+        assert!(Pid::started_in(other.path()).is_empty());
+        let found = Pid::started_in(folder.path());
+        assert!(found.contains(&pid) && found.len() == 2, "{found:?} is not {pid:?} and its child");
         for process in found {
             process.kill_tree().unwrap();
         }
@@ -285,7 +284,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn one_started_by_a_thread_that_ended_lives_on() {
+    async fn a_process_outlives_the_thread_that_started_it() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().to_owned();
         let process = std::thread::spawn(move || {

@@ -1,4 +1,4 @@
-//! A Redis of our own, in the place of the cache.
+//! A Redis server, used as the cache.
 
 use std::{fs, net::Ipv4Addr, time::Duration};
 
@@ -12,13 +12,13 @@ use crate::{
     folder::Folder,
     pid::Pid,
     ports::free_port,
-    process::{Lifetime, Process, Recipe},
+    process::{Lifetime, Process, ProcessSpec},
     tools,
 };
 
-const STARTS_WITHIN: Duration = Duration::from_secs(20);
+const START_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// A running Redis. Gone when dropped.
+/// A running Redis. Stops when dropped.
 #[derive(Debug)]
 pub struct Redis {
     process: Process,
@@ -27,18 +27,18 @@ pub struct Redis {
 }
 
 impl Redis {
-    /// Starts an empty one on a free port, which writes its data to an append-only file once a second.
+    /// Starts an empty Redis on a free port that syncs its data to an append-only file once a second.
     pub async fn start() -> anyhow::Result<Self> {
         Self::launch(Lifetime::Owned, Folder::create("redis")?, "yes").await
     }
 
-    /// The same without the file, as a Dragonfly without snapshots is: nothing forks to make the file shorter.
+    /// Starts an empty Redis without an append-only file, like a Dragonfly without snapshots: it never forks to rewrite the file.
     pub async fn start_in_memory() -> anyhow::Result<Self> {
         Self::launch(Lifetime::Owned, Folder::create("redis")?, "no").await
     }
 
-    pub(crate) async fn start_to_leave() -> anyhow::Result<Self> {
-        Self::launch(Lifetime::Left, Folder::create_to_leave("redis")?, "yes").await
+    pub(crate) async fn start_detached() -> anyhow::Result<Self> {
+        Self::launch(Lifetime::Detached, Folder::create_detached("redis")?, "yes").await
     }
 
     async fn launch(lifetime: Lifetime, folder: Folder, appendonly: &str) -> anyhow::Result<Self> {
@@ -51,23 +51,23 @@ impl Redis {
             ["--appendfsync", "everysec"],
             ["--save", ""],
         ];
-        let process = Process::new(Recipe {
+        let process = Process::new(ProcessSpec {
             name: "Redis",
             program: tools::on_path("redis-server")?,
             args: settings.as_flattened().iter().map(Into::into).collect(),
             user: None,
             folder: folder.path().to_owned(),
             lifetime,
-            farewell: Signal::KILL,
+            stop_signal: Signal::KILL,
         });
         let mut redis = Self { process, folder, port };
-        redis.run().await?;
+        redis.start_process().await?;
         Ok(redis)
     }
 
-    async fn run(&mut self) -> anyhow::Result<()> {
+    async fn start_process(&mut self) -> anyhow::Result<()> {
         let port = self.port;
-        self.process.start(STARTS_WITHIN, async |_| answers(port).await.unwrap_or(false)).await
+        self.process.start(START_TIMEOUT, async |_| is_ready(port).await.unwrap_or(false)).await
     }
 
     /// `redis://127.0.0.1:PORT`
@@ -90,25 +90,25 @@ impl Redis {
         self.process.kill_9().await
     }
 
-    /// Starts it again, on its port, with what the append-only file holds; kills it first if it runs.
+    /// Starts it again on the same port with the data of the append-only file; kills it first if it runs.
     pub async fn restart_with_data(&mut self) -> anyhow::Result<()> {
-        self.run().await
+        self.start_process().await
     }
 
-    /// Starts it again, on its port, without any data; kills it first if it runs.
+    /// Starts it again on the same port without data; kills it first if it runs.
     pub async fn restart_empty(&mut self) -> anyhow::Result<()> {
         self.kill_9().await?;
         fs::remove_dir_all(self.folder.path().join("appendonlydir"))?;
-        self.run().await
+        self.start_process().await
     }
 
-    pub(crate) fn leave(self) -> (Option<Pid>, std::path::PathBuf) {
-        (self.process.leave(), self.folder.leave())
+    pub(crate) fn detach(self) -> (Option<Pid>, std::path::PathBuf) {
+        (self.process.detach(), self.folder.keep())
     }
 }
 
-/// While it still reads its file it answers `-LOADING`.
-async fn answers(port: u16) -> std::io::Result<bool> {
+/// Redis answers `-LOADING` while it still reads its append-only file.
+async fn is_ready(port: u16) -> std::io::Result<bool> {
     let mut connection = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await?;
     connection.write_all(b"PING\r\n").await?;
     let mut reply = [0; 7];

@@ -1,4 +1,4 @@
-//! Other programs: where they are, and running one to its end.
+//! Finds and runs other programs.
 
 use std::{
     env, fs,
@@ -10,23 +10,23 @@ use std::{
 use anyhow::{Context as _, bail};
 use tokio::process::Command;
 
-/// What every error about a missing program or file tells to do.
-pub(crate) const INSTALL: &str = "run testbed/install.sh parts";
+/// How to fix a missing program or file; part of every such error.
+pub(crate) const INSTALL_HINT: &str = "run testbed/install.sh parts";
 
 /// The program of this name on PATH.
 pub(crate) fn on_path(name: &str) -> anyhow::Result<PathBuf> {
     let path = env::var_os("PATH").unwrap_or_default();
     let found = env::split_paths(&path).map(|folder| folder.join(name)).find(|file| is_program(file));
-    found.with_context(|| format!("{name} is missing: {INSTALL}"))
+    found.with_context(|| format!("{name} is missing: {INSTALL_HINT}"))
 }
 
 pub(crate) fn is_program(file: &Path) -> bool {
     fs::metadata(file).is_ok_and(|data| data.is_file() && data.permissions().mode() & 0o111 != 0)
 }
 
-/// Where things fetched or made once are kept: each with its version in its name.
+/// The folder for downloaded and generated files, each with its version in its name.
 pub(crate) fn cache_folder() -> anyhow::Result<PathBuf> {
-    // A relative path in an XDG variable is to be ignored.
+    // The XDG specification requires relative paths to be ignored.
     let given = env::var_os("XDG_CACHE_HOME").map(PathBuf::from).filter(|path| path.is_absolute());
     let cache = match given {
         Some(path) => path,
@@ -35,7 +35,7 @@ pub(crate) fn cache_folder() -> anyhow::Result<PathBuf> {
     Ok(cache.join("pingpipeline"))
 }
 
-/// Where what runs on without its owner is noted, and what it holds.
+/// The folder for the records and the data of detached processes.
 pub(crate) fn state_folder() -> anyhow::Result<PathBuf> {
     let given = env::var_os("XDG_STATE_HOME").map(PathBuf::from).filter(|path| path.is_absolute());
     let state = match given {
@@ -49,14 +49,14 @@ pub(crate) fn home() -> anyhow::Result<PathBuf> {
     env::home_dir().context("HOME is not set")
 }
 
-/// Runs it to its end; an error holds what it printed.
+/// Runs a command and returns its output. An error contains everything it printed.
 pub(crate) async fn run(command: &mut Command) -> anyhow::Result<String> {
     let name = command.as_std().get_program().to_string_lossy().into_owned();
     let output = command.kill_on_drop(true).stdin(Stdio::null()).output().await;
     let output = output.with_context(|| format!("cannot run {name}"))?;
-    let printed = String::from_utf8_lossy(&output.stdout).into_owned();
+    let stdout = String::from_utf8_lossy(&output.stdout).into_owned();
     if !output.status.success() {
-        bail!("{name}: {}\n{printed}{}", output.status, String::from_utf8_lossy(&output.stderr));
+        bail!("{name}: {}\n{stdout}{}", output.status, String::from_utf8_lossy(&output.stderr));
     }
-    Ok(printed)
+    Ok(stdout)
 }

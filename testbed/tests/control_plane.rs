@@ -1,6 +1,6 @@
-//! The control plane as tests use it. `testbed/control-plane/install.sh` comes first.
+//! The control plane as tests use it. Requires `testbed/control-plane/install.sh`.
 
-#![allow(clippy::unwrap_used, reason = "what fails here fails a test")]
+#![allow(clippy::unwrap_used, reason = "a failure here fails a test")]
 
 use std::{
     fs,
@@ -16,19 +16,19 @@ use tokio::sync::OnceCell;
 
 const BARE: Options = Options { crds: false, more_crds: Vec::new(), scheduler: false, nodes: None };
 
-/// For tests that do not disturb each other. It goes with this process.
+/// A control plane shared by tests that do not affect each other. It stops with this process.
 async fn shared() -> &'static ControlPlane {
     static SHARED: OnceCell<ControlPlane> = OnceCell::const_new();
     let options = Options { scheduler: true, ..Options::default() };
     SHARED.get_or_init(async || ControlPlane::start_with(options).await.unwrap()).await
 }
 
-/// Real CRDs and manifests: only a checkout with `shared/` beside it has them.
+/// Real CRDs and manifests, which exist only if `shared/` is next to the checkout.
 fn shared_folder(name: &str) -> Option<PathBuf> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared").join(name);
     let found = folder.is_dir().then_some(folder);
     if found.is_none() {
-        println!("no ../shared/{name} here: not compared");
+        println!("no ../shared/{name}; skipping the comparison");
     }
     found
 }
@@ -114,17 +114,17 @@ async fn a_pod_gets_a_node_from_the_scheduler() {
 }
 
 #[tokio::test]
-async fn the_audit_log_tells_who_asked_what() {
+async fn the_audit_log_records_who_requested_what() {
     let control_plane = shared().await;
-    let nobody = ["--as=nobody", "get", "secrets"];
-    assert!(control_plane.kubectl(nobody).await.unwrap_err().to_string().contains("Forbidden"));
+    let forbidden = ["--as=intruder", "get", "secrets"];
+    assert!(control_plane.kubectl(forbidden).await.unwrap_err().to_string().contains("Forbidden"));
     let log = fs::read_to_string(control_plane.audit_log_path()).unwrap();
     let events = log.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
-    let asked = events.filter(|event| event["impersonatedUser"]["username"] == "nobody").any(|event| {
+    let recorded = events.filter(|event| event["impersonatedUser"]["username"] == "intruder").any(|event| {
         (&event["verb"], &event["objectRef"]["resource"], &event["responseStatus"]["code"])
             == (&"list".into(), &"secrets".into(), &403.into())
     });
-    assert!(asked, "{log}");
+    assert!(recorded, "{log}");
 }
 
 #[tokio::test]
@@ -138,7 +138,7 @@ async fn what_was_stored_survives_a_killed_api_server() {
 }
 
 #[tokio::test]
-async fn two_of_them_share_nothing_and_leave_nothing() {
+async fn two_control_planes_share_nothing_and_leave_nothing_behind() {
     let (first, second) = tokio::try_join!(ControlPlane::start_with(BARE), ControlPlane::start_with(BARE)).unwrap();
     assert_ne!(first.url(), second.url());
     first.kubectl(["create", "namespace", "only-here"]).await.unwrap();
@@ -157,36 +157,36 @@ async fn two_of_them_share_nothing_and_leave_nothing() {
         }
         tokio::time::sleep(std::time::Duration::from_millis(100)).await;
     }
-    panic!("left behind: {folders:?}");
+    panic!("not removed: {folders:?}");
 }
 
 #[test]
-fn one_that_is_up_stays_until_it_is_told_to_go() {
+fn up_keeps_a_control_plane_running_until_down() {
     let state = tempfile::tempdir().unwrap();
-    let order = |word: &str| {
+    let run = |action: &str| {
         let mut command = Command::new(env!("CARGO_BIN_EXE_control-plane"));
-        let output = command.arg(word).env("XDG_STATE_HOME", state.path()).output().unwrap();
+        let output = command.arg(action).env("XDG_STATE_HOME", state.path()).output().unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8(output.stdout).unwrap()
     };
-    let printed = order("up");
-    let (kubeconfig, path) = printed.strip_prefix("export KUBECONFIG=").unwrap().split_once(' ').unwrap();
+    let output = run("up");
+    let (kubeconfig, path) = output.strip_prefix("export KUBECONFIG=").unwrap().split_once(' ').unwrap();
     let kubeconfig = PathBuf::from(kubeconfig);
     assert!(kubeconfig.is_file());
     let folders = path.trim().strip_prefix("PATH=\"$PATH:").unwrap().strip_suffix('"').unwrap();
     for (folder, program) in folders.split(':').zip(["kubectl", "helm"]) {
-        assert!(Path::new(folder).join(program).is_file(), "{printed}");
+        assert!(Path::new(folder).join(program).is_file(), "{output}");
     }
-    assert_eq!(order("up"), printed);
+    assert_eq!(run("up"), output);
     let running: Vec<String> = processes_below(state.path());
     assert_eq!(running.len(), 4, "{running:?}");
-    order("down");
+    run("down");
     assert_eq!(processes_below(state.path()), Vec::<String>::new());
     assert!(!kubeconfig.exists());
-    order("down");
+    run("down");
 }
 
-/// The command lines of those that run in this folder.
+/// The command lines of the processes that run in this folder.
 fn processes_below(folder: &Path) -> Vec<String> {
     let processes = fs::read_dir("/proc").unwrap().flatten();
     let below = processes.filter(|process| {

@@ -1,4 +1,4 @@
-//! Each part starts, answers, keeps its data through a kill, and leaves no process behind.
+//! Each part starts, responds, keeps its data through a kill, and leaves no process behind.
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "clippy.toml allows them in tests, not in their helpers")]
 
 use std::{
@@ -29,12 +29,12 @@ fn redis_cli(redis: &Redis, words: &[&str]) -> String {
 }
 
 fn tree(root: Option<Pid>) -> Vec<Pid> {
-    let root = root.expect("it runs");
+    let root = root.expect("a running process");
     [root.descendants(), vec![root]].concat()
 }
 
 fn assert_gone(processes: &[Pid]) {
-    assert!(processes.iter().all(|process| !process.is_running()), "still there: {processes:?}");
+    assert!(processes.iter().all(|process| !process.is_running()), "still running: {processes:?}");
 }
 
 #[tokio::test]
@@ -43,12 +43,12 @@ async fn postgres_keeps_what_it_committed_through_a_kill() {
     let url = postgres.url();
     psql(&url, "CREATE TABLE kept (id int); INSERT INTO kept VALUES (7)");
 
-    // Busy backends do not notice by themselves that the postmaster is gone.
+    // Busy backends do not notice that the postmaster has been killed.
     let statement = "SELECT count(*) FROM generate_series(1, 10000000000)";
     let mut busy = Command::new("psql").args([&url, "-c", statement]).stderr(Stdio::null()).spawn().unwrap();
     tokio::time::sleep(Duration::from_millis(300)).await;
     let killed = tree(postgres.pid());
-    assert!(killed.len() > 5, "postmaster, its helpers and a backend");
+    assert!(killed.len() > 5, "expected the postmaster, its helpers and a backend");
     postgres.kill_9().await.unwrap();
     assert_gone(&killed);
     assert!(!busy.wait().unwrap().success());
@@ -67,15 +67,15 @@ async fn postgres_is_as_durable_as_by_default_and_takes_settings() {
     let show = |name: &str| psql(&postgres.url(), &format!("SHOW {name}"));
     assert_eq!(["fsync", "synchronous_commit", "full_page_writes"].map(show), ["on", "on", "on"]);
     assert_eq!(["log_min_duration_statement", "max_connections"].map(show), ["250ms", "20"]);
-    let who = "SELECT rolname || ' ' || rolsuper FROM pg_roles WHERE rolname = current_user";
-    assert_eq!(psql(&postgres.url(), who), "ping false");
-    assert_eq!(psql(&postgres.superuser_url(), who), "postgres true");
+    let role = "SELECT rolname || ' ' || rolsuper FROM pg_roles WHERE rolname = current_user";
+    assert_eq!(psql(&postgres.url(), role), "ping false");
+    assert_eq!(psql(&postgres.superuser_url(), role), "postgres true");
 }
 
 #[tokio::test]
-async fn a_setting_that_postgres_refuses_is_told_with_its_log() {
+async fn a_setting_that_postgres_rejects_is_reported_with_its_log() {
     let error = Postgres::start_with(&[("no_such_setting", "1")]).await.unwrap_err().to_string();
-    assert!(error.contains("Postgres ended as it started"), "{error}");
+    assert!(error.contains("Postgres exited during startup"), "{error}");
     assert!(error.contains("unrecognized configuration parameter \"no_such_setting\""), "{error}");
 }
 
@@ -96,9 +96,9 @@ async fn redis_keeps_its_data_through_a_kill_or_starts_empty() {
 async fn kafka_keeps_topics_and_records_through_a_kill() {
     let mut kafka = Kafka::start().await.unwrap();
     kafka.create_topic("pings", 6, &[("retention.ms", "-1")]).await.unwrap();
-    let again = kafka.create_topic("pings", 6, &[]).await.unwrap_err().to_string();
-    assert!(again.contains("already exists"), "{again}");
-    let unknown = kafka.create_topic("others", 1, &[("no.such.setting", "1")]).await.unwrap_err().to_string();
+    let duplicate = kafka.create_topic("pings", 6, &[]).await.unwrap_err().to_string();
+    assert!(duplicate.contains("already exists"), "{duplicate}");
+    let unknown = kafka.create_topic("invalid", 1, &[("no.such.setting", "1")]).await.unwrap_err().to_string();
     assert!(unknown.contains("no.such.setting"), "{unknown}");
 
     let producer: FutureProducer = ClientConfig::new()

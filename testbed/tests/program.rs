@@ -1,4 +1,4 @@
-//! The program `testbed`, as a shell uses it.
+//! The program `testbed` as used from a shell.
 #![expect(clippy::unwrap_used, reason = "clippy.toml allows them in tests, not in their helpers")]
 
 use std::{
@@ -44,10 +44,10 @@ fn up_leaves_the_parts_running_until_down() {
     let brokers = lines.lines().nth(1).unwrap().split_once('=').unwrap().1;
     assert!(listens(brokers));
 
-    assert_eq!(outcome(&["up", "--dir", folder]).1, lines, "up again changes nothing");
+    assert_eq!(outcome(&["up", "--dir", folder]).1, lines, "a second `up` changes nothing");
     assert_eq!(outcome(&["down", "--dir", folder]).0, Some(0));
     assert!(!listens(brokers));
-    assert_eq!(outcome(&["down", "--dir", folder]).0, Some(0), "down again is fine");
+    assert_eq!(outcome(&["down", "--dir", folder]).0, Some(0), "a second `down` succeeds");
 }
 
 #[test]
@@ -58,7 +58,7 @@ fn run_passes_the_environment_in_and_the_exit_code_out() {
 }
 
 #[test]
-fn run_says_that_there_is_no_such_command() {
+fn run_reports_a_missing_command() {
     let (code, _, errors) = outcome(&["run", "no-such-command"]);
     assert_eq!(code, Some(127));
     assert!(errors.contains("cannot run no-such-command"), "{errors}");
@@ -66,7 +66,7 @@ fn run_says_that_there_is_no_such_command() {
 
 #[test]
 fn a_terminated_run_stops_its_command_and_the_parts() {
-    let (mut run, brokers, command) = running_run();
+    let (mut run, brokers, command) = start_run();
     Pid::of(run.id()).unwrap().signal(Signal::TERM);
     assert_eq!(run.wait().unwrap().code(), Some(128 + 15));
     assert!(!command.is_running() && !listens(&brokers));
@@ -74,30 +74,30 @@ fn a_terminated_run_stops_its_command_and_the_parts() {
 
 #[test]
 fn the_parts_of_a_killed_run_die_with_it() {
-    let (mut run, brokers, command) = running_run();
+    let (mut run, brokers, command) = start_run();
     let parts = Pid::of(run.id()).unwrap().descendants();
     run.kill().unwrap();
     run.wait().unwrap();
-    // Its command does not: that is not the testbed's to kill.
+    // Its command keeps running because it is not a part.
     command.signal(Signal::KILL);
     eventually("the parts die", || parts.iter().all(|part| !part.is_running()));
     assert!(!listens(&brokers));
 }
 
-/// `testbed run` with a command that sleeps; where its broker listens, and the command.
-fn running_run() -> (std::process::Child, String, Pid) {
+/// Starts `testbed run` with a command that sleeps; returns it with the broker's address and the command's process.
+fn start_run() -> (std::process::Child, String, Pid) {
     let folder = tempfile::tempdir().unwrap();
-    let note = folder.path().join("note");
-    let script = format!("echo $$ $PING_KAFKA_BROKERS > {0}.part; mv {0}.part {0}; exec sleep 1000", note.display());
+    let file = folder.path().join("started");
+    let script = format!("echo $$ $PING_KAFKA_BROKERS > {0}.part; mv {0}.part {0}; exec sleep 1000", file.display());
     let run = testbed(&["run", "--", "sh", "-c", &script]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-    eventually("the command starts", || note.exists());
-    let text = std::fs::read_to_string(&note).unwrap();
+    eventually("the command starts", || file.exists());
+    let text = std::fs::read_to_string(&file).unwrap();
     let (command, brokers) = text.trim().split_once(' ').unwrap();
     (run, brokers.to_owned(), Pid::of(command.parse().unwrap()).unwrap())
 }
 
 #[test]
-fn what_is_missing_is_told_with_the_remedy() {
+fn a_missing_part_is_reported_with_the_command_that_installs_it() {
     let empty = tempfile::tempdir().unwrap();
     let output = testbed(&["run", "true"]).env("XDG_CACHE_HOME", empty.path()).output().unwrap();
     let errors = String::from_utf8(output.stderr).unwrap();

@@ -1,4 +1,4 @@
-//! What crosses the crates is tested from `tests/`. Here is what a real cluster needs besides: stand-ins for the operators
-//! that no package registry has.
+//! Stand-ins for the operators that a real cluster needs but that no package registry provides. The tests that span several
+//! crates are in `tests/`: the README, the images and the end-to-end test.
 
 pub mod stand_ins;

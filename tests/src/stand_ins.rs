@@ -1,37 +1,41 @@
-//! **Test code.** What Strimzi, the Dragonfly operator and a volume provisioner would do in a real cluster, as far as our
-//! operator depends on it: they read the objects that our operator wrote, checked by the real CRD schemas, run a real Kafka
-//! and a real Redis from them, and write the statuses and Secrets that were recorded from the real operators.
+//! **Test code.** Stand-ins for Strimzi, the Dragonfly operator and a volume provisioner. They implement what ping-operator
+//! depends on: they read the objects that it wrote (validated by the real CRD schemas), run a real Kafka and a real Redis, and
+//! write the statuses and Secrets that were recorded from the real operators.
 //!
-//! Each looks at everything about once a second: there is one pipeline, and nothing is missed.
+//! Each stand-in polls all objects about once a second, which is enough for a single pipeline.
 
+mod cluster_client;
 mod dragonfly;
 mod kafka;
 mod strimzi;
 mod volumes;
-mod world;
 
 use std::{
     path::{Path, PathBuf},
     time::Duration,
 };
 
-use self::world::World;
+use self::cluster_client::ClusterClient;
 
-const EVERY: Duration = Duration::from_millis(700);
+const INTERVAL: Duration = Duration::from_millis(700);
 
-/// Stands in for them, in the cluster of this kubeconfig, until cancelled. Volumes are folders in `volumes`.
+/// Runs the stand-ins in the cluster of `kubeconfig` until cancelled. Volumes are folders in `volumes`.
 ///
 /// # Errors
-/// When the kubeconfig is of no use. What goes wrong later is printed and tried again.
+/// If the kubeconfig is unusable. Later errors are printed, and the failed operation is retried.
 pub async fn run(kubeconfig: &Path, volumes: PathBuf) -> anyhow::Result<()> {
-    let world = World::new(kubeconfig).await?;
+    let client = ClusterClient::new(kubeconfig).await?;
     loop {
-        let passes = tokio::join!(volumes::pass(&world, &volumes), dragonfly::pass(&world), strimzi::pass(&world));
-        for (name, outcome) in [("volumes", passes.0), ("dragonfly", passes.1), ("strimzi", passes.2)] {
-            if let Err(error) = outcome {
+        let results = tokio::join!(
+            volumes::reconcile_all(&client, &volumes),
+            dragonfly::reconcile_all(&client),
+            strimzi::reconcile_all(&client)
+        );
+        for (name, result) in [("volumes", results.0), ("dragonfly", results.1), ("strimzi", results.2)] {
+            if let Err(error) = result {
                 eprintln!("stand-in for {name}: {error:#}");
             }
         }
-        tokio::time::sleep(EVERY).await;
+        tokio::time::sleep(INTERVAL).await;
     }
 }

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# The first process of a node, in network, mount and process namespaces of its own: when it ends, the kernel ends all that
-# runs on the node and undoes every mount and network device, however it ended.
+# The first process of a node, in its own network, mount and process namespaces. When it ends for any reason, the kernel kills
+# everything on the node and removes its mounts and network devices.
 #
 #   init.sh FOLDER NAME ADDRESS GATEWAY PROGRAMS [POD_SUBNET=NODE_ADDRESS]...
 set -euo pipefail
@@ -8,19 +8,19 @@ set -euo pipefail
 folder=$1 name=$2 address=$3 gateway=$4 programs=$5
 shift 5
 
-# Containers see what is mounted later; the machine outside does not.
+# Containers see later mounts; the machine outside does not.
 mount --make-rshared /
-# Fixed places of containerd, the kubelet and CNI, for this node alone.
-for place in /run /var/lib /var/log; do mount -t tmpfs "$(basename $place)" $place; done
+# Private copies of the folders that containerd, the kubelet and CNI use.
+for folder_to_hide in /run /var/lib /var/log; do mount -t tmpfs "$(basename $folder_to_hide)" $folder_to_hide; done
 
-# The kubelet insists on writing these. They are the whole machine's, so it writes to a file instead.
+# The kubelet must be able to write these settings. They apply to the whole machine, so it writes to files instead.
 for setting in vm/overcommit_memory vm/panic_on_oom kernel/panic kernel/panic_on_oops kernel/keys/root_maxkeys kernel/keys/root_maxbytes; do
   mkdir -p "$folder/sysctl/$(dirname $setting)"
   cat /proc/sys/$setting >"$folder/sysctl/$setting"
   mount --bind "$folder/sysctl/$setting" /proc/sys/$setting
 done
 
-# Every process of the node is in these groups, so that whoever cleans up finds them.
+# All processes of the node are in these cgroups, so that cleaning up finds them.
 for controller in /sys/fs/cgroup/*/; do
   [ "$controller" != /sys/fs/cgroup/unified/ ] || continue
   group=$controller$name
@@ -30,7 +30,7 @@ for controller in /sys/fs/cgroup/*/; do
     cat "${controller}cpuset.mems" >"$group/cpuset.mems"
   fi
 done
-# Its programs are in one beside those that the kubelet makes for pods.
+# The node's programs get a cgroup next to those that the kubelet creates for pods.
 mkdir -p "/sys/fs/cgroup/pids/$name/programs"
 echo $$ >"/sys/fs/cgroup/pids/$name/programs/cgroup.procs"
 
@@ -51,5 +51,5 @@ done
 kube-proxy --config "$folder/kube-proxy.yaml" --hostname-override "$name" >"$folder/kube-proxy.log" 2>&1 &
 kubelet --config "$folder/kubelet.yaml" --kubeconfig "$folder/kubelet.kubeconfig" --root-dir "$folder/kubelet" \
   --hostname-override "$name" --node-ip "$address" >"$folder/kubelet.log" 2>&1 &
-# A node that lacks one of them is no node.
+# The node ends when one of its programs ends.
 wait -n

@@ -1,5 +1,5 @@
-// Command coredns is CoreDNS with the plugins that ../../cluster/coredns.yaml asks for: with all of them most of the build is clients
-// of other people's clouds.
+// Command coredns is CoreDNS with only the plugins that ../../cluster/coredns.yaml uses. The other plugins, mostly cloud clients,
+// make up most of the full build.
 package main
 
 import (

@@ -1,4 +1,4 @@
-//! Starts the real parts for a developer's shell, or around one command.
+//! Starts Postgres, Kafka and Redis for a developer's shell, or for the duration of one command.
 
 use std::{
     ffi::OsString,
@@ -10,7 +10,7 @@ use std::{
 
 use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand};
-use ping_testbed::{Compiler, Parts, left, pid::Pid};
+use ping_testbed::{Compiler, Parts, detached, pid::Pid};
 use rustix::process::Signal;
 use tokio::{
     process::{Child, Command},
@@ -18,61 +18,61 @@ use tokio::{
     time::timeout,
 };
 
-/// The testbed's own failure, as against the command's.
+/// Exit code for a failure of the testbed itself, not of the command.
 const FAILED: u8 = 125;
 const NOT_FOUND: u8 = 127;
-/// How long the command may take to end after a signal.
+/// How long the command may take to exit after a signal.
 const GRACE: Duration = Duration::from_secs(10);
 
-/// Starts Postgres, Kafka and Redis on free ports of 127.0.0.1.
+/// Start Postgres, Kafka and Redis on free ports of 127.0.0.1.
 #[derive(Parser)]
 #[command(version)]
 struct Cli {
     #[command(subcommand)]
-    verb: Verb,
+    action: Action,
 }
 
 #[derive(Subcommand)]
-enum Verb {
-    /// Start the parts, leave them running and print `export PING_…=…` lines: eval "$(testbed up)"
+enum Action {
+    /// Start them in the background and print `export PING_…=…` lines: eval "$(testbed up)"
     Up {
         #[command(flatten)]
-        place: Place,
+        state: StateFolder,
         #[command(flatten)]
-        speed: Speed,
+        kafka: KafkaMode,
     },
-    /// Stop what `up` started and remove its data
+    /// Stop them and delete their data
     Down {
         #[command(flatten)]
-        place: Place,
+        state: StateFolder,
     },
-    /// Run a command with the parts around it, and exit as it does (125: the parts failed; 127: no such command)
+    /// Start them, run a command, stop them, and exit with the command's code (125: a part failed; 127: no such command)
     Run {
         #[command(flatten)]
-        speed: Speed,
-        /// The command and its arguments
+        kafka: KafkaMode,
+        /// Command to run, with its arguments
         #[arg(required = true, trailing_var_arg = true, value_name = "COMMAND")]
         command: Vec<OsString>,
     },
 }
 
 #[derive(Args)]
-struct Place {
-    /// Where `up` notes what it started [default: pingpipeline/parts in the user's state folder]
+struct StateFolder {
+    /// Folder where `up` records what it started [default: pingpipeline/parts in the user's state folder]
     #[arg(long, value_name = "FOLDER")]
     dir: Option<PathBuf>,
 }
 
 #[derive(Args)]
-struct Speed {
-    /// Start Kafka as in production, for measurements: slower to start, faster afterwards
+struct KafkaMode {
+    /// Run Kafka as in production, for benchmarks: starts more slowly, then runs faster
     #[arg(long)]
     bench: bool,
 }
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
-    match perform(Cli::parse().verb).await {
+    match run_action(Cli::parse().action).await {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
             eprintln!("testbed: {error:#}");
@@ -81,30 +81,30 @@ async fn main() -> ExitCode {
     }
 }
 
-async fn perform(verb: Verb) -> anyhow::Result<u8> {
+async fn run_action(action: Action) -> anyhow::Result<u8> {
     let mut signals = Signals::listen()?;
-    match verb {
-        Verb::Up { place, speed } => {
-            let folder = place.folder()?;
+    match action {
+        Action::Up { state, kafka } => {
+            let folder = state.folder()?;
             tokio::select! {
-                env = left::up(&folder, speed.compiler()) => {
+                env = detached::up(&folder, kafka.compiler()) => {
                     for (name, value) in env? {
                         println!("export {name}={value}");
                     }
-                    eprintln!("testbed: Postgres, Kafka and Redis are up; `testbed down` stops them");
+                    eprintln!("testbed: Postgres, Kafka and Redis are running; stop them with `testbed down`");
                     Ok(0)
                 }
                 signal = signals.next() => Ok(code_of(signal)),
             }
         }
-        Verb::Down { place } => {
-            let stopped = left::down(&place.folder()?)?;
-            eprintln!("testbed: {}", if stopped { "stopped" } else { "nothing is up" });
+        Action::Down { state } => {
+            let stopped = detached::down(&state.folder()?)?;
+            eprintln!("testbed: {}", if stopped { "stopped" } else { "nothing to stop" });
             Ok(0)
         }
-        Verb::Run { speed, command } => {
+        Action::Run { kafka, command } => {
             let parts = tokio::select! {
-                parts = Parts::start_with(speed.compiler()) => parts?,
+                parts = Parts::start_with(kafka.compiler()) => parts?,
                 signal = signals.next() => return Ok(code_of(signal)),
             };
             run(&parts, &command, &mut signals).await
@@ -123,13 +123,13 @@ async fn run(parts: &Parts, command: &[OsString], signals: &mut Signals) -> anyh
     };
     let status = tokio::select! {
         status = child.wait() => status?,
-        signal = signals.next() => end(&mut child, signal).await?,
+        signal = signals.next() => stop(&mut child, signal).await?,
     };
     Ok(exit_code(status))
 }
 
-/// A terminal sends Ctrl-C to the command too, so that gets its time first; anything else is passed on.
-async fn end(child: &mut Child, signal: Signal) -> anyhow::Result<ExitStatus> {
+/// Stops the command. A terminal has already sent Ctrl-C to it, so it first gets some time to exit; then it gets a SIGTERM.
+async fn stop(child: &mut Child, signal: Signal) -> anyhow::Result<ExitStatus> {
     let pid = child.id().and_then(Pid::of);
     if signal == Signal::INT
         && let Ok(status) = timeout(GRACE / 2, child.wait()).await
@@ -146,7 +146,7 @@ async fn end(child: &mut Child, signal: Signal) -> anyhow::Result<ExitStatus> {
     Ok(child.wait().await?)
 }
 
-/// As a shell has it.
+/// 128 + signal for a killed command, as in a shell.
 fn exit_code(status: ExitStatus) -> u8 {
     let code = status.code().or_else(|| status.signal().map(|signal| 128 + signal));
     code.and_then(|code| u8::try_from(code).ok()).unwrap_or(FAILED)
@@ -177,13 +177,13 @@ impl Signals {
     }
 }
 
-impl Place {
+impl StateFolder {
     fn folder(self) -> anyhow::Result<PathBuf> {
-        self.dir.map_or_else(left::default_folder, Ok)
+        self.dir.map_or_else(detached::default_folder, Ok)
     }
 }
 
-impl Speed {
+impl KafkaMode {
     fn compiler(&self) -> Compiler {
         if self.bench { Compiler::Full } else { Compiler::Quick }
     }

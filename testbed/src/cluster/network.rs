@@ -1,4 +1,4 @@
-//! The network of a cluster: a bridge on this machine, a cable from it to each node, and who has which address.
+//! The network of a cluster: its addresses, a bridge on this machine, and a veth pair from the bridge to each node.
 
 use std::{net::Ipv4Addr, ops::RangeInclusive, path::Path};
 
@@ -7,13 +7,13 @@ use tokio::process::Command;
 
 use crate::{control_plane::SERVICES, pid::Pid, tools};
 
-/// The bridge. Its name also says that only one cluster at a time fits this machine.
+/// The bridge. Its fixed name limits a machine to one cluster at a time.
 const BRIDGE: &str = "ping-testbed";
-/// This machine, as nodes and pods see it.
+/// The address of this machine for nodes and pods.
 pub(super) const GATEWAY: Ipv4Addr = Ipv4Addr::new(10, 89, 0, 1);
-/// The name service.
+/// The address of CoreDNS.
 pub(super) const DNS: Ipv4Addr = Ipv4Addr::new(10, 96, 0, 10);
-/// All pods of all nodes.
+/// The addresses of all pods on all nodes.
 pub(super) const ALL_PODS: &str = "10.90.0.0/16";
 
 /// The address of node `number`, from 1.
@@ -26,18 +26,18 @@ pub(super) fn pods(number: u8) -> String {
     format!("10.90.{number}.0/24")
 }
 
-/// Makes the bridge, with this machine on it.
+/// Creates the bridge and attaches this machine to it.
 pub(super) async fn up() -> anyhow::Result<()> {
     ip(&["link", "add", BRIDGE, "type", "bridge"]).await?;
     ip(&["address", "add", &format!("{GATEWAY}/24"), "dev", BRIDGE]).await?;
     ip(&["link", "set", BRIDGE, "up"]).await
 }
 
-/// Takes away the cables and the bridge, with every route over them.
+/// Removes the veth pairs and the bridge, and with them every route that uses them.
 ///
-/// The kernel removes a cable together with its node, but some seconds later.
+/// The kernel also removes a node's veth pair, but only some seconds after the node has ended.
 pub(super) fn down(nodes: RangeInclusive<u8>) -> anyhow::Result<()> {
-    for device in nodes.map(plug).chain([BRIDGE.to_owned()]) {
+    for device in nodes.map(host_interface).chain([BRIDGE.to_owned()]) {
         if Path::new("/sys/class/net").join(&device).exists() {
             let status = std::process::Command::new("ip").args(["link", "delete", &device]).status();
             let gone =
@@ -48,19 +48,19 @@ pub(super) fn down(nodes: RangeInclusive<u8>) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The end of a node's cable on this machine.
-fn plug(number: u8) -> String {
+/// The host side of a node's veth pair.
+fn host_interface(number: u8) -> String {
     format!("ping-node-{number}")
 }
 
-/// Lays a cable from the bridge to node `number`, whose network namespace is that of `node`. The node does the rest.
+/// Connects node `number`, which runs in the network namespace of `node`, to the bridge. The node configures its own side.
 pub(super) async fn connect(number: u8, node: Pid) -> anyhow::Result<()> {
-    let (plug, namespace) = (plug(number), node.number().to_string());
-    ip(&["link", "add", &plug, "type", "veth", "peer", "name", "eth0", "netns", &namespace]).await?;
-    ip(&["link", "set", &plug, "master", BRIDGE, "up"]).await?;
+    let (interface, namespace) = (host_interface(number), node.number().to_string());
+    ip(&["link", "add", &interface, "type", "veth", "peer", "name", "eth0", "netns", &namespace]).await?;
+    ip(&["link", "set", &interface, "master", BRIDGE, "up"]).await?;
     let via = address(number).to_string();
     ip(&["route", "add", &pods(number), "via", &via]).await?;
-    // Any node leads to every Service.
+    // Any node routes to every Service.
     if number == 1 {
         ip(&["route", "add", SERVICES, "via", &via]).await?;
     }

@@ -1,4 +1,4 @@
-//! One node: containerd, kubelet and kube-proxy in namespaces of their own, as `testbed/cluster/node/init.sh` starts them.
+//! A node: containerd, kubelet and kube-proxy in their own namespaces, started by `testbed/cluster/node/init.sh`.
 
 use std::{
     ffi::OsString,
@@ -15,7 +15,7 @@ use super::network;
 use crate::{
     control_plane::NodeCredentials,
     pid::Pid,
-    process::{Lifetime, Process, Recipe},
+    process::{Lifetime, Process, ProcessSpec},
     tools,
 };
 
@@ -24,22 +24,22 @@ const CONTAINERD: &str = include_str!("../../cluster/node/containerd.toml");
 const CNI: &str = include_str!("../../cluster/node/cni.conflist");
 const KUBELET: &str = include_str!("../../cluster/node/kubelet.yaml");
 const PROXY: &str = include_str!("../../cluster/node/kube-proxy.yaml");
-const STARTS_WITHIN: Duration = Duration::from_secs(60);
+const START_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// A running node. Everything on it ends when it is dropped.
+/// A running node. Everything on it stops when it is dropped.
 #[derive(Debug)]
 pub struct Node {
     process: Process,
     number: u8,
 }
 
-/// The name of node `number`, also of its control groups.
+/// The name of node `number` and of its cgroups.
 pub(super) fn name(number: u8) -> String {
     format!("ping-node-{number}")
 }
 
 impl Node {
-    /// Starts node `number` of `count` in `folder`, with the programs of the cache. It has no images yet.
+    /// Starts node `number` of `count` in `folder`, with the programs in `programs`. It has no images yet.
     pub(super) async fn start(
         folder: &Path,
         number: u8,
@@ -57,18 +57,18 @@ impl Node {
         args.push(programs.into());
         let others = (1..=count).filter(|other| *other != number);
         args.extend(others.map(|other| format!("{}={}", network::pods(other), network::address(other)).into()));
-        let mut process = Process::new(Recipe {
+        let mut process = Process::new(ProcessSpec {
             name: "a node",
             program: tools::on_path("unshare")?,
             args,
             user: None,
             folder: folder.to_owned(),
             lifetime,
-            farewell: Signal::KILL,
+            stop_signal: Signal::KILL,
         });
         let outside = network_namespace(Pid::own().context("cannot read /proc")?);
         process
-            .start(STARTS_WITHIN, async |pid| network_namespace(pid).is_some_and(|inside| Some(inside) != outside))
+            .start(START_TIMEOUT, async |pid| network_namespace(pid).is_some_and(|inside| Some(inside) != outside))
             .await?;
         network::connect(number, process.pid().context("the node ended")?).await?;
         let node = Self { process, number };
@@ -81,30 +81,30 @@ impl Node {
         name(self.number)
     }
 
-    /// The process that the whole node is.
+    /// The first process of the node; everything else on the node ends with it.
     pub(super) fn pid(&self) -> Option<Pid> {
         self.process.pid()
     }
 
-    /// Makes the images in the archive known to it.
+    /// Loads the images of an archive.
     pub async fn import(&self, archive: &Path) -> anyhow::Result<()> {
         self.ctr(&["--namespace=k8s.io", "images", "import", &archive.to_string_lossy()]).await
     }
 
-    pub(super) fn leave(self) {
-        self.process.leave();
+    pub(super) fn detach(self) {
+        self.process.detach();
     }
 
     async fn wait_for_containerd(&self) -> anyhow::Result<()> {
-        let answers = async {
+        let ready = async {
             while self.ctr(&["version"]).await.is_err() {
                 tokio::time::sleep(Duration::from_millis(100)).await
             }
         };
         let log = self.process.log();
-        tokio::time::timeout(STARTS_WITHIN, answers)
-            .await
-            .with_context(|| format!("no containerd on {} after {STARTS_WITHIN:?}: see {}", self.name(), log.display()))
+        tokio::time::timeout(START_TIMEOUT, ready).await.with_context(|| {
+            format!("containerd on {} is not ready after {START_TIMEOUT:?}; see {}", self.name(), log.display())
+        })
     }
 
     async fn ctr(&self, args: &[&str]) -> anyhow::Result<()> {

@@ -1,4 +1,4 @@
-//! A control plane that stays until it is told to go, for a developer at a terminal.
+//! The subcommands of `control-plane`: a control plane that runs in the background until it is stopped.
 
 use std::{
     fs,
@@ -9,43 +9,43 @@ use anyhow::Context as _;
 use clap::Subcommand;
 use serde::{Deserialize, Serialize};
 
-use super::{ControlPlane, Options, assets, kubectl::Kubectl, others};
+use super::{ControlPlane, Options, assets, fake_operators, kubectl::Kubectl};
 use crate::{pid::Pid, process::Lifetime, tools};
 
-/// What can be asked for.
+/// What to do.
 #[derive(Debug, Clone, Copy, Subcommand)]
-pub enum Order {
-    /// Start one unless it runs already, and print the line that lets a shell find it, kubectl and helm.
+pub enum Action {
+    /// Start it unless it already runs, and print the line that lets a shell find it, kubectl and helm.
     Up,
-    /// End it and remove all that it held.
+    /// Stop it and delete its data.
     Down,
-    /// Play the operators and kubelets that do not run here, until interrupted: FOR TESTS AND FOR PLAY ONLY.
+    /// Simulate the operators and kubelets that do not run here, until interrupted. For tests and experiments only.
     ///
-    /// A pipeline waits for CloudNativePG, Strimzi, the Dragonfly operator and its pods. This writes the Secrets and statuses
-    /// that the real ones write when all is well, so that the pipeline becomes Ready. Nothing is behind it: no Postgres, no
-    /// Kafka, no cache, and no pod runs.
-    PlayOthers,
+    /// A pipeline waits for CloudNativePG, Strimzi, the Dragonfly operator and its own pods. This command writes the Secrets
+    /// and statuses that they write when they are healthy, so that the pipeline becomes Ready. No Postgres, Kafka, cache or
+    /// pod actually runs.
+    FakeOperators,
 }
 
-/// What `up` leaves for `down`.
+/// What `up` records for `down`.
 #[derive(Debug, Serialize, Deserialize)]
-struct Left {
+struct Record {
     pids: Vec<Pid>,
     kubeconfig: PathBuf,
 }
 
-/// Carries out the order.
-pub async fn run(order: Order) -> anyhow::Result<()> {
+/// Performs the action.
+pub async fn run(action: Action) -> anyhow::Result<()> {
     let folder = state_folder()?;
-    match order {
-        Order::Up => println!("{}", environment(&up(&folder).await?)?),
-        Order::Down => down(&folder)?,
-        Order::PlayOthers => play_others(&folder).await?,
+    match action {
+        Action::Up => println!("{}", environment(&up(&folder).await?)?),
+        Action::Down => down(&folder)?,
+        Action::FakeOperators => fake_operators(&folder).await?,
     }
     Ok(())
 }
 
-/// The line for a shell: where the API server is and, behind what the shell finds already, kubectl and helm.
+/// The line for a shell: sets KUBECONFIG and appends the folders of kubectl and helm to PATH.
 fn environment(kubeconfig: &Path) -> anyhow::Result<String> {
     let (programs, helm) = (assets::programs()?, assets::helm()?);
     let helm = helm.parent().unwrap_or(&helm);
@@ -53,30 +53,30 @@ fn environment(kubeconfig: &Path) -> anyhow::Result<String> {
 }
 
 async fn up(folder: &Path) -> anyhow::Result<PathBuf> {
-    if let Some(left) = read(folder)?
-        && left.pids.iter().all(|pid| pid.is_running())
+    if let Some(record) = read(folder)?
+        && record.pids.iter().all(|pid| pid.is_running())
     {
-        return Ok(left.kubeconfig);
+        return Ok(record.kubeconfig);
     }
     down(folder)?;
     fs::create_dir_all(folder)?;
     let options = Options { scheduler: true, ..Options::default() };
-    let control_plane = ControlPlane::launch(folder, None, Lifetime::Left, options).await?;
-    let left = Left { pids: control_plane.pids(), kubeconfig: control_plane.kubeconfig_path().to_owned() };
-    fs::write(state_file(folder), serde_json::to_vec(&left)?)?;
-    control_plane.leave();
-    Ok(left.kubeconfig)
+    let control_plane = ControlPlane::launch(folder, None, Lifetime::Detached, options).await?;
+    let record = Record { pids: control_plane.pids(), kubeconfig: control_plane.kubeconfig_path().to_owned() };
+    fs::write(state_file(folder), serde_json::to_vec(&record)?)?;
+    control_plane.detach();
+    Ok(record.kubeconfig)
 }
 
-async fn play_others(folder: &Path) -> anyhow::Result<()> {
-    let left = read(folder)?.context("no control plane is up here: run `make control-plane-up` first")?;
-    eprintln!("playing CloudNativePG, Strimzi, the Dragonfly operator and kubelets; nothing is behind it");
-    others::play(&Kubectl::new(assets::kubectl()?, &left.kubeconfig, folder)).await;
+async fn fake_operators(folder: &Path) -> anyhow::Result<()> {
+    let record = read(folder)?.context("no control plane is running: start one with `make control-plane-up`")?;
+    eprintln!("simulating CloudNativePG, Strimzi, the Dragonfly operator and kubelets; no pods run");
+    fake_operators::run(&Kubectl::new(assets::kubectl()?, &record.kubeconfig, folder)).await;
     Ok(())
 }
 
 fn down(folder: &Path) -> anyhow::Result<()> {
-    for pid in read(folder)?.map(|left| left.pids).unwrap_or_default() {
+    for pid in read(folder)?.map(|record| record.pids).unwrap_or_default() {
         pid.kill_tree()?;
     }
     if folder.exists() {
@@ -85,13 +85,13 @@ fn down(folder: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn read(folder: &Path) -> anyhow::Result<Option<Left>> {
+fn read(folder: &Path) -> anyhow::Result<Option<Record>> {
     let file = state_file(folder);
     if !file.exists() {
         return Ok(None);
     }
-    let left = serde_json::from_slice(&fs::read(&file)?);
-    Ok(Some(left.with_context(|| format!("cannot understand {}", file.display()))?))
+    let record = serde_json::from_slice(&fs::read(&file)?);
+    Ok(Some(record.with_context(|| format!("cannot parse {}", file.display()))?))
 }
 
 fn state_file(folder: &Path) -> PathBuf {

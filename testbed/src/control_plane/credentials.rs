@@ -1,4 +1,4 @@
-//! What the parts of one control plane know each other by: certificates, tokens, kubeconfigs. All made anew each time.
+//! Certificates, tokens and kubeconfigs of a control plane. Each control plane gets new ones.
 
 use std::{
     fs,
@@ -10,18 +10,18 @@ use anyhow::Context as _;
 use rcgen::{BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair};
 use serde_json::json;
 
-/// These users may do everything. They differ so that the audit log tells them apart.
+/// Users with all permissions. They have different names so that the audit log distinguishes them.
 const ADMIN: &str = "admin";
 const CONTROLLER_MANAGER: &str = "system:kube-controller-manager";
 const SCHEDULER: &str = "system:kube-scheduler";
 /// The address of the Service `kubernetes`: the first of [`SERVICES`].
 const FIRST_SERVICE: &str = "10.96.0.1";
-/// Addresses of Services.
+/// The addresses of Services.
 pub(crate) const SERVICES: &str = "10.96.0.0/16";
 const MASTERS: &str = "system:masters";
 const PROXY: &str = "system:kube-proxy";
 
-/// The files that hold them, all in the control plane's own folder.
+/// The paths of the credentials, all in the control plane's folder.
 #[derive(Debug)]
 pub(super) struct Credentials {
     pub(super) admin_token: String,
@@ -34,22 +34,22 @@ pub(super) struct Credentials {
     pub(super) admin: PathBuf,
     pub(super) controller_manager: PathBuf,
     pub(super) scheduler: PathBuf,
-    /// By which the API server shows nodes who it is, and its key.
-    pub(super) to_nodes: (PathBuf, PathBuf),
+    /// The certificate with which the API server authenticates to kubelets, and its key.
+    pub(super) kubelet_client: (PathBuf, PathBuf),
     folder: PathBuf,
 }
 
-/// What a node joins with.
+/// The credentials with which a node joins.
 #[derive(Debug)]
 pub(crate) struct NodeCredentials {
-    /// The authority of whoever may call the kubelet.
+    /// The CA of clients that may call the kubelet.
     pub(crate) ca: PathBuf,
     pub(crate) kubelet: PathBuf,
     pub(crate) proxy: PathBuf,
 }
 
 impl Credentials {
-    /// Writes everything that an API server at `address`, and who calls it, needs.
+    /// Writes the credentials of an API server at `address` and of its clients.
     pub(super) fn write(folder: &Path, address: SocketAddrV4, nodes: &[String]) -> anyhow::Result<Self> {
         let credentials = Self {
             admin_token: new_token(),
@@ -62,10 +62,10 @@ impl Credentials {
             admin: folder.join("kubeconfig"),
             controller_manager: folder.join("controller-manager.kubeconfig"),
             scheduler: folder.join("scheduler.kubeconfig"),
-            to_nodes: (folder.join("to-nodes.crt"), folder.join("to-nodes.key")),
+            kubelet_client: (folder.join("kubelet-client.crt"), folder.join("kubelet-client.key")),
             folder: folder.to_owned(),
         };
-        credentials.write_certificates(address).context("cannot make certificates")?;
+        credentials.write_certificates(address).context("cannot create certificates")?;
         credentials.write_tokens(&format!("https://{address}"), nodes).context("cannot write tokens")?;
         Ok(credentials)
     }
@@ -100,8 +100,8 @@ impl Credentials {
         client.distinguished_name.push(DnType::CommonName, "kube-apiserver");
         client.distinguished_name.push(DnType::OrganizationName, MASTERS);
         client.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
-        fs::write(&self.to_nodes.0, client.signed_by(&client_key, &ca)?.pem())?;
-        fs::write(&self.to_nodes.1, client_key.serialize_pem())?;
+        fs::write(&self.kubelet_client.0, client.signed_by(&client_key, &ca)?.pem())?;
+        fs::write(&self.kubelet_client.1, client_key.serialize_pem())?;
 
         let service_accounts = KeyPair::generate()?;
         fs::write(&self.service_account_key, service_accounts.serialize_pem())?;
@@ -131,7 +131,7 @@ impl Credentials {
         Ok(())
     }
 
-    /// JSON is YAML: whoever reads a kubeconfig takes it.
+    /// JSON, which every YAML parser accepts.
     fn kubeconfig(&self, url: &str, user: &str, token: &str) -> String {
         json!({
             "apiVersion": "v1",

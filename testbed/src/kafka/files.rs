@@ -1,4 +1,4 @@
-//! What `install.sh parts` put into the cache: Kafka's jars, a formatted data folder, a class archive.
+//! Kafka as `install.sh parts` installs it in the cache: its jars, a formatted data folder and a class archive.
 
 use std::{
     env,
@@ -9,26 +9,26 @@ use std::{
 
 use anyhow::{Context as _, bail};
 
-use crate::tools::{self, INSTALL};
+use crate::tools::{self, INSTALL_HINT};
 
-/// The version in `kafka/pom.xml` and `install.sh`.
+/// Must match `kafka/pom.xml` and `install.sh`.
 const VERSION: &str = "4.3.1";
 const PROPERTIES: &str = include_str!("../../kafka/server.properties");
 const LOGGING: &str = include_str!("../../kafka/log4j2.xml");
 
-/// Kafka in the cache folder.
+/// The folder of Kafka in the cache.
 pub(super) struct Installed(PathBuf);
 
 impl Installed {
     pub(super) fn find() -> anyhow::Result<Self> {
         let folder = tools::cache_folder()?.join(format!("kafka-{VERSION}"));
         if !folder.join("formatted/meta.properties").exists() {
-            bail!("Kafka is missing in {}: {INSTALL}", folder.display());
+            bail!("Kafka is missing in {}: {INSTALL_HINT}", folder.display());
         }
         Ok(Self(folder))
     }
 
-    /// An empty data folder and the configuration.
+    /// Writes an empty data folder and the configuration into `folder`.
     pub(super) fn prepare(&self, folder: &Path, port: u16, controller_port: u16) -> anyhow::Result<()> {
         let data = folder.join("data");
         fs::create_dir(&data)?;
@@ -45,7 +45,7 @@ impl Installed {
         Ok(())
     }
 
-    /// In byte order, like `install.sh`: shared classes fit only the class path that they were dumped with.
+    /// In byte order, as in `install.sh`: a class archive only works with the class path that it was created with.
     pub(super) fn class_path(&self) -> anyhow::Result<OsString> {
         let entries = fs::read_dir(&self.0)?.collect::<Result<Vec<_>, _>>()?;
         let mut jars: Vec<PathBuf> = entries.into_iter().map(|entry| entry.path()).collect();
@@ -54,13 +54,13 @@ impl Installed {
         Ok(env::join_paths(jars)?)
     }
 
-    /// The classes that a broker loads, in the form in which this JVM keeps them. Starts work without it, slowly.
+    /// The class archive, which makes starts faster. Optional.
     pub(super) fn shared_classes(&self) -> Option<PathBuf> {
         Some(self.0.join("classes.jsa")).filter(|archive| archive.exists())
     }
 }
 
-/// JAVA_HOME first, as Kafka's own scripts have it.
+/// `JAVA_HOME` takes precedence over PATH, as in Kafka's own scripts.
 pub(super) fn java() -> anyhow::Result<PathBuf> {
     let home = env::var_os("JAVA_HOME").map(|home| PathBuf::from(home).join("bin/java"));
     match home.filter(|java| tools::is_program(java)) {

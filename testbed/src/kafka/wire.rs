@@ -1,6 +1,7 @@
-//! The two requests of Kafka's protocol that the testbed needs, in their oldest versions that Kafka 4 takes.
+//! The two requests of Kafka's protocol that the testbed needs, in the oldest versions that Kafka 4 supports.
 //!
-//! Starting Kafka's own tools takes more than a second each time.
+//! A client library would not be shorter: `rdkafka` adds a C build to this crate, and Kafka's own tools take more than a
+//! second per call.
 
 use std::{net::Ipv4Addr, time::Duration};
 
@@ -13,52 +14,52 @@ use tokio::{
 const METADATA: (i16, i16) = (3, 1);
 const CREATE_TOPICS: (i16, i16) = (19, 2);
 const TIMEOUT: Duration = Duration::from_secs(10);
-/// Far above any answer here; a larger one is no Kafka.
-const LARGEST_ANSWER: u32 = 16 << 20;
+/// Far above any real response; a larger one does not come from Kafka.
+const MAX_RESPONSE_BYTES: u32 = 16 << 20;
 
-/// What a broker says about its cluster.
+/// A broker's view of its cluster.
 pub(super) struct Metadata {
-    /// Brokers that are registered and in service.
+    /// Number of brokers that are registered and active.
     pub(super) brokers: i32,
     pub(super) topics: Vec<Topic>,
 }
 
 pub(super) struct Topic {
     pub(super) name: String,
-    /// The leader's node for each partition; negative while there is none.
+    /// The node id of each partition's leader; negative while there is none.
     pub(super) leaders: Vec<i32>,
 }
 
 pub(super) async fn metadata(port: u16) -> anyhow::Result<Metadata> {
     let mut all_topics = Vec::new();
     all_topics.put_i32(-1);
-    let answer = ask(port, METADATA, &all_topics).await?;
-    read_metadata(&mut Reader(&answer)).context("unreadable metadata")
+    let response = send(port, METADATA, &all_topics).await?;
+    read_metadata(&mut Reader(&response)).context("malformed metadata response")
 }
 
-fn read_metadata(answer: &mut Reader<'_>) -> Option<Metadata> {
-    let brokers = answer.i32()?;
+fn read_metadata(response: &mut Reader<'_>) -> Option<Metadata> {
+    let brokers = response.i32()?;
     for _ in 0..brokers {
-        answer.i32()?; // node
-        answer.string()?; // host
-        answer.i32()?; // port
-        answer.string()?; // rack
+        response.i32()?; // node
+        response.string()?; // host
+        response.i32()?; // port
+        response.string()?; // rack
     }
-    answer.i32()?; // controller
+    response.i32()?; // controller
     let mut topics = Vec::new();
-    for _ in 0..answer.i32()? {
-        answer.i16()?; // error
-        let name = answer.string()?;
-        answer.take::<1>()?; // internal
+    for _ in 0..response.i32()? {
+        response.i16()?; // error
+        let name = response.string()?;
+        response.take::<1>()?; // internal
         let mut leaders = Vec::new();
-        for _ in 0..answer.i32()? {
-            answer.i16()?; // error
-            answer.i32()?; // partition
-            leaders.push(answer.i32()?);
+        for _ in 0..response.i32()? {
+            response.i16()?; // error
+            response.i32()?; // partition
+            leaders.push(response.i32()?);
             for _ in 0..2 {
-                // replicas, then those in sync
-                for _ in 0..answer.i32()? {
-                    answer.i32()?;
+                // replicas, then in-sync replicas
+                for _ in 0..response.i32()? {
+                    response.i32()?;
                 }
             }
         }
@@ -78,51 +79,51 @@ pub(super) async fn create_topic(
     body.put_string(name)?;
     body.put_i32(partitions);
     body.put_i16(1); // replicas
-    body.put_i32(0); // no assignment by hand
+    body.put_i32(0); // no manual assignment
     body.put_i32(i32::try_from(settings.len())?);
     for (name, value) in settings {
         body.put_string(name)?;
         body.put_string(value)?;
     }
     body.put_i32(i32::try_from(TIMEOUT.as_millis())?);
-    body.push(0); // not only a check
-    let answer = ask(port, CREATE_TOPICS, &body).await?;
-    let (code, message) = read_creation(&mut Reader(&answer)).context("unreadable answer")?;
+    body.push(0); // not a dry run
+    let response = send(port, CREATE_TOPICS, &body).await?;
+    let (code, message) = read_result(&mut Reader(&response)).context("malformed response")?;
     if code != 0 {
-        bail!("Kafka refuses topic {name}: error {code}: {message}");
+        bail!("Kafka rejected topic {name}: error {code}: {message}");
     }
     Ok(())
 }
 
-fn read_creation(answer: &mut Reader<'_>) -> Option<(i16, String)> {
-    answer.i32()?; // throttled for
-    answer.i32()?; // one topic
-    answer.string()?; // its name
-    Some((answer.i16()?, answer.string()?))
+fn read_result(response: &mut Reader<'_>) -> Option<(i16, String)> {
+    response.i32()?; // throttle time
+    response.i32()?; // one topic
+    response.string()?; // its name
+    Some((response.i16()?, response.string()?))
 }
 
-async fn ask(port: u16, (request, version): (i16, i16), body: &[u8]) -> anyhow::Result<Vec<u8>> {
+async fn send(port: u16, (request, version): (i16, i16), body: &[u8]) -> anyhow::Result<Vec<u8>> {
     tokio::time::timeout(TIMEOUT, async {
         let mut message = Vec::new();
         message.put_i16(request);
         message.put_i16(version);
-        message.put_i32(0); // number of this request
+        message.put_i32(0); // correlation id
         message.put_string("testbed")?;
         message.extend_from_slice(body);
         let mut connection = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await?;
         connection.write_u32(u32::try_from(message.len())?).await?;
         connection.write_all(&message).await?;
         let length = connection.read_u32().await?;
-        if !(4..LARGEST_ANSWER).contains(&length) {
-            bail!("an answer of {length} bytes");
+        if !(4..MAX_RESPONSE_BYTES).contains(&length) {
+            bail!("unexpected response length: {length} bytes");
         }
-        connection.read_u32().await?; // number of the request
-        let mut answer = vec![0; length as usize - 4];
-        connection.read_exact(&mut answer).await?;
-        Ok(answer)
+        connection.read_u32().await?; // correlation id
+        let mut response = vec![0; length as usize - 4];
+        connection.read_exact(&mut response).await?;
+        Ok(response)
     })
     .await
-    .context("Kafka did not answer in time")?
+    .with_context(|| format!("Kafka did not respond within {TIMEOUT:?}"))?
 }
 
 trait Put {
@@ -164,7 +165,7 @@ impl Reader<'_> {
         self.take().map(i32::from_be_bytes)
     }
 
-    /// Empty when there is none, which is a length of -1.
+    /// An absent string, encoded as length -1, is read as an empty one.
     fn string(&mut self) -> Option<String> {
         let length = usize::try_from(self.i16()?).unwrap_or(0);
         let (text, rest) = self.0.split_at_checked(length)?;

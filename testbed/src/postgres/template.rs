@@ -1,4 +1,4 @@
-//! A data folder as `initdb` leaves it, made once per version of Postgres and copied for each start.
+//! A data folder created by `initdb`, once per Postgres version, and copied for each start.
 
 use std::{
     fs,
@@ -11,26 +11,26 @@ use tokio::process::Command;
 use super::user;
 use crate::{folder::Folder, tools};
 
-/// Part of the template's name: raise it when what is made below changes.
-const RECIPE: u32 = 1;
+/// Part of the template's name. Increase it whenever this module changes the template.
+const REVISION: u32 = 1;
 
-/// The template's folder, made first if there is none yet.
+/// The template's folder. Creates the template if there is none yet.
 pub(super) async fn ready() -> anyhow::Result<PathBuf> {
     let programs = programs()?;
     // "postgres (PostgreSQL) 15.18 (Debian 15.18-0+deb12u1)"
     let printed = tools::run(Command::new(programs.join("postgres")).arg("--version")).await?;
     let version = printed.split_whitespace().nth(2).context("postgres --version prints no version")?;
     let cache = tools::cache_folder()?;
-    let template = cache.join(format!("postgres-{version}-data-{RECIPE}"));
+    let template = cache.join(format!("postgres-{version}-data-{REVISION}"));
     if !template.exists() {
-        fs::create_dir_all(&cache).with_context(|| format!("cannot make {}", cache.display()))?;
-        make(&programs, &cache, &template).await?;
+        fs::create_dir_all(&cache).with_context(|| format!("cannot create {}", cache.display()))?;
+        create(&programs, &cache, &template).await?;
     }
     Ok(template)
 }
 
-async fn make(programs: &Path, cache: &Path, template: &Path) -> anyhow::Result<()> {
-    // Not in the cache, since the user `postgres` may not enter our home.
+async fn create(programs: &Path, cache: &Path, template: &Path) -> anyhow::Result<()> {
+    // Not in the cache because the user `postgres` has no access to our home.
     let work = Folder::create("initdb")?;
     if let Some(user) = user() {
         tools::run(Command::new("chown").arg(format!("{user}:")).arg(work.path())).await?;
@@ -42,16 +42,16 @@ async fn make(programs: &Path, cache: &Path, template: &Path) -> anyhow::Result<
     let statements = "CREATE ROLE ping LOGIN;\nCREATE DATABASE ping OWNER ping;\n";
     let script = work.path().join("ping.sql");
     fs::write(&script, statements)?;
-    // Single-user mode reads statements from its input, one a line, and needs no server.
+    // Single-user mode reads one statement per line from its input and needs no server.
     let mut shell = as_user(Path::new("sh"), work.path());
     shell.args(["-c", "exec \"$0\" --single -D data postgres < ping.sql"]).arg(programs.join("postgres"));
     tools::run(&mut shell).await?;
-    // Complete before it gets its name. Another process may have been quicker: its template is as good.
+    // Renamed only when complete. If another process was faster, its template is used.
     let partial = tempfile::Builder::new().prefix("postgres-partial-").tempdir_in(cache)?;
     tools::run(Command::new("cp").arg("-a").arg(&data).arg(partial.path())).await?;
     match fs::rename(partial.path().join("data"), template) {
         Err(_) if template.exists() => Ok(()),
-        renamed => renamed.with_context(|| format!("cannot make {}", template.display())),
+        renamed => renamed.with_context(|| format!("cannot create {}", template.display())),
     }
 }
 
@@ -68,7 +68,7 @@ fn as_user(program: &Path, folder: &Path) -> Command {
     command
 }
 
-/// The folder of Postgres's programs. Debian keeps `initdb` and `postgres` off PATH, one folder for each version.
+/// The folder of the Postgres programs. Debian keeps `initdb` and `postgres` off PATH, in a folder per version.
 pub(super) fn programs() -> anyhow::Result<PathBuf> {
     let versions = fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
     let newest = versions
@@ -79,7 +79,7 @@ pub(super) fn programs() -> anyhow::Result<PathBuf> {
         return Ok(programs);
     }
     let initdb = tools::on_path("initdb")?;
-    // A link on PATH leads to where its companions are.
+    // If `initdb` is a link, the other programs are next to its target.
     let initdb = initdb.canonicalize()?;
-    Ok(initdb.parent().context("initdb lies in no folder")?.to_owned())
+    Ok(initdb.parent().context("initdb has no parent folder")?.to_owned())
 }

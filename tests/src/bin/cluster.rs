@@ -1,4 +1,4 @@
-//! A whole cluster for a developer's shell: `eval "$(cluster up)"`.
+//! Runs a Kubernetes cluster for a developer's shell: `eval "$(cluster up)"`.
 
 use std::{path::PathBuf, process::Stdio};
 
@@ -12,47 +12,47 @@ use ping_testbed::{
 use ping_tests::stand_ins;
 use tokio::signal::unix::{SignalKind, signal};
 
-/// Starts a Kubernetes cluster with two real nodes on this machine: CloudNativePG, and stand-ins for Strimzi and Dragonfly.
+/// Run a Kubernetes cluster with two real nodes on this machine, with CloudNativePG and stand-ins for Strimzi and Dragonfly.
 #[derive(Parser)]
 #[command(version)]
 struct Cli {
     #[command(subcommand)]
-    order: Order,
+    action: Action,
 }
 
 #[derive(Subcommand)]
-enum Order {
-    /// Start one, after clearing away what is left of another, and print the line that lets kubectl find it.
+enum Action {
+    /// Start it, after removing the remains of an earlier one, and print the line that lets kubectl find it.
     Up {
-        /// Archives of images to make known to its nodes.
+        /// Image archives to load into its nodes.
         images: Vec<PathBuf>,
     },
-    /// End it and undo all that it did to this machine.
+    /// Stop it and remove all its traces from this machine.
     Down,
-    /// Stand in for Strimzi, the Dragonfly operator and a volume provisioner: `up` starts this.
+    /// Simulate Strimzi, the Dragonfly operator and a volume provisioner. `up` starts this.
     StandIn {
-        /// How to reach the cluster.
+        /// Kubeconfig of the cluster.
         kubeconfig: PathBuf,
     },
 }
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> anyhow::Result<()> {
-    let order = Cli::parse().order;
+    let action = Cli::parse().action;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
     tokio::select! {
-        done = carry_out(order) => done,
+        result = run(action) => result,
         _ = interrupt.recv() => bail!("interrupted"),
         _ = terminate.recv() => bail!("terminated"),
     }
 }
 
-async fn carry_out(order: Order) -> anyhow::Result<()> {
-    match order {
-        Order::Up { images } => println!("export KUBECONFIG={}", up(&images).await?.display()),
-        Order::Down => cluster::clear()?,
-        Order::StandIn { kubeconfig } => stand_ins::run(&kubeconfig, cluster::volumes()?).await?,
+async fn run(action: Action) -> anyhow::Result<()> {
+    match action {
+        Action::Up { images } => println!("export KUBECONFIG={}", up(&images).await?.display()),
+        Action::Down => cluster::remove()?,
+        Action::StandIn { kubeconfig } => stand_ins::run(&kubeconfig, cluster::volumes()?).await?,
     }
     Ok(())
 }
@@ -61,7 +61,7 @@ async fn up(images: &[PathBuf]) -> anyhow::Result<PathBuf> {
     if let Some(kubeconfig) = cluster::running()? {
         return Ok(kubeconfig);
     }
-    let cluster = Cluster::start(Lifetime::Left).await?;
+    let cluster = Cluster::start(Lifetime::Detached).await?;
     for archive in images {
         cluster.import(&archive.canonicalize()?).await?;
     }
@@ -70,7 +70,7 @@ async fn up(images: &[PathBuf]) -> anyhow::Result<PathBuf> {
     let log = std::fs::File::create(cluster.folder().join("stand-ins.log"))?;
     command.args(["stand-in"]).arg(&kubeconfig).stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
     let stand_ins = std::os::unix::process::CommandExt::process_group(&mut command, 0).spawn()?;
-    let pid = Pid::of(stand_ins.id()).context("the stand-ins ended")?;
-    cluster.leave(vec![pid])?;
+    let pid = Pid::of(stand_ins.id()).context("the stand-ins exited")?;
+    cluster.detach(vec![pid])?;
     Ok(kubeconfig)
 }

@@ -1,5 +1,6 @@
-//! The Dragonfly operator, with Redis in Dragonfly's place: the names, labels and statuses of version 1.6.1, as recorded in
-//! `shared/captured/dragonfly-*.yaml`. One pod only; snapshots and flags of Dragonfly's own are not carried over.
+//! A stand-in for the Dragonfly operator that runs Redis instead of Dragonfly. Names, labels and statuses are those of version
+//! 1.6.1, as recorded in `shared/captured/dragonfly-*.yaml`. It supports a single pod and ignores snapshots and
+//! Dragonfly-specific flags.
 
 use kube::{
     ResourceExt as _,
@@ -8,32 +9,35 @@ use kube::{
 use ping_api::kinds::Kind;
 use serde_json::{Value, json};
 
-use super::world::{World, number, owner, text};
+use super::cluster_client::{ClusterClient, number, owner, text};
 
 const IMAGE: &str = "testbed/redis:7";
 
-pub(super) async fn pass(world: &World) -> anyhow::Result<()> {
-    for dragonfly in world.list(&Kind::Dragonfly.api_resource()).await? {
+pub(super) async fn reconcile_all(client: &ClusterClient) -> anyhow::Result<()> {
+    for dragonfly in client.list(&Kind::Dragonfly.api_resource()).await? {
         if dragonfly.metadata.deletion_timestamp.is_none() {
-            reconcile(world, &dragonfly).await?;
+            reconcile(client, &dragonfly).await?;
         }
     }
     Ok(())
 }
 
-async fn reconcile(world: &World, dragonfly: &DynamicObject) -> anyhow::Result<()> {
+async fn reconcile(client: &ClusterClient, dragonfly: &DynamicObject) -> anyhow::Result<()> {
     let (name, namespace) = (dragonfly.name_any(), dragonfly.namespace().unwrap_or_default());
     let resource = Kind::Dragonfly.api_resource();
-    anyhow::ensure!(number(dragonfly, "/spec/replicas") == 1, "{name} wants replicas: this stand-in has one pod");
-    world.apply(service(dragonfly, &name, &namespace)).await?;
-    let set = world.apply(stateful_set(dragonfly, &name, &namespace)).await?;
+    anyhow::ensure!(
+        number(dragonfly, "/spec/replicas") == 1,
+        "{name} requests several replicas, but this stand-in supports one"
+    );
+    client.apply(service(dragonfly, &name, &namespace)).await?;
+    let set = client.apply(stateful_set(dragonfly, &name, &namespace)).await?;
     let phase = text(dragonfly, "/status/phase");
     if phase.is_empty() {
-        return world.set_status(&resource, dragonfly, json!({ "phase": "ResourcesCreated" })).await;
+        return client.set_status(&resource, dragonfly, json!({ "phase": "ResourcesCreated" })).await;
     }
-    let pods = world.api(&super::world::pods(), &namespace);
+    let pods = client.api(&super::cluster_client::pods(), &namespace);
     for pod in pods.list(&ListParams::default().labels(&format!("app={name}"))).await?.items {
-        // The set says OnDelete: its operator deletes.
+        // The update strategy is OnDelete, so the operator deletes outdated pods.
         let revision = pod.labels().get("controller-revision-hash").cloned().unwrap_or_default();
         if revision != text(&set, "/status/updateRevision")
             && number(&set, "/status/observedGeneration") == set.metadata.generation.unwrap_or_default()
@@ -45,7 +49,7 @@ async fn reconcile(world: &World, dragonfly: &DynamicObject) -> anyhow::Result<(
         }
     }
     if number(&set, "/status/readyReplicas") == 1 {
-        world.set_status(&resource, dragonfly, json!({ "phase": "Ready" })).await?;
+        client.set_status(&resource, dragonfly, json!({ "phase": "Ready" })).await?;
     }
     Ok(())
 }
@@ -85,7 +89,7 @@ fn stateful_set(dragonfly: &DynamicObject, name: &str, namespace: &str) -> Value
             "template": {
                 "metadata": { "labels": pod_labels, "annotations": spec["podMetadata"]["annotations"] },
                 "spec": {
-                    // Its operator adds none of its own, so this is what a namespace with enforced standards sees.
+                    // Like the real operator, adds no security context of its own.
                     "securityContext": spec["podSecurityContext"],
                     "topologySpreadConstraints": spec["topologySpreadConstraints"],
                     "containers": [{

@@ -1,16 +1,16 @@
-//! The pod, Services and Secrets of a Kafka, with Strimzi's names and labels. One node that is broker and controller.
+//! The pod, Services and Secrets of a Kafka with Strimzi's names and labels. One node is both broker and controller.
 
 use kube::{ResourceExt as _, api::DynamicObject};
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 use serde_json::{Value, json};
 
-use super::world::{World, owner, restricted};
+use super::cluster_client::{ClusterClient, owner, restricted};
 
 const IMAGE: &str = "testbed/kafka:4.3.1";
-/// Where the stand-in itself, and nobody else, gets in without a password: the pod's own loopback address.
+/// The port of the listener without a password. It is on the pod's loopback address, so only the stand-in can use it.
 pub(super) const ADMIN_PORT: u16 = 9091;
 
-/// A Kafka and its only pool of nodes.
+/// A Kafka and its only node pool.
 pub(super) struct Broker<'a> {
     pub(super) kafka: &'a DynamicObject,
     pub(super) pool: &'a DynamicObject,
@@ -25,7 +25,7 @@ impl Broker<'_> {
         self.kafka.namespace().unwrap_or_default()
     }
 
-    /// The StatefulSet: its pod is then called as Strimzi would.
+    /// The name of the StatefulSet, chosen so that its pod has the name that Strimzi would use.
     pub(super) fn set(&self) -> String {
         format!("{}-{}", self.name(), self.pool.name_any())
     }
@@ -54,9 +54,9 @@ impl Broker<'_> {
         })
     }
 
-    /// Makes all of it what the Kafka and its pool say, and returns the StatefulSet as it is.
-    pub(super) async fn apply(&self, world: &World) -> anyhow::Result<DynamicObject> {
-        self.make_certificates(world).await?;
+    /// Applies all resources of the Kafka and its pool, and returns the StatefulSet.
+    pub(super) async fn apply(&self, client: &ClusterClient) -> anyhow::Result<DynamicObject> {
+        self.create_certificates(client).await?;
         for (name, headless) in [("brokers", true), ("bootstrap", false)] {
             let name = format!("{}-kafka-{name}", self.name());
             let mut service = json!({
@@ -67,18 +67,18 @@ impl Broker<'_> {
                 service["spec"]["clusterIP"] = json!("None");
                 service["spec"]["publishNotReadyAddresses"] = json!(true);
             }
-            world.apply(service).await?;
+            client.apply(service).await?;
         }
         let config = json!({ "server.properties": self.properties(), "start.sh": START });
-        world.apply(json!({ "apiVersion": "v1", "kind": "ConfigMap", "metadata": self.metadata(&self.pod()), "data": config })).await?;
-        world.apply(self.stateful_set()).await
+        client.apply(json!({ "apiVersion": "v1", "kind": "ConfigMap", "metadata": self.metadata(&self.pod()), "data": config })).await?;
+        client.apply(self.stateful_set()).await
     }
 
-    /// A CA and a certificate of the broker: made once, as Strimzi does until they are due.
-    async fn make_certificates(&self, world: &World) -> anyhow::Result<()> {
+    /// Creates the CA and the broker's certificate once. (Strimzi also renews them before they expire.)
+    async fn create_certificates(&self, client: &ClusterClient) -> anyhow::Result<()> {
         let secrets = ping_api::kinds::Kind::Secret.api_resource();
         let (ca, broker) = (format!("{}-cluster-ca-cert", self.name()), self.pod());
-        if world.get(&secrets, &self.namespace(), &ca).await?.is_some() {
+        if client.get(&secrets, &self.namespace(), &ca).await?.is_some() {
             return Ok(());
         }
         let ca_key = KeyPair::generate()?;
@@ -93,7 +93,7 @@ impl Broker<'_> {
         let keystore = format!("{}{}", key.serialize_pem(), signed.pem());
         for (name, data) in [(&broker, json!({ "keystore.pem": keystore })), (&ca, json!({ "ca.crt": certificate }))] {
             let metadata = self.metadata(name);
-            world
+            client
                 .apply(json!({ "apiVersion": "v1", "kind": "Secret", "metadata": metadata, "stringData": data }))
                 .await?;
         }
@@ -123,13 +123,13 @@ impl Broker<'_> {
 
     fn stateful_set(&self) -> Value {
         let volume = &self.pool.data["spec"]["storage"]["volumes"][0];
-        let goes = volume["deleteClaim"] == json!(true);
+        let delete_claim = volume["deleteClaim"] == json!(true);
         json!({
             "apiVersion": "apps/v1", "kind": "StatefulSet", "metadata": self.metadata(&self.set()),
             "spec": {
                 "replicas": 1, "serviceName": format!("{}-kafka-brokers", self.name()),
                 "selector": { "matchLabels": self.labels() },
-                "persistentVolumeClaimRetentionPolicy": { "whenDeleted": if goes { "Delete" } else { "Retain" }, "whenScaled": "Retain" },
+                "persistentVolumeClaimRetentionPolicy": { "whenDeleted": if delete_claim { "Delete" } else { "Retain" }, "whenScaled": "Retain" },
                 "template": {
                     "metadata": { "labels": self.labels() },
                     "spec": {

@@ -1,4 +1,4 @@
-//! What happens to the pipeline, one after the other, each under load.
+//! The faults and changes that the pipeline goes through, one after the other, each under load.
 
 use std::time::{Duration, Instant};
 
@@ -6,140 +6,150 @@ use crate::{
     at,
     load::Load,
     report::Report,
-    stage::{NAMESPACE, Stage},
+    test_cluster::{NAMESPACE, TestCluster},
 };
 
-const PATIENCE: Duration = Duration::from_secs(300);
+const TIMEOUT: Duration = Duration::from_secs(300);
 
-/// A macro, for some of what happens needs the stage to itself.
+/// A macro because some faults need exclusive access to the cluster.
 macro_rules! under_load {
-    ($stage:ident, $report:ident, $name:expr, $happening:expr) => {{
-        if is_asked_for($name) {
-            let load = Load::start($stage).await;
-            $happening;
-            let outcome = load.finish($stage).await;
+    ($cluster:ident, $report:ident, $name:expr, $fault:expr) => {{
+        if is_selected($name) {
+            let load = Load::start($cluster).await;
+            $fault;
+            let outcome = load.finish($cluster).await;
             $report.add($name, outcome);
         }
     }};
 }
 
-/// `FAULTS=words` picks those with one of the words, between commas, in their names; all of them without it.
-pub(crate) fn is_asked_for(name: &str) -> bool {
+/// `FAULTS` selects faults: a comma-separated list of parts of their names. Unset: all.
+pub(crate) fn is_selected(name: &str) -> bool {
     std::env::var("FAULTS").map_or(true, |words| words.split(',').any(|word| name.contains(word)))
 }
 
-/// All of it, in the order in which a pipeline might meet it.
-pub(crate) async fn all(stage: &mut Stage) -> Report {
+/// Runs the selected faults in a realistic order.
+pub(crate) async fn all(cluster: &mut TestCluster) -> Report {
     let mut report = Report::default();
-    for (role, what) in [("server", "every server pod killed"), ("processor", "every processor pod killed")] {
-        under_load!(stage, report, what, kill(stage, NAMESPACE, &format!("app.kubernetes.io/component={role}")).await);
+    for (role, fault) in [("server", "every server pod killed"), ("processor", "every processor pod killed")] {
+        under_load!(
+            cluster,
+            report,
+            fault,
+            kill(cluster, NAMESPACE, &format!("app.kubernetes.io/component={role}")).await
+        );
     }
     under_load!(
-        stage,
+        cluster,
         report,
         "every operator pod killed",
-        kill(stage, "ping-system", "app.kubernetes.io/name=ping-operator").await
+        kill(cluster, "ping-system", "app.kubernetes.io/name=ping-operator").await
     );
-    under_load!(stage, report, "the Postgres primary killed", kill_primary(stage).await);
-    under_load!(stage, report, "Kafka killed", kill(stage, NAMESPACE, "strimzi.io/kind=Kafka").await);
-    under_load!(stage, report, "the cache killed", kill(stage, NAMESPACE, "app=demo-cache").await);
-    under_load!(stage, report, "a node drained", drain(stage, "ping-node-2").await);
-    stage.kubectl(&["uncordon", "ping-node-2"]).await;
-    under_load!(stage, report, "the operator upgraded", upgrade_operator(stage).await);
-    under_load!(stage, report, "the data plane upgraded: image and settings", upgrade_data_plane(stage).await);
-    under_load!(stage, report, "scaled from 2 + 2 to 3 + 3, re-partitioned from 3 to 6", scale(stage).await);
-    under_load!(stage, report, "hibernated and woken", hibernate(stage).await);
-    under_load!(stage, report, "Kafka's password of the servers rotated", rotate(stage, "demo-kafka-server").await);
-    under_load!(stage, report, "Postgres' password rotated", rotate(stage, "demo-postgres-app").await);
-    under_load!(stage, report, "the API server killed and started again", restart_apiserver(stage).await);
+    under_load!(cluster, report, "the Postgres primary killed", kill_primary(cluster).await);
+    under_load!(cluster, report, "Kafka killed", kill(cluster, NAMESPACE, "strimzi.io/kind=Kafka").await);
+    under_load!(cluster, report, "the cache killed", kill(cluster, NAMESPACE, "app=demo-cache").await);
+    under_load!(cluster, report, "a node drained", drain(cluster, "ping-node-2").await);
+    cluster.kubectl(&["uncordon", "ping-node-2"]).await;
+    under_load!(cluster, report, "the operator upgraded", upgrade_operator(cluster).await);
+    under_load!(cluster, report, "the data plane upgraded: image and settings", upgrade_data_plane(cluster).await);
+    under_load!(cluster, report, "scaled from 2 + 2 to 3 + 3, re-partitioned from 3 to 6", scale(cluster).await);
+    under_load!(cluster, report, "hibernated and woken", hibernate(cluster).await);
+    under_load!(cluster, report, "Kafka's password of the servers rotated", rotate(cluster, "demo-kafka-server").await);
+    under_load!(cluster, report, "Postgres' password rotated", rotate(cluster, "demo-postgres-app").await);
+    under_load!(cluster, report, "the API server killed and started again", restart_apiserver(cluster).await);
     report
 }
 
-/// Without a chance to say goodbye.
-async fn kill(stage: &Stage, namespace: &str, selector: &str) {
-    let killed = stage
+/// Kills pods without a grace period.
+async fn kill(cluster: &TestCluster, namespace: &str, selector: &str) {
+    let killed = cluster
         .kubectl(&["delete", "pods", "--force", "--grace-period=0", "--selector", selector, "--namespace", namespace])
         .await;
-    assert!(killed.contains("deleted"), "nothing is {selector}: {killed}");
+    assert!(killed.contains("deleted"), "no pod matches {selector}: {killed}");
 }
 
-async fn kill_primary(stage: &Stage) {
-    let cluster = stage.json(&["get", "clusters.postgresql.cnpg.io", "demo-postgres"]).await;
-    let primary = at(&cluster, "/status/currentPrimary").as_str().unwrap().to_owned();
-    stage.kubectl(&["delete", "pod", "--force", "--grace-period=0", &primary]).await;
-    let other = async || {
-        let cluster = stage.json(&["get", "clusters.postgresql.cnpg.io", "demo-postgres"]).await;
-        at(&cluster, "/status/currentPrimary").as_str() != Some(&primary)
+async fn kill_primary(cluster: &TestCluster) {
+    let postgres = cluster.json(&["get", "clusters.postgresql.cnpg.io", "demo-postgres"]).await;
+    let primary = at(&postgres, "/status/currentPrimary").as_str().unwrap().to_owned();
+    cluster.kubectl(&["delete", "pod", "--force", "--grace-period=0", &primary]).await;
+    let switched = async || {
+        let postgres = cluster.json(&["get", "clusters.postgresql.cnpg.io", "demo-postgres"]).await;
+        at(&postgres, "/status/currentPrimary").as_str() != Some(&primary)
     };
-    stage.until("other primary", PATIENCE, other).await;
+    cluster.wait_until("another primary", TIMEOUT, switched).await;
 }
 
-/// Budgets are respected: kubectl asks again until CloudNativePG has moved the primary.
-async fn drain(stage: &Stage, node: &str) {
+/// Respects disruption budgets: kubectl retries until CloudNativePG has moved the primary.
+async fn drain(cluster: &TestCluster, node: &str) {
     let arguments = ["drain", node, "--ignore-daemonsets", "--delete-emptydir-data", "--timeout=100s"];
-    let deadline = Instant::now() + PATIENCE;
-    while let Err(error) = stage.try_kubectl(&arguments).await {
+    let deadline = Instant::now() + TIMEOUT;
+    while let Err(error) = cluster.try_kubectl(&arguments).await {
         assert!(Instant::now() < deadline, "{error:#}");
     }
 }
 
-async fn upgrade_operator(stage: &Stage) {
+async fn upgrade_operator(cluster: &TestCluster) {
+    cluster.import_next("ping-operator").await;
     let selector = "app.kubernetes.io/name=ping-operator";
-    let before = stage.image_ids("ping-system", selector).await;
-    stage
+    let before = cluster.image_ids("ping-system", selector).await;
+    cluster
         .helm(&["upgrade", "ping-operator", "charts/ping-operator", "--set=image.tag=next", "--wait", "--timeout=5m"])
         .await;
-    stage.until_other_images("ping-system", selector, &before).await;
+    cluster.wait_for_other_images("ping-system", selector, &before).await;
 }
 
-async fn upgrade_data_plane(stage: &Stage) {
+async fn upgrade_data_plane(cluster: &TestCluster) {
+    cluster.import_next("pingd").await;
     let next = r#""image": "pingpipeline/pingd:next""#;
     let spec = format!(
         r#"{{"spec": {{"server": {{{next}, "lanes": 2}}, "processor": {{{next}, "flush": {{"intervalMs": 50}}}}}}}}"#
     );
     let selector = "app.kubernetes.io/component in (server, processor)";
-    let before = stage.image_ids(NAMESPACE, selector).await;
-    stage.patch(&spec).await;
-    settle(stage).await;
-    stage.until_other_images(NAMESPACE, selector, &before).await;
+    let before = cluster.image_ids(NAMESPACE, selector).await;
+    cluster.patch(&spec).await;
+    wait_for_rollout(cluster).await;
+    cluster.wait_for_other_images(NAMESPACE, selector, &before).await;
 }
 
-async fn scale(stage: &Stage) {
+async fn scale(cluster: &TestCluster) {
     let spec =
         r#"{"spec": {"server": {"replicas": 3}, "processor": {"replicas": 3}, "kafka": {"topic": {"partitions": 6}}}}"#;
-    stage.patch(spec).await;
-    settle(stage).await;
+    cluster.patch(spec).await;
+    wait_for_rollout(cluster).await;
 }
 
-async fn hibernate(stage: &Stage) {
-    stage.patch(r#"{"spec": {"hibernate": true}}"#).await;
-    let asleep = async || {
-        let pods = stage.json(&["get", "pods", "--selector=app.kubernetes.io/component in (server, processor)"]).await;
+async fn hibernate(cluster: &TestCluster) {
+    cluster.patch(r#"{"spec": {"hibernate": true}}"#).await;
+    let scaled_down = async || {
+        let pods =
+            cluster.json(&["get", "pods", "--selector=app.kubernetes.io/component in (server, processor)"]).await;
         let instances =
-            stage.json(&["get", "pods", "--selector=cnpg.io/cluster=demo-postgres,cnpg.io/podRole=instance"]).await;
+            cluster.json(&["get", "pods", "--selector=cnpg.io/cluster=demo-postgres,cnpg.io/podRole=instance"]).await;
         [pods, instances].iter().all(|pods| pods["items"].as_array().is_some_and(Vec::is_empty))
     };
-    stage.until("sleep", PATIENCE, asleep).await;
-    stage.patch(r#"{"spec": {"hibernate": false}}"#).await;
+    cluster.wait_until("hibernation", TIMEOUT, scaled_down).await;
+    cluster.patch(r#"{"spec": {"hibernate": false}}"#).await;
 }
 
-/// The operator that owns the Secret makes it anew, with another password.
-async fn rotate(stage: &Stage, secret: &str) {
-    stage.kubectl(&["delete", "secret", secret]).await;
-    stage.until("new secret", PATIENCE, async || stage.try_kubectl(&["get", "secret", secret]).await.is_ok()).await;
+/// Deletes a Secret, which its operator recreates with another password.
+async fn rotate(cluster: &TestCluster, secret: &str) {
+    cluster.kubectl(&["delete", "secret", secret]).await;
+    cluster
+        .wait_until("a new Secret", TIMEOUT, async || cluster.try_kubectl(&["get", "secret", secret]).await.is_ok())
+        .await;
 }
 
-async fn restart_apiserver(stage: &mut Stage) {
-    let control_plane = stage.cluster.control_plane_mut();
+async fn restart_apiserver(cluster: &mut TestCluster) {
+    let control_plane = cluster.cluster.control_plane_mut();
     control_plane.kill_apiserver().await.unwrap();
     tokio::time::sleep(Duration::from_secs(10)).await;
     control_plane.restart_apiserver().await.unwrap();
 }
 
-/// Until the operator has seen what was asked, and everything has rolled out.
-async fn settle(stage: &Stage) {
-    stage.until("change taken up", PATIENCE, async || stage.is_observed().await).await;
+/// Waits until the operator has observed the change and everything has rolled out.
+async fn wait_for_rollout(cluster: &TestCluster) {
+    cluster.wait_until("observed change", TIMEOUT, async || cluster.is_observed().await).await;
     for role in ["server", "processor"] {
-        stage.cluster.until_ready(NAMESPACE, &format!("deployment/demo-{role}")).await.unwrap();
+        cluster.cluster.wait_until_ready(NAMESPACE, &format!("deployment/demo-{role}")).await.unwrap();
     }
 }

@@ -1,4 +1,4 @@
-//! Pings at a steady rate while something happens, and what became of them.
+//! Sends pings at a steady rate during a fault and checks that each acknowledged ping is counted.
 
 use std::{
     process::Stdio,
@@ -15,44 +15,44 @@ use tokio::{
 
 use crate::{
     at,
-    stage::{PIPELINE, Stage, holds, pingctl},
+    test_cluster::{PIPELINE, TestCluster, holds, pingctl},
 };
 
-/// Pings per second: little, for what is tested is what happens to them.
+/// Pings per second. Low, because this test is about correctness.
 const RATE: &str = "100";
-/// How often the conditions are looked at.
-const LOOK: Duration = Duration::from_millis(300);
-/// How long the pipeline has to be well before it counts as recovered.
-const WELL_FOR: Duration = Duration::from_secs(6);
-/// Longest time that anything may take to recover, on two busy cores.
-const PATIENCE: Duration = Duration::from_secs(420);
+/// How often the conditions are polled.
+const POLL_INTERVAL: Duration = Duration::from_millis(300);
+/// How long all conditions must hold before the pipeline counts as recovered.
+const STABLE_FOR: Duration = Duration::from_secs(6);
+/// How long recovery may take on two busy cores.
+const TIMEOUT: Duration = Duration::from_secs(420);
 
-/// What became of the pings of one load.
+/// The result of one load.
 #[derive(Debug)]
 pub(crate) struct Outcome {
     pub(crate) acknowledged: u64,
-    /// Acknowledged and not in the count; below zero: counted more than once.
+    /// Acknowledged pings minus counted ones. Negative if pings were counted more than once.
     pub(crate) missing: i64,
-    /// Whether the counters in the cache are those of the rows in Postgres, minute by minute.
-    pub(crate) same: bool,
-    /// From the fault until the pipeline was Ready for good.
+    /// Whether the cached counters match the rows in Postgres for every minute.
+    pub(crate) cache_matches_rows: bool,
+    /// From the fault until the pipeline was permanently Ready.
     pub(crate) ready_after: Duration,
-    /// From the fault until its counts were Exact for good.
+    /// From the fault until its counts were permanently Exact.
     pub(crate) exact_after: Duration,
-    /// From the fault until its counts were Fresh for good: some seconds old at most.
+    /// From the fault until its counts were permanently Fresh, i.e. at most some seconds old.
     pub(crate) fresh_after: Duration,
-    /// The slowest ping.
+    /// Latency of the slowest ping.
     pub(crate) slowest: Duration,
 }
 
 pub(crate) struct Load {
     pings: Child,
-    watch: Watch,
+    watcher: ConditionWatcher,
 }
 
 impl Load {
-    pub(crate) async fn start(stage: &Stage) -> Self {
-        let address = stage.address().await;
+    pub(crate) async fn start(cluster: &TestCluster) -> Self {
+        let address = cluster.address().await;
         let mut command = Command::new(pingctl());
         command.args([
             "--addr",
@@ -67,87 +67,87 @@ impl Load {
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
         let pings = command.spawn().unwrap();
         tokio::time::sleep(Duration::from_secs(3)).await;
-        Self { pings, watch: Watch::start(stage) }
+        Self { pings, watcher: ConditionWatcher::start(cluster) }
     }
 
-    /// Waits until the pipeline is well again after what happened, ends the load and counts.
-    pub(crate) async fn finish(self, stage: &Stage) -> Outcome {
-        let [ready_after, exact_after, fresh_after] = self.watch.recovery(stage).await;
+    /// Waits until the pipeline has recovered from the fault, stops the load and compares the counts.
+    pub(crate) async fn finish(self, cluster: &TestCluster) -> Outcome {
+        let [ready_after, exact_after, fresh_after] = self.watcher.wait_for_recovery(cluster).await;
         let pid = Pid::from_raw(self.pings.id().unwrap().try_into().unwrap()).unwrap();
         kill_process(pid, Signal::INT).unwrap();
         let output = self.pings.wait_with_output().await.unwrap();
-        let said = serde_json::from_slice::<Value>(&output.stdout);
-        let said =
-            said.unwrap_or_else(|error| panic!("pingctl load: {error}: {}", String::from_utf8_lossy(&output.stderr)));
-        let number = |pointer| at(&said, pointer).as_i64().unwrap_or_else(|| panic!("no {pointer} in {said}"));
-        assert_eq!((number("/unknown"), number("/refused")), (0, 0), "{said}");
-        // Fails when they differ.
-        let proof: Value = serde_json::from_str(&stage.pingctl(&["verify", "--json"]).await).unwrap();
+        let report = serde_json::from_slice::<Value>(&output.stdout);
+        let report =
+            report.unwrap_or_else(|error| panic!("pingctl load: {error}: {}", String::from_utf8_lossy(&output.stderr)));
+        let number = |pointer| at(&report, pointer).as_i64().unwrap_or_else(|| panic!("no {pointer} in {report}"));
+        assert_eq!((number("/unknown"), number("/refused")), (0, 0), "{report}");
+        // `verify` fails if the cache and the rows differ.
+        let proof: Value = serde_json::from_str(&cluster.pingctl(&["verify", "--json"]).await).unwrap();
         Outcome {
             acknowledged: number("/acknowledged").try_into().unwrap(),
             missing: number("/acknowledged") - number("/check/grew"),
-            same: proof["exact"] == true && proof["cache_total"] == proof["rows"],
+            cache_matches_rows: proof["exact"] == true && proof["cache_total"] == proof["rows"],
             ready_after,
             exact_after,
             fresh_after,
-            slowest: Duration::from_secs_f64(at(&said, "/latency_ms/max").as_f64().unwrap_or_default() / 1e3),
+            slowest: Duration::from_secs_f64(at(&report, "/latency_ms/max").as_f64().unwrap_or_default() / 1e3),
         }
     }
 }
 
-/// Looks at the conditions of the pipeline, from just before something happens.
-struct Watch {
+/// Polls the conditions of the pipeline, starting just before a fault.
+struct ConditionWatcher {
     since: Instant,
-    last_bad: Arc<Mutex<LastBad>>,
+    last_failures: Arc<Mutex<LastFailures>>,
     task: AbortOnDrop,
 }
 
-/// What has to hold for the pipeline to be well.
+/// The conditions that have to hold.
 const CONDITIONS: [&str; 3] = ["Ready", "Exact", "Fresh"];
 
-/// When each condition was last seen not to hold. An API server that does not answer shows nothing that holds.
-struct LastBad([Instant; 3]);
+/// When each condition last did not hold. While the API server is unavailable, no condition holds.
+struct LastFailures([Instant; 3]);
 
-impl LastBad {
-    fn look(&mut self, pipeline: &Value) {
+impl LastFailures {
+    fn record(&mut self, pipeline: &Value) {
         let now = Instant::now();
-        for (condition, last_bad) in CONDITIONS.into_iter().zip(&mut self.0) {
+        for (condition, last_failure) in CONDITIONS.into_iter().zip(&mut self.0) {
             if !holds(pipeline, condition) {
-                *last_bad = now;
+                *last_failure = now;
             }
         }
     }
 }
 
-impl Watch {
-    fn start(stage: &Stage) -> Self {
+impl ConditionWatcher {
+    fn start(cluster: &TestCluster) -> Self {
         let since = Instant::now();
-        let last_bad = Arc::new(Mutex::new(LastBad([since; 3])));
-        let (pipelines, seen) = (stage.pipelines.clone(), last_bad.clone());
+        let last_failures = Arc::new(Mutex::new(LastFailures([since; 3])));
+        let (pipelines, failures) = (cluster.pipelines.clone(), last_failures.clone());
         let task = tokio::spawn(async move {
             loop {
                 let pipeline =
                     pipelines.get(PIPELINE).await.ok().and_then(|pipeline| serde_json::to_value(pipeline).ok());
-                seen.lock().unwrap().look(&pipeline.unwrap_or_default());
-                tokio::time::sleep(LOOK).await;
+                failures.lock().unwrap().record(&pipeline.unwrap_or_default());
+                tokio::time::sleep(POLL_INTERVAL).await;
             }
         });
-        Self { since, last_bad, task: AbortOnDrop(task) }
+        Self { since, last_failures, task: AbortOnDrop(task) }
     }
 
-    /// How long after the beginning each condition was last seen not to hold.
-    async fn recovery(self, stage: &Stage) -> [Duration; 3] {
-        let happened = Instant::now();
+    /// Waits for recovery; how long after the start each condition last did not hold.
+    async fn wait_for_recovery(self, cluster: &TestCluster) -> [Duration; 3] {
+        let fault_ended = Instant::now();
         loop {
-            let last_bad = self.last_bad.lock().unwrap().0;
-            if last_bad.iter().chain([&happened]).all(|bad| bad.elapsed() > WELL_FOR) {
-                return last_bad.map(|bad| bad - self.since);
+            let last_failures = self.last_failures.lock().unwrap().0;
+            if last_failures.iter().chain([&fault_ended]).all(|failure| failure.elapsed() > STABLE_FOR) {
+                return last_failures.map(|failure| failure - self.since);
             }
-            assert!(!self.task.0.is_finished(), "nobody looks any more");
-            if happened.elapsed() > PATIENCE {
-                stage.give_up(&format!("recovery in {PATIENCE:?}")).await;
+            assert!(!self.task.0.is_finished(), "the watcher has ended");
+            if fault_ended.elapsed() > TIMEOUT {
+                cluster.fail(&format!("recovery within {TIMEOUT:?}")).await;
             }
-            tokio::time::sleep(LOOK).await;
+            tokio::time::sleep(POLL_INTERVAL).await;
         }
     }
 }

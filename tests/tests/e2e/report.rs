@@ -1,32 +1,32 @@
-//! The table of faults.
+//! The table of results.
 
 use std::fmt::Write as _;
 
-use crate::{load::Outcome, stage::root};
+use crate::{load::Outcome, test_cluster::root};
 
-/// What happened, and what became of the pings meanwhile.
+/// Each fault and the result of its load.
 #[derive(Debug, Default)]
 pub(crate) struct Report(Vec<(String, Outcome)>);
 
 impl Report {
-    pub(crate) fn add(&mut self, what: &str, outcome: Outcome) {
-        println!("{what}: {outcome:?}");
-        self.0.push((what.to_owned(), outcome));
+    pub(crate) fn add(&mut self, fault: &str, outcome: Outcome) {
+        println!("{fault}: {outcome:?}");
+        self.0.push((fault.to_owned(), outcome));
     }
 
-    /// Prints the table, and leaves it in `target/e2e.md`.
+    /// Prints the table and writes it to `target/e2e.md`.
     pub(crate) fn print(&self) {
         let mut table = String::from(
-            "| what | acknowledged | lost | double | Postgres = cache | to Ready | to Exact | to Fresh | slowest ping |\n\
+            "| fault | acknowledged | lost | counted twice | Postgres = cache | to Ready | to Exact | to Fresh | slowest ping |\n\
              | --- | ---: | ---: | ---: | --- | ---: | ---: | ---: | ---: |\n",
         );
-        for (what, outcome) in &self.0 {
-            let (lost, double) = (outcome.missing.max(0), (-outcome.missing).max(0));
+        for (fault, outcome) in &self.0 {
+            let (lost, counted_twice) = (outcome.missing.max(0), (-outcome.missing).max(0));
             let _ = writeln!(
                 table,
-                "| {what} | {} | {lost} | {double} | {} | {:.0} s | {:.0} s | {:.0} s | {:.1} s |",
+                "| {fault} | {} | {lost} | {counted_twice} | {} | {:.0} s | {:.0} s | {:.0} s | {:.1} s |",
                 outcome.acknowledged,
-                if outcome.same { "yes" } else { "NO" },
+                if outcome.cache_matches_rows { "yes" } else { "NO" },
                 outcome.ready_after.as_secs_f64(),
                 outcome.exact_after.as_secs_f64(),
                 outcome.fresh_after.as_secs_f64(),
@@ -38,8 +38,11 @@ impl Report {
     }
 
     pub(crate) fn assert_exact(&self) {
-        for (what, outcome) in &self.0 {
-            assert!(outcome.missing == 0 && outcome.same && outcome.acknowledged > 0, "{what}: {outcome:?}");
+        for (fault, outcome) in &self.0 {
+            assert!(
+                outcome.missing == 0 && outcome.cache_matches_rows && outcome.acknowledged > 0,
+                "{fault}: {outcome:?}"
+            );
         }
     }
 }

@@ -1,5 +1,6 @@
-//! Every command of the README, and of the operator's page, is run here as it stands there: a command without a runner below fails the test, and so does a
-//! runner without a command. `make` builds in the tree's own target folder, so what ran is what a reader gets.
+//! Runs every command of the README and of the operator's page exactly as written. A documented command that this test does not
+//! run fails it, and so does a command that is not documented. `make` builds in the repository's own target folder, as it does
+//! for a reader.
 #![cfg(test)]
 
 use std::{
@@ -14,7 +15,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Whose commands are run.
+/// The pages whose commands are run.
 const PAGES: [&str; 2] = ["README.md", "docs/operator/README.md"];
 
 fn root() -> PathBuf {
@@ -46,46 +47,73 @@ fn commands(path: &str) -> Vec<String> {
     commands
 }
 
-/// A shell in the root of the tree, as after `git clone` and `cd`.
-fn shell(line: &str) -> Command {
-    let mut command = Command::new("bash");
-    command.args(["-euc", line]).current_dir(root()).stdin(Stdio::null());
-    // A fresh clone builds where its README says, whatever the runner of this test does.
-    command.env_remove("CARGO_TARGET_DIR");
-    // What a developer has up stays up.
-    command.env("XDG_STATE_HOME", std::env::temp_dir().join("ping-readme"));
-    command
+/// A shell in the repository's root, as after `git clone` and `cd`, with the environment that earlier commands have set.
+#[derive(Default)]
+struct Shell(Vec<(String, String)>);
+
+impl Shell {
+    /// The shell after a command such as `eval "$(…)"`, which sets `variable` among others.
+    fn after(line: &str, variable: &str) -> Self {
+        let dump = Self::default().output(&format!("{line}; env --null"));
+        let variables = dump.split('\0').filter_map(|entry| entry.split_once('='));
+        let shell = Self(variables.map(|(name, value)| (name.to_owned(), value.to_owned())).collect());
+        assert!(shell.0.iter().any(|(name, _)| name == variable), "{line} does not set {variable}");
+        shell
+    }
+
+    fn command(&self, line: &str) -> Command {
+        let mut command = Command::new("bash");
+        command.args(["-euc", line]).current_dir(root()).stdin(Stdio::null()).envs(self.0.iter().cloned());
+        // Builds in the default target folder, whichever one runs this test.
+        command.env_remove("CARGO_TARGET_DIR");
+        // Leaves alone what a developer has running.
+        command.env("XDG_STATE_HOME", std::env::temp_dir().join("ping-readme"));
+        command
+    }
+
+    fn output(&self, line: &str) -> String {
+        let Output { status, stdout, stderr } = self.command(line).output().unwrap();
+        let stdout = String::from_utf8_lossy(&stdout).into_owned();
+        assert!(status.success(), "{line}\n{stdout}{}", String::from_utf8_lossy(&stderr));
+        stdout
+    }
+
+    /// Runs a command until its output contains `expected`. A count is promised within a second; a busy machine gets a minute.
+    fn eventually(&self, line: &str, expected: &str) {
+        let started = Instant::now();
+        loop {
+            let stdout = self.output(line);
+            if stdout.contains(expected) {
+                return;
+            }
+            assert!(started.elapsed() < Duration::from_secs(60), "{line} prints {stdout}, not {expected}");
+            sleep(Duration::from_millis(50));
+        }
+    }
+
+    fn start(&self, line: &str) -> Running {
+        static STARTED: AtomicU32 = AtomicU32::new(0);
+        let number = STARTED.fetch_add(1, Ordering::Relaxed);
+        let log = std::env::temp_dir().join(format!("ping-readme-{number}.log"));
+        let log_file = fs::File::create(&log).unwrap();
+        let mut command = self.command(line);
+        command.process_group(0).stdout(log_file.try_clone().unwrap()).stderr(log_file);
+        Running { child: command.spawn().unwrap(), log }
+    }
 }
 
-fn output(line: &str) -> String {
-    let Output { status, stdout, stderr } = shell(line).output().unwrap();
-    let said = String::from_utf8_lossy(&stdout).into_owned();
-    assert!(status.success(), "{line}\n{said}{}", String::from_utf8_lossy(&stderr));
-    said
-}
-
-/// A command that runs until it is stopped. Its whole process group goes with it.
+/// A command that runs until it is stopped, together with its process group.
 struct Running {
     child: Child,
     log: PathBuf,
 }
 
 impl Running {
-    fn start(line: &str) -> Self {
-        static STARTED: AtomicU32 = AtomicU32::new(0);
-        let number = STARTED.fetch_add(1, Ordering::Relaxed);
-        let log = std::env::temp_dir().join(format!("ping-readme-{number}.log"));
-        let said = fs::File::create(&log).unwrap();
-        let mut command = shell(line);
-        command.process_group(0).stdout(said.try_clone().unwrap()).stderr(said);
-        Self { child: command.spawn().unwrap(), log }
-    }
-
     fn wait_for(&mut self, port: u16) {
         let started = Instant::now();
         while TcpStream::connect(("127.0.0.1", port)).is_err() {
             let log = fs::read_to_string(&self.log).unwrap_or_default();
-            assert!(self.child.try_wait().unwrap().is_none(), "it ended: {log}");
+            assert!(self.child.try_wait().unwrap().is_none(), "the command exited: {log}");
             assert!(started.elapsed() < Duration::from_secs(1_500), "nothing listens on port {port}: {log}");
             sleep(Duration::from_millis(100));
         }
@@ -96,19 +124,6 @@ impl Drop for Running {
     fn drop(&mut self) {
         let _ = Command::new("kill").args(["-TERM", "--", &format!("-{}", self.child.id())]).status();
         let _ = self.child.wait();
-    }
-}
-
-/// Until the count is there: a second is promised, a loaded machine gets ten.
-fn eventually(line: &str, expected: &str) {
-    let started = Instant::now();
-    loop {
-        let said = output(line);
-        if said.contains(expected) {
-            return;
-        }
-        assert!(started.elapsed() < Duration::from_secs(60), "{line} says {said}, not {expected}");
-        sleep(Duration::from_millis(50));
     }
 }
 
@@ -130,11 +145,11 @@ const WAIT: &str = "kubectl wait --for=condition=Ready pp/demo --timeout=15m";
 const GET: &str = "kubectl get pp";
 const CONTROL_PLANE_UP: &str = r#"eval "$(make -s control-plane-up)""#;
 const OPERATOR: &str = r#"make operator-run ARGS="--server-address http://localhost:8080""#;
-const OTHERS: &str = "make play-others";
+const FAKE_OPERATORS: &str = "make fake-operators";
 const CONTROL_PLANE_DOWN: &str = "make control-plane-down";
 
-/// Commands that run this very test, or what it would take too long to run again: their recipes are checked instead. The
-/// simulation and the kill test are run by `make test`; the others load the machine for minutes.
+/// Commands whose recipes are checked instead, because they would run this test or take too long. `make test` runs the
+/// simulation and the kill test anyway; the rest take minutes.
 const BY_RECIPE: [(&str, &str); 11] = [
     ("make test", "cargo test --workspace"),
     ("make check", "cargo clippy"),
@@ -153,24 +168,24 @@ const BY_RECIPE: [(&str, &str); 11] = [
 fn every_command_of_the_readme_is_run() {
     let embedded = [RUN, PING, COUNT, CTL_PING, CTL_COUNT, CTL_VERIFY];
     let real_parts = [PARTS_UP, MIGRATE, SERVER, PROCESSOR, PARTS_DOWN];
-    let kubernetes = [HELM, APPLY, WAIT, GET, CONTROL_PLANE_UP, OPERATOR, OTHERS, CONTROL_PLANE_DOWN];
+    let kubernetes = [HELM, APPLY, WAIT, GET, CONTROL_PLANE_UP, OPERATOR, FAKE_OPERATORS, CONTROL_PLANE_DOWN];
     let by_recipe = BY_RECIPE.map(|(command, _)| command);
     let run = embedded.into_iter().chain(real_parts).chain(kubernetes);
     let known: BTreeSet<_> = run.chain(by_recipe).map(String::from).collect();
-    let said: BTreeSet<_> = PAGES.into_iter().flat_map(commands).collect();
-    assert_eq!(said, known);
+    let documented: BTreeSet<_> = PAGES.into_iter().flat_map(commands).collect();
+    assert_eq!(documented, known);
 }
 
 #[test]
 fn the_long_commands_do_what_they_say() {
     for (command, part) in BY_RECIPE {
-        let recipe = output(&command.replace("make ", "make -n "));
+        let recipe = Shell::default().output(&command.replace("make ", "make -n "));
         assert!(recipe.contains(part), "{command}: {recipe}");
     }
     assert!(fs::read_to_string(root().join(".ci/run")).unwrap().contains("make check test e2e-short"));
 }
 
-/// One after the other: both want port 8080.
+/// One after the other because both use port 8080.
 #[test]
 fn the_readme_is_true() {
     embedded();
@@ -178,35 +193,36 @@ fn the_readme_is_true() {
 }
 
 fn embedded() {
-    // Where a reader would find pings of an earlier try, there must be none now.
+    // Removes the events of an earlier run.
     let _ = fs::remove_dir_all(root().join(".pingpipeline"));
-    let mut serving = Running::start(RUN);
+    let shell = Shell::default();
+    let mut serving = shell.start(RUN);
     serving.wait_for(8080);
-    assert_eq!(output(PING), "{}");
-    eventually(COUNT, r#""pingCount":"1""#);
-    output(CTL_PING);
-    eventually(CTL_COUNT, "1 ping");
-    eventually(COUNT, r#""pingCount":"2""#);
-    eventually(CTL_VERIFY, "2");
+    assert_eq!(shell.output(PING), "{}");
+    shell.eventually(COUNT, r#""pingCount":"1""#);
+    shell.output(CTL_PING);
+    shell.eventually(CTL_COUNT, "1 ping");
+    shell.eventually(COUNT, r#""pingCount":"2""#);
+    shell.eventually(CTL_VERIFY, "2");
     kubernetes();
     drop(serving);
     let _ = fs::remove_dir_all(root().join(".pingpipeline"));
 }
 
-/// While `make run` serves: the total is its.
+/// Runs while `make run` serves, because the total is read from that server.
 fn kubernetes() {
     assert!(page("README.md").contains(manifest(&page("examples/demo.yaml"))));
-    let on_control_plane = |line: &str| format!("{CONTROL_PLANE_UP}; {line}");
-    // What a run that failed left.
-    output(CONTROL_PLANE_DOWN);
-    output(&on_control_plane(HELM));
-    let mut operator = Running::start(&on_control_plane(OPERATOR));
-    let others = Running::start(&on_control_plane(OTHERS));
+    // Removes the remains of a failed run.
+    Shell::default().output(CONTROL_PLANE_DOWN);
+    let shell = Shell::after(CONTROL_PLANE_UP, "KUBECONFIG");
+    shell.output(HELM);
+    let mut operator = shell.start(OPERATOR);
+    let fake_operators = shell.start(FAKE_OPERATORS);
     operator.wait_for(8083);
-    // Nobody types so fast that the new kind is not served yet.
-    output(&on_control_plane(&format!("timeout 60 bash -c 'until {GET}; do sleep 0.2; done'")));
-    output(&on_control_plane(APPLY));
-    output(&on_control_plane(WAIT));
+    // Waits until the new kind is served. A reader does not type fast enough to have to.
+    shell.output(&format!("timeout 60 bash -c 'until {GET}; do sleep 0.2; done'"));
+    shell.output(APPLY);
+    shell.output(WAIT);
     for path in PAGES {
         let page = page(path);
         let table: Vec<_> =
@@ -215,24 +231,25 @@ fn kubernetes() {
         assert!(!expected.is_empty(), "{path} shows no table");
         let started = Instant::now();
         loop {
-            let said = output(&on_control_plane(GET));
-            if said.lines().flat_map(without_age).eq(expected.iter().copied()) {
+            let stdout = shell.output(GET);
+            if stdout.lines().flat_map(without_age).eq(expected.iter().copied()) {
                 break;
             }
-            assert!(started.elapsed() < Duration::from_secs(60), "{path} shows {expected:?}, not {said}");
+            let expected = expected.join(" ");
+            assert!(started.elapsed() < Duration::from_secs(60), "{path} shows {expected}, not\n{stdout}");
             sleep(Duration::from_millis(200));
         }
     }
-    drop((operator, others));
-    output(CONTROL_PLANE_DOWN);
+    drop((operator, fake_operators));
+    shell.output(CONTROL_PLANE_DOWN);
 }
 
-/// Without the comments before it.
+/// The manifest without its leading comments.
 fn manifest(file: &str) -> &str {
     &file[file.find("apiVersion").unwrap()..]
 }
 
-/// The cells of a row of `kubectl get`, but for the last.
+/// The cells of a row of `kubectl get`, except the last one.
 fn without_age(row: &str) -> Vec<&str> {
     let mut cells: Vec<_> = row.split_whitespace().collect();
     cells.pop();
@@ -240,21 +257,21 @@ fn without_age(row: &str) -> Vec<&str> {
 }
 
 fn real_parts() {
-    let with_parts = |line: &str| format!("{PARTS_UP} 2>/dev/null; {line}");
-    output(&with_parts(MIGRATE));
-    let mut server = Running::start(&with_parts(SERVER));
-    let mut processor = Running::start(&with_parts(PROCESSOR));
+    let shell = Shell::after(PARTS_UP, "PING_KAFKA_BROKERS");
+    shell.output(MIGRATE);
+    let mut server = shell.start(SERVER);
+    let mut processor = shell.start(PROCESSOR);
     server.wait_for(8080);
     processor.wait_for(8082);
-    // The port is open before the schema is there: the first call may be told to retry.
+    // The port opens before the schema is ready, so a first call could be rejected.
     let ready = "until curl -sf localhost:8081/readyz && curl -sf localhost:8082/readyz; do sleep 0.2; done";
-    output(&format!("timeout 60 bash -c '{ready}'"));
+    shell.output(&format!("timeout 60 bash -c '{ready}'"));
     for _ in 0..3 {
-        assert_eq!(output(PING), "{}");
+        assert_eq!(shell.output(PING), "{}");
     }
-    eventually(COUNT, r#""pingCount":"3""#);
-    eventually(&with_parts(r#"redis-cli -u "$PING_CACHE_URL" HGETALL ping:counters"#), "minute:28815438\n3");
-    output(CTL_VERIFY);
+    shell.eventually(COUNT, r#""pingCount":"3""#);
+    shell.eventually(r#"redis-cli -u "$PING_CACHE_URL" HGETALL ping:counters"#, "minute:28815438\n3");
+    shell.output(CTL_VERIFY);
     drop((server, processor));
-    output(PARTS_DOWN);
+    shell.output(PARTS_DOWN);
 }

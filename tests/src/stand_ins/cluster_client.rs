@@ -1,4 +1,4 @@
-//! What every stand-in does with a cluster.
+//! The Kubernetes API as every stand-in uses it.
 
 use std::path::{Path, PathBuf};
 
@@ -13,23 +13,23 @@ use tokio::process::Command;
 
 const MANAGER: &str = "stand-ins";
 
-pub(super) struct World {
-    pub(super) client: Client,
+pub(super) struct ClusterClient {
+    pub(super) kube: Client,
     kubeconfig: PathBuf,
     kubectl: PathBuf,
 }
 
-impl World {
+impl ClusterClient {
     pub(super) async fn new(kubeconfig: &Path) -> anyhow::Result<Self> {
         let config = Kubeconfig::read_from(kubeconfig)?;
         let config = Config::from_custom_kubeconfig(config, &KubeConfigOptions::default()).await?;
         let kubectl = ping_testbed::control_plane::kubectl()?;
-        Ok(Self { client: Client::try_from(config)?, kubeconfig: kubeconfig.to_owned(), kubectl })
+        Ok(Self { kube: Client::try_from(config)?, kubeconfig: kubeconfig.to_owned(), kubectl })
     }
 
     /// All objects of a kind, in all namespaces.
     pub(super) async fn list(&self, resource: &ApiResource) -> anyhow::Result<Vec<DynamicObject>> {
-        let list = Api::<DynamicObject>::all_with(self.client.clone(), resource).list(&ListParams::default()).await;
+        let list = Api::<DynamicObject>::all_with(self.kube.clone(), resource).list(&ListParams::default()).await;
         Ok(list.with_context(|| format!("cannot list {}", resource.plural))?.items)
     }
 
@@ -42,7 +42,7 @@ impl World {
         Ok(self.api(resource, namespace).get_opt(name).await?)
     }
 
-    /// Makes the object what `object` says, by server-side apply.
+    /// Applies `object` by server-side apply.
     pub(super) async fn apply(&self, object: Value) -> anyhow::Result<DynamicObject> {
         let text = |pointer: &str| object.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned();
         let (kind, name, namespace) = (text("/kind"), text("/metadata/name"), text("/metadata/namespace"));
@@ -50,7 +50,7 @@ impl World {
         let (group, version) = version.split_once('/').unwrap_or(("", &version));
         let resource = ApiResource::from_gvk(&GroupVersionKind::gvk(group, version, &kind));
         let api = match namespace.is_empty() {
-            true => Api::all_with(self.client.clone(), &resource),
+            true => Api::all_with(self.kube.clone(), &resource),
             false => self.api(&resource, &namespace),
         };
         let params = PatchParams::apply(MANAGER).force();
@@ -58,7 +58,7 @@ impl World {
         applied.with_context(|| format!("cannot apply {kind} {namespace}/{name}"))
     }
 
-    /// Writes the status of an object, unless it is there already.
+    /// Writes the status of an object unless it already has it.
     pub(super) async fn set_status(
         &self,
         resource: &ApiResource,
@@ -86,20 +86,21 @@ impl World {
         Ok(())
     }
 
-    /// Runs a shell script in a pod; an error holds what it printed.
+    /// Runs a shell script in a pod and returns its output. An error contains everything it printed.
     pub(super) async fn execute(&self, namespace: &str, pod: &str, script: &str) -> anyhow::Result<String> {
         let mut command = Command::new(&self.kubectl);
         command.args(["exec", "--namespace", namespace, pod, "--", "sh", "-euc", script]);
         let output = command.env("KUBECONFIG", &self.kubeconfig).kill_on_drop(true).output().await?;
-        let printed = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        let output_text =
+            format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
         if !output.status.success() {
-            bail!("{}", printed.trim());
+            bail!("{}", output_text.trim());
         }
-        Ok(printed)
+        Ok(output_text)
     }
 
     pub(super) fn api(&self, resource: &ApiResource, namespace: &str) -> Api<DynamicObject> {
-        Api::namespaced_with(self.client.clone(), namespace, resource)
+        Api::namespaced_with(self.kube.clone(), namespace, resource)
     }
 
     fn of(&self, resource: &ApiResource, object: &DynamicObject) -> Api<DynamicObject> {
@@ -107,20 +108,21 @@ impl World {
     }
 }
 
-/// Whether `found` has all of `wanted`, whenever it was written.
-fn includes(found: &Value, wanted: &Value) -> bool {
-    match (found, wanted) {
-        (Value::Object(found), Value::Object(wanted)) => wanted.iter().all(|(key, value)| {
-            key == "lastTransitionTime" || found.get(key).is_some_and(|found| includes(found, value))
+/// Whether `actual` has every value of `expected`. Transition times are ignored.
+fn includes(actual: &Value, expected: &Value) -> bool {
+    match (actual, expected) {
+        (Value::Object(actual), Value::Object(expected)) => expected.iter().all(|(key, value)| {
+            key == "lastTransitionTime" || actual.get(key).is_some_and(|actual| includes(actual, value))
         }),
-        (Value::Array(found), Value::Array(wanted)) => {
-            found.len() == wanted.len() && found.iter().zip(wanted).all(|(found, wanted)| includes(found, wanted))
+        (Value::Array(actual), Value::Array(expected)) => {
+            actual.len() == expected.len()
+                && actual.iter().zip(expected).all(|(actual, expected)| includes(actual, expected))
         }
-        _ => found == wanted,
+        _ => actual == expected,
     }
 }
 
-/// A reference that lets Kubernetes remove what belongs to `object` together with it.
+/// An owner reference to `object`, so that Kubernetes deletes its dependents together with it.
 pub(super) fn owner(object: &DynamicObject) -> Value {
     let types = object.types.clone().unwrap_or_default();
     json!({
@@ -129,22 +131,22 @@ pub(super) fn owner(object: &DynamicObject) -> Value {
     })
 }
 
-/// What the *restricted* pod security standard asks of a container.
+/// The container security context that the *restricted* pod security standard requires.
 pub(super) fn restricted() -> Value {
     json!({ "allowPrivilegeEscalation": false, "capabilities": { "drop": ["ALL"] } })
 }
 
-/// Text below `data`, e.g. at `/spec/topicName`; empty if there is none.
+/// The string at a JSON pointer such as `/spec/topicName`; empty if there is none.
 pub(super) fn text(object: &DynamicObject, pointer: &str) -> String {
     object.data.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned()
 }
 
-/// A number below `data`; 0 if there is none.
+/// The number at a JSON pointer; 0 if there is none.
 pub(super) fn number(object: &DynamicObject, pointer: &str) -> i64 {
     object.data.pointer(pointer).and_then(Value::as_i64).unwrap_or_default()
 }
 
-/// Where pods are served.
+/// The resource of pods.
 pub(super) fn pods() -> ApiResource {
     ApiResource::from_gvk(&GroupVersionKind::gvk("", "v1", "Pod"))
 }

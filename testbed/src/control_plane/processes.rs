@@ -1,4 +1,4 @@
-//! The programs of a control plane and how each is started.
+//! How each process of a control plane is started.
 
 use std::{
     ffi::OsString,
@@ -10,9 +10,9 @@ use std::{
 use rustix::process::Signal;
 
 use super::credentials::{Credentials, SERVICES};
-use crate::process::{Lifetime, Process, Recipe};
+use crate::process::{Lifetime, Process, ProcessSpec};
 
-/// Who asked what, without bodies; but not what the control plane's own programs ask all the time.
+/// Logs requests without their bodies, except the constant requests of the control plane's own processes.
 const AUDIT_POLICY: &str = "\
 apiVersion: audit.k8s.io/v1
 kind: Policy
@@ -23,16 +23,16 @@ rules:
   - {level: Metadata}
 ";
 
-/// What all programs of one control plane have in common.
-pub(super) struct Recipes<'a> {
+/// Creates the processes of one control plane.
+pub(super) struct ProcessFactory<'a> {
     pub(super) programs: &'a Path,
     pub(super) folder: &'a Path,
     pub(super) credentials: &'a Credentials,
     pub(super) lifetime: Lifetime,
 }
 
-impl Recipes<'_> {
-    /// The file that etcd listens on once it serves. There is no port for another process to take.
+impl ProcessFactory<'_> {
+    /// The socket on which etcd listens once it is ready. A socket avoids conflicts over ports.
     pub(super) fn etcd_socket(&self) -> PathBuf {
         self.folder.join("etcd/client.socket")
     }
@@ -45,7 +45,7 @@ impl Recipes<'_> {
                 ("unsafe-no-fsync", "true".into()),
                 ("listen-client-urls", "unix://client.socket".into()),
                 ("listen-peer-urls", "unix://peer.socket".into()),
-                // Told to clients that ask for the members of the cluster. The only client does not.
+                // Advertised to clients that list the members of the cluster. The API server does not, so the value is unused.
                 ("advertise-client-urls", "http://127.0.0.1:1".into()),
             ],
         )
@@ -69,11 +69,11 @@ impl Recipes<'_> {
                 ("service-account-key-file", (&self.credentials.service_account_public_key).into()),
                 ("service-account-signing-key-file", (&self.credentials.service_account_key).into()),
                 ("service-cluster-ip-range", SERVICES.into()),
-                // Without a node there is nobody whom the Service `kubernetes` could lead here.
+                // Without nodes, nothing uses the Service `kubernetes`.
                 ("endpoint-reconciler-type", if address.ip().is_loopback() { "none" } else { "lease" }.into()),
                 ("client-ca-file", (&self.credentials.ca).into()),
-                ("kubelet-client-certificate", (&self.credentials.to_nodes.0).into()),
-                ("kubelet-client-key", (&self.credentials.to_nodes.1).into()),
+                ("kubelet-client-certificate", (&self.credentials.kubelet_client.0).into()),
+                ("kubelet-client-key", (&self.credentials.kubelet_client.1).into()),
                 ("kubelet-preferred-address-types", "InternalIP".into()),
                 ("audit-policy-file", policy.into()),
                 ("audit-log-path", audit_log.into()),
@@ -102,7 +102,7 @@ impl Recipes<'_> {
             ("kubeconfig", kubeconfig.into()),
             ("leader-elect", "false".into()),
             ("secure-port", "0".into()),
-            // The usual limits make its start take five seconds instead of one.
+            // With the default limits it takes five seconds to start instead of one.
             ("kube-api-qps", "500".into()),
             ("kube-api-burst", "1000".into()),
         ];
@@ -118,14 +118,14 @@ impl Recipes<'_> {
             arg.push(value);
             arg
         });
-        Ok(Process::new(Recipe {
+        Ok(Process::new(ProcessSpec {
             name,
             program: self.programs.join(name),
             args: args.collect(),
             user: None,
             folder,
             lifetime: self.lifetime,
-            farewell: Signal::KILL,
+            stop_signal: Signal::KILL,
         }))
     }
 }

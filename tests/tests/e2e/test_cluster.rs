@@ -1,4 +1,4 @@
-//! A cluster with our images in it, and what a user does with it.
+//! A cluster with our images loaded, and the commands that a user runs on it.
 
 use std::{
     collections::BTreeSet,
@@ -23,28 +23,26 @@ use tokio::{process::Command, task::JoinHandle};
 
 use crate::at;
 
-/// Where the pipeline is.
+/// The namespace of the pipeline.
 pub(crate) const NAMESPACE: &str = "demo";
-/// How often to look.
-const POLL: Duration = Duration::from_millis(500);
+/// How often a condition is polled.
+const POLL_INTERVAL: Duration = Duration::from_millis(500);
 
-/// What it is called.
+/// The name of the pipeline.
 pub(crate) const PIPELINE: &str = "demo";
 
-pub(crate) struct Stage {
+pub(crate) struct TestCluster {
     pub(crate) cluster: Cluster,
     pub(crate) pipelines: Api<PingPipeline>,
     stand_ins: JoinHandle<()>,
 }
 
-impl Stage {
-    pub(crate) async fn set() -> Self {
-        let begun = Instant::now();
+impl TestCluster {
+    pub(crate) async fn start() -> Self {
+        let started = Instant::now();
         let cluster = Cluster::start(Lifetime::Owned).await.unwrap();
         for image in ["pingd", "ping-operator"] {
-            for archive in [format!("{image}.tar"), format!("next/{image}.tar")] {
-                cluster.import(&root().join("target/images").join(archive)).await.unwrap();
-            }
+            cluster.import(&root().join(format!("target/images/{image}.tar"))).await.unwrap();
         }
         let kubeconfig = cluster.control_plane().kubeconfig_path().to_owned();
         let config = Kubeconfig::read_from(&kubeconfig).unwrap();
@@ -52,11 +50,16 @@ impl Stage {
         let pipelines = Api::namespaced(Client::try_from(config).unwrap(), NAMESPACE);
         let volumes = cluster::volumes().unwrap();
         let stand_ins = tokio::spawn(async move { stand_ins::run(&kubeconfig, volumes).await.unwrap() });
-        println!("two nodes, the name service and CloudNativePG were up after {:?}", begun.elapsed());
+        println!("two nodes, CoreDNS and CloudNativePG were ready after {:?}", started.elapsed());
         Self { cluster, pipelines, stand_ins }
     }
 
-    pub(crate) async fn make_restricted_namespace(&self, name: &str) {
+    /// Loads the image that an upgrade switches to, whose tag is `next`.
+    pub(crate) async fn import_next(&self, image: &str) {
+        self.cluster.import(&root().join(format!("target/images/next/{image}.tar"))).await.unwrap();
+    }
+
+    pub(crate) async fn create_restricted_namespace(&self, name: &str) {
         self.kubectl(&["create", "namespace", name]).await;
         self.kubectl(&["label", "namespace", name, "pod-security.kubernetes.io/enforce=restricted"]).await;
     }
@@ -88,13 +91,13 @@ impl Stage {
         self.run(&helm.to_string_lossy(), &all).await
     }
 
-    /// Runs a program in the tree, with the cluster's kubeconfig.
+    /// Runs a program in the repository's root with the cluster's kubeconfig.
     pub(crate) async fn run(&self, program: &str, arguments: &[&str]) -> String {
         let output = self.try_run(Path::new(program), arguments).await;
-        let printed = String::from_utf8_lossy(&output.stdout).into_owned();
-        let complaints = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "{program} {arguments:?}\n{printed}{complaints}");
-        printed
+        let stdout = String::from_utf8_lossy(&output.stdout).into_owned();
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{program} {arguments:?}\n{stdout}{stderr}");
+        stdout
     }
 
     async fn try_run(&self, program: &Path, arguments: &[&str]) -> Output {
@@ -117,13 +120,13 @@ impl Stage {
         self.run(&pingctl().to_string_lossy(), &all).await
     }
 
-    /// Where the servers' Service is reached from this machine.
+    /// The address of the servers' Service.
     pub(crate) async fn address(&self) -> String {
         let service = self.json(&["get", "service", "demo-server"]).await;
         format!("{}:8080", at(&service, "/spec/clusterIP").as_str().unwrap())
     }
 
-    /// What the kubelets say that the selected pods run.
+    /// The ids of the images that the selected pods run, as the kubelets report them.
     pub(crate) async fn image_ids(&self, namespace: &str, selector: &str) -> BTreeSet<String> {
         let pods = self.cluster.control_plane();
         let pods =
@@ -135,14 +138,14 @@ impl Stage {
         containers.collect()
     }
 
-    /// Waits until the selected pods run images, and none of `before`: an upgrade to the same one is none.
-    pub(crate) async fn until_other_images(&self, namespace: &str, selector: &str, before: &BTreeSet<String>) {
-        assert!(!before.is_empty(), "nothing ran before");
-        let others = async || {
+    /// Waits until the selected pods run other images than `before`.
+    pub(crate) async fn wait_for_other_images(&self, namespace: &str, selector: &str, before: &BTreeSet<String>) {
+        assert!(!before.is_empty(), "no pod ran before");
+        let changed = async || {
             let now = self.image_ids(namespace, selector).await;
             !now.is_empty() && now.is_disjoint(before)
         };
-        self.until("other images", Duration::from_secs(120), others).await;
+        self.wait_until("other images", Duration::from_secs(120), changed).await;
     }
 
     pub(crate) async fn apply_pipeline(&self) {
@@ -159,70 +162,70 @@ impl Stage {
 
     pub(crate) async fn delete_pipeline(&self) {
         self.kubectl(&["delete", "pingpipeline", "demo", "--wait=false"]).await;
-        let left = ["get", "pingpipeline", "demo", "--ignore-not-found", "--output=name"];
-        let gone = async || self.try_kubectl(&left).await.is_ok_and(|left| left.is_empty());
-        self.until("end of the pipeline", Duration::from_secs(300), gone).await;
+        let get = ["get", "pingpipeline", "demo", "--ignore-not-found", "--output=name"];
+        let gone = async || self.try_kubectl(&get).await.is_ok_and(|found| found.is_empty());
+        self.wait_until("deletion of the pipeline", Duration::from_secs(300), gone).await;
     }
 
-    /// Changes the pipeline by a merge patch.
+    /// Applies a merge patch to the pipeline.
     pub(crate) async fn patch(&self, patch: &str) {
         self.kubectl(&["patch", "pingpipeline", "demo", "--type=merge", "--patch", patch]).await;
     }
 
-    /// The pipeline, unless the API server is away.
+    /// The pipeline; none while the API server is unavailable.
     pub(crate) async fn pipeline(&self) -> Option<Value> {
         self.try_json(&["get", "pingpipeline", "demo"]).await.ok()
     }
 
-    /// Whether a condition holds, for the spec as it is.
+    /// Whether a condition holds for the current spec.
     pub(crate) async fn is_true(&self, condition: &str) -> bool {
         self.pipeline().await.is_some_and(|pipeline| holds(&pipeline, condition))
     }
 
-    /// Whether the operator has seen the spec as it is.
+    /// Whether the operator has observed the current spec.
     pub(crate) async fn is_observed(&self) -> bool {
         self.pipeline().await.is_some_and(|pipeline| is_observed(&pipeline))
     }
 
-    /// Asks a server for the count of all.
+    /// The total count, read from a server.
     pub(crate) async fn count(&self) -> u64 {
-        let said: Value = serde_json::from_str(&self.pingctl(&["count", "--json", "--strong"]).await).unwrap();
-        said["ping_count"].as_u64().unwrap_or_else(|| panic!("{said}"))
+        let response: Value = serde_json::from_str(&self.pingctl(&["count", "--json", "--strong"]).await).unwrap();
+        response["ping_count"].as_u64().unwrap_or_else(|| panic!("{response}"))
     }
 
-    /// Waits until the status shows the total.
+    /// Waits until the status shows this total.
     pub(crate) async fn total_becomes(&self, total: u64) {
-        self.until(&format!("total of {total}"), Duration::from_secs(60), async || {
+        self.wait_until(&format!("a total of {total}"), Duration::from_secs(60), async || {
             self.pipeline().await.is_some_and(|pipeline| at(&pipeline, "/status/stats/total").as_u64() == Some(total))
         })
         .await;
     }
 
-    pub(crate) async fn until(&self, what: &str, patience: Duration, holds: impl AsyncFn() -> bool) {
-        let deadline = Instant::now() + patience;
+    pub(crate) async fn wait_until(&self, what: &str, timeout: Duration, holds: impl AsyncFn() -> bool) {
+        let deadline = Instant::now() + timeout;
         while !holds().await {
             if Instant::now() > deadline {
-                self.give_up(&format!("{what} in {patience:?}")).await;
+                self.fail(&format!("{what} within {timeout:?}")).await;
             }
-            tokio::time::sleep(POLL).await;
+            tokio::time::sleep(POLL_INTERVAL).await;
         }
     }
 
-    /// Fails, and shows how things are.
-    pub(crate) async fn give_up(&self, what: &str) -> ! {
+    /// Fails the test and prints the pods and the pipeline.
+    pub(crate) async fn fail(&self, what: &str) -> ! {
         let pods = self.try_kubectl(&["get", "pods", "--output=wide"]).await.unwrap_or_default();
         let pipeline = self.try_kubectl(&["describe", "pingpipeline", PIPELINE]).await.unwrap_or_default();
         panic!("no {what}\n{pods}\n{pipeline}");
     }
 }
 
-impl Drop for Stage {
+impl Drop for TestCluster {
     fn drop(&mut self) {
         self.stand_ins.abort();
     }
 }
 
-/// Whether a condition holds, for the spec as it is.
+/// Whether a condition holds for the current spec.
 pub(crate) fn holds(pipeline: &Value, condition: &str) -> bool {
     let conditions = at(pipeline, "/status/conditions").as_array().into_iter().flatten();
     let found = conditions.into_iter().any(|one| one["type"] == condition && one["status"] == "True");
@@ -233,17 +236,17 @@ fn is_observed(pipeline: &Value) -> bool {
     at(pipeline, "/status/observedGeneration") == at(pipeline, "/metadata/generation")
 }
 
-/// The project's folder.
+/// The repository's root.
 pub(crate) fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
 }
 
-/// The command line tool.
+/// The path of `pingctl`.
 pub(crate) fn pingctl() -> PathBuf {
     built("pingctl")
 }
 
-/// A program that was built with this test.
+/// The path of a program from the same build as this test.
 fn built(program: &str) -> PathBuf {
     std::env::current_exe().unwrap().ancestors().nth(2).unwrap().join(program)
 }

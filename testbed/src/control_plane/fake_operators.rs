@@ -1,5 +1,5 @@
-//! **For tests and for play.** What CloudNativePG, Strimzi, the Dragonfly operator and kubelets would write about the objects of
-//! a pipeline, as it was recorded from the real ones. Nothing is behind it: no Postgres, no Kafka, no cache, no process.
+//! **For tests and experiments only.** Simulates CloudNativePG, Strimzi, the Dragonfly operator and kubelets: writes the
+//! statuses and Secrets that were recorded from the real ones. No Postgres, Kafka, cache or other process runs.
 
 use std::time::Duration;
 
@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 
 use super::kubectl::Kubectl;
 
-/// Pause between two looks at everything.
-const EVERY: Duration = Duration::from_secs(1);
+/// Pause between two passes over all objects.
+const INTERVAL: Duration = Duration::from_secs(1);
 const KINDS: &str = "clusters.postgresql.cnpg.io,kafkas.kafka.strimzi.io,kafkatopics.kafka.strimzi.io,\
                      kafkausers.kafka.strimzi.io,dragonflies.dragonflydb.io,pods";
 
@@ -25,29 +25,29 @@ pub fn cluster_status(cluster: &str, instances: i64) -> Value {
     })
 }
 
-/// The Secret with which applications reach a `Cluster`: its name, and what it holds.
+/// The application Secret of a `Cluster`: its name and its data.
 pub fn cluster_secret(cluster: &str, namespace: &str, password: &str) -> (String, Value) {
     let uri = format!("postgresql://pings:{password}@{cluster}-rw.{namespace}:5432/pings");
     (format!("{cluster}-app"), json!({ "uri": uri }))
 }
 
-/// The Secret with the certificate of a Strimzi `Kafka`: its name, and what it holds.
+/// The CA certificate Secret of a Strimzi `Kafka`: its name and its data.
 pub fn kafka_secret(kafka: &str) -> (String, Value) {
     (format!("{kafka}-cluster-ca-cert"), json!({ "ca.crt": "certificate" }))
 }
 
-/// The Secret of a Strimzi `KafkaUser`: its name, and what it holds.
+/// The Secret of a Strimzi `KafkaUser`: its name and its data.
 pub fn user_secret(user: &str, password: &str) -> (String, Value) {
     (user.to_owned(), json!({ "password": password }))
 }
 
-/// The status of anything of Strimzi's that is ready at this generation.
+/// The status of a Strimzi object that is ready at `generation`.
 pub fn strimzi_status(generation: i64) -> Value {
     let condition = json!({ "type": "Ready", "status": "True", "lastTransitionTime": "2026-11-21T03:31:51Z" });
     json!({ "observedGeneration": generation, "conditions": [condition] })
 }
 
-/// The status of a `Dragonfly` that is ready.
+/// The status of a ready `Dragonfly`.
 pub fn dragonfly_status() -> Value {
     json!({ "phase": "Ready" })
 }
@@ -70,44 +70,45 @@ pub fn dragonfly_set(dragonfly: &str, replicas: i64) -> Value {
     })
 }
 
-/// The status of a pod that runs and is ready.
+/// The status of a ready pod.
 pub fn pod_status() -> Value {
     let condition = json!({ "type": "Ready", "status": "True", "lastTransitionTime": "2026-11-21T03:31:51Z" });
     json!({ "phase": "Running", "conditions": [condition] })
 }
 
-/// Says of everything that belongs to a pipeline that it works, again and again, until cancelled.
-pub(super) async fn play(kubectl: &Kubectl) {
+/// Marks everything that belongs to a pipeline as ready, repeatedly, until cancelled.
+pub(super) async fn run(kubectl: &Kubectl) {
     loop {
-        if let Err(error) = pass(kubectl).await {
-            eprintln!("will be tried again: {error:#}");
+        if let Err(error) = update_all(kubectl).await {
+            eprintln!("retrying: {error:#}");
         }
-        tokio::time::sleep(EVERY).await;
+        tokio::time::sleep(INTERVAL).await;
     }
 }
 
-async fn pass(kubectl: &Kubectl) -> anyhow::Result<()> {
+async fn update_all(kubectl: &Kubectl) -> anyhow::Result<()> {
     let listed = kubectl.run(["get", KINDS, "--all-namespaces", "--output=json"]).await?;
     let listed: Value = serde_json::from_str(&listed)?;
-    let (mut made, mut said) = (Vec::new(), Vec::new());
+    let (mut resources, mut statuses) = (Vec::new(), Vec::new());
     for object in listed["items"].as_array().into_iter().flatten() {
         if object["metadata"]["deletionTimestamp"].is_null() {
-            answer(object, &mut made, &mut said);
+            simulate(object, &mut resources, &mut statuses);
         }
     }
-    // kubectl would miss what a status alone does not have; the API server checks the whole.
-    let options = ["--server-side", "--force-conflicts", "--field-manager=others", "--validate=false", "--filename=-"];
-    for (items, how) in [(made, "--subresource="), (said, "--subresource=status")] {
+    // kubectl's own validation rejects an object that has only a status; the API server validates the merged object.
+    let options =
+        ["--server-side", "--force-conflicts", "--field-manager=fake-operators", "--validate=false", "--filename=-"];
+    for (items, subresource) in [(resources, "--subresource="), (statuses, "--subresource=status")] {
         if !items.is_empty() {
             let list = json!({ "apiVersion": "v1", "kind": "List", "items": items });
-            kubectl.run_with_input(["apply", how].into_iter().chain(options), &list.to_string()).await?;
+            kubectl.run_with_input(["apply", subresource].into_iter().chain(options), &list.to_string()).await?;
         }
     }
     Ok(())
 }
 
-/// What its operator makes of `object`, and says about it.
-fn answer(object: &Value, made: &mut Vec<Value>, said: &mut Vec<Value>) {
+/// Adds the resources that the operator of `object` would create and the status that it would write.
+fn simulate(object: &Value, resources: &mut Vec<Value>, statuses: &mut Vec<Value>) {
     let metadata = &object["metadata"];
     let (name, namespace) = (text(&metadata["name"]), text(&metadata["namespace"]));
     let generation = metadata["generation"].as_i64().unwrap_or_default();
@@ -115,17 +116,17 @@ fn answer(object: &Value, made: &mut Vec<Value>, said: &mut Vec<Value>) {
     let (secret, status) = match text(&object["kind"]) {
         "Cluster" => {
             let instances = object["spec"]["instances"].as_i64().unwrap_or(1);
-            (Some(cluster_secret(name, namespace, "play")), cluster_status(name, instances))
+            (Some(cluster_secret(name, namespace, "simulated")), cluster_status(name, instances))
         }
         "Kafka" => (Some(kafka_secret(name)), strimzi_status(generation)),
         "KafkaTopic" => (None, strimzi_status(generation)),
-        "KafkaUser" => (Some(user_secret(name, "play")), strimzi_status(generation)),
+        "KafkaUser" => (Some(user_secret(name, "simulated")), strimzi_status(generation)),
         "Dragonfly" => {
             let replicas = object["spec"]["replicas"].as_i64().unwrap_or(1);
-            made.push(owned(dragonfly_set(name, replicas), object));
+            resources.push(owned(dragonfly_set(name, replicas), object));
             (None, dragonfly_status())
         }
-        // Of all pods, those of a pipeline and of its cache.
+        // Only the pods of a pipeline and of its cache.
         _ if labels["pingpipeline.io/pipeline"].is_string() || labels["app.kubernetes.io/name"] == "dragonfly" => {
             (None, pod_status())
         }
@@ -134,15 +135,15 @@ fn answer(object: &Value, made: &mut Vec<Value>, said: &mut Vec<Value>) {
     if let Some((secret, values)) = secret {
         let secret =
             json!({ "apiVersion": "v1", "kind": "Secret", "metadata": { "name": secret }, "stringData": values });
-        made.push(owned(secret, object));
+        resources.push(owned(secret, object));
     }
-    said.push(json!({
+    statuses.push(json!({
         "apiVersion": object["apiVersion"], "kind": object["kind"],
         "metadata": { "name": name, "namespace": namespace }, "status": status,
     }));
 }
 
-/// In the namespace of `owner`, and gone with it.
+/// Places `object` in the namespace of `owner` and lets Kubernetes delete it together with `owner`.
 fn owned(mut object: Value, owner: &Value) -> Value {
     object["metadata"]["namespace"] = owner["metadata"]["namespace"].clone();
     object["metadata"]["ownerReferences"] = json!([{
