@@ -12,6 +12,9 @@ use crate::source::{assert_none, root};
 /// What adapters, and nothing else, translate to and from.
 const ADAPTER: &[&str] = &["ping-core", "ping-ports", "ping-proto"];
 
+/// An adapter to a database that speaks SQL, and what such have in common.
+const SQL_ADAPTER: &[&str] = &["ping-core", "ping-ports", "ping-proto", "ping-sql"];
+
 /// What decides, without knowing a technology.
 const LOGIC: &[&str] = &["ping-core", "ping-ports"];
 
@@ -23,15 +26,16 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("ping-core", &[]),
     ("ping-proto", &[]),
     ("ping-ports", &["ping-core"]),
-    ("ping-postgres", ADAPTER),
-    ("ping-sqlite", ADAPTER),
+    ("ping-sql", ADAPTER),
+    ("ping-postgres", SQL_ADAPTER),
+    ("ping-sqlite", SQL_ADAPTER),
     ("ping-kafka", ADAPTER),
     ("ping-redis", ADAPTER),
     ("ping-memory", ADAPTER),
     ("ping-ingest", LOGIC),
     ("ping-projections", LOGIC),
     ("ping-query", LOGIC),
-    ("ping-rpc", &["ping-core", "ping-ports", "ping-proto", "ping-ingest", "ping-query"]),
+    ("ping-rpc", &["ping-core", "ping-ports", "ping-proto", "ping-ingest", "ping-query", "ping-runtime"]),
     // Wiring that programs share.
     (
         "ping-services",
@@ -74,20 +78,20 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ),
     ("pingctl", &["ping-proto", "ping-runtime"]),
     // Kubernetes.
-    ("ping-api", &[]),
+    ("ping-api", &["ping-runtime"]),
     ("ping-plan", &["ping-api"]),
     ("ping-operator", &["ping-api", "ping-plan", "ping-proto", "ping-runtime"]),
     ("kubectl-pingpipeline", &["ping-api", "ping-plan", "ping-proto", "ping-runtime"]),
     // Tests and measurements; these see what they test.
     ("ping-testbed", &["ping-runtime"]),
-    ("ping-dataplane-tests", &[]),
-    ("ping-tests", &["ping-api", "ping-operator", "ping-testbed"]),
+    ("ping-dataplane-tests", &["*"]),
+    ("ping-tests", &["*"]),
     ("ping-architecture", &[]),
     ("ping-bench", &["*"]),
 ];
 
 /// Crates of the table that need not exist.
-const OPTIONAL: &[&str] = &["ping-plan", "ping-services"];
+const OPTIONAL: &[&str] = &["ping-plan", "ping-services", "ping-sql"];
 
 const TRANSPORT: &[&str] = &["tonic", "hyper", "axum", "reqwest"];
 const STORAGE: &[&str] = &["sqlx-core", "sqlx-postgres", "sqlx-sqlite", "rdkafka-sys", "redis"];

@@ -4,11 +4,11 @@ use std::fs;
 
 use regex::{Regex, RegexBuilder};
 
-use crate::{source::root, tokens::Kind};
+use crate::{source::own_root, tokens::Kind};
 
 /// Lines with content, and their numbers.
 fn lines(file: &str) -> Vec<(usize, String)> {
-    let text = fs::read_to_string(root().join("lint").join(file)).unwrap();
+    let text = fs::read_to_string(own_root().join("lint").join(file)).unwrap();
     let lines = text.lines().enumerate().map(|(index, line)| (index + 1, line.trim().to_owned()));
     lines.filter(|(_, line)| !line.is_empty() && !line.starts_with('#')).collect()
 }

@@ -20,8 +20,13 @@ impl Source {
     }
 }
 
-/// The root of this repository.
+/// The root of the repository to look at: this one, or the checkout that `ARCHITECTURE_ROOT` names.
 pub fn root() -> PathBuf {
+    std::env::var_os("ARCHITECTURE_ROOT").map_or_else(own_root, PathBuf::from)
+}
+
+/// The root of this repository.
+pub fn own_root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).unwrap().to_owned()
 }
 
