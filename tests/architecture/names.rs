@@ -99,7 +99,7 @@ fn refused(root: &Path) -> Vec<String> {
     let mut found = Vec::new();
     let mut types: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for source in sources(root, &[OTHER, &["rs"]].concat()) {
-        if source.path.starts_with("lint") || source.path.starts_with("tests/architecture") {
+        if source.path.starts_with("lint") || source.path == Path::new("tests/architecture/names.rs") {
             continue;
         }
         let rust = source.kind() == "rs";
@@ -171,7 +171,7 @@ fn each_replaced_name_is_found_where_it_is_planted() {
 #[test]
 fn plain_words_are_left_alone() {
     let tree = Tree::new("plain");
-    // Somebody is told something, in a comment, and a method of the standard library is called.
+    // A comment may say `told`, and a method of the standard library may be called.
     tree.write("core.rs", "/// It is told.\nfn sum(v: &[u8]) -> u8 { v.iter().fold(0, |a, b| a + b) } // told\n");
     tree.write("values.yaml", "# told\nnote: a line that is left\n");
     assert_eq!(refused(tree.path()), [""; 0]);

@@ -170,28 +170,28 @@ fn begins_field(body: &[TokenTree], index: usize) -> bool {
 fn definitions_are_found_with_their_kind() {
     let text = r##"
         /// A doc "comment".
-        pub struct Held<T> { pub(crate) told: Map<K, crate::V>, #[serde(rename = "x")] r#at: u64 }
-        enum Verdict { Bold { patience: u8 }, #[default] Careful(u8), Other = 3 }
-        const fn tidy<const N: usize>() { struct Inner; let s = "ping_told_total"; }
-        mod others { pub static LEADS: &str = ""; }
+        pub struct Cached<T> { pub(crate) seconds: Map<K, crate::V>, #[serde(rename = "x")] r#at: u64 }
+        enum Outcome { First { limit: u8 }, #[default] Second(u8), Other = 3 }
+        const fn apply<const N: usize>() { struct Inner; let s = "ping_events_total"; }
+        mod fakes { pub static PRIMARY: &str = ""; }
     "##;
     let found: Vec<_> = definitions(&parse(text)).into_iter().map(|found| (found.kind, found.name)).collect();
     let expected = [
-        (Kind::Type, "Held"),
-        (Kind::Field, "told"),
+        (Kind::Type, "Cached"),
+        (Kind::Field, "seconds"),
         (Kind::Field, "r#at"),
         (Kind::Text, "\"x\""),
-        (Kind::Type, "Verdict"),
-        (Kind::Variant, "Bold"),
-        (Kind::Field, "patience"),
-        (Kind::Variant, "Careful"),
+        (Kind::Type, "Outcome"),
+        (Kind::Variant, "First"),
+        (Kind::Field, "limit"),
+        (Kind::Variant, "Second"),
         (Kind::Variant, "Other"),
-        (Kind::Function, "tidy"),
+        (Kind::Function, "apply"),
         (Kind::Constant, "N"),
         (Kind::Type, "Inner"),
-        (Kind::Text, "\"ping_told_total\""),
-        (Kind::Module, "others"),
-        (Kind::Constant, "LEADS"),
+        (Kind::Text, "\"ping_events_total\""),
+        (Kind::Module, "fakes"),
+        (Kind::Constant, "PRIMARY"),
         (Kind::Text, "\"\""),
     ];
     assert_eq!(found, expected.map(|(kind, name)| (kind, name.to_owned())));
