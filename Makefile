@@ -63,9 +63,13 @@ quick: install-build ## Runs the tests that start nothing, and 500 schedules of 
 check: install-build fmt clippy lint deny ## Checks formatting, lints, prose, names, layers and licences
 
 .PHONY: test
-test: install-build install-parts ## Runs every test: units, simulation, real parts, chaos, control plane, README (JOBS=1 for one at a time)
-	cargo test --workspace --no-run
+test: install-parts test-build ## Runs every test: units, simulation, real parts, chaos, control plane, README (JOBS=1 for one at a time)
 	JOBS=$(JOBS) .ci/tests
+
+# What `make test`, `make images` for tests and `make e2e` share.
+.PHONY: test-build
+test-build: install-build
+	cargo test --workspace --no-run
 
 .PHONY: simulate
 simulate: install-build ## Runs the fault simulation alone: SCHEDULES=n, or SEED=n to replay one
