@@ -88,6 +88,21 @@ fn read(modules: &mut Vec<Module>, id: usize, folder: &Path, tokens: Vec<TokenTr
     }
 }
 
+/// The items of a file that are no tests.
+pub fn without_tests(tokens: Vec<TokenTree>) -> Vec<TokenTree> {
+    let mut kept = Vec::new();
+    let mut at = 0;
+    while let Some(token) = tokens.get(at) {
+        if is_punct(Some(token), '#') && attribute(tokens.get(at + 1)).is_some_and(|attribute| is_test(&attribute)) {
+            at = after_item(&tokens, at + 2);
+        } else {
+            kept.push(token.clone());
+            at += 1;
+        }
+    }
+    kept
+}
+
 fn attribute(token: Option<&TokenTree>) -> Option<String> {
     group(token, Delimiter::Bracket).map(|content| content.to_string().replace(' ', ""))
 }

@@ -7,7 +7,12 @@ use std::{collections::BTreeSet, path::Path, process::Command};
 
 use serde_json::{Value, json};
 
-use crate::source::{assert_none, root};
+use crate::{
+    imports::{paths, without_tests},
+    source::{assert_none, root, sources},
+    tokens::parse,
+    tree::Tree,
+};
 
 /// What adapters, and nothing else, translate to and from.
 const ADAPTER: &[&str] = &["ping-core", "ping-ports", "ping-proto"];
@@ -98,7 +103,7 @@ const STORAGE: &[&str] = &["sqlx-core", "sqlx-postgres", "sqlx-sqlite", "rdkafka
 
 /// What must not be linked into a crate, on any path.
 const MUST_NOT_LINK: &[(&str, &[&[&str]])] = &[
-    ("ping-core", &[TRANSPORT, STORAGE, &["tokio", "kube", "tracing", "rand"]]),
+    ("ping-core", &[TRANSPORT, STORAGE, &["tokio", "kube", "tracing"]]),
     ("ping-ports", &[TRANSPORT, STORAGE, &["kube"]]),
     ("ping-ingest", &[TRANSPORT, STORAGE, &["kube"]]),
     ("ping-projections", &[TRANSPORT, STORAGE, &["kube"]]),
@@ -109,6 +114,9 @@ const MUST_NOT_LINK: &[(&str, &[&[&str]])] = &[
     ("ping-operator", &[STORAGE]),
     ("kubectl-pingpipeline", &[STORAGE]),
 ];
+
+/// Functions that read a clock.
+const CLOCKS: &[&str] = &["now", "now_v7", "elapsed"];
 
 /// What Cargo says of the workspace's own packages.
 pub fn metadata(root: &Path) -> Value {
@@ -164,6 +172,39 @@ fn no_driver_is_linked_into_what_does_without_it() {
         found.extend(wrong.map(|banned| format!("{name}: `cargo tree -p {name} -e normal -i {banned}` says why")));
     }
     assert_none("crates link what they must not", &found);
+}
+
+/// Where core and ports read a clock, under `root`: they get the time from who calls them.
+fn clocks(root: &Path) -> Vec<String> {
+    let mut found = Vec::new();
+    for folder in ["dataplane/core/src", "dataplane/ports/src"] {
+        for source in sources(&root.join(folder), &["rs"]) {
+            let mut code = Vec::new();
+            paths(&without_tests(parse(&source.text).into_iter().collect()), &mut code);
+            let reads =
+                |path: &Vec<String>| path.len() > 1 && path.last().is_some_and(|last| CLOCKS.contains(&&**last));
+            let hits = code.iter().filter(|(path, _)| reads(path));
+            let place = |line| format!("{folder}/{}:{line}", source.path.display());
+            found.extend(hits.map(|(path, line)| format!("{}: {}", place(line), path.join("::"))));
+        }
+    }
+    found
+}
+
+#[test]
+fn core_and_ports_read_no_clock() {
+    assert_none("clocks are read where none may be", &clocks(&root()));
+}
+
+#[test]
+fn a_clock_in_core_is_found() {
+    let tree = Tree::new("clock");
+    tree.write(
+        "dataplane/ports/src/lib.rs",
+        "pub trait Clock { fn now(&self) -> u64; }\n#[cfg(test)]\nmod t { fn f() { Instant::now(); } }\n",
+    );
+    tree.write("dataplane/core/src/lib.rs", "fn id() -> Uuid {\n    vec![Uuid::now_v7()][0]\n}\n");
+    assert_eq!(clocks(tree.path()), ["dataplane/core/src/lib.rs:2: Uuid::now_v7"]);
 }
 
 #[test]
