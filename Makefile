@@ -8,105 +8,150 @@ SCHEDULES ?= 10000
 SEED ?=
 ROUNDS ?= 3
 EVENTS ?= 1000000
+JOBS ?= 2
 ARGS ?=
+
+# Without `-p`, Cargo builds for the whole workspace's features, so that these commands and the tests share what is built. `make run`
+# is the exception: it builds the least.
+
+# rust-toolchain.toml pins the compiler. Where rustup has that version only as `stable`, and no network, that one serves.
+PINNED := $(shell sed -n 's/^channel = "\(.*\)"/\1/p' rust-toolchain.toml)
+ifeq (,$(RUSTUP_TOOLCHAIN)$(shell rustup toolchain list -q 2>/dev/null | grep -F '$(PINNED)-'))
+ifneq (,$(shell rustc +stable --version 2>/dev/null | grep -F ' $(PINNED) '))
+export RUSTUP_TOOLCHAIN := stable
+endif
+endif
 
 .PHONY: help
 help: ## Lists the targets
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-20s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^##@ / {printf "\n%s\n", substr($$0, 5)} /^[a-z0-9-]+:.*## / {printf "  %-20s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+##@ Run
 
 .PHONY: run
-run: install-build ## Serves embedded, in one process: prints the address and what to try (ARGS='--memory' keeps nothing)
-	cargo build -q --bin pingd --bin pingctl
-	target/debug/pingd dev $(ARGS)
-
-.PHONY: test
-test: install-build install-parts install-control-plane ## Passes everything: units, simulation, real parts, chaos, control plane, README
-	cargo test --workspace --no-fail-fast
-
-.PHONY: check
-check: install-build fmt clippy deny ## Format, lints, licences
-
-.PHONY: generate
-generate: install-build install-control-plane ## Regenerates files from source: the CRD, and the chart as plain YAML
-	cargo build -q -p ping-operator --bin ping-operator
-	target/debug/ping-operator crd | tee crds/pingpipelines.pingpipeline.io.yaml >charts/ping-operator/files/pingpipelines.pingpipeline.io.yaml
-	charts/plain/generate.sh $(CACHE)/helm-*/helm
-
-.PHONY: fmt
-fmt:
-	cargo fmt --all --check
-
-.PHONY: clippy
-clippy:
-	cargo clippy -q --workspace --all-targets -- -D warnings
-
-.PHONY: deny
-deny:
-	@testbed/install.sh deny
-	$(CACHE)/bin/cargo-deny --log-level error check bans licenses sources
-
-.PHONY: simulate
-simulate: install-build ## The fault simulation alone: SCHEDULES=n, or SEED=n to replay one
-	SCHEDULES=$(SCHEDULES) SEED=$(SEED) cargo test -q --workspace --test simulation every_schedule -- --nocapture
-
-.PHONY: chaos
-chaos: install-build install-parts ## The kill test on real parts: ROUNDS=n kills of each part
-	ROUNDS=$(ROUNDS) cargo test -q --workspace --test chaos -- --nocapture
-
-.PHONY: oracle
-oracle: install-build install-parts ## SQL over the rows against every view: EVENTS=n shuffled, late, doubled and broken ones, SEED=n
-	EVENTS=$(EVENTS) SEED=$(SEED) cargo test -q --workspace --test oracle every_view -- --nocapture
-
-.PHONY: bench
-bench: install-build install-parts install-bench ## Ratios against the limits of the parts, in one run of a few minutes; writes bench/results/
-	cargo build -q --release -p ping-dataplane --bins
-	cargo run -q --release -p ping-bench
+run: install-build ## Builds and serves the embedded program on port 8080 (ARGS='--memory' to keep nothing on disk)
+	@printf '%s\n' 'Building the embedded server and pingctl: minutes the first time, seconds after that.' >&2
+	cargo build -p ping-embedded -p pingctl
+	@printf '%s\n' 'Starting the server; Ctrl-C stops it.' >&2
+	target/debug/pingd-dev $(ARGS)
 
 .PHONY: parts-up
-parts-up: install-build install-parts ## Postgres, Kafka and Redis to play with; prints their addresses as environment lines
-	@cargo run -q -p ping-testbed --bin testbed -- up
+parts-up: install-build install-parts ## Starts Postgres, Kafka and Redis and builds pingd; prints their addresses as environment lines
+	@printf '%s\n' 'Building pingd, pingctl and the testbed: minutes the first time, seconds after that.' >&2
+	@cargo build --bin pingd --bin pingctl --bin testbed
+	@target/debug/testbed up
 
 .PHONY: parts-down
 parts-down: ## Stops them
-	@cargo run -q -p ping-testbed --bin testbed -- down
-
-.PHONY: control-plane-up
-control-plane-up: install-build install-control-plane ## A real Kubernetes API server with all CRDs; prints the line with KUBECONFIG and PATH
-	@cargo run -q -p ping-testbed --bin control-plane -- up
-
-.PHONY: control-plane-down
-control-plane-down: ## Stops it
-	@cargo run -q -p ping-testbed --bin control-plane -- down
-
-.PHONY: images
-images: install-build install-images ## The two images as archives in target/images, with sizes and lists of their parts; minutes
-	images/build.sh
-
-.PHONY: cluster-up
-cluster-up: install-build install-cluster ## A real cluster with our images: two nodes, CloudNativePG, stand-ins for the others; needs root; prints the KUBECONFIG line
-	@images/build.sh --debug >&2
-	@target/debug/cluster up target/images/*.tar
-
-.PHONY: cluster-down
-cluster-down: ## Ends it and undoes all that it did to the machine
-	@target/debug/cluster down
-
-.PHONY: e2e
-e2e: install-build install-cluster ## On a real cluster: install, apply, ping, kill, drain, upgrade, delete; a table of faults; needs root
-	images/build.sh --debug
-	trap 'target/debug/cluster down' EXIT; cargo test -q --workspace --test e2e -- --ignored --nocapture
-
-.PHONY: e2e-short
-e2e-short: export FAULTS = drills,every server pod killed,Postgres primary
-e2e-short: e2e ## The same with two of the faults and the drills: what .ci/run runs
+	@cargo run -q --bin testbed -- down
 
 .PHONY: operator-run
 operator-run: install-build ## Runs the operator against $$KUBECONFIG (ARGS='--namespace demo' to watch one namespace)
 	PING_ADMIN_LISTEN=$${PING_ADMIN_LISTEN:-127.0.0.1:8083} cargo run -q --bin ping-operator -- run $(ARGS)
 
 .PHONY: fake-operators
-fake-operators: install-build ## Simulates the other operators and kubelets: writes their status fields; no pods run
-	cargo run -q -p ping-testbed --bin control-plane -- fake-operators
+fake-operators: install-build ## Simulates the other operators on the control plane: writes their status fields; no pods run
+	cargo run -q --bin control-plane -- fake-operators
+
+##@ Test
+
+.PHONY: quick
+quick: install-build ## Runs the tests that start nothing, and 500 schedules of the simulation: under a minute once built
+	SCHEDULES=500 cargo test -q --workspace --lib --bins --test architecture --test pure --test simulation
+
+.PHONY: check
+check: install-build fmt clippy lint deny ## Checks formatting, lints, prose, names, layers and licences
+
+.PHONY: test
+test: install-parts test-build ## Runs every test: units, simulation, real parts, chaos, control plane, README (JOBS=1 for one at a time)
+	JOBS=$(JOBS) .ci/tests
+
+# What `make test`, `make images` for tests and `make e2e` share.
+.PHONY: test-build
+test-build: install-build
+	cargo test --workspace --no-run
+
+.PHONY: simulate
+simulate: install-build ## Runs the fault simulation alone: SCHEDULES=n, or SEED=n to replay one
+	SCHEDULES=$(SCHEDULES) SEED=$(SEED) cargo test -q --workspace --test simulation every_schedule -- --nocapture
+
+.PHONY: chaos
+chaos: install-build install-parts ## Kills each real part ROUNDS=n times under load
+	ROUNDS=$(ROUNDS) cargo test -q --workspace --test chaos -- --nocapture
+
+.PHONY: oracle
+oracle: install-build install-parts ## Compares every view with SQL over the rows: EVENTS=n shuffled, late, duplicate and invalid ones, SEED=n
+	EVENTS=$(EVENTS) SEED=$(SEED) cargo test -q --workspace --test oracle every_view -- --nocapture
+
+.PHONY: e2e
+e2e: install-build install-cluster ## Installs, applies, breaks, upgrades and deletes a pipeline on a real cluster; needs root
+	images/build.sh --debug
+	trap 'target/debug/cluster down' EXIT; cargo test -q --workspace --test e2e -- --ignored --nocapture
+
+.PHONY: e2e-short
+e2e-short: export FAULTS = drills,every server pod killed,Postgres primary
+e2e-short: e2e ## Does the same with two of the faults and the drills: what .ci/run runs
+
+.PHONY: bench
+bench: install-build install-parts install-bench ## Measures ratios to the limits of the parts, in a few minutes; writes bench/results/
+	cargo build -q --release -p pingd -p pingctl --bins
+	cargo run -q --release -p ping-bench
+
+##@ Build
+
+.PHONY: images
+images: install-build install-images ## Packs the two images as archives in target/images, with sizes and lists of their parts; minutes
+	images/build.sh
+
+.PHONY: doc
+doc: install-build ## Builds the API documentation of every crate into target/doc; a warning fails
+	RUSTDOCFLAGS='-D warnings' cargo doc --no-deps --workspace
+
+.PHONY: generate
+generate: install-build install-control-plane ## Writes the CRDs, and the chart as plain YAML, from the source
+	cargo build -q --bin ping-operator
+	target/debug/ping-operator crd | tee crds/pingpipelines.pingpipeline.io.yaml >charts/ping-operator/files/pingpipelines.pingpipeline.io.yaml
+	charts/plain/generate.sh $(CACHE)/helm-*/helm
+
+##@ Clusters
+
+.PHONY: control-plane-up
+control-plane-up: install-build install-control-plane ## Starts a Kubernetes API server with all CRDs; prints the line with KUBECONFIG and PATH
+	@cargo run -q --bin control-plane -- up
+
+.PHONY: control-plane-down
+control-plane-down: ## Stops it
+	@cargo run -q --bin control-plane -- down
+
+.PHONY: cluster-up
+cluster-up: install-build install-cluster ## Starts two nodes with our images, CloudNativePG and stand-ins; needs root; prints the KUBECONFIG line
+	@images/build.sh --debug >&2
+	@target/debug/cluster up target/images/*.tar
+
+.PHONY: cluster-down
+cluster-down: ## Stops it and undoes all changes to the machine
+	@target/debug/cluster down
+
+##@ Maintenance
+
+.PHONY: fmt
+fmt: ## Checks formatting
+	cargo fmt --all --check
+
+.PHONY: clippy
+clippy: ## Checks lints
+	cargo clippy -q --workspace --all-targets -- -D warnings
+
+.PHONY: lint
+lint: ## Checks spelling, phrases, names, layers, import cycles and sizes: see lint/
+	@testbed/install.sh typos
+	$(CACHE)/bin/typos --config lint/typos.toml
+	cargo test -q --workspace --test architecture
+
+.PHONY: deny
+deny: ## Checks licences and bans of dependencies
+	@testbed/install.sh deny
+	$(CACHE)/bin/cargo-deny --log-level error check bans licenses sources
 
 .PHONY: install-build install-parts install-bench install-images install-control-plane install-cluster
 install-build install-parts install-bench install-images:

