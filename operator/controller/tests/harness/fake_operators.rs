@@ -5,7 +5,7 @@ use kube::{
     api::{ApiResource, DynamicObject, ListParams, Patch, PatchParams},
 };
 use ping_api::kinds::Kind;
-use ping_testbed::control_plane::others as fake;
+use ping_testbed::control_plane::fake_operators as fake;
 use serde_json::{Value, json};
 
 use super::TestNamespace;
