@@ -21,7 +21,7 @@ esac
 to=target/images
 
 if [ $profile = release ]; then
-  cargo build --release --locked -p ping-dataplane -p ping-operator --bins
+  cargo build --release --locked -p pingd -p pingctl -p ping-operator --bins
 else
   cargo test --quiet --workspace --no-run
 fi
@@ -57,7 +57,7 @@ archive() { # archive VERSION FILE CRATE IMAGE DESCRIPTION PORTS
 
 size() { cat "$@" | wc -c | awk '{print $1 / 1e6}'; }
 
-describe dataplane pingd "Counts pings exactly once: server, processor, command line" '{"8080/tcp": {}, "8081/tcp": {}}'
+describe dataplane/pingd pingd "Counts pings exactly once: server, processor, command line" '{"8080/tcp": {}, "8081/tcp": {}}'
 describe operator/controller ping-operator "Runs PingPipelines" '{"8081/tcp": {}}'
 if [ $profile = release ]; then
   PATH=$cache/bin:$PATH
@@ -65,9 +65,9 @@ if [ $profile = release ]; then
     cargo install --quiet --locked --root "$cache" "cargo-cyclonedx@$cyclonedx_version"
   fi
   # cargo cyclonedx writes a bom.json next to every Cargo.toml of the workspace.
-  trap 'rm -f ./*/bom.json ./*/*/bom.json' EXIT
+  trap 'rm -f ./*/bom.json ./*/*/bom.json ./*/*/*/bom.json' EXIT
   cargo cyclonedx --quiet --format json --override-filename bom --no-build-deps
-  bill_of_materials dataplane pingd
+  bill_of_materials dataplane/pingd pingd
   bill_of_materials operator/controller ping-operator
   for image in pingd ping-operator; do
     printf '%-28s %5d parts in %s\n' "pingpipeline/$image:$version" "$(jq '.components | length' $to/$image.cdx.json)" "$to/$image.cdx.json"

@@ -6,7 +6,7 @@ use std::{
 };
 
 use hdrhistogram::Histogram;
-use ping_dataplane::wire::{PingCountRequest, PingRequest};
+use ping_proto::{PingCountRequest, PingRequest};
 use tokio::{
     task::JoinSet,
     time::{Instant, MissedTickBehavior, interval, sleep},

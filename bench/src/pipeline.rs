@@ -4,7 +4,7 @@ use std::{path::PathBuf, time::Duration};
 
 use anyhow::{Context, ensure};
 use ping_api::crd::PingPipelineSpec;
-use ping_dataplane::wire::{PingCountRequest, ping_service_client::PingServiceClient};
+use ping_proto::{PingCountRequest, ping_service_client::PingServiceClient};
 use ping_testbed::{Compiler, Kafka, Parts, Postgres, Redis, ports::free_port};
 use tokio::{
     process::{Child, Command},
@@ -156,7 +156,7 @@ impl Pipeline {
         loop {
             let answer = client.ping_count(PingCountRequest::default()).await?.into_inner();
             ensure!(answer.ping_count <= stored, "the cache counts {} of {stored}", answer.ping_count);
-            if answer.ping_count == stored && answer.store == ping_dataplane::wire::Store::Cache as i32 {
+            if answer.ping_count == stored && answer.store == ping_proto::Store::Cache as i32 {
                 return Ok(started.elapsed());
             }
             ensure!(started.elapsed() < Duration::from_secs(60), "{} of {stored} after a minute", answer.ping_count);

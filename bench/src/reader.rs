@@ -5,7 +5,7 @@ use anyhow::{Context, bail, ensure};
 use bytes::{BufMut, Bytes, BytesMut};
 use h2::client::{Builder, SendRequest};
 use http::{HeaderMap, Request, Uri, header};
-use ping_dataplane::wire::{GetStatusRequest, GetStatusResponse};
+use ping_proto::{GetStatusRequest, GetStatusResponse};
 use prost::Message;
 use tokio::net::TcpStream;
 use tonic::{Code, Status};

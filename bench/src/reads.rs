@@ -4,7 +4,7 @@ use std::{os::fd::OwnedFd, thread, time::Duration};
 
 use anyhow::Context;
 use hdrhistogram::Histogram;
-use ping_dataplane::wire::Store;
+use ping_proto::Store;
 use rustix::{
     io::{Errno, read},
     time::{Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create, timerfd_settime},

@@ -16,7 +16,7 @@ pub(crate) struct Figure {
     pub(crate) value: f64,
     pub(crate) unit: &'static str,
     /// What it is compared to, and the ratio.
-    pub(crate) against: Option<(String, f64)>,
+    pub(crate) negative_events: Option<(String, f64)>,
 }
 
 /// All figures of one run.
@@ -28,12 +28,12 @@ pub(crate) struct Report {
 impl Report {
     /// Notes a figure, and shows it at once.
     pub(crate) fn add(&mut self, name: impl Into<String>, value: f64, unit: &'static str) {
-        self.push(Figure { name: name.into(), value, unit, against: None });
+        self.push(Figure { name: name.into(), value, unit, negative_events: None });
     }
 
     /// Notes a figure that has a limit or a peer.
     pub(crate) fn compare(&mut self, name: impl Into<String>, value: f64, unit: &'static str, to: &str, limit: f64) {
-        self.push(Figure { name: name.into(), value, unit, against: Some((to.to_owned(), value / limit)) });
+        self.push(Figure { name: name.into(), value, unit, negative_events: Some((to.to_owned(), value / limit)) });
     }
 
     fn push(&mut self, figure: Figure) {
@@ -51,7 +51,7 @@ impl Report {
         let mut table = Table::new();
         table.load_preset(ASCII_MARKDOWN).set_header(["what", "value", "unit", "ratio", "of"]);
         for figure in &self.figures {
-            let (of, ratio) = figure.against.clone().unzip();
+            let (of, ratio) = figure.negative_events.clone().unzip();
             table.add_row([
                 figure.name.clone(),
                 format!("{:.2}", figure.value),

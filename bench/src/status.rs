@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use futures::{StreamExt, stream};
-use ping_dataplane::wire::{RecordBatchRequest, RecordRequest, event_service_client::EventServiceClient};
+use ping_proto::{RecordBatchRequest, RecordRequest, event_service_client::EventServiceClient};
 use tokio::{
     process::Command,
     time::{Instant, MissedTickBehavior, interval, sleep},
@@ -36,7 +36,7 @@ const STRIDE: u64 = 2_654_435_761;
 /// Seconds of the same load that are not measured.
 const WARM_UP: u64 = 30;
 /// How long the views may take to catch up.
-const PATIENCE: Duration = Duration::from_secs(600);
+const TIMEOUT: Duration = Duration::from_secs(600);
 
 pub(crate) async fn measure(report: &mut Report, seconds: u64) -> anyhow::Result<()> {
     let mut pipeline = Pipeline::start(true).await?;
@@ -130,7 +130,7 @@ async fn catch_up(pipeline: &Pipeline) -> anyhow::Result<()> {
         if most_behind(pipeline, 0).await? == 0.0 && number(pipeline, seen).await? >= stored {
             return Ok(());
         }
-        ensure!(started.elapsed() < PATIENCE, "the views did not catch up");
+        ensure!(started.elapsed() < TIMEOUT, "the views did not catch up");
         sleep(Duration::from_millis(200)).await;
     }
 }

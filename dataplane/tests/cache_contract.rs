@@ -9,11 +9,9 @@ mod redis_only;
 use std::collections::BTreeMap;
 
 use fixture::{Cache, NOW, done, filled, flush, image, map, over, promise, reading, stale};
-use ping_dataplane::{
-    adapters::memory::MemoryCache,
-    domain::{Mark, Marks, Millis, Minute, Seq, Token, WriterId},
-    ports::{Advance, Applied, Flush, Reading},
-};
+use ping_core::{Mark, Marks, Millis, Minute, Seq, Token, WriterId};
+use ping_memory::MemoryCache;
+use ping_ports::{Advance, Applied, Flush, Reading};
 use ping_testbed::Redis;
 
 macro_rules! contract {
@@ -60,7 +58,7 @@ async fn an_empty_cache_says_so_and_takes_nothing(cache: Cache) {
     assert_eq!(cache.read(Some((NOW.back(60), NOW))).await.unwrap(), None);
     assert_eq!(cache.counters().await.unwrap(), None);
     assert!(!cache.has_counted(Token { writer: WriterId(1), partition: 0, seq: 1 }).await.unwrap());
-    cache.doubt(&"g".into()).await.unwrap();
+    cache.mark_suspect(&"g".into()).await.unwrap();
     cache.audited(&"g".into(), 1).await.unwrap();
     cache.forget_writers(&[WriterId(1)]).await.unwrap();
     assert_eq!(stale(&cache, &flush("g", 0, 0, 1, NOW)).await, "the cache is empty");
@@ -169,7 +167,7 @@ async fn an_image_is_installed_only_over_what_was_seen(cache: Cache) {
     assert_eq!(cache.positions().await.unwrap().unwrap().generation, "h");
 }
 
-/// Kept: an hour after the last touch, and at least an hour after it happened.
+/// RetentionCutoffs: an hour after the last touch, and at least an hour after it happened.
 async fn a_minute_leaves_after_the_window(cache: Cache) {
     let mut start = image("g");
     start.minutes = map([(NOW.back(59), 1), (NOW.back(500), 1)]);
@@ -238,14 +236,14 @@ async fn a_grown_topic_holds_as_of_back(cache: Cache) {
 
 async fn doubt_ends_with_the_next_filling(cache: Cache) {
     filled(&cache).await;
-    cache.doubt(&"another".into()).await.unwrap();
-    assert!(!reading(&cache).await.doubted);
-    cache.doubt(&"g".into()).await.unwrap();
-    assert!(reading(&cache).await.doubted);
+    cache.mark_suspect(&"another".into()).await.unwrap();
+    assert!(!reading(&cache).await.suspect);
+    cache.mark_suspect(&"g".into()).await.unwrap();
+    assert!(reading(&cache).await.suspect);
     done(&cache, &flush("g", 0, 0, 1, NOW)).await;
-    assert!(reading(&cache).await.doubted);
+    assert!(reading(&cache).await.suspect);
     assert!(cache.install(Some(&"g".into()), &image("h")).await.unwrap());
-    assert!(!reading(&cache).await.doubted);
+    assert!(!reading(&cache).await.suspect);
 }
 
 async fn an_audit_is_remembered_until_the_next_filling(cache: Cache) {

@@ -9,10 +9,8 @@ mod stage;
 use std::collections::BTreeMap;
 
 use futures::FutureExt;
-use ping_dataplane::{
-    domain::Partition,
-    ports::{DeadLetter, Malformed, OutboxRow, SourceEvent},
-};
+use ping_core::Partition;
+use ping_ports::{ConsumerEvent, DeadLetter, Malformed, OutboxRow};
 use ping_testbed::Kafka;
 use stage::{PARTITIONS, Stage, assigned, expected, next, records, row, settled, sorted, started};
 
@@ -60,7 +58,7 @@ async fn records_keep_their_order_on_every_partition(stage: Stage) {
     let mut source = started(&stage, 0).await;
     let read = records(source.as_mut(), 500).await;
     assert_eq!(sorted(&read, 0), expected(&rows));
-    assert!(read.iter().all(|record| record.body.as_ref().unwrap().at == 5));
+    assert!(read.iter().all(|record| record.body.as_ref().unwrap().timestamp_ms == 5));
 }
 
 async fn a_topic_says_how_many_partitions_it_has(stage: Stage) {
@@ -73,9 +71,8 @@ async fn filled(stage: &Stage, count: i64) {
     let rows = (0..i64::from(PARTITIONS)).map(|partition| {
         let mut row = row(1, partition + i64::from(PARTITIONS) * count, count, 5);
         let events = row.batch.events.iter().cloned();
-        row.batch.events = std::sync::Arc::new(
-            events.map(|event| ping_dataplane::domain::Event { source: "".into(), ..event }).collect(),
-        );
+        row.batch.events =
+            std::sync::Arc::new(events.map(|event| ping_core::Event { source: "".into(), ..event }).collect());
         row
     });
     stage.sink().publish(rows.collect()).await.unwrap();
@@ -97,12 +94,12 @@ async fn nothing_of_the_previous_start_comes_after_a_start(stage: Stage) {
     let mut source = started(&stage, 0).await;
     for offset in [4_000, 7, 4_500, 4_999, 0, 2_500] {
         // Something is on its way when we start anew.
-        assert!(matches!(next(source.as_mut()).await.unwrap(), SourceEvent::Records(_)));
+        assert!(matches!(next(source.as_mut()).await.unwrap(), ConsumerEvent::Records(_)));
         let from = (0..Partition::try_from(PARTITIONS).unwrap()).map(|partition| (partition, offset)).collect();
         source.start(&from).await.unwrap();
         let mut expected = from;
         for _ in 0..4 {
-            let SourceEvent::Records(read) = next(source.as_mut()).await.unwrap() else { panic!("no records") };
+            let ConsumerEvent::Records(read) = next(source.as_mut()).await.unwrap() else { panic!("no records") };
             for record in read {
                 let next = expected.get_mut(&record.partition).unwrap();
                 assert_eq!(record.offset, *next, "after a start at {offset}");
@@ -145,7 +142,7 @@ async fn a_future_that_is_dropped_loses_nothing(stage: Stage) {
         while read.len() < 1_000 {
             tokio::task::yield_now().await;
             match source.next().now_or_never() {
-                Some(Ok(SourceEvent::Records(more))) => read.extend(more),
+                Some(Ok(ConsumerEvent::Records(more))) => read.extend(more),
                 Some(other) => panic!("{other:?}"),
                 None => tokio::time::sleep(std::time::Duration::from_micros(300)).await,
             }
@@ -170,15 +167,15 @@ async fn members_share_the_partitions(stage: Stage) {
 async fn a_revoked_member_reads_nothing(stage: Stage) {
     filled(&stage, 2_000).await;
     let mut first = started(&stage, 0).await;
-    assert!(matches!(next(first.as_mut()).await.unwrap(), SourceEvent::Records(_)));
+    assert!(matches!(next(first.as_mut()).await.unwrap(), ConsumerEvent::Records(_)));
     let mut second = stage.join();
     // The second member can only have partitions that the first one has heard are gone.
     let hearing = async {
         loop {
             match next(first.as_mut()).await.unwrap() {
-                SourceEvent::Assigned(partitions) => return partitions,
-                SourceEvent::Revoked => tokio::time::sleep(std::time::Duration::from_millis(50)).await,
-                SourceEvent::Records(_) => {}
+                ConsumerEvent::Assigned(partitions) => return partitions,
+                ConsumerEvent::Revoked => tokio::time::sleep(std::time::Duration::from_millis(50)).await,
+                ConsumerEvent::Records(_) => {}
             }
         }
     };
@@ -242,7 +239,7 @@ async fn an_offset_that_is_gone_is_an_error(stage: Stage) {
 
 async fn what_is_set_aside_can_be_looked_at(stage: Stage) {
     let letter = |offset| DeadLetter { partition: 2, offset, reason: Malformed::Foreign, value: vec![1, 2, 3] };
-    stage.sink().bury(vec![letter(5), letter(6)]).await.unwrap();
+    stage.sink().dead_letter(vec![letter(5), letter(6)]).await.unwrap();
     let letters = stage.dead_letters(2).await;
     assert_eq!(letters, [("2/5".into(), vec![1, 2, 3]), ("2/6".into(), vec![1, 2, 3])]);
 }

@@ -2,11 +2,9 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use ping_dataplane::{
-    adapters::redis::{RedisCache, RedisSettings},
-    domain::{Marks, Millis, Minute, Offset, Partition, Positions, WriterId},
-    ports::{Advance, Applied, CounterCache, Flush, Image, Reading},
-};
+use ping_core::{Marks, Millis, Minute, Offset, Partition, Positions, WriterId};
+use ping_ports::{Advance, Applied, CacheSnapshot, CounterCache, Flush, Reading};
+use ping_redis::{RedisCache, RedisSettings};
 use ping_testbed::Redis;
 
 /// The minute it is in most of these tests.
@@ -23,8 +21,8 @@ pub(crate) fn map<K: Ord, V>(pairs: impl IntoIterator<Item = (K, V)>) -> BTreeMa
 }
 
 /// Two partitions, nothing counted.
-pub(crate) fn image(generation: &str) -> Image {
-    Image {
+pub(crate) fn image(generation: &str) -> CacheSnapshot {
+    CacheSnapshot {
         positions: Positions { generation: generation.into(), offsets: map([(0, 0), (1, 0)]), marks: Marks::default() },
         total: 0,
         minutes: BTreeMap::new(),

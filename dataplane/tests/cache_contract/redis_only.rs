@@ -9,10 +9,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use ping_dataplane::{
-    adapters::redis::{RedisCache, RedisSettings},
-    ports::{Applied, CounterCache},
-};
+use ping_ports::{Applied, CounterCache};
+use ping_redis::{RedisCache, RedisSettings};
 use ping_testbed::Redis;
 use tokio::net::TcpListener;
 

@@ -110,7 +110,7 @@ async fn kill(victim: &str, parts: &mut Parts, server: &mut Pingd, processor: &m
 type Minutes = BTreeMap<i64, i64>;
 
 async fn rows(pool: &PgPool) -> Minutes {
-    let rows = "SELECT occurred_ms / 60000, count(*) FROM events GROUP BY 1";
+    let rows = "SELECT timestamp_ms / 60000, count(*) FROM events GROUP BY 1";
     sqlx::query_as::<_, (i64, i64)>(rows).fetch_all(pool).await.unwrap().into_iter().collect()
 }
 

@@ -2,11 +2,9 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use ping_dataplane::{
-    adapters::kafka::{KafkaSettings, KafkaSink},
-    domain::Seq,
-    ports::{EventSink, OutboxRow, SourceEvent},
-};
+use ping_core::Seq;
+use ping_kafka::{KafkaProducer, KafkaSettings};
+use ping_ports::{ConsumerEvent, LogProducer, OutboxRow};
 use ping_testbed::Kafka;
 use rand::{Rng, SeedableRng, rngs::StdRng};
 use rdkafka::{
@@ -29,12 +27,12 @@ fn settings(stage: &Stage) -> &KafkaSettings {
 
 /// A publisher with a short temper: it goes away in the middle of a call, and comes back to the first row that it does not
 /// know to be published.
-async fn publish(sink: Arc<KafkaSink>, rows: Vec<OutboxRow>, mut random: StdRng) -> usize {
+async fn publish(sink: Arc<KafkaProducer>, rows: Vec<OutboxRow>, mut random: StdRng) -> usize {
     let (mut published, mut failures) = (0, 0);
     while published < rows.len() {
         let upto = rows.len().min(published + random.random_range(1..5));
-        let patience = Duration::from_millis(if random.random_bool(0.5) { random.random_range(0..25) } else { 10_000 });
-        match timeout(patience, sink.publish(rows[published..upto].to_vec())).await {
+        let limit = Duration::from_millis(if random.random_bool(0.5) { random.random_range(0..25) } else { 10_000 });
+        match timeout(limit, sink.publish(rows[published..upto].to_vec())).await {
             Ok(Ok(())) => published = upto,
             Ok(Err(_)) | Err(_) => failures += 1,
         }
@@ -44,13 +42,12 @@ async fn publish(sink: Arc<KafkaSink>, rows: Vec<OutboxRow>, mut random: StdRng)
 }
 
 /// Breaks the producer for everybody, again and again: Kafka refuses this event, which is fatal to a stream without gaps.
-async fn poison(sink: Arc<KafkaSink>, mut random: StdRng) {
+async fn poison(sink: Arc<KafkaProducer>, mut random: StdRng) {
     loop {
         sleep(Duration::from_millis(random.random_range(0..80))).await;
         let mut row = row(666, 1, 1, 5);
         let large: String = (0..900_000).map(|_| char::from(random.random_range(32..127_u8))).collect();
-        let event =
-            ping_dataplane::domain::Event { source: "".into(), kind: large.into(), ..row.batch.events[0].clone() };
+        let event = ping_core::Event { source: "".into(), kind: large.into(), ..row.batch.events[0].clone() };
         row.batch.events = Arc::new(vec![event]);
         let refused = sink.publish(vec![row]).await;
         assert!(refused.is_err());
@@ -71,11 +68,13 @@ async fn everything(stage: &Stage) -> BTreeMap<i32, Vec<(i64, Seq)>> {
     let mut read: BTreeMap<_, Vec<_>> = BTreeMap::new();
     let mut count = 0;
     while count < total {
-        let SourceEvent::Records(records) = next(source.as_mut()).await.unwrap() else { panic!("lost the partitions") };
+        let ConsumerEvent::Records(records) = next(source.as_mut()).await.unwrap() else {
+            panic!("lost the partitions")
+        };
         for record in records {
             count += 1;
-            let occurrence = record.body.unwrap();
-            read.entry(record.partition).or_default().push((occurrence.writer.0, occurrence.seq));
+            let event = record.body.unwrap();
+            read.entry(record.partition).or_default().push((event.writer.0, event.seq));
         }
     }
     read
@@ -92,7 +91,7 @@ async fn whatever_breaks_every_number_first_appears_in_order() {
     let mut server = Kafka::start().await.unwrap();
     let stage = Stage::kafka(&server.brokers()).await;
     limit_batches(settings(&stage)).await;
-    let sink = Arc::new(KafkaSink::new(settings(&stage)));
+    let sink = Arc::new(KafkaProducer::new(settings(&stage)));
     let rows = |writer: i64| -> Vec<_> {
         (0..ROWS).map(|place| row(writer, 1 + i64::try_from(place).unwrap() * EVENTS, EVENTS, 5)).collect()
     };
@@ -132,12 +131,12 @@ async fn whatever_breaks_every_number_first_appears_in_order() {
 async fn a_broker_that_was_away_is_found_again_and_one_that_is_gone_is_left() {
     let mut server = Kafka::start().await.unwrap();
     let stage = Stage::kafka(&server.brokers()).await;
-    let sink = KafkaSink::new(settings(&stage));
+    let sink = KafkaProducer::new(settings(&stage));
     sink.publish(vec![row(7, 1, 10, 5)]).await.unwrap();
     let mut source = started(&stage, 0).await;
     let mut count = 0;
     while count < 10 {
-        let SourceEvent::Records(records) = next(source.as_mut()).await.unwrap() else { panic!("no records") };
+        let ConsumerEvent::Records(records) = next(source.as_mut()).await.unwrap() else { panic!("no records") };
         count += records.len();
     }
     server.kill_9().await.unwrap();
@@ -150,13 +149,13 @@ async fn a_broker_that_was_away_is_found_again_and_one_that_is_gone_is_left() {
     let (published, ()) = tokio::join!(sink.publish(vec![row(7, 11, 10, 5)]), async {
         while count < 20 {
             match next(source.as_mut()).await.unwrap() {
-                SourceEvent::Records(records) => count += records.len(),
+                ConsumerEvent::Records(records) => count += records.len(),
                 // The group may have been dealt out anew meanwhile.
-                SourceEvent::Assigned(partitions) => {
+                ConsumerEvent::Assigned(partitions) => {
                     count = 0;
                     source.start(&partitions.into_iter().map(|partition| (partition, 0)).collect()).await.unwrap();
                 }
-                SourceEvent::Revoked => {}
+                ConsumerEvent::Revoked => {}
             }
         }
     });
@@ -174,7 +173,7 @@ async fn a_broker_that_was_away_is_found_again_and_one_that_is_gone_is_left() {
 async fn what_is_committed_can_be_seen_and_is_not_believed() {
     let server = Kafka::start().await.unwrap();
     let stage = Stage::kafka(&server.brokers()).await;
-    KafkaSink::new(settings(&stage)).publish(vec![row(7, 1, 100, 5)]).await.unwrap();
+    KafkaProducer::new(settings(&stage)).publish(vec![row(7, 1, 100, 5)]).await.unwrap();
     let mut source = started(&stage, 0).await;
     source.commit(&BTreeMap::from([(1, 20)]));
     let mut config = settings_of(settings(&stage));
@@ -195,6 +194,6 @@ async fn what_is_committed_can_be_seen_and_is_not_believed() {
     assert_eq!(committed.await.unwrap(), KafkaOffset::Offset(20));
     drop(source);
     source = started(&stage, 0).await;
-    let SourceEvent::Records(records) = next(source.as_mut()).await.unwrap() else { panic!("no records") };
+    let ConsumerEvent::Records(records) = next(source.as_mut()).await.unwrap() else { panic!("no records") };
     assert_eq!(records[0].offset, 0);
 }

@@ -7,16 +7,12 @@ use std::{
 };
 
 use futures::{FutureExt, future::select_all};
-use ping_dataplane::{
-    adapters::{
-        kafka::{Haste, KafkaBounds, KafkaSettings, KafkaSink, KafkaSource, ensure_topics},
-        memory::MemoryLog,
-    },
-    domain::{Clock, Event, Offset, Partition, Seq, SystemClock, WriterId},
-    ports::{
-        Batch, Committed, EventSink, EventSource, LogBounds, LogError, Malformed, Occurrence, OutboxRow, Record,
-        SourceEvent,
-    },
+use ping_core::{Event, Offset, Partition, Seq, WriterId};
+use ping_kafka::{FetchProfile, KafkaBounds, KafkaConsumer, KafkaProducer, KafkaSettings, ensure_topics};
+use ping_memory::{MemoryLog, SystemClock};
+use ping_ports::{
+    Batch, Clock, Committed, ConsumerEvent, LogBounds, LogConsumer, LogError, LogEvent, LogProducer, Malformed,
+    OutboxRow, Record,
 };
 use rdkafka::{
     Message, Offset as KafkaOffset, TopicPartitionList,
@@ -29,7 +25,7 @@ use rdkafka::{
 use uuid::Uuid;
 
 pub(crate) const PARTITIONS: u32 = 3;
-const PATIENCE: Duration = Duration::from_secs(30);
+const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A log that keeps, or does not keep, the promises.
 pub(crate) enum Stage {
@@ -59,15 +55,15 @@ impl Stage {
     /// The same, whose members are in no hurry.
     pub(crate) fn in_bulk(mut self) -> Self {
         if let Self::Kafka(settings) = &mut self {
-            settings.haste = Haste::InBulk;
+            settings.profile = FetchProfile::Bulk;
         }
         self
     }
 
-    pub(crate) fn sink(&self) -> Arc<dyn EventSink> {
+    pub(crate) fn sink(&self) -> Arc<dyn LogProducer> {
         match self {
             Self::Memory(log) => Arc::new(log.clone()),
-            Self::Kafka(settings) => Arc::new(KafkaSink::new(settings)),
+            Self::Kafka(settings) => Arc::new(KafkaProducer::new(settings)),
         }
     }
 
@@ -78,10 +74,10 @@ impl Stage {
         }
     }
 
-    pub(crate) fn join(&self) -> Box<dyn EventSource> {
+    pub(crate) fn join(&self) -> Box<dyn LogConsumer> {
         match self {
             Self::Memory(log) => Box::new(log.subscribe("test")),
-            Self::Kafka(settings) => Box::new(KafkaSource::new(settings).unwrap()),
+            Self::Kafka(settings) => Box::new(KafkaConsumer::new(settings).unwrap()),
         }
     }
 
@@ -92,7 +88,7 @@ impl Stage {
             Self::Kafka(settings) => {
                 let producer: FutureProducer = settings_of(settings).create().unwrap();
                 let record = FutureRecord::<(), _>::to(&settings.topic).partition(partition).payload(value);
-                producer.send(record, PATIENCE).await.unwrap();
+                producer.send(record, TIMEOUT).await.unwrap();
             }
         }
     }
@@ -139,7 +135,7 @@ fn dead_letters(settings: &KafkaSettings, count: usize) -> Vec<(String, Vec<u8>)
     consumer.assign(&from).unwrap();
     let mut letters = Vec::new();
     while letters.len() < count {
-        let message = consumer.poll(PATIENCE).unwrap().unwrap();
+        let message = consumer.poll(TIMEOUT).unwrap().unwrap();
         let header = |name| {
             let mut headers = message.headers().unwrap().iter();
             String::from_utf8(headers.find(|header| header.key == name).unwrap().value.unwrap().to_vec()).unwrap()
@@ -156,8 +152,8 @@ pub(crate) fn row(writer: i64, first_seq: Seq, count: i64, at: i64) -> OutboxRow
     let source = |seq: Seq| if seq % 4 == 0 { String::new() } else { format!("host-{}", seq % 4) };
     let event = |seq: Seq| Event {
         id: Uuid::from_u128(u128::from(seq.unsigned_abs())),
-        at,
-        at_assumed: false,
+        timestamp_ms: at,
+        timestamp_assumed: false,
         source: source(seq).into(),
         kind: "".into(),
     };
@@ -184,13 +180,13 @@ pub(crate) fn expected(rows: &[OutboxRow]) -> BTreeMap<Partition, Vec<(i64, Seq)
     records
 }
 
-pub(crate) async fn next(source: &mut dyn EventSource) -> Result<SourceEvent, LogError> {
-    tokio::time::timeout(PATIENCE, source.next()).await.expect("nothing came")
+pub(crate) async fn next(source: &mut dyn LogConsumer) -> Result<ConsumerEvent, LogError> {
+    tokio::time::timeout(TIMEOUT, source.next()).await.expect("nothing came")
 }
 
-pub(crate) async fn assigned(source: &mut dyn EventSource) -> Vec<Partition> {
+pub(crate) async fn assigned(source: &mut dyn LogConsumer) -> Vec<Partition> {
     loop {
-        if let SourceEvent::Assigned(mut partitions) = next(source).await.unwrap() {
+        if let ConsumerEvent::Assigned(mut partitions) = next(source).await.unwrap() {
             partitions.sort_unstable();
             return partitions;
         }
@@ -198,7 +194,7 @@ pub(crate) async fn assigned(source: &mut dyn EventSource) -> Vec<Partition> {
 }
 
 /// Joins alone and starts everywhere at `from`.
-pub(crate) async fn started(stage: &Stage, from: Offset) -> Box<dyn EventSource> {
+pub(crate) async fn started(stage: &Stage, from: Offset) -> Box<dyn LogConsumer> {
     let mut source = stage.join();
     let partitions = assigned(source.as_mut()).await;
     assert_eq!(partitions, (0..Partition::try_from(PARTITIONS).unwrap()).collect::<Vec<_>>());
@@ -206,11 +202,11 @@ pub(crate) async fn started(stage: &Stage, from: Offset) -> Box<dyn EventSource>
     source
 }
 
-pub(crate) async fn records(source: &mut dyn EventSource, count: usize) -> Vec<Record> {
+pub(crate) async fn records(source: &mut dyn LogConsumer, count: usize) -> Vec<Record> {
     let mut records = Vec::new();
     while records.len() < count {
         match next(source).await.unwrap() {
-            SourceEvent::Records(more) => records.extend(more),
+            ConsumerEvent::Records(more) => records.extend(more),
             other => panic!("{other:?}"),
         }
     }
@@ -224,14 +220,14 @@ pub(crate) fn sorted(records: &[Record], from: Offset) -> BTreeMap<Partition, Ve
     for record in records {
         let partition = sorted.entry(record.partition).or_default();
         assert_eq!(record.offset, from + i64::try_from(partition.len()).unwrap());
-        let Occurrence { writer, seq, .. } = *record.body.as_ref().unwrap();
+        let LogEvent { writer, seq, .. } = *record.body.as_ref().unwrap();
         partition.push((writer.0, seq));
     }
     sorted
 }
 
 /// Polls all members until every partition has exactly one of them; tells how many each has.
-pub(crate) async fn settled(members: &mut [Box<dyn EventSource>]) -> Vec<usize> {
+pub(crate) async fn settled(members: &mut [Box<dyn LogConsumer>]) -> Vec<usize> {
     let mut shares = vec![Vec::new(); members.len()];
     let everything: Vec<_> = (0..Partition::try_from(PARTITIONS).unwrap()).collect();
     loop {
@@ -241,9 +237,9 @@ pub(crate) async fn settled(members: &mut [Box<dyn EventSource>]) -> Vec<usize> 
             .map(|(place, member)| async move { (place, next(member.as_mut()).await.unwrap()) }.boxed());
         let ((place, event), ..) = select_all(waiting).await;
         shares[place] = match event {
-            SourceEvent::Assigned(partitions) => partitions,
-            SourceEvent::Revoked => Vec::new(),
-            SourceEvent::Records(_) => panic!("records without a start"),
+            ConsumerEvent::Assigned(partitions) => partitions,
+            ConsumerEvent::Revoked => Vec::new(),
+            ConsumerEvent::Records(_) => panic!("records without a start"),
         };
         let mut all = shares.concat();
         all.sort_unstable();

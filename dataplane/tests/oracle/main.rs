@@ -15,10 +15,9 @@ mod processes;
 
 use std::time::{Duration, Instant};
 
-use ping_dataplane::{
-    domain::{Clock, SystemClock},
-    wire::{RecordBatchRequest, RecordRequest, event_service_client::EventServiceClient},
-};
+use ping_memory::SystemClock;
+use ping_ports::Clock;
+use ping_proto::{RecordBatchRequest, RecordRequest, event_service_client::EventServiceClient};
 use ping_testbed::Parts;
 use processes::Pingd;
 use rand::{Rng, SeedableRng, rngs::StdRng, seq::SliceRandom};
@@ -40,39 +39,39 @@ const ORACLE: [(&str, &str, &str); 7] = [
         "windows",
         "SELECT source, to_timestamp(at / 300000 * 300) AS window_start, to_timestamp(at / 300000 * 300 + 300) AS window_end,
             count(*) AS ping_count, round(avg(at - before)::numeric, 6) AS avg_interval_ms
-        FROM (SELECT source, occurred_ms AS at,
-                lag(occurred_ms) OVER (PARTITION BY source, occurred_ms / 300000 ORDER BY occurred_ms) AS before
+        FROM (SELECT source, timestamp_ms AS at,
+                lag(timestamp_ms) OVER (PARTITION BY source, timestamp_ms / 300000 ORDER BY timestamp_ms) AS before
             FROM events WHERE source IS NOT NULL) AS each
         GROUP BY source, at / 300000",
         "SELECT source, window_start, window_end, ping_count, round(avg_interval_ms::numeric, 6) FROM window_stats",
     ),
     (
         "days",
-        "SELECT source, (to_timestamp(occurred_ms / 1000.0) AT TIME ZONE 'UTC')::date AS day, count(*) AS ping_count
+        "SELECT source, (to_timestamp(timestamp_ms / 1000.0) AT TIME ZONE 'UTC')::date AS day, count(*) AS ping_count
         FROM events WHERE source IS NOT NULL GROUP BY 1, 2",
         "SELECT source, day, ping_count FROM daily_stats",
     ),
     (
         "kinds",
-        "SELECT source, coalesce(kind, '') AS kind, count(*) AS count, min(occurred_ms) AS first_ms, max(occurred_ms) AS last_ms
+        "SELECT source, coalesce(kind, '') AS kind, count(*) AS count, min(timestamp_ms) AS first_ms, max(timestamp_ms) AS last_ms
         FROM events WHERE source IS NOT NULL GROUP BY 1, 2",
         "SELECT source, kind, count, first_ms, last_ms FROM source_kinds",
     ),
     (
         "sources of the last minutes",
-        "SELECT occurred_ms / 60000 AS minute, count(DISTINCT source) FROM events
-        WHERE occurred_ms / 60000 >= extract(epoch FROM now())::bigint / 60 - 30 GROUP BY 1 HAVING count(source) > 0",
+        "SELECT timestamp_ms / 60000 AS minute, count(DISTINCT source) FROM events
+        WHERE timestamp_ms / 60000 >= extract(epoch FROM now())::bigint / 60 - 30 GROUP BY 1 HAVING count(source) > 0",
         "SELECT minute, count(*) FROM source_minutes
         WHERE minute >= extract(epoch FROM now())::bigint / 60 - 30 GROUP BY 1",
     ),
     (
         "minutes of everything",
-        "SELECT occurred_ms / 60000 AS bucket, count(*)::numeric AS count FROM events GROUP BY 1",
+        "SELECT timestamp_ms / 60000 AS bucket, count(*)::numeric AS count FROM events GROUP BY 1",
         "SELECT bucket, sum(count) FROM rollups WHERE width_minutes = 1 GROUP BY 1",
     ),
     (
         "days of everything",
-        "SELECT occurred_ms / 86400000 AS bucket, count(*)::numeric AS count FROM events GROUP BY 1",
+        "SELECT timestamp_ms / 86400000 AS bucket, count(*)::numeric AS count FROM events GROUP BY 1",
         "SELECT bucket, sum(count) FROM rollups WHERE width_minutes = 1440 GROUP BY 1",
     ),
     (
@@ -111,9 +110,9 @@ fn letters(count: usize, seed: u64) -> (Vec<RecordRequest>, usize) {
         let source = random.random_range(0..SOURCES) * random.random_range(0..SOURCES) / SOURCES;
         let source = if random.random_bool(0.05) { String::new() } else { format!("source-{source}.example") };
         let kind = ["", "delivered", "delivered", "opened", "bounced"][random.random_range(0..5)].to_owned();
-        let time_ms = now - random.random_range(0..SPAN);
+        let timestamp_ms = now - random.random_range(0..SPAN);
         let id = Uuid::from_u128(random.random()).to_string();
-        events.push(RecordRequest { id, source, kind, time_ms, receipt: false });
+        events.push(RecordRequest { event_id: id, source, kind, timestamp_ms, receipt: false });
     }
     let twice: Vec<_> = (0..count / 10).map(|_| events[random.random_range(0..count)].clone()).collect();
     events.extend(twice);
@@ -121,9 +120,9 @@ fn letters(count: usize, seed: u64) -> (Vec<RecordRequest>, usize) {
     for place in 0..broken {
         let whole = events[random.random_range(0..count)].clone();
         events.push(match BROKEN[place % BROKEN.len()] {
-            "Negative" => RecordRequest { time_ms: -1, ..whole },
-            "TooEarly" => RecordRequest { time_ms: now / 1_000, ..whole },
-            "NotAUuid" => RecordRequest { id: "not a uuid".into(), ..whole },
+            "Negative" => RecordRequest { timestamp_ms: -1, ..whole },
+            "TooEarly" => RecordRequest { timestamp_ms: now / 1_000, ..whole },
+            "NotAUuid" => RecordRequest { event_id: "not a uuid".into(), ..whole },
             _ => RecordRequest { source: "x".repeat(300), ..whole },
         });
     }
@@ -159,7 +158,7 @@ async fn standing(pool: &PgPool) -> i64 {
 async fn at_work(pool: &PgPool, before: i64) {
     let begun = Instant::now();
     while standing(pool).await == before {
-        assert!(begun.elapsed() < processes::PATIENCE, "the views stand still");
+        assert!(begun.elapsed() < processes::TIMEOUT, "the views stand still");
         sleep(Duration::from_millis(20)).await;
     }
 }
@@ -200,13 +199,13 @@ async fn every_view_is_what_the_rows_say() {
         assert_eq!(server.metric(&metric).await, share as f64, "{reason}");
     }
     let quiet = Instant::now();
-    let patience = Duration::from_secs(120) + Duration::from_millis(u64::try_from(count / 10).unwrap());
+    let timeout = Duration::from_secs(120) + Duration::from_millis(u64::try_from(count / 10).unwrap());
     loop {
         let found = differences(&pool).await;
         if found.is_empty() {
             break;
         }
-        assert!(quiet.elapsed() < patience, "{found:?}\n{}", processor.log_tail());
+        assert!(quiet.elapsed() < timeout, "{found:?}\n{}", processor.log_tail());
         sleep(Duration::from_millis(200)).await;
     }
     println!("every view equals the oracle {:?} after the last answer", quiet.elapsed());
@@ -223,13 +222,13 @@ async fn the_oracle_notices_a_wrong_row() {
     let mut client = EventServiceClient::connect(server.api.clone()).await.unwrap();
     let event = |place: i64| RecordRequest {
         source: "a".into(),
-        time_ms: SystemClock.now() - place * 1_000,
+        timestamp_ms: SystemClock.now() - place * 1_000,
         ..RecordRequest::default()
     };
     client.record_batch(RecordBatchRequest { events: (0..5).map(event).collect() }).await.unwrap();
     let begun = Instant::now();
     while !differences(&pool).await.is_empty() {
-        assert!(begun.elapsed() < processes::PATIENCE, "{}", processor.log_tail());
+        assert!(begun.elapsed() < processes::TIMEOUT, "{}", processor.log_tail());
         sleep(Duration::from_millis(50)).await;
     }
     for (view, spoil) in [

@@ -2,7 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use ping_dataplane::domain::{Clock, SystemClock};
+use ping_memory::SystemClock;
+use ping_ports::Clock;
 use serde_json::json;
 
 use crate::processes::{EXAMPLE, Pingd};

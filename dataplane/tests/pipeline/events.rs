@@ -6,7 +6,7 @@ use std::{
 };
 
 use futures::StreamExt;
-use ping_dataplane::wire::{Event, RecordBatchRequest, RecordRequest, event_service_client::EventServiceClient};
+use ping_proto::{Event, RecordBatchRequest, RecordRequest, event_service_client::EventServiceClient};
 use prost::Message as _;
 use rdkafka::{
     ClientConfig, Message, Offset, TopicPartitionList,
@@ -16,7 +16,7 @@ use serde_json::json;
 use sqlx::{ConnectOptions, sqlite::SqliteConnectOptions};
 use tokio::task::spawn_blocking;
 
-use crate::processes::{EXAMPLE, PATIENCE, Pingd};
+use crate::processes::{EXAMPLE, Pingd, TIMEOUT};
 
 /// Who and what is in the embedded file, in order.
 async fn stored(data: &Path) -> Vec<(Option<String>, Option<String>)> {
@@ -36,10 +36,10 @@ async fn an_event_without_a_source_is_the_callers_own() {
     let pingd = Pingd::dev(&["--data", folder.path().to_str().unwrap()]).await;
     let (status, answer) = pingd.ask("EventService/Record", &json!({})).await.unwrap();
     assert_eq!((status, answer), (200, json!({})));
-    let body = json!({"source": "example.com", "kind": "delivered", "timeMs": EXAMPLE, "receipt": true});
+    let body = json!({"source": "example.com", "kind": "delivered", "timestampMs": EXAMPLE, "receipt": true});
     let (status, answer) = pingd.ask("EventService/Record", &body).await.unwrap();
     assert_eq!(status, 200, "{answer}");
-    assert!(answer["id"].is_string() && answer["token"].is_string(), "{answer}");
+    assert!(answer["eventId"].is_string() && answer["token"].is_string(), "{answer}");
     // A stranger's claim is not believed.
     let url = format!("{}/ping.v1.EventService/Record", pingd.api);
     let claim = reqwest::Client::new().post(url).header("x-forwarded-for", "192.0.2.9").json(&json!({}));
@@ -55,7 +55,7 @@ async fn a_trusted_proxy_says_whom_it_calls_for() {
     let data = folder.path().to_str().unwrap();
     let pingd = Pingd::dev(&["--data", data, "--trusted-proxies", "10.0.0.0/8,127.0.0.0/8"]).await;
     let url = format!("{}/ping.v1.EventService/RecordBatch", pingd.api);
-    let batch = json!({"events": [{}, {"source": "named"}, {"timeMs": -5}]});
+    let batch = json!({"events": [{}, {"source": "named"}, {"timestampMs": -5}]});
     let call = reqwest::Client::new().post(url).header("x-forwarded-for", "203.0.113.1, 192.0.2.9").json(&batch);
     let answer: serde_json::Value = call.send().await.unwrap().json().await.unwrap();
     assert_eq!((&answer["accepted"], &answer["refused"][0]["index"]), (&json!("2"), &json!(2)), "{answer}");
@@ -83,13 +83,13 @@ async fn a_stream_keeps_the_order_of_a_source() {
     let pingd = Pingd::dev(&["--data", folder.path().to_str().unwrap()]).await;
     let mut client = EventServiceClient::connect(pingd.api.clone()).await.unwrap();
     let batch = |place: i64| RecordBatchRequest {
-        events: vec![RecordRequest { source: "s".into(), time_ms: EXAMPLE + place, ..RecordRequest::default() }],
+        events: vec![RecordRequest { source: "s".into(), timestamp_ms: EXAMPLE + place, ..RecordRequest::default() }],
     };
     let batches: Vec<_> = (0..100).map(batch).collect();
     let mut answers = client.record_stream(tokio_stream::iter(batches)).await.unwrap().into_inner();
     let mut tokens = Vec::new();
     while let Some(answer) = answers.next().await {
-        let token: ping_dataplane::domain::Token = answer.unwrap().token.unwrap().parse().unwrap();
+        let token: ping_core::Token = answer.unwrap().token.unwrap().parse().unwrap();
         tokens.push((token.writer, token.partition, token.seq));
     }
     // One writer, one partition, ascending: whoever reads the log reads them in this order.
@@ -122,7 +122,7 @@ async fn a_stream_of_single_events_may_be_faster_than_the_store() {
 fn published(brokers: &str, topic: &str, count: usize) -> Vec<Event> {
     let consumer: BaseConsumer =
         ClientConfig::new().set("bootstrap.servers", brokers).set("group.id", "listener").create().unwrap();
-    let metadata = consumer.fetch_metadata(Some(topic), PATIENCE).unwrap();
+    let metadata = consumer.fetch_metadata(Some(topic), TIMEOUT).unwrap();
     let mut list = TopicPartitionList::new();
     for partition in metadata.topics()[0].partitions() {
         list.add_partition_offset(topic, partition.id(), Offset::Beginning).unwrap();
@@ -130,7 +130,7 @@ fn published(brokers: &str, topic: &str, count: usize) -> Vec<Event> {
     consumer.assign(&list).unwrap();
     let mut events = Vec::new();
     while events.len() < count {
-        let record = consumer.poll(PATIENCE).expect("as many as were acknowledged").unwrap();
+        let record = consumer.poll(TIMEOUT).expect("as many as were acknowledged").unwrap();
         let event = Event::decode(record.payload().unwrap()).unwrap();
         if !event.kind.is_empty() {
             events.push(event);
@@ -152,7 +152,7 @@ async fn a_connection_keeps_the_order_of_its_sources_with_several_lanes() {
         let event = move |place: i64| RecordRequest {
             source: format!("source-{}", place % SOURCES),
             kind: name.into(),
-            time_ms: EXAMPLE + place,
+            timestamp_ms: EXAMPLE + place,
             ..RecordRequest::default()
         };
         // A batch begins with another source each time.
@@ -162,7 +162,7 @@ async fn a_connection_keeps_the_order_of_its_sources_with_several_lanes() {
         let mut answers = client.record_stream(batches).await.unwrap().into_inner();
         let mut writers = BTreeSet::new();
         while let Some(answer) = answers.next().await {
-            let token: ping_dataplane::domain::Token = answer.unwrap().token.unwrap().parse().unwrap();
+            let token: ping_core::Token = answer.unwrap().token.unwrap().parse().unwrap();
             writers.insert(token.writer);
         }
         // By calls of its own on the same connection, too.
@@ -177,7 +177,7 @@ async fn a_connection_keeps_the_order_of_its_sources_with_several_lanes() {
         for place in 0..SOURCES {
             let body = json!({"source": format!("source-{place}"), "receipt": true});
             let (_, answer) = server.ask("EventService/Record", &body).await.unwrap();
-            let token: ping_dataplane::domain::Token = answer["token"].as_str().unwrap().parse().unwrap();
+            let token: ping_core::Token = answer["token"].as_str().unwrap().parse().unwrap();
             spread |= token.partition > 0;
         }
     }

@@ -3,11 +3,12 @@
 
 use std::time::{Duration, Instant};
 
-use ping_dataplane::domain::{Clock, SystemClock};
+use ping_memory::SystemClock;
+use ping_ports::Clock;
 use serde_json::json;
 use tokio::time::sleep;
 
-use crate::processes::{EXAMPLE, PATIENCE, Pingd, pipeline};
+use crate::processes::{EXAMPLE, Pingd, TIMEOUT, pipeline};
 
 #[tokio::test]
 async fn retry_after_a_timeout_counts_once() {
@@ -84,7 +85,7 @@ async fn a_count_is_not_stale_until_the_next_event() {
             break;
         }
         assert!(
-            started.elapsed() < PATIENCE,
+            started.elapsed() < TIMEOUT,
             "as_of went from {first} to {last} without events, {lag} ms behind the clock"
         );
         sleep(Duration::from_millis(5)).await;

@@ -1,14 +1,15 @@
 //! Minutes that are over, as a consumer of their topic sees them.
 
 // The example that people copy is what reads here.
-#[path = "../../examples/minutes.rs"]
+#[path = "../../pingd/examples/minutes.rs"]
 #[allow(dead_code, reason = "its `main` is run as a program")]
 mod example;
 
 use std::{collections::BTreeMap, net::Ipv4Addr, process::Command, time::Instant};
 
 use example::Summary;
-use ping_dataplane::domain::{Clock, SystemClock};
+use ping_memory::SystemClock;
+use ping_ports::Clock;
 use ping_testbed::{Parts, ports::free_port};
 use rdkafka::{
     ClientConfig,
@@ -22,7 +23,7 @@ use tokio::{
     time::{Duration, sleep},
 };
 
-use crate::processes::{PATIENCE, Pingd};
+use crate::processes::{Pingd, TIMEOUT};
 
 const TOPIC: &str = "ping-minutes";
 const MINUTE: i64 = 60_000;
@@ -50,7 +51,7 @@ async fn told(parts: &Parts, minute: i64, count: i64, unique: i64) -> Vec<(Summa
         if last.is_some_and(|(summary, _)| *summary == Summary { minute, count, unique }) {
             return all;
         }
-        assert!(started.elapsed() < PATIENCE, "{all:?}");
+        assert!(started.elapsed() < TIMEOUT, "{all:?}");
         sleep(Duration::from_millis(200)).await;
     }
 }
@@ -75,7 +76,7 @@ async fn minutes_close_by_the_clock_and_have_one_value_each_after_compaction() {
     let server = Pingd::server(&parts).await;
     let minute = SystemClock.now() / MINUTE;
     for source in ["a", "b", "a", "c", "a"] {
-        let body = json!({"source": source, "timeMs": minute * MINUTE});
+        let body = json!({"source": source, "timestampMs": minute * MINUTE});
         assert_eq!(server.ask("EventService/Record", &body).await.unwrap().0, 200);
     }
     server.call("Ping", &json!({"timestampMs": minute * MINUTE})).await.unwrap();
@@ -113,7 +114,7 @@ async fn minutes_close_by_the_clock_and_have_one_value_each_after_compaction() {
         if times.values().any(|times| *times > 1) {
             break times;
         }
-        assert!(started.elapsed() < PATIENCE, "nobody told anything twice: {times:?}");
+        assert!(started.elapsed() < TIMEOUT, "nobody told anything twice: {times:?}");
         sleep(Duration::from_millis(500)).await;
     };
     println!("how often each was told of before compaction: {twice:?}");
@@ -132,7 +133,7 @@ async fn minutes_close_by_the_clock_and_have_one_value_each_after_compaction() {
             println!("compacted after {:?}", started.elapsed());
             break;
         }
-        assert!(started.elapsed() < PATIENCE, "not compacted: {all:?}");
+        assert!(started.elapsed() < TIMEOUT, "not compacted: {all:?}");
         sleep(Duration::from_secs(1)).await;
     }
     prints(&parts, minute);

@@ -14,7 +14,7 @@ use tokio::{
 };
 
 /// What a wait may take on two cores that run other tests, too. How long things really take is measured by `make bench`.
-pub const PATIENCE: Duration = Duration::from_secs(180);
+pub const TIMEOUT: Duration = Duration::from_secs(180);
 
 /// The README's example.
 pub const EXAMPLE: i64 = 1_728_926_331_000;
@@ -110,7 +110,7 @@ impl Pingd {
             if answer.as_ref().is_ok_and(|answer| answer.status().is_success()) {
                 return;
             }
-            if started.elapsed() > PATIENCE {
+            if started.elapsed() > TIMEOUT {
                 let report = match answer {
                     Ok(answer) => answer.text().await.unwrap_or_default(),
                     Err(error) => error.to_string(),
@@ -140,7 +140,7 @@ impl Pingd {
     pub async fn terminate(&mut self) -> Option<i32> {
         let pid = self.child.id().unwrap().to_string();
         assert!(std::process::Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
-        let status = timeout(PATIENCE, self.child.wait()).await.expect("it drains and ends").unwrap();
+        let status = timeout(TIMEOUT, self.child.wait()).await.expect("it drains and ends").unwrap();
         status.code()
     }
 
@@ -178,7 +178,7 @@ impl Pingd {
             if count == expected && store == "STORE_CACHE" {
                 return;
             }
-            assert!(started.elapsed() < PATIENCE, "{count} from {store}, not {expected}");
+            assert!(started.elapsed() < TIMEOUT, "{count} from {store}, not {expected}");
             sleep(Duration::from_millis(5)).await;
         }
     }
@@ -192,7 +192,7 @@ impl Pingd {
             if last.is_some_and(|at| at >= since) {
                 return;
             }
-            assert!(started.elapsed() < PATIENCE, "no audit since {since}: {answer}");
+            assert!(started.elapsed() < TIMEOUT, "no audit since {since}: {answer}");
             sleep(Duration::from_millis(50)).await;
         }
     }

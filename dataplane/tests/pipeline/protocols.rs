@@ -1,7 +1,7 @@
 //! One port, every protocol: what each caller gets, and what a caller with bad input is told.
 
 use futures::StreamExt;
-use ping_dataplane::wire::{
+use ping_proto::{
     PingCountRequest, PingRequest, StreamPingsRequest, VerifyRequest, ping_service_client::PingServiceClient,
 };
 use serde_json::{Value, json};

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use ping_dataplane::domain::{Clock, SystemClock};
+use ping_memory::SystemClock;
+use ping_ports::Clock;
 use ping_testbed::Parts;
 use serde_json::json;
 use tokio::process::Command;

@@ -2,17 +2,18 @@
 
 use std::time::Instant;
 
-use ping_dataplane::domain::{Clock, SystemClock};
+use ping_memory::SystemClock;
+use ping_ports::Clock;
 use serde_json::{Value, json};
 use tokio::time::{Duration, sleep};
 
-use crate::processes::{PATIENCE, Pingd, pipeline};
+use crate::processes::{Pingd, TIMEOUT, pipeline};
 
 const WINDOW: i64 = 300_000;
 
 impl Pingd {
     async fn record(&self, source: &str, kind: &str, at: i64) {
-        let body = json!({"source": source, "kind": kind, "timeMs": at});
+        let body = json!({"source": source, "kind": kind, "timestampMs": at});
         let (status, answer) = self.ask("EventService/Record", &body).await.unwrap();
         assert_eq!(status, 200, "{answer}");
     }
@@ -31,7 +32,7 @@ impl Pingd {
             if stats["count"] == json!(count.to_string()) {
                 return stats;
             }
-            assert!(started.elapsed() < PATIENCE, "{stats}, not {count}\n{}", self.log_tail());
+            assert!(started.elapsed() < TIMEOUT, "{stats}, not {count}\n{}", self.log_tail());
             sleep(Duration::from_millis(10)).await;
         }
     }
@@ -97,7 +98,7 @@ async fn answers_get_newer_without_events(server: &Pingd) {
             if as_of > asked && least < 1_000 {
                 break;
             }
-            assert!(started.elapsed() < PATIENCE, "{method} as of {as_of}, it is {now}; {least} ms behind at best");
+            assert!(started.elapsed() < TIMEOUT, "{method} as of {as_of}, it is {now}; {least} ms behind at best");
             sleep(Duration::from_millis(50)).await;
         }
         println!("{method} without events: {least} ms behind at best");
@@ -179,7 +180,7 @@ async fn becomes(server: &Pingd, source: &str, status: &str) -> Duration {
         if answer["status"] == status {
             return started.elapsed();
         }
-        assert!(started.elapsed() < PATIENCE, "{answer}, not {status}\n{}", server.log_tail());
+        assert!(started.elapsed() < TIMEOUT, "{answer}, not {status}\n{}", server.log_tail());
         sleep(Duration::from_millis(5)).await;
     }
 }
@@ -230,7 +231,8 @@ async fn statuses_follow_the_rule(server: &Pingd) {
 #[tokio::test]
 async fn statuses_follow_the_rule_in_memory() {
     statuses_follow_the_rule(&Pingd::dev(&["--memory"]).await).await;
-    let words = ["--status-not-when", "spam=2", "--status-yes-when", "ping=1", "--status-names", "bad,good,new"];
+    let words =
+        ["--status-negative-when", "spam=2", "--status-positive-when", "ping=1", "--status-labels", "bad,good,new"];
     let pingd = Pingd::dev(&[&["--memory"], &words[..]].concat()).await;
     pingd.record("a", "spam", 0).await;
     pingd.wait_for_source("a", 1).await;

@@ -1,4 +1,4 @@
-//! Promises of `ports.rs`, broken one at a time. A simulation that does not notice is worth nothing.
+//! Watermarks of `ports.rs`, broken one at a time. A simulation that does not notice is worth nothing.
 
 /// A planted bug.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -3,13 +3,11 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use ping_dataplane::{
-    adapters::memory::MemoryCache,
-    domain::{Generation, Millis, Minute, Positions, Token, WriterId},
-    ports::{Applied, CacheError, CounterCache, Counters, Flush, Image, Reading},
-};
+use ping_core::{Generation, Millis, Minute, Positions, Token, WriterId};
+use ping_memory::MemoryCache;
+use ping_ports::{Applied, CacheCounters, CacheError, CacheSnapshot, CounterCache, Flush, Reading};
 
-use crate::{bugs::Bug, fate::Host};
+use crate::{bugs::Bug, rng::Host};
 
 fn away() -> CacheError {
     CacheError("the cache is away (simulated)".into())
@@ -29,7 +27,7 @@ impl CounterCache for FaultyCache {
 
     async fn apply(&self, flush: &Flush) -> Result<Applied, CacheError> {
         let mut flush = flush.clone();
-        if self.host.fate.bug == Some(Bug::CacheIgnoresPositions)
+        if self.host.rng.bug == Some(Bug::CacheIgnoresPositions)
             && let Some(positions) = self.inner.positions().await?
         {
             for (partition, from) in &mut flush.advance.from {
@@ -43,7 +41,7 @@ impl CounterCache for FaultyCache {
         self.host.change(away, async move { inner.apply(&flush).await }).await
     }
 
-    async fn install(&self, seen: Option<&Generation>, image: &Image) -> Result<bool, CacheError> {
+    async fn install(&self, seen: Option<&Generation>, image: &CacheSnapshot) -> Result<bool, CacheError> {
         let (inner, seen, image) = (Arc::clone(&self.inner), seen.cloned(), image.clone());
         self.host.change(away, async move { inner.install(seen.as_ref(), &image).await }).await
     }
@@ -56,12 +54,12 @@ impl CounterCache for FaultyCache {
         self.host.call(away, self.inner.has_counted(token)).await
     }
 
-    async fn counters(&self) -> Result<Option<Counters>, CacheError> {
+    async fn counters(&self) -> Result<Option<CacheCounters>, CacheError> {
         self.host.call(away, self.inner.counters()).await
     }
 
-    async fn doubt(&self, generation: &Generation) -> Result<(), CacheError> {
-        self.host.call(away, self.inner.doubt(generation)).await
+    async fn mark_suspect(&self, generation: &Generation) -> Result<(), CacheError> {
+        self.host.call(away, self.inner.mark_suspect(generation)).await
     }
 
     async fn audited(&self, generation: &Generation, at: Millis) -> Result<(), CacheError> {

@@ -6,14 +6,13 @@ use std::{
 };
 
 use parking_lot::Mutex;
-use ping_dataplane::{
-    domain::{Clock, Event, Millis},
-    ingest::{Ingest, Refusal},
-};
+use ping_core::{Event, Millis};
+use ping_ingest::{Ingest, Refusal};
+use ping_ports::Clock;
 use tokio::time::sleep;
 use uuid::Uuid;
 
-use crate::fate::Fate;
+use crate::rng::FaultRng;
 
 /// What the callers know.
 #[derive(Default)]
@@ -30,50 +29,50 @@ pub struct Told {
 pub type Servers = Arc<Mutex<Vec<Ingest>>>;
 
 /// One caller's life: `events` events, in small batches.
-pub async fn live(fate: Fate, servers: Servers, clock: Arc<dyn Clock>, told: Arc<Mutex<Told>>, events: u64) {
+pub async fn live(rng: FaultRng, servers: Servers, clock: Arc<dyn Clock>, told: Arc<Mutex<Told>>, events: u64) {
     for _ in 0..events {
-        sleep(fate.millis(30)).await;
-        let count = 1 + fate.below(3);
-        let batch: Vec<_> = (0..count).map(|_| event(&fate, &*clock)).collect();
+        sleep(rng.millis(30)).await;
+        let count = 1 + rng.below(3);
+        let batch: Vec<_> = (0..count).map(|_| event(&rng, &*clock)).collect();
         told.lock().sent.extend(batch.iter().map(|event| event.id));
-        let patience = 1 + fate.below(30);
-        for _ in 0..patience {
-            if send(&fate, &servers, &*clock, &told, &batch).await && !fate.chance(5) {
+        let timeout = 1 + rng.below(30);
+        for _ in 0..timeout {
+            if send(&rng, &servers, &*clock, &told, &batch).await && !rng.chance(5) {
                 break;
             }
-            sleep(fate.millis(200)).await;
+            sleep(rng.millis(200)).await;
         }
     }
 }
 
-fn event(fate: &Fate, clock: &dyn Clock) -> Event {
-    let ago = if fate.chance(80) { 0 } else { i64::try_from(fate.below(300_000)).unwrap() };
-    let source = if fate.chance(50) { String::new() } else { format!("source-{}", fate.below(5)) };
+fn event(rng: &FaultRng, clock: &dyn Clock) -> Event {
+    let ago = if rng.chance(80) { 0 } else { i64::try_from(rng.below(300_000)).unwrap() };
+    let source = if rng.chance(50) { String::new() } else { format!("source-{}", rng.below(5)) };
     Event {
-        id: Uuid::from_u128(fate.id()),
-        at: clock.now() - ago,
-        at_assumed: false,
+        id: Uuid::from_u128(rng.id()),
+        timestamp_ms: clock.now() - ago,
+        timestamp_assumed: false,
         source: source.into(),
         kind: "".into(),
     }
 }
 
 /// True when the batch is acknowledged.
-async fn send(fate: &Fate, servers: &Servers, clock: &dyn Clock, told: &Mutex<Told>, batch: &[Event]) -> bool {
+async fn send(rng: &FaultRng, servers: &Servers, clock: &dyn Clock, told: &Mutex<Told>, batch: &[Event]) -> bool {
     let server = {
         let servers = servers.lock();
-        let pick = usize::try_from(fate.below(servers.len() as u64)).unwrap();
+        let pick = usize::try_from(rng.below(servers.len() as u64)).unwrap();
         servers.get(pick).cloned()
     };
     let Some(server) = server else { return false };
     // Each time another connection, which may keep to another lane.
-    let mut lanes = server.entrances();
-    let server = lanes.swap_remove(usize::try_from(fate.below(lanes.len() as u64)).unwrap());
+    let mut lanes = server.lane_handles();
+    let server = lanes.swap_remove(usize::try_from(rng.below(lanes.len() as u64)).unwrap());
     // A caller may hang up before the answer.
     let answer = tokio::select! {
         biased;
         answer = server.submit(batch.to_vec()) => answer,
-        () = sleep(fate.millis(2_000)), if fate.chance(20) => return false,
+        () = sleep(rng.millis(2_000)), if rng.chance(20) => return false,
     };
     match answer {
         Ok(receipt) => {

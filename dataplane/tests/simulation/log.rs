@@ -4,18 +4,16 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use parking_lot::Mutex;
-use ping_dataplane::{
-    adapters::memory::{MemoryLog, MemorySource},
-    domain::{Minute, Offset, Partition, WriterId},
-    ports::{
-        Bounds, DeadLetter, EventSink, EventSource, Ledger, LogBounds, LogError, Occurrence, OutboxRow, SourceEvent,
-    },
+use ping_core::{Minute, Offset, Partition, WriterId};
+use ping_memory::{MemoryConsumer, MemoryLog};
+use ping_ports::{
+    Bounds, ConsumerEvent, DeadLetter, LogBounds, LogConsumer, LogError, LogEvent, LogProducer, OutboxRow, TotalsStore,
 };
 use tokio::time::sleep;
 
 use crate::{
     bugs::Bug,
-    fate::{Course, Host},
+    rng::{CallOutcome, Host},
     store::FaultyStore,
 };
 
@@ -31,16 +29,15 @@ pub struct FaultyLog {
 }
 
 impl FaultyLog {
-    fn records(&self, rows: &[OutboxRow]) -> Vec<(Partition, Occurrence)> {
-        let renumbered = WriterId(i64::try_from(self.host.fate.below(1 << 40)).unwrap() + 1_000);
+    fn records(&self, rows: &[OutboxRow]) -> Vec<(Partition, LogEvent)> {
+        let renumbered = WriterId(i64::try_from(self.host.rng.below(1 << 40)).unwrap() + 1_000);
         let mut records = Vec::new();
         for row in rows {
-            let bug = self.host.fate.bug == Some(Bug::ReplayUnderNewNumbers);
+            let bug = self.host.rng.bug == Some(Bug::ReplayUnderNewNumbers);
             let writer = if bug { renumbered } else { row.batch.writer };
-            records
-                .extend(row.records().map(|(seq, partition, event)| (partition, Occurrence::of(writer, seq, event))));
+            records.extend(row.records().map(|(seq, partition, event)| (partition, LogEvent::of(writer, seq, event))));
         }
-        if self.host.fate.bug == Some(Bug::PublishedOutOfOrder) {
+        if self.host.rng.bug == Some(Bug::PublishedOutOfOrder) {
             records.reverse();
         }
         records
@@ -48,33 +45,35 @@ impl FaultyLog {
 }
 
 #[async_trait]
-impl EventSink for FaultyLog {
+impl LogProducer for FaultyLog {
     async fn publish(&self, rows: Vec<OutboxRow>) -> Result<(), LogError> {
         let records = self.records(&rows);
         let course = self.host.course();
         let cut = match course {
-            Course::Fine | Course::AnswerLost => records.len(),
-            Course::Lost | Course::Late(_) => usize::try_from(self.host.fate.below(records.len() as u64 + 1)).unwrap(),
+            CallOutcome::Fine | CallOutcome::AnswerLost => records.len(),
+            CallOutcome::Lost | CallOutcome::Late(_) => {
+                usize::try_from(self.host.rng.below(records.len() as u64 + 1)).unwrap()
+            }
         };
-        for (partition, occurrence) in &records[..cut] {
-            if self.host.fate.chance(20) {
+        for (partition, event) in &records[..cut] {
+            if self.host.rng.chance(20) {
                 self.host.pause().await;
             }
-            self.inner.append(*partition, Ok(occurrence.clone()));
+            self.inner.append(*partition, Ok(event.clone()));
         }
         self.host.pause().await;
-        if self.host.fate.bug == Some(Bug::PublishedTooEarly) {
+        if self.host.rng.bug == Some(Bug::PublishedTooEarly) {
             return Ok(());
         }
         match course {
-            Course::Fine => Ok(()),
-            Course::Lost | Course::AnswerLost => Err(away()),
-            Course::Late(time) => {
+            CallOutcome::Fine => Ok(()),
+            CallOutcome::Lost | CallOutcome::AnswerLost => Err(away()),
+            CallOutcome::Late(time) => {
                 let (log, rest) = (self.inner.clone(), records[cut..].to_vec());
                 tokio::spawn(async move {
-                    for (partition, occurrence) in rest {
+                    for (partition, event) in rest {
                         sleep(time / 4).await;
-                        log.append(partition, Ok(occurrence));
+                        log.append(partition, Ok(event));
                     }
                 });
                 Err(away())
@@ -86,15 +85,15 @@ impl EventSink for FaultyLog {
         self.host.call(away, self.inner.partitions()).await
     }
 
-    async fn bury(&self, letters: Vec<DeadLetter>) -> Result<(), LogError> {
-        self.host.call(away, self.inner.bury(letters)).await
+    async fn dead_letter(&self, letters: Vec<DeadLetter>) -> Result<(), LogError> {
+        self.host.call(away, self.inner.dead_letter(letters)).await
     }
 }
 
 #[async_trait]
 impl LogBounds for FaultyLog {
     async fn bounds(&self) -> Result<BTreeMap<Partition, Bounds>, LogError> {
-        if self.host.fate.bug == Some(Bug::SnapshotBeforeEnds) {
+        if self.host.rng.bug == Some(Bug::SnapshotBeforeEnds) {
             let early = self.store.inner.snapshot(Minute(0), Duration::ZERO).await.unwrap();
             *self.store.early.lock() = Some(early);
             self.host.pause().await;
@@ -106,17 +105,17 @@ impl LogBounds for FaultyLog {
 /// Offsets committed to the log by anybody.
 pub type CommittedOffsets = Arc<Mutex<BTreeMap<Partition, Offset>>>;
 
-pub struct FaultySource {
+pub struct FaultyConsumer {
     pub host: Host,
-    pub inner: MemorySource,
+    pub inner: MemoryConsumer,
     pub committed: CommittedOffsets,
 }
 
 #[async_trait]
-impl EventSource for FaultySource {
-    async fn next(&mut self) -> Result<SourceEvent, LogError> {
+impl LogConsumer for FaultyConsumer {
+    async fn next(&mut self) -> Result<ConsumerEvent, LogError> {
         self.host.pause().await;
-        if self.host.fate.fault(2) {
+        if self.host.rng.fault(2) {
             return Err(away());
         }
         // Nothing may come between taking records and handing them out: `next` may be dropped while it waits.
@@ -126,7 +125,7 @@ impl EventSource for FaultySource {
     async fn start(&mut self, offsets: &BTreeMap<Partition, Offset>) -> Result<(), LogError> {
         self.host.pause().await;
         let mut offsets = offsets.clone();
-        if self.host.fate.bug == Some(Bug::CommittedOffsetsBelieved) {
+        if self.host.rng.bug == Some(Bug::CommittedOffsetsBelieved) {
             for (partition, offset) in &mut offsets {
                 *offset = self.committed.lock().get(partition).copied().unwrap_or(*offset);
             }

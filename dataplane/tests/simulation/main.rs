@@ -8,8 +8,8 @@
 mod bugs;
 mod cache;
 mod clients;
-mod fate;
 mod log;
+mod rng;
 mod store;
 mod views;
 mod world;

@@ -4,19 +4,18 @@ use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use parking_lot::Mutex;
-use ping_dataplane::{
-    adapters::memory::MemoryStore,
-    domain::{Event, Minute, Seq, TimeRange, WriterId},
-    ports::{
-        Batch, CommitError, Committed, EventStore, Frontier, Ledger, Outbox, OutboxRow, Recount, Snapshot, StoreError,
-    },
+use ping_core::{Event, Minute, Seq, TimeRange, WriterId};
+use ping_memory::MemoryStore;
+use ping_ports::{
+    Batch, CommitError, Committed, EventStore, Outbox, OutboxRow, OutboxWatermark, Recount, Snapshot, StoreError,
+    TotalsStore,
 };
 use tokio::time::sleep;
 use uuid::Uuid;
 
 use crate::{
     bugs::Bug,
-    fate::{Course, Host},
+    rng::{CallOutcome, Host},
 };
 
 #[derive(Clone)]
@@ -38,8 +37,8 @@ impl FaultyStore {
 
     fn spoiled(&self, batch: &Batch) -> Batch {
         let mut batch = batch.clone();
-        if self.host.fate.bug == Some(Bug::IdsNotUnique) {
-            let fresh = |event: &Event| Event { id: Uuid::from_u128(self.host.fate.id()), ..event.clone() };
+        if self.host.rng.bug == Some(Bug::IdsNotUnique) {
+            let fresh = |event: &Event| Event { id: Uuid::from_u128(self.host.rng.id()), ..event.clone() };
             batch.events = Arc::new(batch.events.iter().map(fresh).collect());
         }
         batch
@@ -55,23 +54,23 @@ impl EventStore for FaultyStore {
     async fn commit(&self, batch: &Batch) -> Result<Committed, CommitError> {
         let batch = self.spoiled(batch);
         self.host.pause().await;
-        if self.host.fate.bug == Some(Bug::AcknowledgedTooEarly) && self.host.fate.fault(5) {
+        if self.host.rng.bug == Some(Bug::AcknowledgedTooEarly) && self.host.rng.fault(5) {
             return Ok(Committed::default());
         }
         let unknown = || Err(CommitError::Unknown("connection lost (simulated)".into()));
         match self.host.course() {
-            Course::Fine => {
+            CallOutcome::Fine => {
                 let answer = self.inner.commit(&batch).await;
                 self.host.pause().await;
                 answer
             }
-            Course::Lost if self.host.fate.chance(50) => Err(CommitError::Refused("refused (simulated)".into())),
-            Course::Lost => unknown(),
-            Course::AnswerLost => {
+            CallOutcome::Lost if self.host.rng.chance(50) => Err(CommitError::Refused("refused (simulated)".into())),
+            CallOutcome::Lost => unknown(),
+            CallOutcome::AnswerLost => {
                 let _ = self.inner.commit(&batch).await;
                 unknown()
             }
-            Course::Late(time) => {
+            CallOutcome::Late(time) => {
                 let inner = Arc::clone(&self.inner);
                 tokio::spawn(async move {
                     sleep(time).await;
@@ -99,7 +98,7 @@ impl EventStore for FaultyStore {
 impl Outbox for FaultyStore {
     async fn unpublished(&self, writer: WriterId, after: Seq, limit: usize) -> Result<Vec<OutboxRow>, StoreError> {
         // Small answers: many rounds.
-        let limit = limit.min(1 + usize::try_from(self.host.fate.below(20)).unwrap());
+        let limit = limit.min(1 + usize::try_from(self.host.rng.below(20)).unwrap());
         self.host.call(away, self.inner.unpublished(writer, after, limit)).await
     }
 
@@ -111,15 +110,15 @@ impl Outbox for FaultyStore {
         self.host.call(away, self.inner.claim_orphan(lease)).await
     }
 
-    async fn frontier(&self) -> Result<Frontier, StoreError> {
-        let frontier = self.host.call(away, self.inner.frontier()).await?;
-        let blind = self.host.fate.bug == Some(Bug::OutboxNotInAsOf);
-        Ok(if blind { Frontier { oldest_unpublished: None, ..frontier } } else { frontier })
+    async fn outbox_watermark(&self) -> Result<OutboxWatermark, StoreError> {
+        let outbox_watermark = self.host.call(away, self.inner.outbox_watermark()).await?;
+        let blind = self.host.rng.bug == Some(Bug::OutboxNotInAsOf);
+        Ok(if blind { OutboxWatermark { oldest_unpublished: None, ..outbox_watermark } } else { outbox_watermark })
     }
 }
 
 #[async_trait]
-impl Ledger for FaultyStore {
+impl TotalsStore for FaultyStore {
     async fn count(&self, range: Option<TimeRange>) -> Result<i64, StoreError> {
         self.host.call(away, self.inner.count(range)).await
     }
@@ -137,7 +136,7 @@ impl Ledger for FaultyStore {
         self.host.call(away, self.inner.recount()).await
     }
 
-    async fn fold(&self, age: Duration) -> Result<Vec<WriterId>, StoreError> {
-        self.host.call(away, self.inner.fold(age)).await
+    async fn compact_writers(&self, age: Duration) -> Result<Vec<WriterId>, StoreError> {
+        self.host.call(away, self.inner.compact_writers(age)).await
     }
 }

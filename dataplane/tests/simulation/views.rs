@@ -3,13 +3,11 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use async_trait::async_trait;
-use ping_dataplane::{
-    adapters::memory::MemoryStore,
-    domain::{Generation, Offset, Partition, Positions},
-    ports::{Advance, Applied, Kept, SourceCounts, SourceViews, StoreError},
-};
+use ping_core::{Generation, Offset, Partition, Positions, RetentionCutoffs, SourceCounts};
+use ping_memory::MemoryStore;
+use ping_ports::{Advance, Applied, SourceViews, StoreError};
 
-use crate::{bugs::Bug, fate::Host};
+use crate::{bugs::Bug, rng::Host};
 
 fn away() -> StoreError {
     StoreError("the views are away (simulated)".into())
@@ -29,7 +27,7 @@ impl SourceViews for FaultyViews {
 
     async fn apply(&self, advance: &Advance, counts: &SourceCounts) -> Result<Applied, StoreError> {
         let (inner, mut advance, counts) = (Arc::clone(&self.inner), advance.clone(), counts.clone());
-        if self.host.fate.bug == Some(Bug::ViewsIgnorePositions)
+        if self.host.rng.bug == Some(Bug::ViewsIgnorePositions)
             && let Some(positions) = inner.positions().await?
         {
             for (partition, from) in &mut advance.from {
@@ -43,13 +41,13 @@ impl SourceViews for FaultyViews {
         &self,
         seen: Option<&Generation>,
         ends: &BTreeMap<Partition, Offset>,
-        kept: Kept,
+        kept: RetentionCutoffs,
     ) -> Result<bool, StoreError> {
         let (inner, seen, ends) = (Arc::clone(&self.inner), seen.cloned(), ends.clone());
         self.host.change(away, async move { inner.rebuild(seen.as_ref(), &ends, kept).await }).await
     }
 
-    async fn tidy(&self, kept: Kept) -> Result<(), StoreError> {
-        self.host.call(away, self.inner.tidy(kept)).await
+    async fn apply_retention(&self, kept: RetentionCutoffs) -> Result<(), StoreError> {
+        self.host.call(away, self.inner.apply_retention(kept)).await
     }
 }

@@ -3,13 +3,12 @@
 use std::{sync::Arc, time::Duration};
 
 use parking_lot::Mutex;
-use ping_dataplane::{
-    adapters::memory::{LoggedMinutes, MemoryCache, MemoryLog, MemoryStore},
-    count::{CountSettings, Counters, LogPorts, Minutes, Processor, Sources},
-    domain::{Clock, Event},
-    ingest::{Ingest, IngestPorts, IngestSettings},
-    metrics::{CountMetrics, IngestMetrics},
-    ports::{CounterCache, EventStore, Ledger, LogBounds, Retention, SourceReader},
+use ping_core::{Event, Retention};
+use ping_ingest::{Ingest, IngestMetrics, IngestPorts, IngestSettings};
+use ping_memory::{LoggedMinutes, MemoryCache, MemoryLog, MemoryStore};
+use ping_ports::{Clock, CounterCache, EventStore, LogBounds, SourceReader, TotalsStore};
+use ping_projections::{
+    CountMetrics, CountSettings, CounterProjection, LogPorts, MinutePublisher, Processor, SourceProjection,
 };
 use prometheus_client::registry::Registry;
 use tokio::{
@@ -22,8 +21,8 @@ use crate::{
     bugs::Bug,
     cache::FaultyCache,
     clients::{Servers, Told, live},
-    fate::{Fate, Host, VirtualClock},
-    log::{CommittedOffsets, FaultyLog, FaultySource},
+    log::{CommittedOffsets, FaultyConsumer, FaultyLog},
+    rng::{FaultRng, Host, VirtualClock},
     store::FaultyStore,
     views::FaultyViews,
 };
@@ -60,7 +59,7 @@ struct Server {
 }
 
 struct World {
-    fate: Fate,
+    rng: FaultRng,
     clock: Arc<dyn Clock>,
     store: Arc<MemoryStore>,
     log: MemoryLog,
@@ -70,7 +69,7 @@ struct World {
     count_metrics: Arc<CountMetrics>,
     views_metrics: Arc<CountMetrics>,
     views_committed: CommittedOffsets,
-    entrances: Servers,
+    lane_handles: Servers,
     servers: Vec<Server>,
     processors: Vec<(Host, JoinSet<()>)>,
     told: Arc<Mutex<Told>>,
@@ -85,47 +84,47 @@ pub fn run(seed: u64, bug: Option<Bug>) -> Result<Report, String> {
 
 impl World {
     fn new(seed: u64, bug: Option<Bug>) -> Self {
-        let fate = Fate::new(seed, bug);
+        let rng = FaultRng::new(seed, bug);
         let clock: Arc<dyn Clock> = Arc::new(VirtualClock(Instant::now()));
         Self {
             store: Arc::new(MemoryStore::new(Arc::clone(&clock))),
-            log: MemoryLog::new(1 + u32::try_from(fate.below(3)).unwrap()),
+            log: MemoryLog::new(1 + u32::try_from(rng.below(3)).unwrap()),
             cache: Arc::default(),
             committed: Arc::default(),
             ingest_metrics: Arc::new(IngestMetrics::register(&mut Registry::default())),
             count_metrics: Arc::new(CountMetrics::register(&mut Registry::default(), "ping_count")),
             views_metrics: Arc::new(CountMetrics::register(&mut Registry::default(), "ping_views")),
             views_committed: Arc::default(),
-            entrances: Arc::default(),
+            lane_handles: Arc::default(),
             servers: Vec::new(),
             processors: Vec::new(),
             told: Arc::default(),
             crashes: 0,
-            fate,
+            rng,
             clock,
         }
     }
 
     fn start_server(&mut self) {
-        let host = Host::new(&self.fate);
+        let host = Host::new(&self.rng);
         let store = FaultyStore::new(&host, &self.store);
         let log = FaultyLog { host: host.clone(), inner: self.log.clone(), store: store.clone() };
         let ports = IngestPorts { store: Arc::new(store.clone()), outbox: Arc::new(store), sink: Arc::new(log) };
         let settings = IngestSettings {
-            lanes: 1 + usize::try_from(self.fate.below(2)).unwrap(),
+            lanes: 1 + usize::try_from(self.rng.below(2)).unwrap(),
             queue_events: 40,
-            batch_events: 1 + usize::try_from(self.fate.below(10)).unwrap(),
+            batch_events: 1 + usize::try_from(self.rng.below(10)).unwrap(),
             lease: Duration::from_millis(300),
-            patience: Duration::from_millis(800),
+            timeout: Duration::from_millis(800),
         };
         let mut tasks = JoinSet::new();
         let ingest = Ingest::start(ports, settings, Arc::clone(&self.ingest_metrics), &mut tasks);
-        self.entrances.lock().push(ingest);
+        self.lane_handles.lock().push(ingest);
         self.servers.push(Server { host, _tasks: tasks });
     }
 
     fn start_processor(&mut self) {
-        let host = Host::new(&self.fate);
+        let host = Host::new(&self.rng);
         let store = FaultyStore::new(&host, &self.store);
         let log = FaultyLog { host: host.clone(), inner: self.log.clone(), store: store.clone() };
         let cache = Arc::new(FaultyCache { host: host.clone(), inner: Arc::clone(&self.cache) });
@@ -136,21 +135,21 @@ impl World {
             clock: Arc::clone(&self.clock),
         };
         let settings = CountSettings {
-            flush_records: 1 + usize::try_from(self.fate.below(20)).unwrap(),
+            flush_records: 1 + usize::try_from(self.rng.below(20)).unwrap(),
             retry: Duration::from_millis(20),
             ..CountSettings::default()
         };
-        let source = FaultySource {
+        let source = FaultyConsumer {
             host: host.clone(),
             inner: self.log.subscribe("counts"),
             committed: Arc::clone(&self.committed),
         };
-        let counters = Counters::new(cache, Arc::new(store), &ports, &settings);
+        let counters = CounterProjection::new(cache, Arc::new(store), &ports, &settings);
         let views = FaultyViews { host: host.clone(), inner: Arc::clone(&self.store) };
-        let views = Sources::new(Arc::new(views), &ports, Retention::default());
-        let views = views.telling(Some(Minutes::new(self.store.clone(), Arc::new(LoggedMinutes))));
+        let views = SourceProjection::new(Arc::new(views), &ports, Retention::default());
+        let views = views.with_minutes(Some(MinutePublisher::new(self.store.clone(), Arc::new(LoggedMinutes))));
         let committed = Arc::clone(&self.views_committed);
-        let viewing = FaultySource { host: host.clone(), inner: self.log.subscribe("views"), committed };
+        let viewing = FaultyConsumer { host: host.clone(), inner: self.log.subscribe("views"), committed };
         let metrics = Arc::clone(&self.views_metrics);
         let viewing = Processor::new(viewing, views, ports.clone(), settings.clone(), metrics);
         let processor = Processor::new(source, counters, ports, settings, Arc::clone(&self.count_metrics));
@@ -166,51 +165,51 @@ impl World {
         self.start_processor();
         let mut callers = JoinSet::new();
         for _ in 0..4 {
-            let (fate, servers) = (self.fate.clone(), Arc::clone(&self.entrances));
-            callers.spawn(live(fate, servers, Arc::clone(&self.clock), Arc::clone(&self.told), 12));
+            let (rng, servers) = (self.rng.clone(), Arc::clone(&self.lane_handles));
+            callers.spawn(live(rng, servers, Arc::clone(&self.clock), Arc::clone(&self.told), 12));
         }
         let mut saved = self.cache.save();
         for _ in 0..25 {
-            sleep(self.fate.millis(200)).await;
+            sleep(self.rng.millis(200)).await;
             self.check_reading().await?;
-            if self.fate.chance(10) {
+            if self.rng.chance(10) {
                 saved = self.cache.save();
-            } else if self.fate.chance(4) {
+            } else if self.rng.chance(4) {
                 saved(&self.cache);
                 saved = self.cache.save();
             } else {
-                self.mishap().await;
+                self.inject_fault().await;
             }
         }
-        self.fate.end_of_faults();
+        self.rng.end_of_faults();
         while callers.join_next().await.is_some() {}
         self.settle().await
     }
 
     /// Something happens.
-    async fn mishap(&mut self) {
+    async fn inject_fault(&mut self) {
         let (servers, processors) = (self.servers.len() as u64, self.processors.len() as u64);
-        match self.fate.below(20) {
+        match self.rng.below(20) {
             0 | 1 => {
-                let victim = usize::try_from(self.fate.below(servers)).unwrap();
-                self.entrances.lock().remove(victim);
+                let victim = usize::try_from(self.rng.below(servers)).unwrap();
+                self.lane_handles.lock().remove(victim);
                 self.servers.remove(victim);
                 self.crashes += 1;
                 self.start_server();
             }
             2 | 3 => {
-                let victim = usize::try_from(self.fate.below(servers)).unwrap();
-                self.servers[victim].host.stall(self.fate.millis(1_500));
+                let victim = usize::try_from(self.rng.below(servers)).unwrap();
+                self.servers[victim].host.stall(self.rng.millis(1_500));
             }
             4 | 5 => {
-                let victim = usize::try_from(self.fate.below(processors)).unwrap();
+                let victim = usize::try_from(self.rng.below(processors)).unwrap();
                 self.processors.remove(victim);
                 self.crashes += 1;
                 self.start_processor();
             }
             6 | 7 => {
-                let victim = usize::try_from(self.fate.below(processors)).unwrap();
-                self.processors[victim].0.stall(self.fate.millis(1_500));
+                let victim = usize::try_from(self.rng.below(processors)).unwrap();
+                self.processors[victim].0.stall(self.rng.millis(1_500));
             }
             8 if processors < 3 => self.start_processor(),
             9 | 10 => self.log.rebalance(),
@@ -286,9 +285,9 @@ impl World {
 
     async fn verdict(self) -> Result<Report, String> {
         let recount = self.store.recount().await.unwrap();
-        let stored = self.store.snapshot(ping_dataplane::domain::Minute(0), Duration::ZERO).await.unwrap();
+        let stored = self.store.snapshot(ping_core::Minute(0), Duration::ZERO).await.unwrap();
         let ids: Vec<_> = self.told.lock().acknowledged.keys().copied().collect();
-        let present = ping_dataplane::ports::EventStore::find(&*self.store, &ids).await.unwrap().len();
+        let present = ping_ports::EventStore::find(&*self.store, &ids).await.unwrap().len();
         let counters = self.cache.counters().await.unwrap().ok_or("the cache is empty in the end")?;
         let last_audit = self.cache.read(None).await.unwrap().and_then(|reading| reading.last_audit);
         let drifts = self.count_metrics.drifts.get();

@@ -2,7 +2,8 @@
 
 use std::{collections::HashSet, time::Duration};
 
-use ping_dataplane::{domain::Event, ports::Committed};
+use ping_core::Event;
+use ping_ports::Committed;
 use rand::{Rng, SeedableRng, rngs::StdRng, seq::SliceRandom};
 use tokio::task::JoinSet;
 use uuid::Uuid;

@@ -5,11 +5,9 @@ use std::sync::{
     atomic::{AtomicBool, Ordering},
 };
 
-use ping_dataplane::{
-    adapters::postgres::{PostgresOptions, PostgresStore},
-    domain::{Event, TimeRange},
-    ports::{EventStore, Ledger},
-};
+use ping_core::{Event, TimeRange};
+use ping_ports::{EventStore, TotalsStore};
+use ping_postgres::{PostgresOptions, PostgresStore};
 use ping_testbed::Postgres;
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
 use uuid::Uuid;

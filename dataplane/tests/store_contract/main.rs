@@ -4,12 +4,12 @@
 
 mod commits;
 mod imports;
-mod ledger;
 mod outages;
 mod outbox;
 mod planted;
 mod restarts;
 mod stage;
+mod totals;
 mod views;
 mod writers;
 
@@ -64,7 +64,7 @@ mod every {
             a_writer_without_rows_is_no_orphan
             the_frontier_is_the_oldest_row
         ]
-        ledger: [
+        totals: [
             a_range_counts_what_is_in_it
             a_snapshot_is_of_one_moment
             a_snapshot_holds_the_window_and_what_was_touched

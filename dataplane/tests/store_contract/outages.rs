@@ -2,18 +2,16 @@
 
 use std::time::Duration;
 
-use ping_dataplane::{
-    adapters::postgres::{PostgresOptions, PostgresStore},
-    domain::WriterId,
-    ports::{CommitError, EventStore, Ledger},
-};
+use ping_core::WriterId;
+use ping_ports::{CommitError, EventStore, TotalsStore};
+use ping_postgres::{PostgresOptions, PostgresStore};
 use ping_testbed::Postgres;
 use sqlx::{Connection, Executor, PgConnection};
 use tokio::time::{sleep, timeout};
 
 use crate::stage::{LEASE, batch, events};
 
-const PATIENCE: Duration = Duration::from_millis(300);
+const TIMEOUT: Duration = Duration::from_millis(300);
 
 async fn store(server: &Postgres, timeout: Duration) -> PostgresStore {
     let options = PostgresOptions { timeout, ..PostgresOptions::default() };
@@ -85,7 +83,7 @@ async fn lose_an_answer(store: &PostgresStore, writer: WriterId) {
 #[tokio::test]
 async fn a_commit_that_comes_after_closing_has_no_effect() {
     let server = Postgres::start().await.unwrap();
-    let store = store(&server, PATIENCE).await;
+    let store = store(&server, TIMEOUT).await;
     let writer = store.open_writer(LEASE).await.unwrap();
     let mut blocker = PgConnection::connect(&server.superuser_url()).await.unwrap();
     let mut blocked = blocker.begin().await.unwrap();
@@ -94,7 +92,7 @@ async fn a_commit_that_comes_after_closing_has_no_effect() {
     lose_an_answer(&store, writer).await;
     assert_eq!(store.close_writer(writer).await.unwrap(), 0);
     blocked.rollback().await.unwrap();
-    sleep(PATIENCE).await;
+    sleep(TIMEOUT).await;
     assert_eq!(store.count(None).await.unwrap(), 0);
     assert_eq!(store.close_writer(writer).await.unwrap(), 0);
 }
@@ -102,7 +100,7 @@ async fn a_commit_that_comes_after_closing_has_no_effect() {
 #[tokio::test]
 async fn closing_waits_for_a_commit_whose_answer_is_lost() {
     let server = Postgres::start().await.unwrap();
-    let store = store(&server, PATIENCE).await;
+    let store = store(&server, TIMEOUT).await;
     let patient = self::store(&server, Duration::from_secs(5)).await;
     let writer = store.open_writer(LEASE).await.unwrap();
     let mut blocker = PgConnection::connect(&server.superuser_url()).await.unwrap();
@@ -111,7 +109,7 @@ async fn closing_waits_for_a_commit_whose_answer_is_lost() {
     let take = "INSERT INTO events VALUES ('00000000-0000-0000-0000-000000000001', 0)";
     blocked.execute(take).await.unwrap();
     lose_an_answer(&store, writer).await;
-    assert!(timeout(PATIENCE, patient.close_writer(writer)).await.is_err());
+    assert!(timeout(TIMEOUT, patient.close_writer(writer)).await.is_err());
     blocked.rollback().await.unwrap();
     assert_eq!(patient.close_writer(writer).await.unwrap(), 1);
     assert_eq!(store.count(None).await.unwrap(), 1);
@@ -127,7 +125,7 @@ async fn a_session_that_is_ended_leaves_the_outcome_open() {
     let mut blocked = blocker.begin().await.unwrap();
     blocked.execute("LOCK TABLE events IN ACCESS EXCLUSIVE MODE").await.unwrap();
     let end = async {
-        sleep(PATIENCE).await;
+        sleep(TIMEOUT).await;
         admin.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE wait_event_type = 'Lock'").await
     };
     let (result, ended) = tokio::join!(commit(&store, writer, 1), end);

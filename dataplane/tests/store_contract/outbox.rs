@@ -2,10 +2,8 @@
 
 use std::time::Duration;
 
-use ping_dataplane::{
-    domain::{Event, Seq, WriterId},
-    ports::OutboxRow,
-};
+use ping_core::{Event, Seq, WriterId};
+use ping_ports::OutboxRow;
 
 use crate::stage::{LEASE, Stage, THEN, event, events};
 
@@ -82,7 +80,7 @@ pub async fn a_writer_without_rows_is_no_orphan(stage: &Stage) {
 }
 
 pub async fn the_frontier_is_the_oldest_row(stage: &Stage) {
-    let nothing = stage.store.frontier().await.unwrap();
+    let nothing = stage.store.outbox_watermark().await.unwrap();
     assert_eq!(nothing.oldest_unpublished, None);
     let (one, two) = (stage.open().await, stage.open().await);
     let mut times = Vec::new();
@@ -92,11 +90,14 @@ pub async fn the_frontier_is_the_oldest_row(stage: &Stage) {
     }
     assert!(times.is_sorted() && times[0] >= nothing.now && times[0] < times[3]);
     for (oldest, writer, seq) in [(0, one, 1), (1, two, 1), (2, one, 2), (3, two, 2)] {
-        let frontier = stage.store.frontier().await.unwrap();
-        assert!(frontier.now >= times[3]);
-        assert_eq!((frontier.oldest_unpublished, frontier.published_until()), (Some(times[oldest]), times[oldest]));
+        let outbox_watermark = stage.store.outbox_watermark().await.unwrap();
+        assert!(outbox_watermark.now >= times[3]);
+        assert_eq!(
+            (outbox_watermark.oldest_unpublished, outbox_watermark.published_until()),
+            (Some(times[oldest]), times[oldest])
+        );
         stage.store.forget(writer, seq).await.unwrap();
     }
-    let frontier = stage.store.frontier().await.unwrap();
-    assert_eq!((frontier.oldest_unpublished, frontier.published_until()), (None, frontier.now));
+    let outbox_watermark = stage.store.outbox_watermark().await.unwrap();
+    assert_eq!((outbox_watermark.oldest_unpublished, outbox_watermark.published_until()), (None, outbox_watermark.now));
 }

@@ -1,6 +1,6 @@
 //! Differences made behind the store's back are found by counting again.
 
-use ping_dataplane::domain::Minute;
+use ping_core::Minute;
 
 use crate::stage::{Stage, THEN, event, events};
 
@@ -9,7 +9,7 @@ const NEXT: i64 = THEN + 60_000;
 pub async fn a_lost_row_is_found(stage: &Stage) {
     let writer = stage.open().await;
     stage.commit(writer, 1, vec![event(1, THEN), event(2, THEN), event(3, NEXT)]).await;
-    stage.tamper("DELETE FROM events WHERE occurred_ms >= 1728926391000").await;
+    stage.tamper("DELETE FROM events WHERE timestamp_ms >= 1728926391000").await;
     let recount = stage.store.recount().await.unwrap();
     assert_eq!((recount.rows, recount.total, recount.minutes_total, recount.days_total), (2, 3, 3, 3));
     assert_eq!(recount.differing_minutes, [Minute::of(NEXT)]);
@@ -24,7 +24,7 @@ pub async fn a_wrong_minute_is_found(stage: &Stage) {
     assert_eq!((recount.rows, recount.total, recount.minutes_total, recount.days_total), (3, 3, 1, 3));
     assert_eq!(recount.differing_minutes, [Minute::of(THEN), Minute::of(NEXT)]);
     stage.tamper("UPDATE rollups SET count = count + 1 WHERE width_minutes = 1").await;
-    stage.tamper("UPDATE moments SET count = 5 WHERE occurred_ms < 1728926391000").await;
+    stage.tamper("UPDATE millisecond_counts SET count = 5 WHERE timestamp_ms < 1728926391000").await;
     let recount = stage.store.recount().await.unwrap();
     assert_eq!(recount.differing_minutes, [Minute::of(THEN), Minute::of(NEXT)]);
 }

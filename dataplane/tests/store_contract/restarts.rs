@@ -7,11 +7,9 @@ use std::{
     sync::Arc,
 };
 
-use ping_dataplane::{
-    adapters::sqlite::{OpenError, SqliteStore},
-    domain::SystemClock,
-    ports::{CommitError, EventStore, Ledger, Outbox},
-};
+use ping_memory::SystemClock;
+use ping_ports::{CommitError, EventStore, Outbox, TotalsStore};
+use ping_sqlite::{OpenError, SqliteStore};
 
 use crate::stage::{LEASE, THEN, batch, event, events};
 

@@ -10,15 +10,11 @@ use std::{
     time::Duration,
 };
 
-use ping_dataplane::{
-    adapters::{
-        memory::MemoryStore,
-        postgres::{PostgresOptions, PostgresStore},
-        sqlite::SqliteStore,
-    },
-    domain::{Clock, Event, Millis, Seq, SystemClock, WriterId},
-    ports::{Batch, Committed, EventStore, Ledger, Outbox, SourceReader, SourceViews},
-};
+use ping_core::{Event, Millis, Seq, WriterId};
+use ping_memory::{MemoryStore, SystemClock};
+use ping_ports::{Batch, Clock, Committed, EventStore, Outbox, SourceReader, SourceViews, TotalsStore};
+use ping_postgres::{PostgresOptions, PostgresStore};
+use ping_sqlite::SqliteStore;
 use ping_testbed::Postgres;
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, PgConnection, sqlite::SqliteConnectOptions};
 use tokio::{sync::Mutex, time::sleep};
@@ -29,8 +25,8 @@ pub const LEASE: Duration = Duration::from_secs(60);
 /// 2024-10-14T17:18:51Z: when the events of most tests happened.
 pub const THEN: Millis = 1_728_926_331_000;
 
-pub trait Store: EventStore + Outbox + Ledger + SourceViews + SourceReader {}
-impl<S: EventStore + Outbox + Ledger + SourceViews + SourceReader> Store for S {}
+pub trait Store: EventStore + Outbox + TotalsStore + SourceViews + SourceReader {}
+impl<S: EventStore + Outbox + TotalsStore + SourceViews + SourceReader> Store for S {}
 
 /// A clock that moves when it is told to.
 pub struct TestClock(AtomicI64);
@@ -155,7 +151,7 @@ impl Stage {
 }
 
 pub fn event(id: u128, at: Millis) -> Event {
-    Event { id: Uuid::from_u128(id), at, at_assumed: false, source: "".into(), kind: "".into() }
+    Event { id: Uuid::from_u128(id), timestamp_ms: at, timestamp_assumed: false, source: "".into(), kind: "".into() }
 }
 
 /// Events with these ids, now.

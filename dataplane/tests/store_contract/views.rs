@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use ping_dataplane::{
-    domain::{Day, Event, Minute, Partition, Span, TimeRange, Window, WriterId},
-    ports::{Advance, Applied, Kept, Retention, SourceCounts},
+use ping_core::{
+    Day, Event, Minute, Partition, Retention, RetentionCutoffs, SourceCounts, Span, TimeRange, Window, WriterId,
 };
+use ping_ports::{Advance, Applied};
 use rand::{Rng, SeedableRng, rngs::StdRng};
 use uuid::Uuid;
 
@@ -13,7 +13,7 @@ use crate::stage::{Stage, THEN};
 
 const HOUR: i64 = 3_600_000;
 
-fn kept() -> Kept {
+fn kept() -> RetentionCutoffs {
     Retention::default().at(THEN)
 }
 
@@ -24,7 +24,13 @@ fn of(source: &str, kind: &str, at: i64) -> SourceCounts {
 }
 
 fn event(id: u128, source: &str, kind: &str, at: i64) -> Event {
-    Event { id: Uuid::from_u128(id), at, at_assumed: false, source: source.into(), kind: kind.into() }
+    Event {
+        id: Uuid::from_u128(id),
+        timestamp_ms: at,
+        timestamp_assumed: false,
+        source: source.into(),
+        kind: kind.into(),
+    }
 }
 
 async fn built(stage: &Stage, ends: &[(Partition, i64)]) -> String {
@@ -77,22 +83,22 @@ pub async fn views_promise_what_the_slowest_partition_does(stage: &Stage) {
     let generation = built(stage, &[(0, 0), (1, 0)]).await;
     let rebuilt = stage.store.as_of().await.unwrap();
     assert!(rebuilt > 0, "what is built from the rows has them all");
-    let promise =
+    let advance_to =
         |partition, at, as_of| Advance { as_of: Some(as_of), partitions: 2, ..step(&generation, partition, at) };
     for (advance, all) in [
-        (promise(0, 0, rebuilt + 500), rebuilt),
-        (promise(1, 0, rebuilt + 300), rebuilt + 300),
+        (advance_to(0, 0, rebuilt + 500), rebuilt),
+        (advance_to(1, 0, rebuilt + 300), rebuilt + 300),
         // A time never falls, and a step without a promise changes none.
-        (promise(0, 1, rebuilt - 500), rebuilt + 300),
+        (advance_to(0, 1, rebuilt - 500), rebuilt + 300),
         (step(&generation, 1, 1), rebuilt + 300),
         // A partition that is new promises what the others did.
-        (Advance { partitions: 3, ..promise(1, 2, rebuilt + 900) }, rebuilt + 300),
+        (Advance { partitions: 3, ..advance_to(1, 2, rebuilt + 900) }, rebuilt + 300),
     ] {
         assert_eq!(stage.store.apply(&advance, &of("a", "", THEN)).await.unwrap(), Applied::Done);
         assert_eq!(stage.store.as_of().await.unwrap(), all, "{advance:?}");
     }
     // One that was refused promises nothing.
-    let stale = Advance { generation: "another".into(), ..promise(0, 2, rebuilt + 9_000) };
+    let stale = Advance { generation: "another".into(), ..advance_to(0, 2, rebuilt + 9_000) };
     assert!(matches!(stage.store.apply(&stale, &of("a", "", THEN)).await.unwrap(), Applied::Stale(_)));
     assert_eq!(stage.store.as_of().await.unwrap(), rebuilt + 300);
 }
@@ -145,7 +151,7 @@ pub async fn a_rebuild_says_what_the_steps_said(stage: &Stage) {
         stage.commit(writer, place * 50 + 1, batch.to_vec()).await;
         let mut counts = SourceCounts::default();
         for event in batch {
-            counts.add(&event.source, &event.kind, event.at);
+            counts.add(&event.source, &event.kind, event.timestamp_ms);
         }
         let applied = stage.store.apply(&step(&generation, 0, place), &kept().keep(counts)).await.unwrap();
         assert_eq!(applied, Applied::Done);
@@ -175,7 +181,7 @@ pub async fn a_day_that_is_over_counts_as_before(stage: &Stage) {
         let kept = Retention::default().at(THEN + passed * DAY);
         // Whoever was away for long finds old days that nobody closed, and adds to them before or after closing them.
         if place % 2 == 0 {
-            stage.store.tidy(kept).await.unwrap();
+            stage.store.apply_retention(kept).await.unwrap();
         }
         let counts = kept.keep(of("a", "", THEN + day * DAY));
         assert_eq!(stage.store.apply(&step(&generation, 0, place), &counts).await.unwrap(), Applied::Done);
@@ -183,7 +189,7 @@ pub async fn a_day_that_is_over_counts_as_before(stage: &Stage) {
         for _ in 0..2 {
             assert_eq!(stage.store.days("a", first, last).await.unwrap(), expected, "{place}");
             assert_eq!(stage.store.top(Some(&range), 9).await.unwrap(), [("a".to_owned(), place + 1)], "{place}");
-            stage.store.tidy(kept).await.unwrap();
+            stage.store.apply_retention(kept).await.unwrap();
         }
     }
 }
@@ -215,10 +221,10 @@ pub async fn what_is_too_old_goes(stage: &Stage) {
     counts.merge(&of("a", "", THEN - 6 * 24 * HOUR));
     assert_eq!(stage.store.apply(&step(&generation, 0, 0), &counts).await.unwrap(), Applied::Done);
     let windows = async || stage.store.windows("a", Window(0), Window(i64::MAX)).await.unwrap().len();
-    stage.store.tidy(kept()).await.unwrap();
+    stage.store.apply_retention(kept()).await.unwrap();
     assert_eq!(windows().await, 2);
     let later = Retention { windows: 2, days: Some(1) }.at(THEN);
-    stage.store.tidy(later).await.unwrap();
+    stage.store.apply_retention(later).await.unwrap();
     assert_eq!(windows().await, 1);
     assert_eq!(stage.store.days("a", Day(0), Day(i64::MAX)).await.unwrap(), [(Day::of(THEN), 1)].into());
     assert_eq!(total(stage, "a").await, 2, "what was ever seen stays");

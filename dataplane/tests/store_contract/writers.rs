@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use ping_dataplane::{domain::WriterId, ports::CommitError};
+use ping_core::WriterId;
+use ping_ports::CommitError;
 
 use crate::stage::{LEASE, Stage, batch, events};
 
@@ -23,7 +24,7 @@ pub async fn an_id_is_never_used_again(stage: &Stage) {
         before = writer;
         stage.pass(Duration::from_millis(5)).await;
         stage.store.forget(writer, 1).await.unwrap();
-        stage.store.fold(Duration::ZERO).await.unwrap();
+        stage.store.compact_writers(Duration::ZERO).await.unwrap();
     }
 }
 

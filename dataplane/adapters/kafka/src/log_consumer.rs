@@ -1,0 +1,258 @@
+//! Reading as a member of the group of processors. The group deals out the partitions; where to start is told by the
+//! cache, so nothing that Kafka keeps about offsets is believed.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    fmt,
+    pin::{Pin, pin},
+    sync::mpsc,
+    task::{Context, Poll},
+    thread,
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use futures::{Stream, future::poll_fn};
+use parking_lot::Mutex;
+use rdkafka::{
+    ClientConfig, ClientContext, Message, Offset, TopicPartitionList,
+    config::{FromClientConfigAndContext, RDKafkaLogLevel},
+    consumer::{BaseConsumer, Consumer, ConsumerContext, MessageStream, StreamConsumer},
+    error::{KafkaError, RDKafkaErrorCode},
+    message::BorrowedMessage,
+    types::RDKafkaRespErr,
+};
+
+use super::{KafkaSettings, failed, logging, record};
+use ping_core::Partition;
+use ping_ports::{ConsumerEvent, LogConsumer, LogError, Record};
+
+/// Records handed out at once, at most.
+const CHUNK: usize = 1_000;
+/// Longest time to leave the group in.
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// A member of the group.
+pub struct KafkaConsumer {
+    topic: String,
+    config: ClientConfig,
+    /// There until the source is dropped.
+    consumer: Option<StreamConsumer<Membership>>,
+    /// An error that came behind records.
+    failure: Option<KafkaError>,
+}
+
+impl fmt::Debug for KafkaConsumer {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_struct("KafkaConsumer").field("topic", &self.topic).finish_non_exhaustive()
+    }
+}
+
+/// What the group said and the processor has not heard yet.
+#[derive(Default)]
+struct Membership(Mutex<VecDeque<ConsumerEvent>>);
+
+impl Membership {
+    fn next(&self) -> Option<ConsumerEvent> {
+        self.0.lock().pop_front()
+    }
+}
+
+impl ClientContext for Membership {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        logging::log(level, facility, message);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        logging::error(&error, reason);
+    }
+}
+
+impl ConsumerContext for Membership {
+    /// Called while polling. Nothing is fetched before `start` says from where; until then the member holds an empty
+    /// assignment, so that the group can rebalance without waiting for the cache to answer.
+    fn rebalance(&self, consumer: &BaseConsumer<Self>, what: RDKafkaRespErr, partitions: &mut TopicPartitionList) {
+        let given = what == RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS;
+        let _ = if given { consumer.assign(&TopicPartitionList::new()) } else { consumer.unassign() };
+        let assigned = given && partitions.count() > 0;
+        self.0.lock().push_back(if assigned {
+            ConsumerEvent::Assigned(partitions.elements().iter().map(|element| element.partition()).collect())
+        } else {
+            ConsumerEvent::Revoked
+        });
+    }
+}
+
+impl KafkaConsumer {
+    /// Joins the group; leaves it when dropped.
+    ///
+    /// # Errors
+    /// When librdkafka does not accept the settings.
+    pub fn new(settings: &KafkaSettings) -> Result<Self, LogError> {
+        let mut config = settings.client();
+        config
+            .set("group.id", &settings.group)
+            // An eager assignor: all partitions are dealt out anew, and `Assigned` names all that are ours.
+            .set("partition.assignment.strategy", "range")
+            // A killed processor's partitions move within six seconds; that is as low as brokers allow by default.
+            .set("session.timeout.ms", "6000")
+            .set("heartbeat.interval.ms", "1500")
+            // One that is alive and does not poll, because its cache is away, holds a rebalance up for a minute at most.
+            .set("max.poll.interval.ms", "60000")
+            // An offset that is not in the log any more is an error: the processor then rebuilds the cache.
+            .set("auto.offset.reset", "error")
+            // Offsets are committed for lag dashboards, once a second, and only those passed to `commit`.
+            .set("enable.auto.commit", "true")
+            .set("auto.commit.interval.ms", "1000")
+            .set("enable.auto.offset.store", "false")
+            .set("isolation.level", "read_uncommitted")
+            .set("fetch.error.backoff.ms", "100")
+            // Each waiting record costs librdkafka some 400 bytes, so little waits, and its room is refilled at once.
+            .set("queued.min.messages", "20000")
+            .set("queued.max.messages.kbytes", "8192")
+            .set("fetch.message.max.bytes", "262144")
+            .set("fetch.queue.backoff.ms", "2");
+        for (name, value) in settings.profile.settings() {
+            config.set(*name, *value);
+        }
+        let mut source = Self { topic: settings.topic.clone(), config, consumer: None, failure: None };
+        source.join()?;
+        Ok(source)
+    }
+
+    fn join(&mut self) -> Result<(), LogError> {
+        let consumer = StreamConsumer::from_config_and_context(&self.config, Membership::default()).map_err(failed)?;
+        consumer.subscribe(&[&self.topic]).map_err(failed)?;
+        self.consumer = Some(consumer);
+        Ok(())
+    }
+
+    fn leave(&mut self) {
+        let Some(consumer) = self.consumer.take() else { return };
+        // Leaving takes a word with the broker, and as long as it takes to give up when there is none.
+        let (left, wait) = mpsc::channel::<()>();
+        let farewell = move || {
+            drop(consumer);
+            drop(left);
+        };
+        if thread::Builder::new().name("kafka-farewell".into()).spawn(farewell).is_ok() {
+            let _ = wait.recv_timeout(SHUTDOWN_TIMEOUT);
+        }
+    }
+}
+
+impl Drop for KafkaConsumer {
+    fn drop(&mut self) {
+        self.leave();
+    }
+}
+
+fn gone() -> LogError {
+    LogError("the consumer is gone".into())
+}
+
+/// What a record says.
+fn record(message: &BorrowedMessage<'_>) -> Record {
+    let value = message.payload().unwrap_or_default();
+    Record {
+        partition: message.partition(),
+        offset: message.offset(),
+        body: record::decode(value).map_err(|why| (why, value.to_vec())),
+    }
+}
+
+/// Whether librdkafka goes on by itself after `error`. It has told its log.
+fn passes(error: &KafkaError) -> bool {
+    use RDKafkaErrorCode::{
+        AllBrokersDown, BrokerTransportFailure, CoordinatorLoadInProgress, CoordinatorNotAvailable, NotCoordinator,
+        OperationTimedOut, PollExceeded, RequestTimedOut, Resolve,
+    };
+    matches!(
+        error.rdkafka_error_code(),
+        Some(
+            AllBrokersDown
+                | BrokerTransportFailure
+                | CoordinatorLoadInProgress
+                | CoordinatorNotAvailable
+                | NotCoordinator
+                | OperationTimedOut
+                | PollExceeded
+                | RequestTimedOut
+                | Resolve
+        )
+    )
+}
+
+/// Takes what is there. Nothing taken is held over a wait, so a future that is dropped loses nothing.
+fn take(
+    mut stream: Pin<&mut MessageStream<'_, Membership>>,
+    membership: &Membership,
+    failure: &mut Option<KafkaError>,
+    context: &mut Context<'_>,
+) -> Poll<Result<ConsumerEvent, LogError>> {
+    let mut records = Vec::new();
+    while failure.is_none() && records.len() < CHUNK {
+        match stream.as_mut().poll_next(context) {
+            Poll::Ready(Some(Ok(message))) => records.push(record(&message)),
+            Poll::Ready(Some(Err(error))) => *failure = Some(error).filter(|error| !passes(error)),
+            Poll::Ready(None) | Poll::Pending => break,
+        }
+    }
+    if !records.is_empty() {
+        return Poll::Ready(Ok(ConsumerEvent::Records(records)));
+    }
+    // Polling is also when the group tells us things.
+    if let Some(event) = membership.next() {
+        return Poll::Ready(Ok(event));
+    }
+    match failure.take() {
+        Some(error) => Poll::Ready(Err(failed(error))),
+        None => Poll::Pending,
+    }
+}
+
+#[async_trait]
+impl LogConsumer for KafkaConsumer {
+    async fn next(&mut self) -> Result<ConsumerEvent, LogError> {
+        if self.consumer.is_none() {
+            self.join()?;
+        }
+        let Self { consumer: Some(consumer), failure, .. } = self else { return Err(gone()) };
+        if let Some(event) = consumer.context().next() {
+            return Ok(event);
+        }
+        let result = {
+            let mut stream = pin!(consumer.stream());
+            poll_fn(|context| take(stream.as_mut(), consumer.context(), failure, context)).await
+        };
+        if consumer.client().fatal_error().is_some() {
+            // It never recovers; the next call joins anew.
+            self.leave();
+        }
+        result
+    }
+
+    async fn start(&mut self, offsets: &BTreeMap<Partition, ping_core::Offset>) -> Result<(), LogError> {
+        self.failure = None;
+        let consumer = self.consumer.as_ref().ok_or_else(gone)?;
+        let mut partitions = TopicPartitionList::with_capacity(offsets.len());
+        for (partition, offset) in offsets {
+            partitions.add_partition_offset(&self.topic, *partition, Offset::Offset(*offset)).map_err(failed)?;
+        }
+        // librdkafka 2.12 aborts when an assignment takes the place of one whose partitions it is still stopping (its issue
+        // 5573, mended after 2.15). It has stopped them when it answers the second of these calls.
+        consumer.unassign().map_err(failed)?;
+        // When it returns, records that were fetched before are void: librdkafka drops them at the head of its queue.
+        consumer.assign(&partitions).map_err(failed)
+    }
+
+    /// RetentionCutoffs, and committed once a second. An error is nobody's concern: no offset in Kafka is ever read back.
+    fn commit(&self, offsets: &BTreeMap<Partition, ping_core::Offset>) {
+        let Some(consumer) = &self.consumer else { return };
+        let mut partitions = TopicPartitionList::with_capacity(offsets.len());
+        for (partition, offset) in offsets {
+            let _ = partitions.add_partition_offset(&self.topic, *partition, Offset::Offset(*offset));
+        }
+        let _ = consumer.store_offsets(&partitions);
+    }
+}

@@ -1,0 +1,231 @@
+//! A store of record that lives as long as the process.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use parking_lot::Mutex;
+use uuid::Uuid;
+
+use super::views::Views;
+use ping_core::{Event, Millis, Minute, Seq, TimeRange, WriterId};
+use ping_ports::{
+    Batch, Clock, CommitError, Committed, EventStore, Outbox, OutboxRow, OutboxWatermark, Recount, Snapshot,
+    StoreError, TotalsStore, WriterTotal,
+};
+
+#[derive(Debug)]
+pub(super) struct Writer {
+    pub(super) last_seq: Seq,
+    open: bool,
+    lease_until: Millis,
+    lent_until: Millis,
+    touched: Millis,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct State {
+    pub(super) views: Option<Views>,
+    pub(super) events: HashMap<Uuid, Event>,
+    times: BTreeMap<Millis, i64>,
+    pub(super) minutes: BTreeMap<Minute, (i64, Millis)>,
+    pub(super) writers: BTreeMap<WriterId, Writer>,
+    total: i64,
+    outbox: BTreeMap<(WriterId, Seq), OutboxRow>,
+    next_writer: i64,
+}
+
+/// Implements every store port over maps.
+pub struct MemoryStore {
+    pub(super) state: Mutex<State>,
+    pub(super) clock: Arc<dyn Clock>,
+}
+
+impl MemoryStore {
+    /// An empty store whose time is `clock`.
+    #[must_use]
+    pub fn new(clock: Arc<dyn Clock>) -> Self {
+        Self { state: Mutex::default(), clock }
+    }
+}
+
+fn millis(duration: Duration) -> Millis {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
+}
+
+#[async_trait]
+impl EventStore for MemoryStore {
+    async fn open_writer(&self, lease: Duration) -> Result<WriterId, StoreError> {
+        let now = self.clock.now();
+        let mut state = self.state.lock();
+        state.next_writer += 1;
+        let writer = WriterId(state.next_writer);
+        let lease_until = now.saturating_add(millis(lease));
+        state.writers.insert(writer, Writer { last_seq: 0, open: true, lease_until, lent_until: 0, touched: now });
+        Ok(writer)
+    }
+
+    async fn commit(&self, batch: &Batch) -> Result<Committed, CommitError> {
+        let now = self.clock.now();
+        let mut guard = self.state.lock();
+        let state = &mut *guard;
+        let Some(writer) = state.writers.get_mut(&batch.writer).filter(|writer| writer.open) else {
+            return Err(CommitError::Fenced);
+        };
+        writer.last_seq = batch.last_seq();
+        writer.lease_until = now.saturating_add(millis(batch.lease));
+        writer.touched = now;
+        let mut committed = Committed { at: now, ..Committed::default() };
+        for event in batch.events.iter() {
+            if state.events.contains_key(&event.id) {
+                committed.known.insert(event.id);
+                continue;
+            }
+            state.events.insert(event.id, event.clone());
+            *state.times.entry(event.timestamp_ms).or_insert(0) += 1;
+            let minute = state.minutes.entry(Minute::of(event.timestamp_ms)).or_insert((0, now));
+            *minute = (minute.0 + 1, now);
+            state.total += 1;
+        }
+        let row = OutboxRow { batch: batch.clone(), committed: committed.clone() };
+        state.outbox.insert((batch.writer, batch.last_seq()), row);
+        Ok(committed)
+    }
+
+    async fn renew(&self, writer: WriterId, lease: Duration) -> Result<bool, StoreError> {
+        let lease_until = self.clock.now().saturating_add(millis(lease));
+        let mut state = self.state.lock();
+        let Some(writer) = state.writers.get_mut(&writer).filter(|writer| writer.open) else { return Ok(false) };
+        writer.lease_until = lease_until;
+        Ok(true)
+    }
+
+    async fn close_writer(&self, writer: WriterId) -> Result<Seq, StoreError> {
+        let now = self.clock.now();
+        let mut state = self.state.lock();
+        let writer = state.writers.get_mut(&writer).ok_or_else(|| StoreError("no such writer".into()))?;
+        writer.open = false;
+        writer.touched = now;
+        Ok(writer.last_seq)
+    }
+
+    async fn find(&self, ids: &[Uuid]) -> Result<Vec<Event>, StoreError> {
+        let state = self.state.lock();
+        Ok(ids.iter().filter_map(|id| state.events.get(id).cloned()).collect())
+    }
+}
+
+#[async_trait]
+impl Outbox for MemoryStore {
+    async fn unpublished(&self, writer: WriterId, after: Seq, limit: usize) -> Result<Vec<OutboxRow>, StoreError> {
+        let state = self.state.lock();
+        let mut events = 0;
+        let rows = state.outbox.range((writer, after + 1)..=(writer, Seq::MAX)).map(|(_, row)| row.clone());
+        Ok(rows
+            .take_while(|row| {
+                let fits = events < limit;
+                events += row.batch.events.len();
+                fits
+            })
+            .collect())
+    }
+
+    async fn forget(&self, writer: WriterId, seq: Seq) -> Result<(), StoreError> {
+        let mut state = self.state.lock();
+        let rest = state.outbox.split_off(&(writer, 0));
+        state.outbox.extend(rest.into_iter().filter(|((of, last), _)| *of != writer || *last > seq));
+        Ok(())
+    }
+
+    async fn claim_orphan(&self, lease: Duration) -> Result<Option<WriterId>, StoreError> {
+        let now = self.clock.now();
+        let mut guard = self.state.lock();
+        let state = &mut *guard;
+        for writer in state.writers.values_mut().filter(|writer| writer.open && writer.lease_until < now) {
+            writer.open = false;
+            writer.touched = now;
+        }
+        let outbox = &state.outbox;
+        let has_rows = |writer: WriterId| outbox.range((writer, 0)..=(writer, Seq::MAX)).next().is_some();
+        let orphan =
+            state.writers.iter_mut().find(|(id, writer)| !writer.open && writer.lent_until <= now && has_rows(**id));
+        Ok(orphan.map(|(id, writer)| {
+            writer.lent_until = now.saturating_add(millis(lease));
+            *id
+        }))
+    }
+
+    async fn outbox_watermark(&self) -> Result<OutboxWatermark, StoreError> {
+        let now = self.clock.now();
+        let oldest = self.state.lock().outbox.values().map(|row| row.committed.at).min();
+        Ok(OutboxWatermark { now, oldest_unpublished: oldest })
+    }
+}
+
+#[async_trait]
+impl TotalsStore for MemoryStore {
+    async fn count(&self, range: Option<TimeRange>) -> Result<i64, StoreError> {
+        let state = self.state.lock();
+        let Some(range) = range else { return Ok(state.total) };
+        let split = range.split();
+        let rows = split.rows.iter().flat_map(|(from, to)| state.times.range(from..to)).map(|(_, count)| count);
+        let days = split.days.iter().map(|(from, to)| (from * 1440, to.saturating_mul(1440)));
+        let minutes = split.minutes.iter().copied().chain(days);
+        let minutes = minutes.flat_map(|(from, to)| state.minutes.range(Minute(from)..Minute(to)));
+        Ok(rows.sum::<i64>() + minutes.map(|(_, (count, _))| count).sum::<i64>())
+    }
+
+    async fn snapshot(&self, since: Minute, touched: Duration) -> Result<Snapshot, StoreError> {
+        let now = self.clock.now();
+        let touched_since = now.saturating_sub(millis(touched));
+        let state = self.state.lock();
+        let wanted = |minute: Minute, at: Millis| minute >= since || (!touched.is_zero() && at >= touched_since);
+        let minutes = state.minutes.iter().filter(|(minute, (_, at))| wanted(**minute, *at));
+        Ok(Snapshot {
+            at: now,
+            total: state.total,
+            minutes: minutes.map(|(minute, (count, _))| (*minute, *count)).collect(),
+            writers: state
+                .writers
+                .iter()
+                .map(|(id, writer)| WriterTotal { writer: *id, last_seq: writer.last_seq })
+                .collect(),
+        })
+    }
+
+    async fn recount(&self) -> Result<Recount, StoreError> {
+        let state = self.state.lock();
+        let mut rows: BTreeMap<Minute, i64> = BTreeMap::new();
+        for event in state.events.values() {
+            *rows.entry(Minute::of(event.timestamp_ms)).or_insert(0) += 1;
+        }
+        let minutes_total = state.minutes.values().map(|(count, _)| count).sum();
+        let differing = state.minutes.keys().chain(rows.keys()).filter(|minute| {
+            state.minutes.get(minute).map_or(0, |(count, _)| *count) != rows.get(minute).copied().unwrap_or(0)
+        });
+        let differing: std::collections::BTreeSet<_> = differing.copied().collect();
+        Ok(Recount {
+            rows: i64::try_from(state.events.len()).unwrap_or(i64::MAX),
+            total: state.total,
+            minutes_total,
+            days_total: minutes_total,
+            differing_minutes: differing.into_iter().take(100).collect(),
+        })
+    }
+
+    async fn compact_writers(&self, age: Duration) -> Result<Vec<WriterId>, StoreError> {
+        let before = self.clock.now().saturating_sub(millis(age));
+        let mut guard = self.state.lock();
+        let state = &mut *guard;
+        let outbox = &state.outbox;
+        let has_rows = |writer: WriterId| outbox.range((writer, 0)..=(writer, Seq::MAX)).next().is_some();
+        let old =
+            state.writers.iter().filter(|(id, writer)| !writer.open && writer.touched < before && !has_rows(**id));
+        let compacted: Vec<_> = old.map(|(id, _)| *id).collect();
+        state.writers.retain(|id, _| !compacted.contains(id));
+        Ok(compacted)
+    }
+}

@@ -1,0 +1,193 @@
+//! The views per source, under the lock of the events they are made of.
+
+use std::collections::BTreeMap;
+
+use async_trait::async_trait;
+
+use super::{MemoryStore, store::State};
+use ping_core::{
+    Day, Generation, Mark, Marks, Millis, Minute, Offset, Partition, Positions, RetentionCutoffs, SourceCounts, Span,
+    Watermarks, Window, WindowSplit,
+};
+use ping_ports::{Advance, Applied, SourceReader, SourceSummary, SourceViews, StoreError};
+
+/// BatchCounts and where they stand.
+#[derive(Debug)]
+pub(super) struct Views {
+    positions: Positions,
+    counts: SourceCounts,
+    watermarks: Watermarks,
+}
+
+#[async_trait]
+impl SourceViews for MemoryStore {
+    async fn positions(&self) -> Result<Option<Positions>, StoreError> {
+        Ok(self.state.lock().views.as_ref().map(|views| views.positions.clone()))
+    }
+
+    async fn apply(&self, advance: &Advance, counts: &SourceCounts) -> Result<Applied, StoreError> {
+        let mut state = self.state.lock();
+        if let Some(why) = advance.refusal(state.views.as_ref().map(|views| &views.positions)) {
+            return Ok(Applied::Stale(why));
+        }
+        if let Some(views) = state.views.as_mut() {
+            advance.apply(&mut views.positions);
+            views.counts.merge(counts);
+            if let Some(as_of) = advance.as_of {
+                views.watermarks.advance(as_of, advance.from.keys(), advance.partitions);
+            }
+        }
+        Ok(Applied::Done)
+    }
+
+    async fn rebuild(
+        &self,
+        seen: Option<&Generation>,
+        ends: &BTreeMap<Partition, Offset>,
+        kept: RetentionCutoffs,
+    ) -> Result<bool, StoreError> {
+        let mut state = self.state.lock();
+        if state.views.as_ref().map(|views| &views.positions.generation) != seen {
+            return Ok(false);
+        }
+        let counts = state.recounted_views();
+        let base = |last_seq| Mark { base: last_seq, partitions: BTreeMap::new() };
+        let marks = Marks(state.writers.iter().map(|(id, writer)| (*id, base(writer.last_seq))).collect());
+        let positions = Positions { generation: kept.generation(), offsets: ends.clone(), marks };
+        let now = self.clock.now();
+        let watermarks = Watermarks(ends.keys().map(|partition| (*partition, now)).collect());
+        state.views = Some(Views { positions, counts: kept.keep(counts), watermarks });
+        Ok(true)
+    }
+
+    async fn apply_retention(&self, kept: RetentionCutoffs) -> Result<(), StoreError> {
+        let mut guard = self.state.lock();
+        let state = &mut *guard;
+        if let Some(views) = state.views.as_mut() {
+            views.counts = kept.keep(std::mem::take(&mut views.counts));
+            views.positions.marks.0.retain(|writer, _| state.writers.contains_key(writer));
+        }
+        Ok(())
+    }
+}
+
+impl MemoryStore {
+    /// Everything that the views hold; nothing before they are built.
+    #[must_use]
+    pub fn views(&self) -> SourceCounts {
+        self.ask(Clone::clone)
+    }
+
+    /// What they should hold: every event, counted one by one.
+    #[must_use]
+    pub fn recounted_views(&self) -> SourceCounts {
+        self.state.lock().recounted_views()
+    }
+}
+
+impl State {
+    fn recounted_views(&self) -> SourceCounts {
+        let mut counts = SourceCounts::default();
+        for event in self.events.values() {
+            counts.add(&event.source, &event.kind, event.timestamp_ms);
+        }
+        counts
+    }
+}
+
+/// A source's entries from one key to before another.
+fn of_source<'a, K: Ord + Copy, V: Copy>(
+    counts: &'a BTreeMap<(Box<str>, K), V>,
+    source: &str,
+    from: K,
+    to: K,
+) -> impl Iterator<Item = (K, V)> + use<'a, K, V> {
+    let bounds = (source.into(), from)..(source.into(), to.max(from));
+    counts.range(bounds).map(|((_, key), value)| (*key, *value))
+}
+
+impl MemoryStore {
+    /// What `ask` finds in the counts; nothing before they are built.
+    fn ask<T: Default>(&self, ask: impl FnOnce(&SourceCounts) -> T) -> T {
+        self.state.lock().views.as_ref().map_or_else(T::default, |views| ask(&views.counts))
+    }
+}
+
+#[async_trait]
+impl SourceReader for MemoryStore {
+    async fn as_of(&self) -> Result<Millis, StoreError> {
+        Ok(self.state.lock().views.as_ref().map_or(0, |views| views.watermarks.lowest()))
+    }
+
+    async fn summary(&self, source: &str, since: Window) -> Result<Option<SourceSummary>, StoreError> {
+        Ok(self.ask(|counts| {
+            let kinds = counts.kinds.range((source.into(), "".into())..).take_while(|((of, _), _)| &**of == source);
+            let kinds: BTreeMap<_, _> = kinds.map(|((_, kind), span)| (kind.clone(), *span)).collect();
+            let recent = of_source(&counts.windows, source, since, Window(i64::MAX)).map(|(_, span)| span.count).sum();
+            (!kinds.is_empty()).then_some(SourceSummary { kinds, recent })
+        }))
+    }
+
+    async fn counts(&self, pairs: &[(Box<str>, Box<str>)]) -> Result<Vec<i64>, StoreError> {
+        let count = |counts: &SourceCounts| {
+            pairs.iter().map(|pair| counts.kinds.get(pair).map_or(0, |span| span.count)).collect::<Vec<_>>()
+        };
+        let held = self.ask(count);
+        Ok(if held.is_empty() { vec![0; pairs.len()] } else { held })
+    }
+
+    async fn top(&self, range: Option<&WindowSplit>, limit: u32) -> Result<Vec<(String, i64)>, StoreError> {
+        let mut sums: BTreeMap<Box<str>, i64> = BTreeMap::new();
+        self.ask(|counts| {
+            let Some(range) = range else {
+                for ((source, _), span) in &counts.kinds {
+                    *sums.entry(source.clone()).or_insert(0) += span.count;
+                }
+                return;
+            };
+            let within = |window: &Window| range.windows.iter().any(|(from, to)| (from..to).contains(&window));
+            for ((source, _), span) in counts.windows.iter().filter(|((_, window), _)| within(window)) {
+                *sums.entry(source.clone()).or_insert(0) += span.count;
+            }
+            let within = |day: &Day| range.days.iter().any(|(from, to)| (from..to).contains(&day));
+            for ((source, _), count) in counts.days.iter().filter(|((_, day), _)| within(day)) {
+                *sums.entry(source.clone()).or_insert(0) += count;
+            }
+        });
+        let mut sums: Vec<_> = sums.into_iter().map(|(source, count)| (source.into(), count)).collect();
+        sums.sort_by(|a: &(String, i64), b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
+        sums.truncate(limit as usize);
+        Ok(sums)
+    }
+
+    async fn windows(&self, source: &str, from: Window, to: Window) -> Result<BTreeMap<Window, Span>, StoreError> {
+        Ok(self.ask(|counts| of_source(&counts.windows, source, from, to).collect()))
+    }
+
+    async fn days(&self, source: &str, from: Day, to: Day) -> Result<BTreeMap<Day, i64>, StoreError> {
+        Ok(self.ask(|counts| of_source(&counts.days, source, from, to).collect()))
+    }
+
+    async fn uniques(&self, from: Minute, to: Minute) -> Result<BTreeMap<Minute, i64>, StoreError> {
+        Ok(self.ask(|counts| {
+            let mut uniques = BTreeMap::new();
+            for (minute, _) in counts.minutes.range((from, "".into())..(to.max(from), "".into())) {
+                *uniques.entry(*minute).or_insert(0) += 1;
+            }
+            uniques
+        }))
+    }
+
+    async fn all_minutes(&self, from: Minute, to: Minute) -> Result<BTreeMap<Minute, i64>, StoreError> {
+        let state = self.state.lock();
+        Ok(state.minutes.range(from..to.max(from)).map(|(minute, (count, _))| (*minute, *count)).collect())
+    }
+
+    async fn all_days(&self, from: Day, to: Day) -> Result<BTreeMap<Day, i64>, StoreError> {
+        let mut days = BTreeMap::new();
+        for (minute, count) in self.all_minutes(from.first_minute(), to.first_minute()).await? {
+            *days.entry(minute.day()).or_insert(0) += count;
+        }
+        Ok(days)
+    }
+}

@@ -1,0 +1,119 @@
+//! Reading the views per source.
+
+use std::collections::BTreeMap;
+
+use async_trait::async_trait;
+use sqlx::{
+    Postgres,
+    postgres::{PgArguments, PgRow},
+    query::QueryAs,
+};
+use tokio::time::timeout;
+
+use super::{PostgresStore, totals::TIMEOUT};
+use ping_core::{Day, Millis, Minute, Span, Window, WindowSplit};
+use ping_ports::{SourceReader, SourceSummary, StoreError};
+
+const AS_OF: &str = "SELECT coalesce(min(as_of_ms), 0) FROM source_positions";
+const SUMMARY: &str = "SELECT kind, count, first_ms, last_ms,
+    (SELECT coalesce(sum(count), 0)::bigint FROM source_windows WHERE source = $1 AND bucket >= $2)
+FROM source_kinds WHERE source = $1";
+/// One look into the index for each, whatever the planner knew of the table when it was empty.
+const COUNTS: &str =
+    "SELECT coalesce((SELECT count FROM source_kinds k WHERE k.source = p.source AND k.kind = p.kind), 0)
+FROM unnest($1::text[], $2::text[]) WITH ORDINALITY AS p (source, kind, place) ORDER BY place";
+const EVER: &str = "SELECT source, sum(count)::bigint AS n FROM source_kinds GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT $1";
+const TOP: &str = "SELECT source, sum(count)::bigint AS n FROM (
+    SELECT source, count FROM source_windows
+    WHERE (bucket >= $2 AND bucket < $3) OR (bucket >= $4 AND bucket < $5)
+    UNION ALL SELECT source, count FROM source_past_days WHERE day >= $6 AND day < $7
+    UNION ALL SELECT source, count FROM source_windows
+    WHERE bucket >= greatest($8, (SELECT max(days_from) * 288 FROM source_views)) AND bucket < $9) AS pieces
+GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT $1";
+const WINDOWS: &str = "SELECT bucket, count, first_ms, last_ms FROM source_windows
+WHERE source = $1 AND bucket >= $2 AND bucket < $3";
+/// A day that is not over is in its windows.
+const DAYS: &str = "SELECT day, sum(count)::bigint FROM (
+    SELECT day, count FROM source_past_days WHERE source = $1 AND day >= $2 AND day < $3
+    UNION ALL SELECT bucket / 288, count FROM source_windows
+    WHERE source = $1 AND bucket >= greatest($4, (SELECT max(days_from) * 288 FROM source_views)) AND bucket < $5
+) AS pieces GROUP BY 1";
+const UNIQUES: &str = "SELECT minute, count(*) FROM source_minutes WHERE minute >= $1 AND minute < $2 GROUP BY 1";
+const ALL: &str = "SELECT bucket, sum(count)::bigint FROM rollups
+WHERE width_minutes = $1 AND bucket >= $2 AND bucket < $3 GROUP BY 1";
+
+impl PostgresStore {
+    async fn rows<T>(&self, query: QueryAs<'static, Postgres, T, PgArguments>) -> Result<Vec<T>, StoreError>
+    where
+        T: Send + Unpin + for<'r> sqlx::FromRow<'r, PgRow>,
+    {
+        let mut held = self.reading.take().await?;
+        let answer = timeout(TIMEOUT, query.fetch_all(held.connection())).await;
+        Ok(held.finish(answer)?)
+    }
+}
+
+#[async_trait]
+impl SourceReader for PostgresStore {
+    async fn as_of(&self) -> Result<Millis, StoreError> {
+        let rows: Vec<(i64,)> = self.rows(sqlx::query_as(AS_OF)).await?;
+        Ok(rows.first().map_or(0, |(as_of,)| *as_of))
+    }
+
+    async fn summary(&self, source: &str, since: Window) -> Result<Option<SourceSummary>, StoreError> {
+        type Row = (String, i64, Millis, Millis, i64);
+        let rows = self.rows::<Row>(sqlx::query_as(SUMMARY).bind(source.to_owned()).bind(since.0)).await?;
+        let Some((.., recent)) = rows.first() else { return Ok(None) };
+        let recent = *recent;
+        let kind = |(kind, count, first, last, _): Row| (kind.into(), Span { count, first, last });
+        Ok(Some(SourceSummary { kinds: rows.into_iter().map(kind).collect(), recent }))
+    }
+
+    async fn counts(&self, pairs: &[(Box<str>, Box<str>)]) -> Result<Vec<i64>, StoreError> {
+        let (sources, kinds): (Vec<_>, Vec<_>) = pairs.iter().map(|(s, k)| (s.to_string(), k.to_string())).unzip();
+        let rows: Vec<(i64,)> = self.rows(sqlx::query_as(COUNTS).bind(sources).bind(kinds)).await?;
+        Ok(rows.into_iter().map(|(count,)| count).collect())
+    }
+
+    async fn top(&self, range: Option<&WindowSplit>, limit: u32) -> Result<Vec<(String, i64)>, StoreError> {
+        let limit = i64::from(limit);
+        let Some(range) = range else { return self.rows(sqlx::query_as(EVER).bind(limit)).await };
+        let piece = |place: usize| range.windows.get(place).map_or((0, 0), |(from, to)| (from.0, to.0));
+        let (from, to) = range.days.first().copied().unwrap_or_default();
+        let windows = (Window::of(from.start()).0, Window::of(to.start()).0);
+        let mut query = sqlx::query_as(TOP).bind(limit);
+        for (from, to) in [piece(0), piece(1), (from.0, to.0), windows] {
+            query = query.bind(from).bind(to);
+        }
+        self.rows(query).await
+    }
+
+    async fn windows(&self, source: &str, from: Window, to: Window) -> Result<BTreeMap<Window, Span>, StoreError> {
+        let query = sqlx::query_as(WINDOWS).bind(source.to_owned()).bind(from.0).bind(to.0);
+        let rows: Vec<(i64, i64, Millis, Millis)> = self.rows(query).await?;
+        let window = |(bucket, count, first, last)| (Window(bucket), Span { count, first, last });
+        Ok(rows.into_iter().map(window).collect())
+    }
+
+    async fn days(&self, source: &str, from: Day, to: Day) -> Result<BTreeMap<Day, i64>, StoreError> {
+        let query = sqlx::query_as(DAYS).bind(source.to_owned()).bind(from.0).bind(to.0);
+        let query = query.bind(Window::of(from.start()).0).bind(Window::of(to.start()).0);
+        let rows: Vec<(i64, i64)> = self.rows(query).await?;
+        Ok(rows.into_iter().map(|(day, count)| (Day(day), count)).collect())
+    }
+
+    async fn uniques(&self, from: Minute, to: Minute) -> Result<BTreeMap<Minute, i64>, StoreError> {
+        let rows: Vec<(i64, i64)> = self.rows(sqlx::query_as(UNIQUES).bind(from.0).bind(to.0)).await?;
+        Ok(rows.into_iter().map(|(minute, count)| (Minute(minute), count)).collect())
+    }
+
+    async fn all_minutes(&self, from: Minute, to: Minute) -> Result<BTreeMap<Minute, i64>, StoreError> {
+        let rows: Vec<(i64, i64)> = self.rows(sqlx::query_as(ALL).bind(1).bind(from.0).bind(to.0)).await?;
+        Ok(rows.into_iter().map(|(minute, count)| (Minute(minute), count)).collect())
+    }
+
+    async fn all_days(&self, from: Day, to: Day) -> Result<BTreeMap<Day, i64>, StoreError> {
+        let rows: Vec<(i64, i64)> = self.rows(sqlx::query_as(ALL).bind(1440).bind(from.0).bind(to.0)).await?;
+        Ok(rows.into_iter().map(|(day, count)| (Day(day), count)).collect())
+    }
+}

@@ -1,0 +1,116 @@
+//! What is where in the cache. Operators read `ping:counters` with `HGETALL`; the other keys are ours.
+
+use std::collections::BTreeMap;
+
+use ping_core::{Marks, Millis, Minute, Offset, Partition, Positions, Seq, WriterId};
+use ping_ports::CacheSnapshot;
+
+/// Hash: `total`, `minute:<minute since the epoch>`. Nothing else.
+pub(super) const COUNTERS: &str = "ping:counters";
+/// Hash: `generation`, `offset:<partition>`, `mark:<writer>` on every partition, `mark:<writer>:<partition>`.
+pub(super) const POSITIONS: &str = "ping:positions";
+/// Hash: `as_of:<partition>`, `partitions` (how many the topic has), `suspect`, `last_audit`.
+pub(super) const WATERMARK: &str = "ping:watermark";
+/// Sorted set: minutes, by the later of themselves and their last touch.
+pub(super) const TOUCHED: &str = "ping:touched";
+/// All of them, in the order in which every script takes them.
+pub(super) const KEYS: [&str; 4] = [COUNTERS, POSITIONS, WATERMARK, TOUCHED];
+
+pub(super) const GENERATION: &str = "generation";
+pub(super) const TOTAL: &str = "total";
+pub(super) const SUSPECT: &str = "suspect";
+pub(super) const LAST_AUDIT: &str = "last_audit";
+const PARTITIONS: &str = "partitions";
+
+/// A hash, as the server tells it.
+pub(super) type Fields = Vec<(String, String)>;
+
+pub(super) fn offset(partition: Partition) -> String {
+    format!("offset:{partition}")
+}
+
+pub(super) fn base(writer: WriterId) -> String {
+    format!("mark:{writer}")
+}
+
+pub(super) fn mark(writer: WriterId, partition: Partition) -> String {
+    format!("mark:{writer}:{partition}")
+}
+
+pub(super) fn minute(minute: Minute) -> String {
+    format!("minute:{}", minute.0)
+}
+
+/// Whose mark a field of `ping:positions` is, if it is one, and on which partition.
+pub(super) fn mark_of(field: &str) -> Option<(WriterId, Option<Partition>)> {
+    let name = field.strip_prefix("mark:")?;
+    match name.split_once(':') {
+        Some((writer, partition)) => Some((WriterId(writer.parse().ok()?), Some(partition.parse().ok()?))),
+        None => Some((WriterId(name.parse().ok()?), None)),
+    }
+}
+
+/// The content of every key, in the order of [`KEYS`]; the last one as score and member.
+pub(super) fn contents(image: &CacheSnapshot) -> [Fields; 4] {
+    let counters = image.minutes.iter().map(|(at, count)| (minute(*at), count.to_string()));
+    let counters = std::iter::once((TOTAL.to_owned(), image.total.to_string())).chain(counters);
+
+    let Positions { generation, offsets, marks } = &image.positions;
+    let mut positions = vec![(GENERATION.to_owned(), generation.clone())];
+    positions.extend(offsets.iter().map(|(partition, next)| (offset(*partition), next.to_string())));
+    for (writer, held) in &marks.0 {
+        positions.push((base(*writer), held.base.to_string()));
+        positions.extend(held.partitions.iter().map(|(partition, seq)| (mark(*writer, *partition), seq.to_string())));
+    }
+
+    let watermark = offsets.keys().map(|partition| (format!("as_of:{partition}"), image.as_of.to_string()));
+    let watermark = std::iter::once((PARTITIONS.to_owned(), offsets.len().to_string())).chain(watermark);
+
+    let touched = image.minutes.keys().map(|at| (image.now.max(*at).0.to_string(), at.0.to_string()));
+    [counters.collect(), positions, watermark.collect(), touched.collect()]
+}
+
+/// Reads `ping:positions`; `None` when it has no generation.
+pub(super) fn positions(fields: &Fields) -> Option<Positions> {
+    let mut generation = None;
+    let (mut offsets, mut marks): (BTreeMap<Partition, Offset>, _) = (BTreeMap::new(), Marks::default());
+    for (field, value) in fields {
+        if field == GENERATION {
+            generation = Some(value.clone());
+        } else if let Some(partition) = field.strip_prefix("offset:").and_then(|name| name.parse().ok()) {
+            offsets.insert(partition, value.parse().ok()?);
+        } else if let Some((writer, partition)) = mark_of(field) {
+            let held = marks.0.entry(writer).or_default();
+            let seq: Seq = value.parse().ok()?;
+            match partition {
+                Some(partition) => _ = held.partitions.insert(partition, seq),
+                None => held.base = seq,
+            }
+        }
+    }
+    Some(Positions { generation: generation?, offsets, marks })
+}
+
+/// Reads the total of `ping:counters`.
+pub(super) fn total(fields: &Fields) -> Option<i64> {
+    value(fields, TOTAL)?.parse().ok()
+}
+
+/// Reads the minutes of `ping:counters`.
+pub(super) fn minutes(fields: &Fields) -> BTreeMap<Minute, i64> {
+    let minute = |(field, count): &(String, String)| {
+        Some((Minute(field.strip_prefix("minute:")?.parse().ok()?), count.parse().ok()?))
+    };
+    fields.iter().filter_map(minute).collect()
+}
+
+/// The value of `name`, if there is one.
+pub(super) fn value<'a>(fields: &'a Fields, name: &str) -> Option<&'a str> {
+    fields.iter().find(|(field, _)| field == name).map(|(_, value)| value.as_str())
+}
+
+/// Reads `ping:watermark`: everything acknowledged before this is counted on every partition.
+pub(super) fn as_of(fields: &Fields) -> Millis {
+    let times = fields.iter().filter(|(field, _)| field.starts_with("as_of:"));
+    times.map(|(_, at)| at.parse().unwrap_or(0)).min().unwrap_or(0)
+}

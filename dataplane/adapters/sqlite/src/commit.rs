@@ -1,0 +1,184 @@
+//! The commit: one transaction. As in Postgres every event is first taken for new; when fewer went in than were sent, nothing
+//! is done, and the known ones are looked up before the second try.
+
+use std::collections::HashSet;
+
+use sqlx::{QueryBuilder, Sqlite, SqliteConnection, query_builder::Separated};
+use uuid::Uuid;
+
+use super::{among, turn};
+use ping_core::{Event, Millis};
+use ping_ports::{Batch, CommitError, Committed};
+use ping_sql::{BatchCounts, outbox_payload};
+
+/// Rows per statement. Only these, so that each is prepared once; the largest stays far below SQLite's limit of variables.
+const SIZES: [usize; 4] = [512, 64, 8, 1];
+
+const MOVE: &str = "UPDATE writers SET last_seq = $2, total = total + $3, lease_until = $4 WHERE id = $1";
+const NOTE: &str =
+    "INSERT INTO outbox (writer, first_seq, last_seq, partitions, \"partition\", committed_ms, known, payload)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8)";
+
+/// How far a try came.
+enum Tried {
+    Committed,
+    Fenced,
+    /// Some ids are known, and which is not.
+    MetKnown,
+}
+
+/// Commits `batch` at time `now`.
+pub(super) async fn commit(
+    writer: &mut SqliteConnection,
+    batch: &Batch,
+    now: Millis,
+    lease_until: Millis,
+) -> Result<Committed, CommitError> {
+    let mut committed = Committed { at: now, known: HashSet::new() };
+    loop {
+        match attempt(writer, batch, &committed, lease_until).await? {
+            Tried::Committed => return Ok(committed),
+            Tried::Fenced => return Err(CommitError::Fenced),
+            Tried::MetKnown => committed.known = known(writer, &batch.events).await.map_err(refused)?,
+        }
+    }
+}
+
+async fn attempt(
+    writer: &mut SqliteConnection,
+    batch: &Batch,
+    committed: &Committed,
+    lease_until: Millis,
+) -> Result<Tried, CommitError> {
+    let mut transaction = turn(writer).await.map_err(refused)?;
+    let fence = sqlx::query("SELECT 1 FROM writers WHERE id = $1 AND open").bind(batch.writer.0);
+    if fence.fetch_optional(&mut *transaction).await.map_err(refused)?.is_none() {
+        return Ok(Tried::Fenced);
+    }
+    let mut new: Vec<_> = batch.events.iter().filter(|event| !committed.known.contains(&event.id)).collect();
+    // Neighbours in the table are written together.
+    new.sort_unstable_by_key(|event| event.id);
+    if insert(&mut transaction, &new).await.map_err(refused)? < new.len() as u64 {
+        return Ok(Tried::MetKnown);
+    }
+    count(&mut transaction, &new, committed.at).await.map_err(refused)?;
+    let moved = sqlx::query(MOVE).bind(batch.writer.0).bind(batch.last_seq());
+    let moved = moved.bind(i64::try_from(new.len()).unwrap_or(i64::MAX)).bind(lease_until);
+    moved.execute(&mut *transaction).await.map_err(refused)?;
+    note(&mut transaction, batch, committed).await.map_err(refused)?;
+    // Nothing was kept so far; from here on it may be.
+    transaction.commit().await.map_err(|error| CommitError::Unknown(error.into()))?;
+    Ok(Tried::Committed)
+}
+
+fn refused(error: sqlx::Error) -> CommitError {
+    CommitError::Refused(error.into())
+}
+
+async fn known(writer: &mut SqliteConnection, events: &[Event]) -> Result<HashSet<Uuid>, sqlx::Error> {
+    let mut known = HashSet::new();
+    for chunk in chunks(events) {
+        let mut query = among("SELECT id FROM events WHERE id", chunk.iter().map(|event| event.id));
+        known.extend(query.build_query_scalar::<Uuid>().fetch_all(&mut *writer).await?);
+    }
+    Ok(known)
+}
+
+/// How many were new.
+async fn insert(writer: &mut SqliteConnection, events: &[&Event]) -> Result<u64, sqlx::Error> {
+    let plain = events.iter().all(|event| event.source.is_empty() && event.kind.is_empty());
+    let known = " ON CONFLICT (id) DO NOTHING";
+    if plain {
+        return write(writer, "INSERT INTO events (id, timestamp_ms) ", events, known, |row, event| {
+            row.push_bind(event.id).push_bind(event.timestamp_ms);
+        })
+        .await;
+    }
+    let named = |text: &str| (!text.is_empty()).then(|| text.to_owned());
+    write(writer, "INSERT INTO events (id, timestamp_ms, source, kind) ", events, known, |row, event| {
+        row.push_bind(event.id)
+            .push_bind(event.timestamp_ms)
+            .push_bind(named(&event.source))
+            .push_bind(named(&event.kind));
+    })
+    .await
+}
+
+async fn count(writer: &mut SqliteConnection, events: &[&Event], now: Millis) -> Result<(), sqlx::Error> {
+    let counts = BatchCounts::of(events.iter().copied());
+    let per_millisecond: Vec<_> = counts.per_millisecond.into_iter().collect();
+    let add = " ON CONFLICT DO UPDATE SET count = count + excluded.count";
+    write(
+        writer,
+        "INSERT INTO millisecond_counts (timestamp_ms, count) ",
+        &per_millisecond,
+        add,
+        |row, (at, count)| {
+            row.push_bind(*at).push_bind(*count);
+        },
+    )
+    .await?;
+    let rollups: Vec<_> = counts.rollups.into_iter().collect();
+    let into = "INSERT INTO rollups (width_minutes, bucket, count, touched_ms) ";
+    let add = " ON CONFLICT DO UPDATE SET count = count + excluded.count, touched_ms = excluded.touched_ms";
+    write(writer, into, &rollups, add, |row, ((width, bucket), count)| {
+        row.push_bind(*width).push_bind(*bucket).push_bind(*count).push_bind(now);
+    })
+    .await?;
+    Ok(())
+}
+
+async fn note(writer: &mut SqliteConnection, batch: &Batch, committed: &Committed) -> Result<(), sqlx::Error> {
+    let known: Vec<u8> = committed.known.iter().flat_map(|id| *id.as_bytes()).collect();
+    sqlx::query(NOTE)
+        .bind(batch.writer.0)
+        .bind(batch.first_seq)
+        .bind(batch.last_seq())
+        .bind(batch.partitions)
+        .bind(batch.partition)
+        .bind(committed.at)
+        .bind(known)
+        .bind(outbox_payload::encode(&batch.events))
+        .execute(writer)
+        .await?;
+    Ok(())
+}
+
+/// Inserts rows in as few statements as `SIZES` allow, and says how many changed.
+pub(super) async fn write<T: Sync>(
+    writer: &mut SqliteConnection,
+    into: &'static str,
+    rows: &[T],
+    then: &'static str,
+    bind: impl Fn(&mut Separated<'_, Sqlite, &'static str>, &T) + Send,
+) -> Result<u64, sqlx::Error> {
+    let mut changed = 0;
+    for chunk in chunks(rows) {
+        let mut query = QueryBuilder::<Sqlite>::new(into);
+        query.push_values(chunk, |mut row, value| bind(&mut row, value)).push(then);
+        changed += query.build().execute(&mut *writer).await?.rows_affected();
+    }
+    Ok(changed)
+}
+
+/// `rows` in pieces of the sizes above, as few as possible.
+fn chunks<T>(mut rows: &[T]) -> impl Iterator<Item = &[T]> {
+    std::iter::from_fn(move || {
+        let size = SIZES.into_iter().find(|size| *size <= rows.len())?;
+        let (chunk, rest) = rows.split_at(size);
+        rows = rest;
+        Some(chunk)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn any_number_of_rows_is_a_few_pieces() {
+        let sizes = |rows: usize| chunks(&vec![0; rows]).map(<[i32]>::len).collect::<Vec<_>>();
+        assert_eq!(sizes(1000), [[512].as_slice(), &[64; 7], &[8; 5]].concat());
+        assert_eq!((sizes(0), sizes(10)), (vec![], vec![8, 1, 1]));
+    }
+}

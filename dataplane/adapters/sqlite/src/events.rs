@@ -1,0 +1,68 @@
+//! Writing events.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use uuid::Uuid;
+
+use super::{SqliteStore, among, commit, failed, millis};
+use ping_core::{Event, Millis, Seq, WriterId};
+use ping_ports::{Batch, CommitError, Committed, EventStore, StoreError};
+
+const OPEN: &str = "INSERT INTO writers (lease_until) VALUES ($1) RETURNING id";
+const RENEW: &str = "UPDATE writers SET lease_until = $2 WHERE id = $1 AND open";
+const CLOSE: &str = "UPDATE writers SET open = 0, closed_ms = coalesce(closed_ms, $2) WHERE id = $1 RETURNING last_seq";
+
+/// Ids per statement: far below SQLite's limit of variables.
+const IDS: usize = 1000;
+
+#[derive(Debug, thiserror::Error)]
+#[error("there is no writer {0}")]
+struct NoSuchWriter(WriterId);
+
+#[async_trait]
+impl EventStore for SqliteStore {
+    async fn open_writer(&self, lease: Duration) -> Result<WriterId, StoreError> {
+        let lease_until = self.clock.now().saturating_add(millis(lease));
+        let mut writer = self.writer.lock().await;
+        let id = sqlx::query_scalar(OPEN).bind(lease_until).fetch_one(&mut *writer).await;
+        Ok(WriterId(id.map_err(failed)?))
+    }
+
+    async fn commit(&self, batch: &Batch) -> Result<Committed, CommitError> {
+        let mut writer = self.writer.lock().await;
+        let now = self.clock.now();
+        commit::commit(&mut writer, batch, now, now.saturating_add(millis(batch.lease))).await
+    }
+
+    async fn renew(&self, writer: WriterId, lease: Duration) -> Result<bool, StoreError> {
+        let lease_until = self.clock.now().saturating_add(millis(lease));
+        let query = sqlx::query(RENEW).bind(writer.0).bind(lease_until);
+        let renewed = query.execute(&mut *self.writer.lock().await).await;
+        Ok(renewed.map_err(failed)?.rows_affected() > 0)
+    }
+
+    async fn close_writer(&self, writer: WriterId) -> Result<Seq, StoreError> {
+        let query = sqlx::query_scalar(CLOSE).bind(writer.0).bind(self.clock.now());
+        let last = query.fetch_optional(&mut *self.writer.lock().await).await;
+        last.map_err(failed)?.ok_or_else(|| StoreError(NoSuchWriter(writer).into()))
+    }
+
+    async fn find(&self, ids: &[Uuid]) -> Result<Vec<Event>, StoreError> {
+        let mut found = Vec::new();
+        for chunk in ids.chunks(IDS) {
+            let select = "SELECT id, timestamp_ms, coalesce(source, ''), coalesce(kind, '') FROM events WHERE id";
+            let mut query = among(select, chunk.iter().copied());
+            let rows = query.build_query_as::<(Uuid, Millis, String, String)>().fetch_all(&self.readers).await;
+            let event = |(id, at, source, kind): (Uuid, Millis, String, String)| Event {
+                id,
+                timestamp_ms: at,
+                timestamp_assumed: false,
+                source: source.into(),
+                kind: kind.into(),
+            };
+            found.extend(rows.map_err(failed)?.into_iter().map(event));
+        }
+        Ok(found)
+    }
+}

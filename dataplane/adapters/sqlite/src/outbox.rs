@@ -1,0 +1,96 @@
+//! What was committed and may not be published.
+
+use std::{collections::HashSet, sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use sqlx::FromRow;
+use uuid::Uuid;
+
+use super::{SqliteStore, failed, millis, turn};
+use ping_core::{Millis, Seq, WriterId};
+use ping_ports::{Batch, Committed, Outbox, OutboxRow, OutboxWatermark, StoreError};
+use ping_sql::outbox_payload;
+
+/// Numbers within a writer follow each other, so the row where the limit is reached is found by its number.
+const UNPUBLISHED: &str = "WITH first AS (
+    SELECT first_seq FROM outbox WHERE writer = $1 AND last_seq > $2 ORDER BY last_seq LIMIT 1),
+last AS (
+    SELECT last_seq FROM outbox WHERE writer = $1 AND last_seq >= (SELECT first_seq + $3 - 1 FROM first)
+    ORDER BY last_seq LIMIT 1)
+SELECT first_seq, partitions, \"partition\", committed_ms, known, payload FROM outbox
+WHERE writer = $1 AND last_seq > $2 AND last_seq <= coalesce((SELECT last_seq FROM last), 9223372036854775807)
+ORDER BY last_seq";
+
+const FORGET: &str = "DELETE FROM outbox WHERE writer = $1 AND last_seq <= $2";
+const EXPIRE: &str = "UPDATE writers SET open = 0, closed_ms = $1 WHERE open AND lease_until < $1";
+const LEND: &str = "UPDATE writers SET lent_until = $2 WHERE id = (
+    SELECT id FROM writers w WHERE NOT open AND lent_until <= $1
+        AND EXISTS (SELECT 1 FROM outbox o WHERE o.writer = w.id)
+    ORDER BY id LIMIT 1)
+RETURNING id";
+const WATERMARK: &str =
+    "SELECT min((SELECT committed_ms FROM outbox o WHERE o.writer = w.id ORDER BY last_seq LIMIT 1))
+FROM writers w";
+
+#[derive(FromRow)]
+struct Row {
+    first_seq: Seq,
+    partitions: u32,
+    partition: i32,
+    committed_ms: Millis,
+    known: Vec<u8>,
+    payload: Vec<u8>,
+}
+
+impl Row {
+    fn decode(self, writer: WriterId) -> Result<OutboxRow, StoreError> {
+        let events = outbox_payload::decode(&self.payload).map_err(|error| StoreError(error.into()))?;
+        let known: Result<HashSet<_>, _> = self.known.chunks(16).map(Uuid::from_slice).collect();
+        let known = known.map_err(|error| StoreError(error.into()))?;
+        let batch = Batch {
+            writer,
+            first_seq: self.first_seq,
+            events: Arc::new(events),
+            partitions: self.partitions,
+            partition: self.partition,
+            lease: Duration::ZERO,
+        };
+        Ok(OutboxRow { batch, committed: Committed { at: self.committed_ms, known } })
+    }
+}
+
+#[async_trait]
+impl Outbox for SqliteStore {
+    async fn unpublished(&self, writer: WriterId, after: Seq, limit: usize) -> Result<Vec<OutboxRow>, StoreError> {
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        let query = sqlx::query_as::<_, Row>(UNPUBLISHED).bind(writer.0).bind(after).bind(limit);
+        let rows = query.fetch_all(&self.readers).await.map_err(failed)?;
+        rows.into_iter().map(|row| row.decode(writer)).collect()
+    }
+
+    async fn forget(&self, writer: WriterId, seq: Seq) -> Result<(), StoreError> {
+        let query = sqlx::query(FORGET).bind(writer.0).bind(seq);
+        query.execute(&mut *self.writer.lock().await).await.map_err(failed)?;
+        Ok(())
+    }
+
+    async fn claim_orphan(&self, lease: Duration) -> Result<Option<WriterId>, StoreError> {
+        let mut writer = self.writer.lock().await;
+        let now = self.clock.now();
+        let lend = async {
+            let mut transaction = turn(&mut writer).await?;
+            sqlx::query(EXPIRE).bind(now).execute(&mut *transaction).await?;
+            let lent = sqlx::query_scalar(LEND).bind(now).bind(now.saturating_add(millis(lease)));
+            let lent = lent.fetch_optional(&mut *transaction).await?;
+            transaction.commit().await?;
+            Ok(lent)
+        };
+        Ok(lend.await.map_err(failed)?.map(WriterId))
+    }
+
+    async fn outbox_watermark(&self) -> Result<OutboxWatermark, StoreError> {
+        let now = self.clock.now();
+        let oldest = sqlx::query_scalar(WATERMARK).fetch_one(&self.readers).await;
+        Ok(OutboxWatermark { now, oldest_unpublished: oldest.map_err(failed)? })
+    }
+}

@@ -1,0 +1,34 @@
+//! The command line of the embedded mode.
+
+use std::{net::SocketAddr, path::PathBuf};
+
+use clap::Args;
+use ipnet::IpNet;
+use ping_runtime::env;
+use ping_services::args::{CountArgs, RetentionArgs, StatusArgs};
+
+/// The embedded mode.
+#[derive(Debug, Args)]
+pub struct DevArgs {
+    /// Address of the API
+    #[arg(long, env = env::LISTEN, default_value = "127.0.0.1:8080")]
+    pub listen: SocketAddr,
+    /// CIDRs of proxies whose X-Forwarded-For is trusted, e.g. 10.0.0.0/8. Events without a source use the caller's address
+    #[arg(long, env = env::TRUSTED_PROXIES, value_delimiter = ',')]
+    pub trusted_proxies: Vec<IpNet>,
+    /// Keep all data in memory; nothing is persisted
+    #[arg(long, env = env::IN_MEMORY, num_args = 0..=1, default_value_t = false, default_missing_value = "true")]
+    pub memory: bool,
+    /// Folder for the database file; acknowledged events survive a crash
+    #[arg(long, default_value = ".pingpipeline", conflicts_with = "memory")]
+    pub data: PathBuf,
+    /// Limits of counting.
+    #[command(flatten)]
+    pub count: CountArgs,
+    /// Retention of the views.
+    #[command(flatten)]
+    pub retention: RetentionArgs,
+    /// The status rule.
+    #[command(flatten)]
+    pub status: StatusArgs,
+}

@@ -1,0 +1,126 @@
+//! `pingd dev`: server and processor in one process, over an embedded store. The log and the cache are in memory and start
+//! empty, so every start is a rebuild and exercises the recovery path.
+
+mod args;
+
+use std::{
+    fs,
+    io::{self, Write},
+    sync::Arc,
+};
+
+use anyhow::Context;
+use ping_ingest::{IngestPorts, IngestSettings};
+use ping_memory::{LoggedMinutes, MemoryCache, MemoryLog, MemoryStatuses, MemoryStore, SystemClock};
+use ping_ports::{Clock, EventStore, Outbox, SourceReader, SourceViews, TotalsStore};
+use ping_projections::{self as projections, LogPorts, MinutePublisher};
+use ping_query::{CountQuery, SourceQuery, StatusQuery};
+use ping_rpc::{Answers, TrustedProxies, health};
+use ping_runtime::admin::Readiness;
+use ping_sqlite::SqliteStore;
+use prometheus_client::registry::Registry;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+pub use args::DevArgs;
+use ping_services::{ProcessorService, ServerService, args::ProcessArgs, bind, serve_admin};
+
+/// Partitions of the log in process.
+const PARTITIONS: u32 = 6;
+
+/// Serves until `shutdown`, then drains.
+///
+/// # Errors
+/// When the store cannot be opened, an address is taken, or work does not drain in time.
+pub async fn run(args: DevArgs, process: ProcessArgs, shutdown: CancellationToken) -> anyhow::Result<()> {
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    if args.memory {
+        let store = Arc::new(MemoryStore::new(Arc::clone(&clock)));
+        return serve(args, process, store, clock, shutdown).await;
+    }
+    fs::create_dir_all(&args.data).with_context(|| format!("cannot make the folder {}", args.data.display()))?;
+    let store = Arc::new(SqliteStore::open(args.data.join("pings.db"), Arc::clone(&clock)).await?);
+    serve(args, process, store, clock, shutdown).await
+}
+
+async fn serve<S: EventStore + Outbox + TotalsStore + SourceViews + SourceReader + 'static>(
+    args: DevArgs,
+    process: ProcessArgs,
+    store: Arc<S>,
+    clock: Arc<dyn Clock>,
+    shutdown: CancellationToken,
+) -> anyhow::Result<()> {
+    let log = MemoryLog::new(PARTITIONS);
+    let cache = Arc::new(MemoryCache::default());
+    let statuses = Arc::new(MemoryStatuses::default());
+    let readiness = Readiness::default();
+    let mut registry = Registry::default();
+    let mut tasks = JoinSet::new();
+    let asked = Arc::clone(&store);
+    health::watch(&mut tasks, &readiness, "store", move || {
+        let store = Arc::clone(&asked);
+        async move { store.outbox_watermark().await }
+    });
+    let settings = args.count.settings();
+    let listener = bind(args.listen, "--listen").await?;
+    let address = listener.local_addr()?;
+    let server = ServerService {
+        listener,
+        ingest: Some((
+            IngestPorts { store: store.clone(), outbox: store.clone(), sink: Arc::new(log.clone()) },
+            IngestSettings::default(),
+        )),
+        answers: Some(Answers {
+            reader: CountQuery::new(cache.clone(), store.clone(), Arc::clone(&clock), settings.window),
+            sources: SourceQuery::new(store.clone(), Arc::clone(&clock), args.retention.retention()),
+            statuses: StatusQuery::new(args.status.rule(), statuses.clone(), store.clone(), Arc::clone(&clock)),
+            labels: args.status.labels()?,
+        }),
+        clock: Arc::clone(&clock),
+        proxies: TrustedProxies::new(args.trusted_proxies.clone()),
+    };
+    let serving = server.run(&mut registry, &readiness, shutdown, process.drain()).await?;
+    let reader = store.clone();
+    let processor = ProcessorService {
+        cache,
+        totals: store.clone(),
+        views: store.clone(),
+        log: LogPorts { outbox: store, bounds: Arc::new(log.clone()), sink: Arc::new(log.clone()), clock },
+        cache_log: log.subscribe("counts"),
+        views_log: log.subscribe("views"),
+        settings,
+        retention: args.retention.retention(),
+        statuses: projections::StatusProjection { rule: args.status.rule(), cache: statuses, reader: reader.clone() },
+        minutes: Some(MinutePublisher::new(reader, Arc::new(LoggedMinutes))),
+    };
+    // The processor goes last: it counts what the server drains.
+    let served = CancellationToken::new();
+    let counting = processor.run(&mut registry, served.clone());
+    serve_admin(process.admin_listen_on_loopback(), readiness, registry, &mut tasks).await?;
+    greet(address, args.memory);
+    let (result, ()) = tokio::join!(
+        async {
+            let result = serving.await;
+            served.cancel();
+            result
+        },
+        counting
+    );
+    result
+}
+
+/// Prints where the API listens and what to try.
+fn greet(address: std::net::SocketAddr, memory: bool) {
+    let storage = if memory { "in memory; data is lost on exit" } else { "data is kept on disk" };
+    // A closed standard output is no reason to stop serving.
+    let _ = writeln!(
+        io::stdout(),
+        "pingd is ready on {address} ({storage}). Try:
+
+  curl -X POST {address}/ping.v1.PingService/Ping -H \"Content-Type: application/json\" -d '{{\"timestamp_ms\": 1728926331000}}'
+  curl -X POST {address}/ping.v1.PingService/PingCount -H \"Content-Type: application/json\" -d '{{}}'
+
+and http://{address}/ shows the count in a browser.
+"
+    );
+}

@@ -1,0 +1,25 @@
+//! `pingd-dev`: `pingd dev` alone. It has no driver for Postgres, Kafka or Redis, so it builds in a third of the time.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use ping_embedded::DevArgs;
+use ping_services::{args::ProcessArgs, program};
+
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
+/// Runs server and processor in one process, without infrastructure.
+#[derive(Debug, Parser)]
+#[command(name = "pingd-dev", version, max_term_width = 110)]
+struct PingdDev {
+    #[command(flatten)]
+    dev: DevArgs,
+    #[command(flatten)]
+    process: ProcessArgs,
+}
+
+fn main() -> ExitCode {
+    let PingdDev { dev, process } = PingdDev::parse();
+    program::run(process, |process, shutdown| ping_embedded::run(dev, process, shutdown))
+}

@@ -1,0 +1,203 @@
+//! `pingctl` as people and scripts use it: the built binary against `pingd dev`.
+#![cfg(test)]
+
+mod load;
+mod programs;
+mod watch;
+
+use programs::{Server, free_port, pingctl};
+
+#[test]
+fn a_ping_is_in_the_count_after_its_token() {
+    let server = Server::start();
+    let ping = server.ctl("ping --receipt -o json").json(0);
+    let token = ping["pings"][0]["token"].as_str().unwrap().to_owned();
+    let count = server.ctl(&format!("count --after {token} -o json")).json(0);
+    assert_eq!((&count["ping_count"], &count["exact"], &count["store"]), (&1.into(), &true.into(), &"cache".into()));
+    let text = server.ctl("count --strong").text(0);
+    assert!(text.starts_with("1 ping  exact as of 20") && text.trim_end().ends_with("(from the database)"), "{text}");
+}
+
+#[test]
+fn the_same_id_is_one_ping_for_ever() {
+    let server = Server::start();
+    let ping = "ping --id 018f4e3c-7b1a-7cc0-8000-3a5b1c2d4e5f --at 2024-10-14T17:18:51Z --source a";
+    assert!(server.ctl(&format!("{ping} --receipt")).text(0).contains("token"));
+    assert!(server.ctl(&format!("{ping} --receipt")).text(0).contains("acknowledged before"));
+    assert_eq!(server.count("--strong"), 1);
+    let error = server.ctl(&format!("{ping}2 --json")).error(4);
+    assert_eq!(error["error"]["code"], "already_exists");
+    assert!(error["error"]["message"].as_str().unwrap().contains("send a new id"));
+}
+
+#[test]
+fn a_ping_whose_answer_is_late_is_sent_again_and_counted_once() {
+    let server = Server::start();
+    server.signal("STOP");
+    let late = server.start_ctl("ping --timeout 200ms --retries 20 --json");
+    std::thread::sleep(std::time::Duration::from_millis(1000));
+    server.signal("CONT");
+    let sent = late.wait().json(0);
+    assert!(sent["retries"].as_i64().unwrap() > 0, "{sent}");
+    assert_eq!(server.count("--strong"), 1);
+}
+
+#[test]
+fn many_pings_have_ids_of_their_own() {
+    let server = Server::start();
+    let sent = server.ctl("ping -n 250 --kind sale --json").json(0);
+    assert_eq!((&sent["acknowledged"], sent["pings"].as_array().unwrap().len()), (&250.into(), 250));
+    assert_eq!(server.count("--strong"), 250);
+    assert!(server.ctl("ping -n 50").text(0).starts_with("50 pings acknowledged in "));
+}
+
+#[test]
+fn a_count_honours_its_range() {
+    let server = Server::start();
+    for at in ["2024-10-14T17:18:51Z", "2024-10-15", "1729036800000"] {
+        server.ctl(&format!("ping --at {at}")).text(0);
+    }
+    server.ctl("ping").text(0);
+    assert_eq!(server.count("--strong"), 4);
+    assert_eq!(server.count("--since 1h"), 1);
+    assert_eq!(server.count("--from 2024-10-14 --to 2024-10-15"), 1);
+    assert_eq!(server.count("--from 2024-10-14T00:00:00+02:00 --to 2024-10-16"), 2);
+    assert_eq!(server.count("--to 1729036800001"), 3);
+    let backwards = server.ctl("count --from 2025-01-02 --to 2025-01-01 --json").error(4);
+    assert!(backwards["error"]["message"].as_str().unwrap().contains("swap them"));
+}
+
+#[test]
+fn a_refused_ping_says_why_and_exits_with_4() {
+    let server = Server::start();
+    let error = server.ctl("ping --at 1728926331").stderr(4);
+    assert!(error.contains("refused") && error.contains("not seconds"), "{error}");
+    assert!(server.ctl("ping --at -5").stderr(4).contains("negative"));
+    assert_eq!(server.count("--strong"), 0);
+}
+
+#[test]
+fn a_token_that_is_not_counted_in_time_exits_with_1() {
+    let server = Server::start();
+    let sent = server.ctl("ping --receipt --json").json(0);
+    let token = sent["pings"][0]["token"].as_str().unwrap();
+    let (place, number) = token.rsplit_once(['-', ':', '.', '/']).unwrap();
+    let separator = &token[place.len()..=place.len()];
+    let later = number.parse::<u64>().unwrap() + 1_000_000;
+    let error = server.ctl(&format!("count --after {place}{separator}{later} --timeout 200ms --json")).error(1);
+    assert_eq!(error["error"]["code"], "deadline_exceeded");
+    server.ctl("count --after nonsense").stderr(4);
+}
+
+#[test]
+fn a_proof_of_a_right_count_exits_with_0() {
+    let server = Server::start();
+    server.ctl("ping -n 1234").text(0);
+    let text = server.ctl("verify").text(0);
+    assert!(text.contains("1,234") && text.contains("everything agrees"), "{text}");
+    let proof = server.ctl("verify -o json").json(0);
+    assert_eq!((&proof["exact"], &proof["rows"], &proof["cache_total"]), (&true.into(), &1234.into(), &1234.into()));
+}
+
+#[test]
+fn nobody_at_the_address_exits_with_3() {
+    let port = free_port();
+    for command in ["ping", "count", "verify"] {
+        let output = pingctl(&format!("{command} --addr localhost:{port} --retries 1"));
+        let error = output.stderr(3);
+        assert!(error.contains("cannot reach") && error.contains("refused") && error.contains("pingd dev"), "{error}");
+        let output = pingctl(&format!("{command} --addr localhost:{port} --retries 0 -o json"));
+        assert_eq!(output.error(3)["error"]["code"], "unavailable");
+    }
+}
+
+#[test]
+fn a_wrong_command_line_exits_with_2() {
+    let lines = [
+        "",
+        "pong",
+        "ping -n 0",
+        "ping --id one",
+        "count --since 1h --from 2024-01-01",
+        "count --since 5",
+        "ping --addr https://x",
+    ];
+    for line in lines {
+        pingctl(line).stderr(2);
+    }
+    let error = pingctl("count --from yesterday -o json").error(2);
+    assert_eq!(error["error"]["code"], "usage");
+    assert!(error["error"]["message"].as_str().unwrap().contains("2026-01-31"), "{error}");
+}
+
+#[test]
+fn help_documents_the_exit_codes() {
+    let help = pingctl("--help").text(0);
+    for line in
+        ["0  done", "1  the answer is no", "2  the command line", "3  the server is un", "4  the server refused"]
+    {
+        assert!(help.contains(line), "{line} is not in {help}");
+    }
+}
+
+#[test]
+fn completions_name_the_commands() {
+    for shell in ["bash", "zsh", "fish", "powershell", "elvish"] {
+        assert!(pingctl(&format!("completions {shell}")).text(0).contains("verify"));
+    }
+}
+
+#[test]
+fn sources_have_stats_a_rank_and_a_series() {
+    let server = Server::start();
+    server.ctl("ping -n 3 --source example.com --kind delivered").text(0);
+    server.ctl("ping --source other.com").text(0);
+    let begun = std::time::Instant::now();
+    let known = |source: &str, count: i64| {
+        loop {
+            let stats = server.ctl(&format!("source {source} --json")).json(0);
+            if stats["count"] == count {
+                break stats;
+            }
+            assert!(begun.elapsed() < std::time::Duration::from_secs(60), "{stats}");
+            std::thread::sleep(std::time::Duration::from_millis(50));
+        }
+    };
+    known("other.com", 1);
+    let stats = known("example.com", 3);
+    assert_eq!((&stats["last_24h"], &stats["kinds"][0]["kind"]), (&3.into(), &"delivered".into()));
+    assert!(server.ctl("source example.com").text(0).contains("3 events"));
+    assert_eq!(server.ctl("status example.com").text(0).trim(), "unknown");
+    assert_eq!(server.ctl("status example.com --json").json(0)["positive_events"], 3);
+    assert!(server.ctl("source nobody").text(0).contains("never seen"));
+    let top = server.ctl("top -n 1 --json").json(0);
+    assert_eq!(top["sources"], serde_json::json!([{"source": "example.com", "count": 3}]));
+    assert!(server.ctl("top --since 1h").text(0).contains("other.com"));
+    let series = server.ctl("series example.com --since 1h --json").json(0);
+    let points = series["points"].as_array().unwrap();
+    assert_eq!(points.iter().map(|point| point["count"].as_i64().unwrap()).sum::<i64>(), 3);
+    assert!((12..=13).contains(&points.len()), "{series}");
+    assert!(server.ctl("series --step hour").text(0).contains("interval"));
+}
+
+#[test]
+fn a_status_has_three_states_for_pingctl_and_for_curl() {
+    let server = Server::start();
+    let becomes = |status: &str, last: bool| {
+        let started = std::time::Instant::now();
+        while server.ctl("status example.com").text(0).trim() != status {
+            assert!(started.elapsed().as_secs() < 180, "not {status}");
+            std::thread::sleep(std::time::Duration::from_millis(20));
+        }
+        let answer = server.curl("SourceService/GetStatus", r#"{"source": "example.com"}"#);
+        assert_eq!((&answer["status"], &answer["final"]), (&status.into(), &last.into()), "{answer}");
+        assert_eq!(server.ctl("status example.com --json").json(0)["final"], last);
+    };
+    becomes("unknown", false);
+    server.ctl("ping -n 1000 --source example.com --kind delivered").text(0);
+    becomes("catch-all", false);
+    server.ctl("ping --source example.com --kind bounced").text(0);
+    becomes("not catch-all", true);
+    server.ctl("ping -n 1000 --source example.com --kind delivered").text(0);
+    becomes("not catch-all", true);
+}

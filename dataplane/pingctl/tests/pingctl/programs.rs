@@ -1,0 +1,198 @@
+//! The built programs: `pingd dev`, killed when dropped, and `pingctl`.
+
+use std::{
+    io::{BufRead, BufReader, Read},
+    net::TcpListener,
+    path::{Path, PathBuf},
+    process::{Child, ChildStdout, Command, Output, Stdio},
+};
+
+use serde_json::Value;
+
+/// A port nobody listens on.
+pub(crate) fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+/// `pingd-dev` is built beside `pingctl`, by another package.
+fn pingd_dev() -> PathBuf {
+    let program = Path::new(env!("CARGO_BIN_EXE_pingctl")).with_file_name("pingd-dev");
+    assert!(program.exists(), "{} is missing; run `cargo build -p ping-embedded` first", program.display());
+    program
+}
+
+/// `pingd-dev --memory` on ports of its own.
+pub(crate) struct Server {
+    process: Child,
+    address: String,
+    /// Kept open: a program that prints into a closed pipe ends.
+    _stdout: BufReader<ChildStdout>,
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+impl Server {
+    pub(crate) fn start() -> Self {
+        Self::start_at(0)
+    }
+
+    /// On this port of the API; 0 is any.
+    pub(crate) fn start_at(port: u16) -> Self {
+        let mut process = Command::new(pingd_dev())
+            .args(["--memory", "--log", "warn", "--admin-listen", "127.0.0.1:0"])
+            .args(["--listen", &format!("127.0.0.1:{port}")])
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut stdout = BufReader::new(process.stdout.take().unwrap());
+        let mut greeting = String::new();
+        stdout.read_line(&mut greeting).unwrap();
+        let address = greeting.strip_prefix("pingd is ready on ").and_then(|rest| rest.split(' ').next());
+        let address = address.unwrap_or_else(|| panic!("{greeting}")).to_owned();
+        Self { process, address, _stdout: stdout }
+    }
+
+    /// `pingctl` with these words, asking this server.
+    pub(crate) fn ctl(&self, words: &str) -> Ended {
+        pingctl(&format!("{words} --addr {}", self.address))
+    }
+
+    /// What `curl` gets for a JSON body, posted to a method like `SourceService/GetStatus`.
+    pub(crate) fn curl(&self, method: &str, body: &str) -> Value {
+        let url = format!("{}/ping.v1.{method}", self.address);
+        let json = ["-H", "Content-Type: application/json", "-d", body];
+        let output = Command::new("curl").args(["-sS", "--max-time", "20", &url]).args(json).output().unwrap();
+        serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {output:?}"))
+    }
+
+    /// The same, without waiting for its end.
+    pub(crate) fn start_ctl(&self, words: &str) -> Running {
+        Running::start(&format!("{words} --addr {}", self.address))
+    }
+
+    /// Sends the server a signal, e.g. "STOP".
+    pub(crate) fn signal(&self, signal: &str) {
+        send_signal(&self.process, signal);
+    }
+
+    /// The port of the API.
+    pub(crate) fn port(&self) -> u16 {
+        self.address.rsplit_once(':').unwrap().1.parse().unwrap()
+    }
+
+    /// Waits until somebody else's pings arrive.
+    pub(crate) fn wait_for_pings(&self) {
+        while self.count("--strong") == 0 {}
+    }
+
+    /// The count for these words.
+    pub(crate) fn count(&self, words: &str) -> i64 {
+        self.ctl(&format!("count --json {words}")).json(0)["ping_count"].as_i64().unwrap()
+    }
+}
+
+fn send_signal(process: &Child, signal: &str) {
+    let sent = Command::new("kill").args(["-s", signal, &process.id().to_string()]).status().unwrap();
+    assert!(sent.success());
+}
+
+/// Runs `pingctl` with these words until it ends.
+pub(crate) fn pingctl(words: &str) -> Ended {
+    Running::start(words).wait()
+}
+
+/// A `pingctl` that runs; killed when dropped.
+pub(crate) struct Running {
+    words: String,
+    process: Option<Child>,
+    stdout: BufReader<ChildStdout>,
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if let Some(process) = &mut self.process {
+            let _ = process.kill();
+            let _ = process.wait();
+        }
+    }
+}
+
+impl Running {
+    fn start(words: &str) -> Self {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_pingctl"));
+        command.args(words.split_whitespace()).env_remove("PINGCTL_ADDR");
+        let command = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut process = command.spawn().unwrap();
+        let stdout = BufReader::new(process.stdout.take().unwrap());
+        Self { words: words.to_owned(), process: Some(process), stdout }
+    }
+
+    /// Reads lines until one holds `text`.
+    pub(crate) fn line_with(&mut self, text: &str) -> String {
+        let mut line = String::new();
+        while !line.contains(text) {
+            line.clear();
+            assert_ne!(self.stdout.read_line(&mut line).unwrap(), 0, "it ended without saying {text}");
+        }
+        line
+    }
+
+    /// Ctrl-C.
+    pub(crate) fn interrupt(&self) {
+        send_signal(self.process.as_ref().unwrap(), "INT");
+    }
+
+    /// Waits for its end.
+    pub(crate) fn wait(mut self) -> Ended {
+        let mut stdout = Vec::new();
+        self.stdout.read_to_end(&mut stdout).unwrap();
+        let output = self.process.take().unwrap().wait_with_output().unwrap();
+        Ended { words: self.words.clone(), output: Output { stdout, ..output } }
+    }
+}
+
+/// A `pingctl` that ended.
+pub(crate) struct Ended {
+    words: String,
+    output: Output,
+}
+
+impl Ended {
+    fn expect(&self, code: i32) {
+        assert_eq!(self.output.status.code(), Some(code), "pingctl {}: {:?}", self.words, self.output);
+    }
+
+    /// What it printed, when it ended with `code`.
+    pub(crate) fn text(&self, code: i32) -> String {
+        self.expect(code);
+        assert!(self.output.stderr.is_empty(), "{:?}", self.output);
+        String::from_utf8(self.output.stdout.clone()).unwrap()
+    }
+
+    /// The same as an object.
+    pub(crate) fn json(&self, code: i32) -> Value {
+        serde_json::from_str(&self.text(code)).unwrap()
+    }
+
+    /// What it complained about, when it ended with `code`.
+    pub(crate) fn complaint(&self, code: i32) -> String {
+        self.expect(code);
+        String::from_utf8(self.output.stderr.clone()).unwrap()
+    }
+
+    /// The same, when it printed nothing else.
+    pub(crate) fn stderr(&self, code: i32) -> String {
+        assert!(self.output.stdout.is_empty(), "{:?}", self.output);
+        self.complaint(code)
+    }
+
+    /// The same as an object.
+    pub(crate) fn error(&self, code: i32) -> Value {
+        serde_json::from_str(&self.stderr(code)).unwrap()
+    }
+}

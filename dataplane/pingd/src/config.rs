@@ -1,0 +1,254 @@
+//! The command line of `pingd`. Each setting also has an environment name.
+
+use std::{net::SocketAddr, path::PathBuf};
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use ipnet::IpNet;
+use ping_embedded::DevArgs;
+use ping_runtime::env;
+use ping_services::args::{CountArgs, ProcessArgs, RetentionArgs, StatusArgs};
+
+use ping_ingest::IngestSettings;
+use ping_kafka::{FetchProfile, KafkaSecurity, KafkaSettings};
+use ping_redis::RedisSettings;
+
+/// Counts events: each acknowledged event exactly once.
+#[derive(Debug, Parser)]
+#[command(name = "pingd", version, max_term_width = 110)]
+pub(crate) struct Pingd {
+    /// The program to run.
+    #[command(subcommand)]
+    pub(crate) program: Program,
+    /// Settings of every program.
+    #[command(flatten)]
+    pub(crate) process: ProcessArgs,
+}
+
+/// The programs in this binary.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Program {
+    /// Runs server and processor in one process, without infrastructure: for trying it out and for development
+    Dev(DevArgs),
+    /// Runs the API server (ingest and queries)
+    Server(ServerArgs),
+    /// Consumes events from Kafka and updates the cache
+    Processor(ProcessorArgs),
+    /// Migrates the schema and topics, imports an existing `pings` table, then exits
+    Migrate(MigrateArgs),
+}
+
+/// Which calls a server answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Role {
+    /// accept events only
+    Ingest,
+    /// answer queries only: no write lanes, no connection to Kafka
+    Query,
+    /// accept events and answer queries
+    All,
+}
+
+impl Role {
+    /// Whether it accepts events.
+    #[must_use]
+    pub(crate) fn takes_events(self) -> bool {
+        self != Self::Query
+    }
+
+    /// Whether it answers queries.
+    #[must_use]
+    pub(crate) fn answers(self) -> bool {
+        self != Self::Ingest
+    }
+}
+
+/// The server.
+#[derive(Debug, Args)]
+pub(crate) struct ServerArgs {
+    /// Address of the API: gRPC, gRPC-Web and Connect
+    #[arg(long, env = env::LISTEN, default_value = "0.0.0.0:8080")]
+    pub(crate) listen: SocketAddr,
+    /// CIDRs of proxies whose X-Forwarded-For is trusted, e.g. 10.0.0.0/8. Events without a source use the caller's address
+    #[arg(long, env = env::TRUSTED_PROXIES, value_delimiter = ',')]
+    pub(crate) trusted_proxies: Vec<IpNet>,
+    /// Role of this server; ingestion and queries scale independently
+    #[arg(long, env = env::ROLE, value_enum, default_value = "all")]
+    pub(crate) role: Role,
+    /// Concurrent write lanes per server (1 is enough on fast disks)
+    #[arg(long, env = env::LANES, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=64))]
+    pub(crate) lanes: u16,
+    /// Minutes for which the cache keeps per-minute counts; must match the processors' --window
+    #[arg(long, env = env::WINDOW_MINUTES, default_value_t = 60, value_parser = clap::value_parser!(u32).range(2..=10_080))]
+    pub(crate) window_minutes: u32,
+    /// Retention of the views.
+    #[command(flatten)]
+    pub(crate) retention: RetentionArgs,
+    /// The status rule.
+    #[command(flatten)]
+    pub(crate) status: StatusArgs,
+    /// Postgres.
+    #[command(flatten)]
+    pub(crate) postgres: PostgresArgs,
+    /// Kafka.
+    #[command(flatten)]
+    pub(crate) kafka: KafkaArgs,
+    /// The cache.
+    #[command(flatten)]
+    pub(crate) cache: CacheArgs,
+}
+
+impl ServerArgs {
+    /// Settings of the write path.
+    #[must_use]
+    pub(crate) fn ingest(&self) -> IngestSettings {
+        IngestSettings { lanes: usize::from(self.lanes), ..IngestSettings::default() }
+    }
+}
+
+/// The processor.
+#[derive(Debug, Args)]
+pub(crate) struct ProcessorArgs {
+    /// Limits of counting.
+    #[command(flatten)]
+    pub(crate) count: CountArgs,
+    /// Retention of the views.
+    #[command(flatten)]
+    pub(crate) retention: RetentionArgs,
+    /// The status rule.
+    #[command(flatten)]
+    pub(crate) status: StatusArgs,
+    /// Postgres.
+    #[command(flatten)]
+    pub(crate) postgres: PostgresArgs,
+    /// Kafka.
+    #[command(flatten)]
+    pub(crate) kafka: KafkaArgs,
+    /// The cache.
+    #[command(flatten)]
+    pub(crate) cache: CacheArgs,
+}
+
+/// `pingd migrate`.
+#[derive(Debug, Args)]
+pub(crate) struct MigrateArgs {
+    /// Postgres.
+    #[command(flatten)]
+    pub(crate) postgres: PostgresArgs,
+    /// Also create missing topics
+    #[arg(long)]
+    pub(crate) create_topics: bool,
+    /// Partitions of a created topic
+    #[arg(long, default_value_t = 6, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub(crate) partitions: u32,
+    /// Replicas of a created topic
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=100))]
+    pub(crate) replication: u32,
+    /// Kafka.
+    #[command(flatten)]
+    pub(crate) kafka: KafkaArgs,
+}
+
+/// Postgres.
+#[derive(Debug, Args)]
+pub(crate) struct PostgresArgs {
+    /// Postgres: postgres://user:password@host:port/database
+    #[arg(long, env = env::POSTGRES_URL, hide_env_values = true)]
+    pub(crate) postgres_url: String,
+}
+
+/// Kafka.
+#[derive(Debug, Args)]
+pub(crate) struct KafkaArgs {
+    /// Kafka brokers: host:port[,host:port…]
+    #[arg(long, env = env::KAFKA_BROKERS)]
+    pub(crate) kafka_brokers: String,
+    /// Topic that carries the events
+    #[arg(long, env = env::KAFKA_TOPIC, default_value = "pings")]
+    pub(crate) kafka_topic: String,
+    /// Topic for records that cannot be decoded
+    #[arg(long, env = env::KAFKA_DEAD_LETTER_TOPIC, default_value = "pings-dead-letter")]
+    pub(crate) kafka_dead_letter_topic: String,
+    /// Topic for per-minute summaries (compacted, keyed by minute), e.g. ping-minutes. Unset: disabled
+    #[arg(long, env = env::KAFKA_MINUTES_TOPIC)]
+    pub(crate) kafka_minutes_topic: Option<String>,
+    /// Consumer group of the processors
+    #[arg(long, env = env::KAFKA_GROUP, default_value = "ping-processor")]
+    pub(crate) kafka_group: String,
+    /// Security protocol: plaintext, ssl, sasl_plaintext or sasl_ssl
+    #[arg(long, env = env::KAFKA_SECURITY_PROTOCOL, default_value = "plaintext",
+        value_parser = ["plaintext", "ssl", "sasl_plaintext", "sasl_ssl"])]
+    pub(crate) kafka_security_protocol: String,
+    /// SASL mechanism: PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512
+    #[arg(long, env = env::KAFKA_SASL_MECHANISM, requires = "kafka_sasl_username")]
+    pub(crate) kafka_sasl_mechanism: Option<String>,
+    /// SASL user name
+    #[arg(long, env = env::KAFKA_SASL_USERNAME, requires = "kafka_sasl_password")]
+    pub(crate) kafka_sasl_username: Option<String>,
+    /// SASL password
+    #[arg(long, env = env::KAFKA_SASL_PASSWORD, hide_env_values = true)]
+    pub(crate) kafka_sasl_password: Option<String>,
+    /// PEM file with the CA of the brokers' certificates
+    #[arg(long, env = env::KAFKA_CA_FILE)]
+    pub(crate) kafka_ca_file: Option<PathBuf>,
+    /// PEM file with this client's certificate
+    #[arg(long, env = env::KAFKA_CERT_FILE, requires = "kafka_key_file")]
+    pub(crate) kafka_cert_file: Option<PathBuf>,
+    /// PEM file with this client's key
+    #[arg(long, env = env::KAFKA_KEY_FILE, requires = "kafka_cert_file")]
+    pub(crate) kafka_key_file: Option<PathBuf>,
+}
+
+impl KafkaArgs {
+    /// As the adapter takes it.
+    #[must_use]
+    pub(crate) fn settings(&self) -> KafkaSettings {
+        KafkaSettings {
+            brokers: self.kafka_brokers.clone(),
+            topic: self.kafka_topic.clone(),
+            dead_letter_topic: self.kafka_dead_letter_topic.clone(),
+            minutes_topic: self.kafka_minutes_topic.clone(),
+            group: self.kafka_group.clone(),
+            profile: FetchProfile::LowLatency,
+            security: KafkaSecurity {
+                protocol: Some(self.kafka_security_protocol.clone()),
+                sasl_mechanism: self.kafka_sasl_mechanism.clone(),
+                sasl_username: self.kafka_sasl_username.clone(),
+                sasl_password: self.kafka_sasl_password.clone(),
+                ca_file: self.kafka_ca_file.clone(),
+                cert_file: self.kafka_cert_file.clone(),
+                key_file: self.kafka_key_file.clone(),
+            },
+        }
+    }
+}
+
+/// The cache.
+#[derive(Debug, Args)]
+pub(crate) struct CacheArgs {
+    /// Cache: redis://host:port, or rediss:// for TLS
+    #[arg(long, env = env::CACHE_URL)]
+    pub(crate) cache_url: String,
+    /// Password of the cache
+    #[arg(long, env = env::CACHE_PASSWORD, hide_env_values = true)]
+    pub(crate) cache_password: Option<String>,
+}
+
+impl CacheArgs {
+    /// As the adapter takes it.
+    #[must_use]
+    pub(crate) fn settings(&self) -> RedisSettings {
+        RedisSettings { password: self.cache_password.clone(), ..RedisSettings::new(&self.cache_url) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Pingd::command().debug_assert();
+    }
+}

@@ -1,0 +1,26 @@
+//! `pingd`: the data plane in one program. It chooses adapters and wires them; nothing else.
+
+mod config;
+mod migrate;
+mod processor;
+mod server;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use ping_services::program;
+
+use crate::config::{Pingd, Program};
+
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
+fn main() -> ExitCode {
+    let Pingd { program, process } = Pingd::parse();
+    program::run(process, async |process, shutdown| match program {
+        Program::Dev(args) => ping_embedded::run(args, process, shutdown).await,
+        Program::Server(args) => server::run(args, process, shutdown).await,
+        Program::Processor(args) => processor::run(args, process, shutdown).await,
+        Program::Migrate(args) => migrate::run(args).await,
+    })
+}

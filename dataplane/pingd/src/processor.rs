@@ -1,0 +1,85 @@
+//! `pingd processor`: counts what the servers took.
+
+use std::sync::Arc;
+
+use crate::config::ProcessorArgs;
+use anyhow::Context;
+use ping_kafka::{FetchProfile, KafkaBounds, KafkaConsumer, KafkaMinutes, KafkaProducer, KafkaSettings};
+use ping_memory::SystemClock;
+use ping_ports::CounterCache;
+use ping_postgres::{PostgresOptions, PostgresStore};
+use ping_projections::{LogPorts, MinutePublisher, StatusProjection};
+use ping_redis::{RedisCache, RedisStatuses};
+use ping_rpc::health;
+use ping_runtime::admin::Readiness;
+use ping_services::args::ProcessArgs;
+use prometheus_client::registry::Registry;
+use tokio::{
+    task::JoinSet,
+    time::{Duration, sleep},
+};
+use tokio_util::sync::CancellationToken;
+
+use ping_services::{ProcessorService, serve_admin};
+
+pub(crate) async fn run(args: ProcessorArgs, process: ProcessArgs, shutdown: CancellationToken) -> anyhow::Result<()> {
+    let kafka = args.kafka.settings();
+    let store = Arc::new(PostgresStore::new(&args.postgres.postgres_url, &PostgresOptions::default())?);
+    let cache = Arc::new(RedisCache::new(&args.cache.settings())?);
+    let log = LogPorts {
+        outbox: store.clone(),
+        bounds: Arc::new(KafkaBounds::new(&kafka)?),
+        sink: Arc::new(KafkaProducer::new(&kafka)),
+        clock: Arc::new(SystemClock),
+    };
+    let rule = args.status.rule();
+    let held = Arc::new(RedisStatuses::new(&args.cache.settings(), &rule, args.status.status_sources)?);
+    let statuses = StatusProjection { rule, cache: held, reader: store.clone() };
+    let readiness = Readiness::default();
+    let mut registry = Registry::default();
+    let mut tasks = JoinSet::new();
+    watch(&mut tasks, &readiness, &log, cache.clone());
+    // Of the two readings of the topic only the count has to be fresh within milliseconds (bench/README.md).
+    let views = KafkaSettings { group: format!("{}-views", kafka.group), profile: FetchProfile::Bulk, ..kafka.clone() };
+    let reader = store.clone();
+    let processor = ProcessorService {
+        log,
+        totals: store.clone(),
+        cache,
+        cache_log: KafkaConsumer::new(&kafka)?,
+        views: store,
+        views_log: KafkaConsumer::new(&views)?,
+        settings: args.count.settings(),
+        retention: args.retention.retention(),
+        statuses,
+        minutes: KafkaMinutes::new(&kafka).map(|topic| MinutePublisher::new(reader, Arc::new(topic))),
+    };
+    let counting = processor.run(&mut registry, shutdown.clone());
+    serve_admin(process.admin_listen(), readiness, registry, &mut tasks).await?;
+    let overdue = async {
+        shutdown.cancelled().await;
+        sleep(process.drain().max(Duration::from_secs(1))).await;
+    };
+    tokio::select! {
+        () = counting => Ok(()),
+        () = overdue => Err(anyhow::anyhow!("the last flush did not end in time"))
+            .context("nothing is lost: the next processor goes on where the cache stands"),
+    }
+}
+
+/// Everything a processor talks to.
+fn watch(tasks: &mut JoinSet<()>, readiness: &Readiness, log: &LogPorts, cache: Arc<dyn CounterCache>) {
+    let (outbox, bounds) = (Arc::clone(&log.outbox), Arc::clone(&log.bounds));
+    health::watch(tasks, readiness, "postgres", move || {
+        let outbox = Arc::clone(&outbox);
+        async move { outbox.outbox_watermark().await }
+    });
+    health::watch(tasks, readiness, "kafka", move || {
+        let bounds = Arc::clone(&bounds);
+        async move { bounds.bounds().await }
+    });
+    health::watch(tasks, readiness, "cache", move || {
+        let cache = Arc::clone(&cache);
+        async move { cache.read(None).await }
+    });
+}

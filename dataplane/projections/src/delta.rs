@@ -1,0 +1,171 @@
+//! Pure: what was counted since the last flush. Sums merge in any order; positions say which records they stand for.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    mem,
+};
+
+use super::Sums;
+use ping_core::{Offset, Partition, Positions, Seq, WriterId};
+use ping_ports::{Advance, DeadLetter, Record};
+
+/// What one record did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Taken {
+    /// It was new.
+    Counted,
+    /// It was counted before.
+    Duplicate,
+    /// It can't be counted.
+    Dead,
+    /// It lies before the position asked for.
+    Skipped,
+}
+
+/// Sums not flushed yet, and the positions they start and end at.
+#[derive(Debug, Default)]
+pub(super) struct Delta<T> {
+    from: BTreeMap<Partition, Offset>,
+    to: BTreeMap<Partition, Offset>,
+    marks: HashMap<(WriterId, Partition), Seq>,
+    sums: T,
+    records: usize,
+    added: usize,
+    dead: Vec<DeadLetter>,
+}
+
+impl<T: Sums> Delta<T> {
+    /// Adds `record`, unless `positions` (what was read so far, flushed or not) say that it was counted.
+    pub(super) fn take(&mut self, record: Record, positions: &mut Positions) -> Taken {
+        let Record { partition, offset, body } = record;
+        let next = positions.offsets.entry(partition).or_insert(0);
+        if offset < *next {
+            return Taken::Skipped;
+        }
+        if !self.to.contains_key(&partition) {
+            self.from.insert(partition, *next);
+        }
+        *next = offset + 1;
+        self.to.insert(partition, offset + 1);
+        self.records += 1;
+        let event = match body {
+            Ok(event) => event,
+            Err((reason, value)) => {
+                self.dead.push(DeadLetter { partition, offset, reason, value });
+                return Taken::Dead;
+            }
+        };
+        if !positions.marks.advance(event.writer, partition, event.seq) {
+            return Taken::Duplicate;
+        }
+        self.marks.insert((event.writer, partition), event.seq);
+        self.added += usize::from(self.sums.add(&event));
+        Taken::Counted
+    }
+
+    /// How many records it stands for.
+    pub(super) fn records(&self) -> usize {
+        self.records
+    }
+
+    /// How many of them changed a sum.
+    pub(super) fn added(&self) -> usize {
+        self.added
+    }
+
+    /// Takes out the records that are to be set aside.
+    pub(super) fn dead(&mut self) -> Vec<DeadLetter> {
+        mem::take(&mut self.dead)
+    }
+
+    /// What to apply. `as_of` and what belongs to it are filled in by the caller.
+    pub(super) fn finish(self, generation: &str) -> (Advance, T) {
+        let advance = Advance {
+            generation: generation.to_owned(),
+            from: self.from,
+            to: self.to,
+            marks: self.marks.into_iter().collect(),
+            as_of: None,
+            partitions: 0,
+        };
+        (advance, self.sums)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::counters::EventCounts;
+    use ping_core::{Marks, Minute};
+    use ping_ports::{LogEvent, Malformed};
+
+    fn positions() -> Positions {
+        Positions { generation: "g".into(), offsets: BTreeMap::new(), marks: Marks::default() }
+    }
+
+    fn record(partition: i32, offset: i64, seq: i64, minute: i64) -> Record {
+        let writer = WriterId(i64::from(partition) + 1);
+        let event = LogEvent { writer, seq, timestamp_ms: minute * 60_000, source: "".into(), kind: "".into() };
+        Record { partition, offset, body: Ok(event) }
+    }
+
+    /// EventCounts `records`, flushing wherever `cuts` say, and merges the flushes.
+    fn count(records: &[Record], cuts: &[bool]) -> (i64, BTreeMap<Minute, i64>) {
+        let (mut positions, mut total, mut minutes) = (positions(), 0, BTreeMap::new());
+        let mut delta = Delta::default();
+        let mut flush = |delta: Delta<EventCounts>| {
+            let (_, counts) = delta.finish("g");
+            total += counts.total;
+            for (minute, count) in counts.minutes {
+                *minutes.entry(minute).or_insert(0) += count;
+            }
+        };
+        for (record, cut) in records.iter().zip(cuts.iter().cycle()) {
+            delta.take(record.clone(), &mut positions);
+            if *cut {
+                flush(mem::take(&mut delta));
+            }
+        }
+        flush(delta);
+        (total, minutes)
+    }
+
+    proptest! {
+        #[test]
+        fn counters_do_not_depend_on_interleaving_or_flush_boundaries(
+            seed in proptest::collection::vec((0i32..3, 0i64..5), 1..60),
+            cuts in proptest::collection::vec(any::<bool>(), 1..10),
+        ) {
+            let mut next = [0i64; 3];
+            let arrival: Vec<_> = seed.iter().map(|(partition, minute)| {
+                let offset = &mut next[*partition as usize];
+                *offset += 1;
+                record(*partition, *offset - 1, *offset, *minute)
+            }).collect();
+            let mut sorted = arrival.clone();
+            sorted.sort_by_key(|record| (record.partition, record.offset));
+            prop_assert_eq!(count(&arrival, &cuts), count(&sorted, &[false]));
+        }
+    }
+
+    #[test]
+    fn a_replayed_record_moves_the_position_and_nothing_else() {
+        let (mut positions, mut delta) = (positions(), Delta::<EventCounts>::default());
+        assert_eq!(delta.take(record(0, 0, 1, 7), &mut positions), Taken::Counted);
+        assert_eq!(delta.take(record(0, 1, 1, 7), &mut positions), Taken::Duplicate);
+        assert_eq!(delta.take(record(0, 1, 2, 7), &mut positions), Taken::Skipped);
+        let (advance, counts) = delta.finish("g");
+        assert_eq!((counts.total, advance.from[&0], advance.to[&0]), (1, 0, 2));
+    }
+
+    #[test]
+    fn a_malformed_record_is_set_aside_and_does_not_block() {
+        let (mut positions, mut delta) = (positions(), Delta::<EventCounts>::default());
+        let body = Err((Malformed::Foreign, vec![1]));
+        assert_eq!(delta.take(Record { partition: 2, offset: 5, body }, &mut positions), Taken::Dead);
+        assert_eq!(delta.dead().len(), 1);
+        assert_eq!(delta.finish("g").0.to[&2], 6);
+    }
+}

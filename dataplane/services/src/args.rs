@@ -1,0 +1,148 @@
+//! Command-line settings that several programs take. Each also has an environment name, from `ping_runtime::env`.
+
+use std::{net::SocketAddr, time::Duration};
+
+use clap::Args;
+use ping_core::{Retention, StatusRule, Threshold};
+use ping_projections::CountSettings;
+use ping_rpc::StatusLabels;
+use ping_runtime::{env, telemetry::LogFormat};
+
+/// Settings of every program.
+#[derive(Debug, Args)]
+pub struct ProcessArgs {
+    /// Address of /healthz, /readyz and /metrics [default: 0.0.0.0:8081; `dev`: 127.0.0.1:8081]
+    #[arg(long, env = env::ADMIN_LISTEN, global = true)]
+    pub admin_listen: Option<SocketAddr>,
+    /// Worker threads; 0 means half of the cores
+    #[arg(long, env = env::THREADS, default_value_t = 0, global = true)]
+    pub threads: usize,
+    /// Seconds to drain in-flight work after SIGTERM
+    #[arg(long, env = env::DRAIN_SECONDS, default_value_t = 20, global = true)]
+    pub drain_seconds: u64,
+    /// Log filter, e.g. "info" or "debug,rdkafka=warn"
+    #[arg(long, env = env::LOG, default_value = "info", global = true)]
+    pub log: String,
+    /// Log format: auto, text or json
+    #[arg(long, env = env::LOG_FORMAT, default_value = "auto", global = true)]
+    pub log_format: LogFormat,
+}
+
+impl ProcessArgs {
+    /// The admin port of a program that runs in a pod: on all interfaces, for probes and scrapes.
+    #[must_use]
+    pub fn admin_listen(&self) -> SocketAddr {
+        self.admin_listen.unwrap_or(SocketAddr::from(([0, 0, 0, 0], 8081)))
+    }
+
+    /// The admin port of a program that runs on a developer's machine: on loopback only.
+    #[must_use]
+    pub fn admin_listen_on_loopback(&self) -> SocketAddr {
+        self.admin_listen.unwrap_or(SocketAddr::from(([127, 0, 0, 1], 8081)))
+    }
+
+    /// Number of worker threads to start, at least one.
+    #[must_use]
+    pub fn worker_threads(&self) -> usize {
+        match self.threads {
+            0 => std::thread::available_parallelism().map_or(1, |cores| (cores.get() / 2).max(1)),
+            threads => threads,
+        }
+    }
+
+    /// How long the process may take to drain after SIGTERM.
+    #[must_use]
+    pub fn drain(&self) -> Duration {
+        Duration::from_secs(self.drain_seconds)
+    }
+}
+
+/// Settings of counting.
+#[derive(Clone, Debug, Args)]
+pub struct CountArgs {
+    /// Maximum number of records in one flush (approximate)
+    #[arg(long, env = env::FLUSH_RECORDS, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub flush_records: u32,
+    /// Maximum milliseconds between a record's arrival and its flush; an idle cache is updated at once
+    #[arg(long, env = env::FLUSH_INTERVAL_MS, default_value_t = 1000, value_parser = clap::value_parser!(u64).range(1..=60_000))]
+    pub flush_interval_ms: u64,
+    /// Minutes for which the cache keeps per-minute counts
+    #[arg(long = "window", env = env::WINDOW_MINUTES, default_value_t = 60, value_parser = clap::value_parser!(u32).range(2..=10_080))]
+    pub window_minutes: u32,
+}
+
+impl CountArgs {
+    /// As the projections take them.
+    #[must_use]
+    pub fn settings(&self) -> CountSettings {
+        CountSettings {
+            flush_records: self.flush_records as usize,
+            flush_interval: Duration::from_millis(self.flush_interval_ms),
+            window: i64::from(self.window_minutes),
+            ..CountSettings::default()
+        }
+    }
+}
+
+/// The rule that classifies sources. Server and processor must use the same one.
+#[derive(Clone, Debug, Args)]
+pub struct StatusArgs {
+    /// Give a source the negative status once it has at least COUNT events of KIND (permanent), e.g. bounced=1
+    #[arg(long, env = env::STATUS_NEGATIVE_WHEN, value_name = "KIND=COUNT", default_value = "failed=1")]
+    pub status_negative_when: Threshold,
+    /// Give a source the positive status once it has at least COUNT events of KIND, unless it is negative
+    #[arg(long, env = env::STATUS_POSITIVE_WHEN, value_name = "KIND=COUNT", default_value = "succeeded=1000")]
+    pub status_positive_when: Threshold,
+    /// Labels returned for the negative, positive and unknown statuses
+    #[arg(long, env = env::STATUS_LABELS, value_delimiter = ',', value_name = "NEGATIVE,POSITIVE,UNKNOWN",
+        default_values = ["negative", "positive", "unknown"])]
+    pub status_labels: Vec<String>,
+    /// Maximum number of statuses cached; others are read from Postgres
+    #[arg(long, env = env::STATUS_SOURCES, default_value_t = 10_000_000, value_parser = clap::value_parser!(u32).range(1..))]
+    pub status_sources: u32,
+}
+
+impl StatusArgs {
+    /// The rule.
+    #[must_use]
+    pub fn rule(&self) -> StatusRule {
+        StatusRule {
+            negative_when: self.status_negative_when.clone(),
+            positive_when: self.status_positive_when.clone(),
+        }
+    }
+
+    /// The labels of the three verdicts.
+    ///
+    /// # Errors
+    /// When there are not exactly three.
+    pub fn labels(&self) -> anyhow::Result<StatusLabels> {
+        let [negative, positive, unknown] = self.status_labels.as_slice() else {
+            anyhow::bail!(
+                "--status-labels has {} labels; write three, separated by commas: negative, positive, unknown",
+                self.status_labels.len()
+            );
+        };
+        Ok(StatusLabels { negative: negative.clone(), positive: positive.clone(), unknown: unknown.clone() })
+    }
+}
+
+/// How long the views per source keep data.
+#[derive(Clone, Debug, Args)]
+pub struct RetentionArgs {
+    /// Days to keep five-minute windows per source, not counting today
+    #[arg(long, env = env::WINDOW_RETENTION_DAYS, default_value_t = 7, value_parser = clap::value_parser!(u16).range(1..=3_650))]
+    pub window_retention_days: u16,
+    /// Days to keep daily counts per source; 0 keeps them indefinitely
+    #[arg(long, env = env::DAY_RETENTION_DAYS, default_value_t = 0)]
+    pub day_retention_days: u16,
+}
+
+impl RetentionArgs {
+    /// As the views take it.
+    #[must_use]
+    pub fn retention(&self) -> Retention {
+        let days = (self.day_retention_days > 0).then(|| i64::from(self.day_retention_days));
+        Retention { windows: i64::from(self.window_retention_days), days }
+    }
+}

@@ -1,0 +1,162 @@
+//! Chance with a seed, and one process' share of bad luck.
+
+use std::{
+    future::Future,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use parking_lot::Mutex;
+use ping_core::Millis;
+use ping_ports::Clock;
+use rand::{Rng, SeedableRng, rngs::StdRng};
+use tokio::time::{Instant, sleep, sleep_until};
+
+use crate::bugs::Bug;
+
+/// Virtual time as a clock: starts at a fixed moment.
+pub struct VirtualClock(pub Instant);
+
+impl Clock for VirtualClock {
+    fn now(&self) -> Millis {
+        1_728_926_331_000 + Millis::try_from(self.0.elapsed().as_millis()).unwrap()
+    }
+}
+
+/// The source of all chance of one schedule.
+#[derive(Clone)]
+pub struct FaultRng {
+    rng: Arc<Mutex<StdRng>>,
+    faults: Arc<AtomicBool>,
+    pub bug: Option<Bug>,
+}
+
+impl FaultRng {
+    pub fn new(seed: u64, bug: Option<Bug>) -> Self {
+        Self { rng: Arc::new(Mutex::new(StdRng::seed_from_u64(seed))), faults: Arc::new(AtomicBool::new(true)), bug }
+    }
+
+    pub fn below(&self, limit: u64) -> u64 {
+        self.rng.lock().random_range(0..limit.max(1))
+    }
+
+    pub fn id(&self) -> u128 {
+        self.rng.lock().random()
+    }
+
+    /// True in `percent` of 100 cases.
+    pub fn chance(&self, percent: u64) -> bool {
+        self.below(100) < percent
+    }
+
+    /// A fault, unless they are over.
+    pub fn fault(&self, percent: u64) -> bool {
+        self.chance(percent) && self.faults.load(Ordering::Relaxed)
+    }
+
+    pub fn end_of_faults(&self) {
+        self.faults.store(false, Ordering::Relaxed);
+    }
+
+    pub fn millis(&self, limit: u64) -> Duration {
+        Duration::from_millis(self.below(limit))
+    }
+}
+
+/// How a call goes.
+pub enum CallOutcome {
+    /// As it should.
+    Fine,
+    /// It never arrives.
+    Lost,
+    /// It happens, and the answer is lost.
+    AnswerLost,
+    /// It is reported lost, and happens a little later.
+    Late(Duration),
+}
+
+/// One process: its calls are slow, lost, late or, for a while, not made at all.
+#[derive(Clone)]
+pub struct Host {
+    pub rng: FaultRng,
+    stalled: Arc<Mutex<Option<Instant>>>,
+}
+
+impl Host {
+    pub fn new(rng: &FaultRng) -> Self {
+        Self { rng: rng.clone(), stalled: Arc::default() }
+    }
+
+    /// The process stands still for a while: a zombie when it wakes up.
+    pub fn stall(&self, time: Duration) {
+        *self.stalled.lock() = Some(Instant::now() + time);
+    }
+
+    /// An await point: other tasks may go first.
+    pub async fn pause(&self) {
+        match self.rng.below(10) {
+            0..4 => {}
+            4..8 => sleep(self.rng.millis(3)).await,
+            _ => sleep(self.rng.millis(40)).await,
+        }
+        let stalled = *self.stalled.lock();
+        if let Some(until) = stalled {
+            sleep_until(until).await;
+        }
+    }
+
+    /// Decides how the next call goes.
+    pub fn course(&self) -> CallOutcome {
+        if !self.rng.fault(8) {
+            return CallOutcome::Fine;
+        }
+        match self.rng.below(3) {
+            0 => CallOutcome::Lost,
+            1 => CallOutcome::AnswerLost,
+            _ => CallOutcome::Late(self.rng.millis(400)),
+        }
+    }
+
+    /// Makes a change that may be lost, be done without an answer, or come late.
+    pub async fn change<T, E, F>(&self, error: impl Fn() -> E, change: F) -> Result<T, E>
+    where
+        F: Future<Output = Result<T, E>> + Send + 'static,
+        T: Send + 'static,
+        E: Send + 'static,
+    {
+        self.pause().await;
+        match self.course() {
+            CallOutcome::Fine => {
+                let answer = change.await;
+                self.pause().await;
+                answer
+            }
+            CallOutcome::Lost => Err(error()),
+            CallOutcome::AnswerLost => {
+                let _ = change.await;
+                Err(error())
+            }
+            CallOutcome::Late(time) => {
+                tokio::spawn(async move {
+                    sleep(time).await;
+                    let _ = change.await;
+                });
+                Err(error())
+            }
+        }
+    }
+
+    /// Makes a call whose failure is plain: it answers, or it does not.
+    pub async fn call<T, E>(&self, error: impl Fn() -> E, call: impl Future<Output = Result<T, E>>) -> Result<T, E> {
+        self.pause().await;
+        if self.rng.fault(4) {
+            return Err(error());
+        }
+        let answer = call.await;
+        self.pause().await;
+        if self.rng.fault(2) { Err(error()) } else { answer }
+    }
+}
