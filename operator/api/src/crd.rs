@@ -1,9 +1,9 @@
 //! The custom resource `PingPipeline`. Every default is defined here, once; the CRD is generated from these types.
 
 pub mod cache;
-mod common;
 pub mod kafka;
 pub mod postgres;
+mod schema;
 pub mod sources;
 pub mod status;
 pub mod workload;
@@ -12,12 +12,12 @@ use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-pub use self::common::SecretKey;
+pub use self::schema::SecretKey;
 use self::{
     cache::CacheSpec,
-    common::rule,
     kafka::KafkaSpec,
     postgres::PostgresSpec,
+    schema::rule,
     sources::SourcesSpec,
     status::PingPipelineStatus,
     workload::{ProcessorSpec, ServerSpec},

@@ -1,9 +1,9 @@
 //! Step 3: turns a validated pipeline into the objects of its desired state. Pure and infallible; one component per file.
 
-mod common;
 mod dragonfly;
 mod env;
 mod kafka;
+mod metadata;
 mod monitoring;
 mod network;
 mod postgres;

@@ -52,11 +52,11 @@ pub(crate) struct Arguments {
     #[command(subcommand)]
     fault: fault::Arguments,
     #[command(flatten)]
-    common: Common,
+    options: DrillOptions,
 }
 
 #[derive(Args)]
-struct Common {
+struct DrillOptions {
     /// Number of faults.
     #[arg(long, global = true, default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=1000))]
     times: u16,
@@ -80,12 +80,12 @@ pub(crate) async fn run(arguments: &Arguments, connection: &ConnectionArgs, form
         "{} is not Ready, Exact and Fresh, so no drill was started; run `kubectl pingpipeline status`",
         pipeline.name_any()
     );
-    confirm(&arguments.common, &fault, &cluster, &pipeline)?;
+    confirm(&arguments.options, &fault, &cluster, &pipeline)?;
     let mut report = Report::new(&fault);
     let interrupted =
         async { tokio::signal::ctrl_c().await.map_err(anyhow::Error::from).and_then(|()| bail!("interrupted")) };
     let done = tokio::select! {
-        done = rounds(&arguments.common, &fault, &cluster, &pipeline, &mut report) => done,
+        done = rounds(&arguments.options, &fault, &cluster, &pipeline, &mut report) => done,
         interrupted = interrupted => interrupted,
     };
     // Whether the rounds succeeded or not.
@@ -99,12 +99,12 @@ pub(crate) async fn run(arguments: &Arguments, connection: &ConnectionArgs, form
 }
 
 /// Asks for confirmation, unless `--yes` is set.
-fn confirm(common: &Common, fault: &Fault, cluster: &Cluster, pipeline: &PingPipeline) -> anyhow::Result<()> {
-    if common.yes {
+fn confirm(options: &DrillOptions, fault: &Fault, cluster: &Cluster, pipeline: &PingPipeline) -> anyhow::Result<()> {
+    if options.yes {
         return Ok(());
     }
     let name = pipeline.name_any();
-    let plan = format!("{} times in namespace {}: {fault}", common.times, cluster.namespace);
+    let plan = format!("{} times in namespace {}: {fault}", options.times, cluster.namespace);
     ensure!(stdin().is_terminal(), "this needs confirmation: add --yes to run {plan}");
     eprintln!(
         "This will run {plan}.\nIt adds events to the count of {name}. Type the name of the pipeline to continue:"
@@ -116,17 +116,17 @@ fn confirm(common: &Common, fault: &Fault, cluster: &Cluster, pipeline: &PingPip
 }
 
 async fn rounds(
-    common: &Common,
+    options: &DrillOptions,
     fault: &Fault,
     cluster: &Cluster,
     pipeline: &PingPipeline,
     report: &mut Report,
 ) -> anyhow::Result<()> {
     let server = Server::of(cluster, pipeline);
-    let first = unused_minute(&server, common.times).await?;
-    for number in 1..=common.times {
-        let round = round(common, fault, cluster, pipeline, (&server, first.plus(number))).await?;
-        eprintln!("{number}/{}: {}", common.times, round.line());
+    let first = unused_minute(&server, options.times).await?;
+    for number in 1..=options.times {
+        let round = round(options, fault, cluster, pipeline, (&server, first.plus(number))).await?;
+        eprintln!("{number}/{}: {}", options.times, round.line());
         report.add(round);
     }
     Ok(())
@@ -145,14 +145,14 @@ async fn unused_minute(server: &Server, times: u16) -> anyhow::Result<Minute> {
 
 /// One fault under load, until the pipeline is healthy again and all events are counted.
 async fn round(
-    common: &Common,
+    options: &DrillOptions,
     fault: &Fault,
     cluster: &Cluster,
     pipeline: &PingPipeline,
     (server, minute): (&Server, Minute),
 ) -> anyhow::Result<Round> {
-    let timeout = Duration::from_secs(common.timeout);
-    let load = Load::start(server, minute, common.rate, timeout);
+    let timeout = Duration::from_secs(options.timeout);
+    let load = Load::start(server, minute, options.rate, timeout);
     tokio::time::sleep(WARM_UP).await;
     let mut watch = Watch::start(cluster.pipelines(), pipeline.name_any(), server.clone());
     let started = Timestamp::now();

@@ -4,8 +4,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    common::{SecretKey, rule},
     postgres::Storage,
+    schema::{SecretKey, rule},
     workload::Resources,
 };
 

@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    common::{SecretKey, rule},
+    schema::{SecretKey, rule},
     workload::Resources,
 };
 

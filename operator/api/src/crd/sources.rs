@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::common::rule;
+use super::schema::rule;
 
 /// Status rule for sources, and retention of per-source data. A source is whatever an event says it comes from, such as a client.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]

@@ -9,7 +9,7 @@ use k8s_openapi::{
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::common::rule;
+use super::schema::rule;
 
 /// The servers.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]

@@ -15,7 +15,7 @@ use ping_api::{
     names::SECRETS_ANNOTATION,
 };
 
-use super::common::{metadata, resources, restricted, selector};
+use super::metadata::{metadata, resources, restricted, selector};
 use crate::{
     desired::Desired,
     external::{

@@ -18,7 +18,7 @@ pub(super) const KAFKA_CA_FOLDER: &str = "/etc/ping/kafka-ca";
 pub(super) const KAFKA_CERTIFICATE_FOLDER: &str = "/etc/ping/kafka-certificate";
 
 /// Variables that servers and processors share; `credentials` are those of the role.
-pub(super) fn common(
+pub(super) fn shared(
     pipeline: &Pipeline,
     connection: &Connection,
     credentials: &Credentials,

@@ -13,7 +13,7 @@ use ping_api::{
 };
 use serde_json::{Value, json};
 
-use super::common::{data_metadata, metadata, resources, selector};
+use super::metadata::{data_metadata, metadata, resources, selector};
 use crate::{
     desired::Desired,
     external::{

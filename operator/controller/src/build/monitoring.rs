@@ -3,7 +3,7 @@
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use ping_api::kinds::Kind;
 
-use super::common::{metadata, selector};
+use super::metadata::{metadata, selector};
 use crate::{
     desired::Desired,
     external::{

@@ -12,7 +12,7 @@ use k8s_openapi::{
 };
 use ping_api::{kinds::Kind, names::OPERATOR, roles::Role};
 
-use super::common::{metadata, selector};
+use super::metadata::{metadata, selector};
 use crate::{
     desired::Desired,
     external::cnpg::pods_of,

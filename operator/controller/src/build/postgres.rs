@@ -7,7 +7,7 @@ use ping_api::{
     kinds::Kind,
 };
 
-use super::common::{data_metadata, resources};
+use super::metadata::{data_metadata, resources};
 use crate::{
     desired::Desired,
     external::{

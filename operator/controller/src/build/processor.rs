@@ -11,8 +11,9 @@ use ping_api::{crd::workload::ProcessorAutoscaling, kinds::Kind};
 use ping_runtime::env as names;
 
 use super::{
-    common::{metadata, scale_target},
-    env, workload,
+    env,
+    metadata::{metadata, scale_target},
+    workload,
 };
 use crate::{desired::Desired, pipeline::Pipeline};
 
@@ -27,7 +28,7 @@ pub(super) fn build(pipeline: &Pipeline, desired: &mut Desired) {
         return;
     };
     let spec = &pipeline.processor;
-    let mut variables = env::common(pipeline, connection, &connection.processor, &spec.pod);
+    let mut variables = env::shared(pipeline, connection, &connection.processor, &spec.pod);
     variables.extend([
         env::value(names::FLUSH_RECORDS, &spec.flush.records.to_string()),
         env::value(names::FLUSH_INTERVAL_MS, &spec.flush.interval_ms.to_string()),

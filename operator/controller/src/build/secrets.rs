@@ -3,7 +3,7 @@
 use k8s_openapi::api::core::v1::Secret;
 use ping_api::kinds::Kind;
 
-use super::common::metadata;
+use super::metadata::metadata;
 use crate::{desired::Desired, pipeline::Pipeline};
 
 pub(super) fn build(pipeline: &Pipeline, desired: &mut Desired) {

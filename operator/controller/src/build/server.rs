@@ -13,8 +13,9 @@ use ping_api::{crd::workload::ServerAutoscaling, kinds::Kind};
 use ping_runtime::env as names;
 
 use super::{
-    common::{metadata, scale_target},
-    env, workload,
+    env,
+    metadata::{metadata, scale_target},
+    workload,
 };
 use crate::{
     desired::Desired,
@@ -58,7 +59,7 @@ fn deploy(pipeline: &Pipeline, servers: &ServerDeployment, desired: &mut Desired
     // Query servers do not connect to Kafka.
     let credentials = if role.ingests() { &connection.server } else { &Credentials::None };
     let mut variables = vec![env::value(names::LISTEN, "0.0.0.0:8080"), env::value(names::ROLE, role.as_str())];
-    variables.extend(env::common(pipeline, connection, credentials, &spec.pod));
+    variables.extend(env::shared(pipeline, connection, credentials, &spec.pod));
     variables.push(env::value(names::LANES, &spec.lanes.to_string()));
     if !spec.trusted_proxies.is_empty() {
         variables.push(env::value(names::TRUSTED_PROXIES, &spec.trusted_proxies.join(",")));

@@ -20,8 +20,8 @@ use ping_api::{
 };
 
 use super::{
-    common::{metadata, resources, restricted, selector},
     env::{KAFKA_CA_FOLDER, KAFKA_CERTIFICATE_FOLDER},
+    metadata::{metadata, resources, restricted, selector},
 };
 use crate::{
     desired::Desired,

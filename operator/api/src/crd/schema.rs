@@ -1,4 +1,4 @@
-//! Types and helpers that several parts of the CRD use.
+//! Building blocks of the CRD's schema that several of its parts use.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
