@@ -1,10 +1,10 @@
-//! The environment names that the operator sets on a workload and the data plane reads.
+//! The environment variables that the operator sets on a workload and the data plane reads.
 //!
-//! Each name stands here once; `pingd --help` documents its value. A flag on the command line wins over its name here.
+//! Each name is defined only here; `pingd --help` documents its value. A command-line flag takes precedence over its variable.
 
 /// Address of the API port: gRPC, gRPC-Web and Connect. Default `0.0.0.0:8080`.
 pub const LISTEN: &str = "PING_LISTEN";
-/// Networks of proxies whose `X-Forwarded-For` is believed, as CIDR, separated by commas. Default: none.
+/// CIDRs of proxies whose `X-Forwarded-For` is trusted, separated by commas. Default: none.
 pub const TRUSTED_PROXIES: &str = "PING_TRUSTED_PROXIES";
 /// Address of the admin port: `/healthz`, `/readyz`, `/metrics`. Default `0.0.0.0:8081`.
 pub const ADMIN_LISTEN: &str = "PING_ADMIN_LISTEN";
@@ -16,17 +16,17 @@ pub const KAFKA_BROKERS: &str = "PING_KAFKA_BROKERS";
 pub const KAFKA_TOPIC: &str = "PING_KAFKA_TOPIC";
 /// Topic for records that cannot be counted. Default `pings-dead-letter`.
 pub const KAFKA_DEAD_LETTER_TOPIC: &str = "PING_KAFKA_DEAD_LETTER_TOPIC";
-/// Topic that is told of every minute that is over: compacted, the key is the minute. Default: none, nobody is told.
+/// Topic for per-minute summaries (compacted, keyed by minute). Default: none, which disables them.
 pub const KAFKA_MINUTES_TOPIC: &str = "PING_KAFKA_MINUTES_TOPIC";
-/// Consumer group of the processors; the one of the views per source has `-views` behind it. Default `ping-processor`.
+/// Consumer group of the processors. The per-source views use the same name with the suffix `-views`. Default `ping-processor`.
 pub const KAFKA_GROUP: &str = "PING_KAFKA_GROUP";
 /// `plaintext`, `ssl`, `sasl_plaintext` or `sasl_ssl`. Default `plaintext`.
 pub const KAFKA_SECURITY_PROTOCOL: &str = "PING_KAFKA_SECURITY_PROTOCOL";
 /// `PLAIN`, `SCRAM-SHA-256` or `SCRAM-SHA-512`; with a `sasl_*` protocol only.
 pub const KAFKA_SASL_MECHANISM: &str = "PING_KAFKA_SASL_MECHANISM";
-/// User name for SASL.
+/// SASL user name.
 pub const KAFKA_SASL_USERNAME: &str = "PING_KAFKA_SASL_USERNAME";
-/// Password for SASL.
+/// SASL password.
 pub const KAFKA_SASL_PASSWORD: &str = "PING_KAFKA_SASL_PASSWORD";
 /// PEM file of the CA that signed the brokers' certificates.
 pub const KAFKA_CA_FILE: &str = "PING_KAFKA_CA_FILE";
@@ -36,39 +36,39 @@ pub const KAFKA_CERT_FILE: &str = "PING_KAFKA_CERT_FILE";
 pub const KAFKA_KEY_FILE: &str = "PING_KAFKA_KEY_FILE";
 /// URL of the cache: `redis://host:port` or `rediss://…` for TLS.
 pub const CACHE_URL: &str = "PING_CACHE_URL";
-/// Password of the cache, kept out of the URL so that it can come from a Secret.
+/// Password of the cache, separate from the URL so that it can come from a Secret.
 pub const CACHE_PASSWORD: &str = "PING_CACHE_PASSWORD";
-/// A flush holds at most this many records. Default 1000.
+/// Maximum number of records per flush. Default 1000.
 pub const FLUSH_RECORDS: &str = "PING_FLUSH_RECORDS";
-/// A flush waits at most this long after its first record, in milliseconds. Default 1000.
+/// Maximum time from the first record of a flush until it is written, in milliseconds. Default 1000.
 pub const FLUSH_INTERVAL_MS: &str = "PING_FLUSH_INTERVAL_MS";
-/// How many minutes the cache keeps per-minute counts. Default 60.
+/// Minutes of per-minute counts kept in the cache. Default 60.
 pub const WINDOW_MINUTES: &str = "PING_WINDOW_MINUTES";
-/// Days that five-minute windows per source are kept. Default 7.
+/// Days to keep five-minute windows per source. Default 7.
 pub const WINDOW_RETENTION_DAYS: &str = "PING_WINDOW_RETENTION_DAYS";
-/// Days that daily counts per source are kept; 0: for ever. Default 0.
+/// Days to keep daily counts per source; 0 keeps them forever. Default 0.
 pub const DAY_RETENTION_DAYS: &str = "PING_DAY_RETENTION_DAYS";
-/// A source with so many events of a kind is not, for ever: `kind=count`. Default `bounced=1`.
+/// Threshold of the negative status, which is permanent: `kind=count`. Default `failed=1`.
 pub const STATUS_NEGATIVE_WHEN: &str = "PING_STATUS_NEGATIVE_WHEN";
-/// A source with so many events of a kind is, unless it is not: `kind=count`. Default `delivered=1000`.
+/// Threshold of the positive status, which a negative one overrides: `kind=count`. Default `succeeded=1000`.
 pub const STATUS_POSITIVE_WHEN: &str = "PING_STATUS_POSITIVE_WHEN";
-/// What that is called, separated by commas: not, yes, unknown. Default `not catch-all,catch-all,unknown`.
+/// Labels of the negative, positive and unknown statuses, separated by commas. Default `negative,positive,unknown`.
 pub const STATUS_LABELS: &str = "PING_STATUS_LABELS";
-/// Sources whose status is kept in the cache, at most. Default 10000000.
+/// Maximum number of sources whose status is cached. Default 10000000.
 pub const STATUS_SOURCES: &str = "PING_STATUS_SOURCES";
-/// What a server does: `ingest`, `query` or `all`. Default `all`.
+/// Role of a server: `ingest`, `query` or `all`. Default `all`.
 pub const ROLE: &str = "PING_ROLE";
-/// Write lanes per server. Default 1.
+/// Concurrent write lanes per server. Default 1.
 pub const LANES: &str = "PING_LANES";
-/// Worker threads; 0 lets the program choose (half of the cores). Default 0.
+/// Worker threads; 0 uses half of the cores. Default 0.
 pub const THREADS: &str = "PING_THREADS";
-/// Seconds a program may take to drain after SIGTERM. Default 20.
+/// Seconds to drain in-flight work after SIGTERM. Default 20.
 pub const DRAIN_SECONDS: &str = "PING_DRAIN_SECONDS";
-/// Log filter as of `tracing`'s `EnvFilter`. Default `info`.
+/// Log filter with the syntax of `tracing`'s `EnvFilter`. Default `info`.
 pub const LOG: &str = "PING_LOG";
-/// `text` or `json`. Default `text` on a terminal, else `json`.
+/// `text` or `json`. Default `text` on a terminal, otherwise `json`.
 pub const LOG_FORMAT: &str = "PING_LOG_FORMAT";
-/// `true`: the embedded mode keeps nothing on disk (the name existing users know).
+/// `true` keeps all data of the embedded mode in memory. The name predates this project and is kept for its users.
 pub const IN_MEMORY: &str = "INMEMORY";
-/// Address of the server that `pingctl` talks to. Default `http://localhost:8080`. Nobody but people sets it.
+/// Address of the server that `pingctl` talks to. Default `http://localhost:8080`. Set by users only, never by the operator.
 pub const CTL_ADDR: &str = "PINGCTL_ADDR";
