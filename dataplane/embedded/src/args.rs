@@ -7,7 +7,7 @@ use ipnet::IpNet;
 use ping_runtime::env;
 use ping_services::args::{CountArgs, RetentionArgs, StatusArgs};
 
-/// The embedded mode.
+/// Settings of the embedded mode.
 #[derive(Debug, Args)]
 pub struct DevArgs {
     /// Address of the API
@@ -22,7 +22,7 @@ pub struct DevArgs {
     /// Folder for the database file; acknowledged events survive a crash
     #[arg(long, default_value = ".pingpipeline", conflicts_with = "memory")]
     pub data: PathBuf,
-    /// Limits of counting.
+    /// Settings of the projections.
     #[command(flatten)]
     pub count: CountArgs,
     /// Retention of the views.

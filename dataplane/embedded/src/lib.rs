@@ -1,5 +1,7 @@
-//! `pingd dev`: server and processor in one process, over an embedded store. The log and the cache are in memory and start
-//! empty, so every start is a rebuild and exercises the recovery path.
+//! The embedded mode, `pingd dev`: server and processor in one process over SQLite or memory.
+//!
+//! The log and the cache are in memory and start empty, so every start is a rebuild and exercises the recovery path. There is no
+//! other code for this mode: it runs the same services as `pingd server` and `pingd processor`.
 
 mod args;
 
@@ -15,7 +17,7 @@ use ping_memory::{LoggedMinutes, MemoryCache, MemoryLog, MemoryStatuses, MemoryS
 use ping_ports::{Clock, EventStore, Outbox, SourceReader, SourceViews, TotalsStore};
 use ping_projections::{self as projections, LogPorts, MinutePublisher};
 use ping_query::{CountQuery, SourceQuery, StatusQuery};
-use ping_rpc::{Answers, TrustedProxies, health};
+use ping_rpc::{Queries, TrustedProxies, health};
 use ping_runtime::admin::Readiness;
 use ping_sqlite::SqliteStore;
 use prometheus_client::registry::Registry;
@@ -25,20 +27,20 @@ use tokio_util::sync::CancellationToken;
 pub use args::DevArgs;
 use ping_services::{ProcessorService, ServerService, args::ProcessArgs, bind, serve_admin};
 
-/// Partitions of the log in process.
+/// Partitions of the in-memory log.
 const PARTITIONS: u32 = 6;
 
 /// Serves until `shutdown`, then drains.
 ///
 /// # Errors
-/// When the store cannot be opened, an address is taken, or work does not drain in time.
+/// When the store cannot be opened, an address is taken, or queued events do not drain in time.
 pub async fn run(args: DevArgs, process: ProcessArgs, shutdown: CancellationToken) -> anyhow::Result<()> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     if args.memory {
         let store = Arc::new(MemoryStore::new(Arc::clone(&clock)));
         return serve(args, process, store, clock, shutdown).await;
     }
-    fs::create_dir_all(&args.data).with_context(|| format!("cannot make the folder {}", args.data.display()))?;
+    fs::create_dir_all(&args.data).with_context(|| format!("cannot create the folder {}", args.data.display()))?;
     let store = Arc::new(SqliteStore::open(args.data.join("pings.db"), Arc::clone(&clock)).await?);
     serve(args, process, store, clock, shutdown).await
 }
@@ -56,9 +58,9 @@ async fn serve<S: EventStore + Outbox + TotalsStore + SourceViews + SourceReader
     let readiness = Readiness::default();
     let mut registry = Registry::default();
     let mut tasks = JoinSet::new();
-    let asked = Arc::clone(&store);
+    let checked = Arc::clone(&store);
     health::watch(&mut tasks, &readiness, "store", move || {
-        let store = Arc::clone(&asked);
+        let store = Arc::clone(&checked);
         async move { store.outbox_watermark().await }
     });
     let settings = args.count.settings();
@@ -70,8 +72,8 @@ async fn serve<S: EventStore + Outbox + TotalsStore + SourceViews + SourceReader
             IngestPorts { store: store.clone(), outbox: store.clone(), sink: Arc::new(log.clone()) },
             IngestSettings::default(),
         )),
-        answers: Some(Answers {
-            reader: CountQuery::new(cache.clone(), store.clone(), Arc::clone(&clock), settings.window),
+        queries: Some(Queries {
+            counts: CountQuery::new(cache.clone(), store.clone(), Arc::clone(&clock), settings.window),
             sources: SourceQuery::new(store.clone(), Arc::clone(&clock), args.retention.retention()),
             statuses: StatusQuery::new(args.status.rule(), statuses.clone(), store.clone(), Arc::clone(&clock)),
             labels: args.status.labels()?,
@@ -93,7 +95,7 @@ async fn serve<S: EventStore + Outbox + TotalsStore + SourceViews + SourceReader
         statuses: projections::StatusProjection { rule: args.status.rule(), cache: statuses, reader: reader.clone() },
         minutes: Some(MinutePublisher::new(reader, Arc::new(LoggedMinutes))),
     };
-    // The processor goes last: it counts what the server drains.
+    // The processor stops after the server, so that it counts what the server drains.
     let served = CancellationToken::new();
     let counting = processor.run(&mut registry, served.clone());
     serve_admin(process.admin_listen_on_loopback(), readiness, registry, &mut tasks).await?;
@@ -112,7 +114,7 @@ async fn serve<S: EventStore + Outbox + TotalsStore + SourceViews + SourceReader
 /// Prints where the API listens and what to try.
 fn greet(address: std::net::SocketAddr, memory: bool) {
     let storage = if memory { "in memory; data is lost on exit" } else { "data is kept on disk" };
-    // A closed standard output is no reason to stop serving.
+    // If standard output is closed, serve anyway.
     let _ = writeln!(
         io::stdout(),
         "pingd is ready on {address} ({storage}). Try:

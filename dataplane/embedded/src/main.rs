@@ -1,4 +1,4 @@
-//! `pingd-dev`: `pingd dev` alone. It has no driver for Postgres, Kafka or Redis, so it builds in a third of the time.
+//! `pingd-dev`: `pingd dev` as a program of its own. Without the drivers for Postgres, Kafka and Redis it builds in a third of the time.
 
 use std::process::ExitCode;
 
@@ -9,7 +9,7 @@ use ping_services::{args::ProcessArgs, program};
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
-/// Runs server and processor in one process, without infrastructure.
+/// Runs server and processor in one process, without infrastructure: for trying it out and for development
 #[derive(Debug, Parser)]
 #[command(name = "pingd-dev", version, max_term_width = 110)]
 struct PingdDev {

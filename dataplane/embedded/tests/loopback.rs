@@ -6,7 +6,7 @@ use std::{
     process::{Command, Stdio},
 };
 
-/// All listening sockets of process `id`, as `/proc/net/tcp` writes them: the address in hexadecimal, then the port.
+/// All listening sockets of process `id` in the format of `/proc/net/tcp`: address and port in hexadecimal.
 fn listening(id: u32) -> Vec<String> {
     let sockets: Vec<_> = std::fs::read_dir(format!("/proc/{id}/fd"))
         .unwrap()
@@ -29,7 +29,7 @@ fn by_default_both_ports_are_on_loopback_only() {
         .arg("--memory")
         .args(["--log", "off"])
         .env_clear()
-        // Any free port, so that a developer's own server does not disturb; what is tested is the address.
+        // Any free port, because a developer's own server may use 8080; only the address is tested.
         .args(["--listen", "127.0.0.1:0"])
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -41,7 +41,7 @@ fn by_default_both_ports_are_on_loopback_only() {
     process.kill().unwrap();
     let output = process.wait_with_output().unwrap();
     if greeting.is_empty() {
-        // Port 8081 is taken: the message must still name the loopback address.
+        // Port 8081 is taken. The error must still name the loopback address.
         let message = String::from_utf8_lossy(&output.stderr);
         assert!(message.contains("127.0.0.1:8081"), "{message}");
         return;

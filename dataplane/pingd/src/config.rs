@@ -1,4 +1,4 @@
-//! The command line of `pingd`. Each setting also has an environment name.
+//! The command line of `pingd`. Each setting also has an environment name from `ping_runtime::env`.
 
 use std::{net::SocketAddr, path::PathBuf};
 
@@ -12,7 +12,7 @@ use ping_ingest::IngestSettings;
 use ping_kafka::{FetchProfile, KafkaSecurity, KafkaSettings};
 use ping_redis::RedisSettings;
 
-/// Counts events: each acknowledged event exactly once.
+/// Counts events: each acknowledged event exactly once
 #[derive(Debug, Parser)]
 #[command(name = "pingd", version, max_term_width = 110)]
 pub(crate) struct Pingd {
@@ -37,7 +37,7 @@ pub(crate) enum Program {
     Migrate(MigrateArgs),
 }
 
-/// Which calls a server answers.
+/// What a server does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Role {
     /// accept events only
@@ -49,20 +49,20 @@ pub(crate) enum Role {
 }
 
 impl Role {
-    /// Whether it accepts events.
+    /// Whether the server accepts events.
     #[must_use]
-    pub(crate) fn takes_events(self) -> bool {
+    pub(crate) fn accepts_events(self) -> bool {
         self != Self::Query
     }
 
-    /// Whether it answers queries.
+    /// Whether the server answers queries.
     #[must_use]
-    pub(crate) fn answers(self) -> bool {
+    pub(crate) fn answers_queries(self) -> bool {
         self != Self::Ingest
     }
 }
 
-/// The server.
+/// Settings of `pingd server`.
 #[derive(Debug, Args)]
 pub(crate) struct ServerArgs {
     /// Address of the API: gRPC, gRPC-Web and Connect
@@ -105,10 +105,10 @@ impl ServerArgs {
     }
 }
 
-/// The processor.
+/// Settings of `pingd processor`.
 #[derive(Debug, Args)]
 pub(crate) struct ProcessorArgs {
-    /// Limits of counting.
+    /// Settings of the projections.
     #[command(flatten)]
     pub(crate) count: CountArgs,
     /// Retention of the views.
@@ -128,7 +128,7 @@ pub(crate) struct ProcessorArgs {
     pub(crate) cache: CacheArgs,
 }
 
-/// `pingd migrate`.
+/// Settings of `pingd migrate`.
 #[derive(Debug, Args)]
 pub(crate) struct MigrateArgs {
     /// Postgres.
@@ -148,15 +148,32 @@ pub(crate) struct MigrateArgs {
     pub(crate) kafka: KafkaArgs,
 }
 
-/// Postgres.
-#[derive(Debug, Args)]
+/// The connection to Postgres.
+#[derive(Clone, Debug, Args)]
 pub(crate) struct PostgresArgs {
-    /// Postgres: postgres://user:password@host:port/database
+    /// URL of Postgres: postgres://user:password@host:port/database
     #[arg(long, env = env::POSTGRES_URL, hide_env_values = true)]
     pub(crate) postgres_url: String,
 }
 
-/// Kafka.
+impl PostgresArgs {
+    /// `host:port` of the URL, for messages: without credentials and options.
+    #[must_use]
+    pub(crate) fn address(&self) -> String {
+        let rest = self.postgres_url.split_once("://").map_or(self.postgres_url.as_str(), |(_, rest)| rest);
+        let authority = rest.split(['/', '?']).next().unwrap_or_default();
+        let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
+        let has_port = host.rsplit_once(':').is_some_and(|(_, port)| port.bytes().all(|byte| byte.is_ascii_digit()));
+        match host {
+            // The host is in an option, or the driver's default.
+            "" => "the host of --postgres-url".to_owned(),
+            host if has_port => host.to_owned(),
+            host => format!("{host}:5432"),
+        }
+    }
+}
+
+/// Topics and connection of Kafka.
 #[derive(Debug, Args)]
 pub(crate) struct KafkaArgs {
     /// Kafka brokers: host:port[,host:port…]
@@ -199,7 +216,7 @@ pub(crate) struct KafkaArgs {
 }
 
 impl KafkaArgs {
-    /// As the adapter takes it.
+    /// Converts the flags.
     #[must_use]
     pub(crate) fn settings(&self) -> KafkaSettings {
         KafkaSettings {
@@ -222,10 +239,10 @@ impl KafkaArgs {
     }
 }
 
-/// The cache.
+/// The connection to the cache.
 #[derive(Debug, Args)]
 pub(crate) struct CacheArgs {
-    /// Cache: redis://host:port, or rediss:// for TLS
+    /// URL of the cache: redis://host:port, or rediss:// for TLS
     #[arg(long, env = env::CACHE_URL)]
     pub(crate) cache_url: String,
     /// Password of the cache
@@ -234,7 +251,7 @@ pub(crate) struct CacheArgs {
 }
 
 impl CacheArgs {
-    /// As the adapter takes it.
+    /// Converts the flags.
     #[must_use]
     pub(crate) fn settings(&self) -> RedisSettings {
         RedisSettings { password: self.cache_password.clone(), ..RedisSettings::new(&self.cache_url) }
@@ -250,5 +267,18 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Pingd::command().debug_assert();
+    }
+
+    #[test]
+    fn messages_name_the_address_of_postgres_without_credentials() {
+        for (url, address) in [
+            ("postgres://ping:s3cret@db.example:6432/ping?sslmode=require", "db.example:6432"),
+            ("postgres://ping:s3@cret@db.example/ping", "db.example:5432"),
+            ("postgresql://db.example", "db.example:5432"),
+            ("postgres://ping@[2001:db8::1]/ping", "[2001:db8::1]:5432"),
+            ("postgres:///ping?host=/run/postgresql", "the host of --postgres-url"),
+        ] {
+            assert_eq!(PostgresArgs { postgres_url: url.into() }.address(), address, "{url}");
+        }
     }
 }

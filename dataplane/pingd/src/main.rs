@@ -1,4 +1,4 @@
-//! `pingd`: the data plane in one program. It chooses adapters and wires them; nothing else.
+//! `pingd`: the data plane in one program. It chooses the adapters and connects them to the services.
 
 mod config;
 mod migrate;

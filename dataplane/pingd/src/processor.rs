@@ -1,4 +1,4 @@
-//! `pingd processor`: counts what the servers took.
+//! `pingd processor`: consumes events from Kafka and updates the cache and the views.
 
 use std::sync::Arc;
 
@@ -33,13 +33,13 @@ pub(crate) async fn run(args: ProcessorArgs, process: ProcessArgs, shutdown: Can
         clock: Arc::new(SystemClock),
     };
     let rule = args.status.rule();
-    let held = Arc::new(RedisStatuses::new(&args.cache.settings(), &rule, args.status.status_sources)?);
-    let statuses = StatusProjection { rule, cache: held, reader: store.clone() };
+    let cached_statuses = Arc::new(RedisStatuses::new(&args.cache.settings(), &rule, args.status.status_sources)?);
+    let statuses = StatusProjection { rule, cache: cached_statuses, reader: store.clone() };
     let readiness = Readiness::default();
     let mut registry = Registry::default();
     let mut tasks = JoinSet::new();
     watch(&mut tasks, &readiness, &log, cache.clone());
-    // Of the two readings of the topic only the count has to be fresh within milliseconds (bench/README.md).
+    // Only the counters must be fresh within milliseconds; the views can wait for larger fetches (bench/README.md).
     let views = KafkaSettings { group: format!("{}-views", kafka.group), profile: FetchProfile::Bulk, ..kafka.clone() };
     let reader = store.clone();
     let processor = ProcessorService {
@@ -62,12 +62,12 @@ pub(crate) async fn run(args: ProcessorArgs, process: ProcessArgs, shutdown: Can
     };
     tokio::select! {
         () = counting => Ok(()),
-        () = overdue => Err(anyhow::anyhow!("the last flush did not end in time"))
-            .context("nothing is lost: the next processor goes on where the cache stands"),
+        () = overdue => Err(anyhow::anyhow!("the last flush did not finish within --drain-seconds"))
+            .context("no event is lost: the next processor continues from the positions in the cache"),
     }
 }
 
-/// Everything a processor talks to.
+/// Watches every dependency of a processor.
 fn watch(tasks: &mut JoinSet<()>, readiness: &Readiness, log: &LogPorts, cache: Arc<dyn CounterCache>) {
     let (outbox, bounds) = (Arc::clone(&log.outbox), Arc::clone(&log.bounds));
     health::watch(tasks, readiness, "postgres", move || {

@@ -1,8 +1,11 @@
-//! `pingd server`: takes pings and answers counts, over Postgres, Kafka and the cache.
+//! `pingd server`: accepts events and answers queries, over Postgres, Kafka and the cache.
 
 use std::{sync::Arc, time::Duration};
 
-use crate::config::ServerArgs;
+use crate::{
+    config::{PostgresArgs, ServerArgs},
+    migrate::migrate_schema,
+};
 use ping_ingest::IngestPorts;
 use ping_kafka::KafkaProducer;
 use ping_memory::SystemClock;
@@ -10,7 +13,7 @@ use ping_ports::{Clock, Outbox};
 use ping_postgres::{PostgresOptions, PostgresStore};
 use ping_query::{CountQuery, SourceQuery, StatusQuery};
 use ping_redis::{RedisCache, RedisStatuses};
-use ping_rpc::{Answers, TrustedProxies, health};
+use ping_rpc::{Queries, TrustedProxies, health};
 use ping_runtime::admin::Readiness;
 use ping_services::args::ProcessArgs;
 use prometheus_client::registry::Registry;
@@ -19,29 +22,29 @@ use tokio_util::sync::CancellationToken;
 
 use ping_services::{ServerService, bind, serve_admin};
 
-/// Pause between two tries to bring the schema up to date.
-const RETRY: Duration = Duration::from_secs(1);
+/// Pause between two attempts to migrate the schema.
+const MIGRATE_RETRY_INTERVAL: Duration = Duration::from_secs(1);
 
 pub(crate) async fn run(args: ServerArgs, process: ProcessArgs, shutdown: CancellationToken) -> anyhow::Result<()> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let store = Arc::new(PostgresStore::new(&args.postgres.postgres_url, &PostgresOptions::default())?);
-    let answers = if args.role.answers() { Some(answers(&args, &store, &clock)?) } else { None };
+    let queries = if args.role.answers_queries() { Some(queries(&args, &store, &clock)?) } else { None };
     let readiness = Readiness::default();
     let mut registry = Registry::default();
     let mut tasks = JoinSet::new();
-    migrate(&mut tasks, &readiness, Arc::clone(&store));
-    let asked = Arc::clone(&store);
+    migrate(&mut tasks, &readiness, Arc::clone(&store), args.postgres.clone());
+    let checked = Arc::clone(&store);
     health::watch(&mut tasks, &readiness, "postgres", move || {
-        let store = Arc::clone(&asked);
+        let store = Arc::clone(&checked);
         async move { store.outbox_watermark().await }
     });
     let server = ServerService {
         listener: bind(args.listen, "--listen").await?,
-        ingest: args.role.takes_events().then(|| {
+        ingest: args.role.accepts_events().then(|| {
             let sink = Arc::new(KafkaProducer::new(&args.kafka.settings()));
             (IngestPorts { store: store.clone(), outbox: store.clone(), sink }, args.ingest())
         }),
-        answers,
+        queries,
         clock,
         proxies: TrustedProxies::new(args.trusted_proxies.clone()),
     };
@@ -50,38 +53,39 @@ pub(crate) async fn run(args: ServerArgs, process: ProcessArgs, shutdown: Cancel
     serving.await
 }
 
-/// The read path: the cache first, Postgres when it is away.
-fn answers(args: &ServerArgs, store: &Arc<PostgresStore>, clock: &Arc<dyn Clock>) -> anyhow::Result<Answers> {
+/// The read path: the cache, or Postgres if the cache is unavailable.
+fn queries(args: &ServerArgs, store: &Arc<PostgresStore>, clock: &Arc<dyn Clock>) -> anyhow::Result<Queries> {
     let (cache, rule) = (args.cache.settings(), args.status.rule());
-    let held = Arc::new(RedisStatuses::new(&cache, &rule, args.status.status_sources)?);
+    let cached_statuses = Arc::new(RedisStatuses::new(&cache, &rule, args.status.status_sources)?);
     let window = i64::from(args.window_minutes);
-    Ok(Answers {
-        reader: CountQuery::new(Arc::new(RedisCache::new(&cache)?), store.clone(), Arc::clone(clock), window),
+    Ok(Queries {
+        counts: CountQuery::new(Arc::new(RedisCache::new(&cache)?), store.clone(), Arc::clone(clock), window),
         sources: SourceQuery::new(store.clone(), Arc::clone(clock), args.retention.retention()),
-        statuses: StatusQuery::new(rule, held, store.clone(), Arc::clone(clock)),
+        statuses: StatusQuery::new(rule, cached_statuses, store.clone(), Arc::clone(clock)),
         labels: args.status.labels()?,
     })
 }
 
-/// Brings the schema up to date in the background; until then the server is not ready, and callers are told to retry.
-fn migrate(tasks: &mut JoinSet<()>, readiness: &Readiness, store: Arc<PostgresStore>) {
+/// Migrates the schema in the background, retrying until Postgres is available. Until then the server is not ready, and calls get
+/// `unavailable`.
+fn migrate(tasks: &mut JoinSet<()>, readiness: &Readiness, store: Arc<PostgresStore>, postgres: PostgresArgs) {
     let readiness = readiness.clone();
-    readiness.set("schema", Err("not looked at yet".into()));
+    readiness.set("schema", Err("not checked yet".into()));
     tasks.spawn(async move {
         loop {
-            match store.migrate().await {
+            match migrate_schema(&store, &postgres).await {
                 Ok(imported) => {
                     if imported > 0 {
-                        tracing::info!(imported, "rows of the table pings taken over");
+                        tracing::info!(imported, "imported rows of the existing table pings");
                     }
                     readiness.set("schema", Ok(()));
                     return;
                 }
                 Err(error) => {
-                    let error = format!("{:#}", anyhow::Error::from(error));
-                    tracing::warn!(error, "the schema is not up to date; trying again");
+                    let error = format!("{error:#}");
+                    tracing::warn!("{error}; retrying");
                     readiness.set("schema", Err(error));
-                    sleep(RETRY).await;
+                    sleep(MIGRATE_RETRY_INTERVAL).await;
                 }
             }
         }

@@ -1,83 +1,90 @@
-//! The read path: the cache first, the store when the cache is away, in mark_suspect, or not asked.
+//! The read path: counts, statistics per source, and statuses.
+//!
+//! Queries read the cache first. They read the store if the cache is unavailable or suspect, or if the caller asks for a strong read.
+//! Messages and protocols belong to `ping-rpc`.
 
 mod sources;
 mod status;
 
 use std::{sync::Arc, time::Duration};
 
-pub use sources::{Dated, Point, SourceError, SourceQuery, Step};
-pub use status::{StatusAnswer, StatusQuery};
+pub use sources::{AsOf, Point, SourceError, SourceQuery, Step};
+pub use status::{SourceStatus, StatusQuery};
 
 use tokio::time::{Instant, sleep};
 
 use ping_core::{Millis, Minute, TimeRange, Token};
 use ping_ports::{Clock, CounterCache, Reading, Recount, StoreError, TotalsStore};
 
-/// How often a reader that waits for its own write looks again.
-const POLL: Duration = Duration::from_millis(5);
+/// Pause between two checks whether the event of a token is counted.
+const TOKEN_POLL_INTERVAL: Duration = Duration::from_millis(5);
+/// Pause between two checks whether the cache has caught up with the store, in [`CountQuery::verify`].
+const CATCH_UP_POLL_INTERVAL: Duration = Duration::from_millis(20);
+/// Longest wait for the cache to catch up with the store, in [`CountQuery::verify`].
+const CATCH_UP_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// What is to be counted, and how sure it must be.
+/// Which events to count, and with which consistency.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Question {
-    /// Only events in this range.
+pub struct CountRequest {
+    /// Count only events in this range; none counts all.
     pub range: Option<TimeRange>,
-    /// Straight from the store.
+    /// Read from the store.
     pub strong: bool,
-    /// Not before this event is counted.
+    /// Wait until this event is counted.
     pub after: Option<Token>,
 }
 
-/// Which store answered.
+/// Where an answer comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum AnsweredBy {
+pub enum ServedBy {
     /// The cache.
     Cache,
     /// The store of record.
     Store,
 }
 
-/// A count, and how good it is.
+/// A count and its freshness.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Answer {
-    /// How many events.
+pub struct CountResponse {
+    /// Number of events.
     pub count: i64,
-    /// Everything acknowledged before this time is in.
+    /// Watermark: every event acknowledged before this time is included.
     pub as_of: Millis,
-    /// How long ago that was.
+    /// Now minus `as_of`, in milliseconds; never negative.
     pub lag: Millis,
-    /// Nothing is in it twice, and nothing from before `as_of` is missing.
+    /// No event is counted twice, and none acknowledged before `as_of` is missing.
     pub exact: bool,
-    /// Who says so.
-    pub by: AnsweredBy,
-    /// When an audit last found the cache equal to the store, if the cache answered and one has looked.
+    /// Where the count comes from.
+    pub served_by: ServedBy,
+    /// When an audit last found the cache equal to the store. None if the store answered, or before the first audit.
     pub last_audit: Option<Millis>,
 }
 
 /// Why there is no count.
 #[derive(Debug, thiserror::Error)]
 pub enum QueryError {
-    /// Neither cache nor store could answer.
+    /// Neither the cache nor the store could answer.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// The event of the token was not counted in time.
-    #[error("the ping of this token is not counted yet; ask again, or ask for a strong read")]
-    NotYet,
+    /// The event of the token was not counted before the deadline.
+    #[error("the event of this token is not counted yet; retry, or use strong=true")]
+    NotCountedYet,
 }
 
-/// Compares everything with everything.
+/// The result of comparing rows, totals, rollups and cache.
 #[derive(Clone, Debug)]
 pub struct Verification {
-    /// Rows against totals.
+    /// Rows, totals and rollups of the store.
     pub recount: Recount,
-    /// What the cache says; none when it did not answer.
+    /// The cache's total; none if the cache did not answer.
     pub cache_total: Option<i64>,
-    /// Minutes compared.
-    pub minutes: usize,
-    /// What differs, in words.
+    /// Number of minutes compared between the cache and the store.
+    pub minutes_compared: usize,
+    /// A description of each difference; empty if everything agrees.
     pub differences: Vec<String>,
 }
 
-/// Answers questions.
+/// Reads counts.
 #[derive(Clone)]
 pub struct CountQuery {
     cache: Arc<dyn CounterCache>,
@@ -87,36 +94,36 @@ pub struct CountQuery {
 }
 
 impl CountQuery {
-    /// `window`: minutes that the cache holds completely.
+    /// `window`: number of recent minutes for which the cache has complete counts.
     #[must_use]
     pub fn new(cache: Arc<dyn CounterCache>, totals: Arc<dyn TotalsStore>, clock: Arc<dyn Clock>, window: i64) -> Self {
         Self { cache, totals, clock, window }
     }
 
-    /// Counts. Waits until `deadline` for the token, if one is given.
+    /// Counts events. If the request has a token, waits for its event until `deadline`.
     ///
     /// # Errors
-    /// When nobody can answer, or the token's event is not counted in time.
-    pub async fn count(&self, question: Question, deadline: Instant) -> Result<Answer, QueryError> {
-        if !question.strong {
-            if let Some(token) = question.after {
+    /// When neither cache nor store answers, or the token's event is not counted in time.
+    pub async fn count(&self, request: CountRequest, deadline: Instant) -> Result<CountResponse, QueryError> {
+        if !request.strong {
+            if let Some(token) = request.after {
                 self.wait_for(token, deadline).await?;
             }
-            if let Some(answer) = self.ask_cache(question.range).await {
-                return Ok(answer);
+            if let Some(response) = self.read_cache(request.range).await {
+                return Ok(response);
             }
         }
         let as_of = self.clock.now();
-        let count = self.totals.count(question.range).await?;
-        Ok(Answer { count, as_of, lag: 0, exact: true, by: AnsweredBy::Store, last_audit: None })
+        let count = self.totals.count(request.range).await?;
+        Ok(CountResponse { count, as_of, lag: 0, exact: true, served_by: ServedBy::Store, last_audit: None })
     }
 
-    /// The cache's answer, if it has one to be trusted.
-    async fn ask_cache(&self, range: Option<TimeRange>) -> Option<Answer> {
+    /// The count of the cache, if the cache covers `range`, answers, and is not suspect.
+    async fn read_cache(&self, range: Option<TimeRange>) -> Option<CountResponse> {
         let now = self.clock.now();
         let minutes = match range {
             None => None,
-            Some(range) => Some(self.minutes_in_cache(range, now)?),
+            Some(range) => Some(self.cached_minutes(range, now)?),
         };
         let reading = self.cache.read(minutes).await.ok().flatten()?;
         let Reading { total, minutes_total, as_of, suspect, last_audit } = reading;
@@ -124,61 +131,60 @@ impl CountQuery {
             return None;
         }
         let count = if minutes.is_some() { minutes_total } else { total };
-        Some(Answer { count, as_of, lag: (now - as_of).max(0), exact: true, by: AnsweredBy::Cache, last_audit })
+        let lag = (now - as_of).max(0);
+        Some(CountResponse { count, as_of, lag, exact: true, served_by: ServedBy::Cache, last_audit })
     }
 
-    /// The minutes of `range`, when the cache has every one of them completely.
-    fn minutes_in_cache(&self, range: TimeRange, now: Millis) -> Option<(Minute, Minute)> {
+    /// The minutes of `range`, if it consists of whole minutes that are all in the cache window.
+    fn cached_minutes(&self, range: TimeRange, now: Millis) -> Option<(Minute, Minute)> {
         let (start, end) = range.whole_minutes()?;
         (start > Minute::of(now).back(self.window - 1)).then_some((start, end))
     }
 
     async fn wait_for(&self, token: Token, deadline: Instant) -> Result<(), QueryError> {
         loop {
+            // An unavailable cache may be back before the deadline.
             if self.cache.has_counted(token).await.unwrap_or(false) {
                 return Ok(());
             }
-            if Instant::now() + POLL > deadline {
-                return Err(QueryError::NotYet);
+            if Instant::now() + TOKEN_POLL_INTERVAL > deadline {
+                return Err(QueryError::NotCountedYet);
             }
-            sleep(POLL).await;
+            sleep(TOKEN_POLL_INTERVAL).await;
         }
     }
 
-    /// Recounts the rows and compares them with totals and cache. Reads every row. While events flow, the cache is compared
-    /// within what was counted before and after.
+    /// Recounts every row and compares the result with totals, rollups and cache. Events may arrive meanwhile, so the cache must lie
+    /// between the counts taken before and after reading it.
     ///
     /// # Errors
-    /// When the store can't answer.
+    /// When the store does not answer.
     pub async fn verify(&self) -> Result<Verification, StoreError> {
         let recount = self.totals.recount().await?;
         let mut differences = Vec::new();
-        let mut check = |what: &str, have: i64| {
-            if have != recount.rows {
-                differences.push(format!("{what} is {have}, the rows are {}", recount.rows));
+        let mut compare = |name: &str, value: i64| {
+            if value != recount.rows {
+                differences.push(format!("{name} is {value}, but there are {} rows", recount.rows));
             }
         };
-        check("the writers' total", recount.total);
-        check("the sum of the minutes", recount.minutes_total);
-        check("the sum of the days", recount.days_total);
-        differences.extend(
-            recount
-                .differing_minutes
-                .iter()
-                .map(|minute| format!("minute {}: the count differs from the rows", minute.0)),
-        );
-        let (cache_total, minutes) = self.verify_cache(&mut differences).await?;
-        Ok(Verification { recount, cache_total, minutes, differences })
+        compare("the sum of the writers' totals", recount.total);
+        compare("the sum of the per-minute counts", recount.minutes_total);
+        compare("the sum of the per-day counts", recount.days_total);
+        let differing = recount.differing_minutes.iter();
+        differences.extend(differing.map(|minute| format!("minute {}: the count differs from the rows", minute.0)));
+        let (cache_total, minutes_compared) = self.verify_cache(&mut differences).await?;
+        Ok(Verification { recount, cache_total, minutes_compared, differences })
     }
 
+    /// Compares the cache with the store: its total, and the number of minutes compared.
     async fn verify_cache(&self, differences: &mut Vec<String>) -> Result<(Option<i64>, usize), StoreError> {
         let start = Minute::of(self.clock.now()).back(self.window - 2);
         let before = self.totals.snapshot(start, Duration::ZERO).await?;
-        let deadline = Instant::now() + Duration::from_secs(5);
+        let deadline = Instant::now() + CATCH_UP_TIMEOUT;
         let counters = loop {
             match self.cache.counters().await {
                 Ok(Some(counters)) if counters.as_of >= before.at => break counters,
-                Ok(Some(_)) if Instant::now() < deadline => sleep(POLL * 4).await,
+                Ok(Some(_)) if Instant::now() < deadline => sleep(CATCH_UP_POLL_INTERVAL).await,
                 Ok(Some(counters)) => {
                     differences.push(format!("the cache is {} ms behind", self.clock.now() - counters.as_of));
                     break counters;

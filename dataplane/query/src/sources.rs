@@ -1,27 +1,29 @@
-//! Reading what is known per source.
+//! Statistics, rankings and series per source.
 
 use std::{collections::BTreeMap, sync::Arc};
 
 use ping_core::{Day, MAX_SOURCE_BYTES, Millis, Minute, Retention, Span, TimeRange, Window};
 use ping_ports::{Clock, SourceReader, SourceSummary, StoreError};
 
-/// Most points of a series.
-const MAX_POINTS: i64 = 10_000;
-/// Most sources of a list.
-const MAX_TOP: u32 = 1_000;
-/// Windows of 24 hours.
-const ROLLING: i64 = 288;
+/// Maximum number of steps in a series.
+const MAX_STEPS: i64 = 10_000;
+/// Maximum number of sources in a ranking.
+const MAX_TOP_SOURCES: u32 = 1_000;
+/// Number of sources in a ranking if the caller does not say.
+const DEFAULT_TOP_SOURCES: u32 = 10;
+/// Five-minute windows in 24 hours.
+const WINDOWS_PER_DAY: i64 = 288;
 
-/// The width of a point.
+/// The length of a step in a series.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
-    /// Of everything only.
+    /// One minute; for all events only.
     Minute,
-    /// The window of the views.
+    /// Five minutes: the width of a window.
     FiveMinutes,
-    /// Twelve windows.
+    /// One hour.
     Hour,
-    /// UTC.
+    /// One day in UTC.
     Day,
 }
 
@@ -39,28 +41,28 @@ impl Step {
 /// One step of a series.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Point {
-    /// When it begins.
+    /// Start of the step.
     pub start: Millis,
-    /// Events in it.
+    /// Number of events in the step.
     pub count: i64,
-    /// Mean time between them, in milliseconds, where it is known.
+    /// Mean time between consecutive events, in milliseconds. None for all events, for days, and for fewer than two events.
     pub average_interval: Option<f64>,
-    /// It is over, and everything acknowledged by its end is in it. What comes late corrects it all the same.
+    /// The step ended at or before `as_of`, so every event acknowledged by its end is included. Late events still correct it.
     pub closed: bool,
 }
 
-/// An answer, and how fresh it is.
+/// A value and its watermark.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Dated<T> {
-    /// The answer.
+pub struct AsOf<T> {
+    /// The value.
     pub value: T,
-    /// Every event acknowledged before this time is in it, and none is in it twice. 0 when nothing is promised.
+    /// Watermark: every event acknowledged before this time is included, none twice. 0 before anything was counted.
     pub as_of: Millis,
-    /// How long ago that was, in milliseconds.
+    /// Now minus `as_of`, in milliseconds; never negative.
     pub lag: Millis,
 }
 
-impl<T> Dated<T> {
+impl<T> AsOf<T> {
     pub(super) fn new(value: T, as_of: Millis, now: Millis) -> Self {
         Self { value, as_of, lag: (now - as_of).max(0) }
     }
@@ -69,37 +71,37 @@ impl<T> Dated<T> {
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
 pub enum SourceError {
-    /// The store could not answer.
+    /// The store did not answer.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// Nobody can have such a source.
+    /// The source is empty or too long; the value is its length in bytes.
     #[error("source must have 1 to {MAX_SOURCE_BYTES} bytes; it has {0}")]
-    Source(usize),
-    /// Finer than is kept.
-    #[error("a source has no minutes; ask for steps of five minutes, or leave the source out")]
-    TooFine,
-    /// Longer than anybody reads.
-    #[error("{0} steps are too many; ask for {MAX_POINTS} at most: a shorter range, or a longer step")]
-    TooMany(i64),
-    /// The range does not fit the windows.
-    #[error("time_range must begin and end with a window of five minutes: multiples of 300000 ms")]
-    Ragged,
-    /// Older than is kept.
+    InvalidSource(usize),
+    /// Views per source have no counts per minute.
+    #[error("per-source series need a step of 5m or more; use STEP_FIVE_MINUTES, or leave the source out")]
+    StepTooShort,
+    /// The series would have more steps than one response may hold.
+    #[error("the series has too many steps ({0}; at most {MAX_STEPS}); use a shorter range or a longer step")]
+    TooManySteps(i64),
+    /// The range does not start and end on window boundaries.
+    #[error("time_range must start and end on five-minute boundaries (multiples of 300000 ms)")]
+    Unaligned,
+    /// The range starts before the retention of the windows.
     #[error(
-        "windows are kept since {since}, and the range begins at {start}; ask for whole days, or for a later range"
+        "five-minute windows are kept since {since}, but time_range starts at {start}; use STEP_DAY or a later start"
     )]
-    Gone {
-        /// The first moment that is kept.
+    Expired {
+        /// Start of the oldest window that is kept.
         since: Millis,
-        /// The moment asked for.
+        /// Start of the requested range.
         start: Millis,
     },
-    /// More than anybody reads.
-    #[error("limit must be 1 to {MAX_TOP}; it is {0}")]
+    /// The limit of a ranking is out of range.
+    #[error("limit must be between 1 and {MAX_TOP_SOURCES}; it is {0}")]
     Limit(i64),
 }
 
-/// Answers questions about sources.
+/// Reads the views per source.
 #[derive(Clone)]
 pub struct SourceQuery {
     reader: Arc<dyn SourceReader>,
@@ -108,112 +110,116 @@ pub struct SourceQuery {
 }
 
 impl SourceQuery {
-    /// `retention`: as the processors keep it.
+    /// `retention` must equal that of the processors.
     #[must_use]
     pub fn new(reader: Arc<dyn SourceReader>, clock: Arc<dyn Clock>, retention: Retention) -> Self {
         Self { reader, clock, retention }
     }
 
-    /// What is known of `source`; nothing when it was never seen.
+    /// Statistics of `source`; empty if it has no events.
     ///
     /// # Errors
-    /// When it can be nobody's name, or the store does not answer.
-    pub async fn stats(&self, source: &str) -> Result<Dated<SourceSummary>, SourceError> {
-        named(source)?;
-        let since = Window(Window::of(self.clock.now()).0 - ROLLING + 1);
+    /// When `source` is empty or too long, or the store does not answer.
+    pub async fn stats(&self, source: &str) -> Result<AsOf<SourceSummary>, SourceError> {
+        validate_source(source)?;
+        let since = Window(Window::of(self.clock.now()).0 - WINDOWS_PER_DAY + 1);
         let as_of = self.reader.as_of().await?;
-        let known = self.reader.summary(source, since).await?.unwrap_or_default();
-        Ok(Dated::new(known, as_of, self.clock.now()))
+        let summary = self.reader.summary(source, since).await?.unwrap_or_default();
+        Ok(AsOf::new(summary, as_of, self.clock.now()))
     }
 
-    /// The busiest sources of `range`, or ever.
+    /// The `limit` sources with the most events in `range`, or of all time, highest count first. A limit of 0 means 10.
     ///
     /// # Errors
-    /// When the range is ragged or gone, the limit too high, or the store does not answer.
-    pub async fn top(&self, range: Option<TimeRange>, limit: i64) -> Result<Dated<Vec<(String, i64)>>, SourceError> {
-        let limit = match limit {
-            0 => 10,
-            limit => u32::try_from(limit).ok().filter(|limit| *limit <= MAX_TOP).ok_or(SourceError::Limit(limit))?,
+    /// When the range is not aligned or starts before the retention, the limit is out of range, or the store does not answer.
+    pub async fn top(&self, range: Option<TimeRange>, limit: i64) -> Result<AsOf<Vec<(String, i64)>>, SourceError> {
+        let limit = match u32::try_from(limit) {
+            Ok(0) => DEFAULT_TOP_SOURCES,
+            Ok(limit) if limit <= MAX_TOP_SOURCES => limit,
+            _ => return Err(SourceError::Limit(limit)),
         };
-        let split = range.map(|range| range.whole_windows().ok_or(SourceError::Ragged)).transpose()?;
+        let split = range.map(|range| range.whole_windows().ok_or(SourceError::Unaligned)).transpose()?;
         if let Some((first, _)) = split.as_ref().and_then(|split| split.windows.first()) {
-            self.kept(first.start())?;
+            self.check_retention(first.start())?;
         }
         let as_of = self.reader.as_of().await?;
         let top = self.reader.top(split.as_ref(), limit).await?;
-        Ok(Dated::new(top, as_of, self.clock.now()))
+        Ok(AsOf::new(top, as_of, self.clock.now()))
     }
 
-    /// Counts of `source`, or of everything when it is empty, in steps over `range`, none left out.
+    /// Counts over time: of `source`, or of all events if it is empty. One point per step of `range`, in order; steps without events
+    /// have a count of 0.
     ///
     /// # Errors
-    /// When it has too many steps, is finer or older than is kept, or the store does not answer.
-    pub async fn series(&self, source: &str, range: TimeRange, step: Step) -> Result<Dated<Vec<Point>>, SourceError> {
+    /// When the series has too many steps, the step is too short or the range starts before the retention, or the store does not
+    /// answer.
+    pub async fn series(&self, source: &str, range: TimeRange, step: Step) -> Result<AsOf<Vec<Point>>, SourceError> {
         let width = step.millis();
         let end = if range.end() == Millis::MAX { self.clock.now() + 1 } else { range.end() };
-        let (from, to) = (range.start().div_euclid(width), (end + width - 1).div_euclid(width));
-        if to - from > MAX_POINTS {
-            return Err(SourceError::TooMany(to - from));
+        let (first, past_last) = (range.start().div_euclid(width), end.saturating_add(width - 1).div_euclid(width));
+        if past_last - first > MAX_STEPS {
+            return Err(SourceError::TooManySteps(past_last - first));
         }
-        let (from_ms, to_ms) = (from * width, to * width);
-        // The totals are in the commit itself: they are as of now.
+        let (start, end) = (first * width, past_last * width);
+        // Commits maintain the totals, so these are as of now; the views are behind the log.
         let (as_of, points) = if source.is_empty() {
-            (self.clock.now(), self.everything(step, from_ms, to_ms).await?)
+            (self.clock.now(), self.total_points(step, start, end).await?)
         } else {
-            named(source)?;
-            (self.reader.as_of().await?, self.of_source(source, step, from_ms, to_ms).await?)
+            validate_source(source)?;
+            (self.reader.as_of().await?, self.source_points(source, step, start, end).await?)
         };
-        let point = |place: i64| {
-            let (count, average_interval) = points.get(&place).copied().unwrap_or_default();
-            Point { start: place * width, count, average_interval, closed: (place + 1) * width <= as_of }
+        let point = |index: i64| {
+            let (count, average_interval) = points.get(&index).copied().unwrap_or_default();
+            Point { start: index * width, count, average_interval, closed: (index + 1) * width <= as_of }
         };
-        Ok(Dated::new((from..to).map(point).collect(), as_of, self.clock.now()))
+        Ok(AsOf::new((first..past_last).map(point).collect(), as_of, self.clock.now()))
     }
 
-    /// Steps that have an event, from the totals.
-    async fn everything(&self, step: Step, from: Millis, to: Millis) -> Result<Points, SourceError> {
+    /// Steps with events, of all events, from the totals.
+    async fn total_points(&self, step: Step, start: Millis, end: Millis) -> Result<Points, SourceError> {
         let mut points = Points::new();
         if step == Step::Day {
-            let days = self.reader.all_days(Day::of(from), Day::of(to)).await?;
+            let days = self.reader.all_days(Day::of(start), Day::of(end)).await?;
             points.extend(days.into_iter().map(|(day, count)| (day.0, (count, None))));
             return Ok(points);
         }
-        let per_step = step.millis() / Step::Minute.millis();
-        for (minute, count) in self.reader.all_minutes(Minute::of(from), Minute::of(to)).await? {
-            points.entry(minute.0.div_euclid(per_step)).or_default().0 += count;
+        let minutes_per_step = step.millis() / Step::Minute.millis();
+        for (minute, count) in self.reader.all_minutes(Minute::of(start), Minute::of(end)).await? {
+            points.entry(minute.0.div_euclid(minutes_per_step)).or_default().0 += count;
         }
         Ok(points)
     }
 
-    /// Steps in which `source` has an event.
-    async fn of_source(&self, source: &str, step: Step, from: Millis, to: Millis) -> Result<Points, SourceError> {
+    /// Steps with events of `source`, from the views.
+    async fn source_points(&self, source: &str, step: Step, start: Millis, end: Millis) -> Result<Points, SourceError> {
         if step == Step::Minute {
-            return Err(SourceError::TooFine);
+            return Err(SourceError::StepTooShort);
         }
         if step == Step::Day {
-            let days = self.reader.days(source, Day::of(from), Day::of(to)).await?;
+            let days = self.reader.days(source, Day::of(start), Day::of(end)).await?;
             return Ok(days.into_iter().map(|(day, count)| (day.0, (count, None))).collect());
         }
-        self.kept(from)?;
+        self.check_retention(start)?;
         let mut spans: BTreeMap<i64, Span> = BTreeMap::new();
-        for (window, span) in self.reader.windows(source, Window::of(from), Window::of(to)).await? {
-            let place = window.start().div_euclid(step.millis());
-            spans.entry(place).and_modify(|held| *held = held.merge(span)).or_insert(span);
+        for (window, span) in self.reader.windows(source, Window::of(start), Window::of(end)).await? {
+            let index = window.start().div_euclid(step.millis());
+            spans.entry(index).and_modify(|merged| *merged = merged.merge(span)).or_insert(span);
         }
-        Ok(spans.into_iter().map(|(place, span)| (place, (span.count, span.average_interval()))).collect())
+        Ok(spans.into_iter().map(|(index, span)| (index, (span.count, span.average_interval()))).collect())
     }
 
-    /// Windows that are gone are not windows without an event.
-    fn kept(&self, start: Millis) -> Result<(), SourceError> {
+    /// Refuses to report deleted windows as windows without events.
+    fn check_retention(&self, start: Millis) -> Result<(), SourceError> {
         let since = self.retention.at(self.clock.now()).windows.start();
-        if start < since { Err(SourceError::Gone { since, start }) } else { Ok(()) }
+        if start < since { Err(SourceError::Expired { since, start }) } else { Ok(()) }
     }
 }
 
-/// Count and mean interval, by place.
+/// Count and mean interval by step: the index is the start divided by the length of a step.
 type Points = BTreeMap<i64, (i64, Option<f64>)>;
 
-pub(super) fn named(source: &str) -> Result<(), SourceError> {
+/// Checks the length of `source`; no event can have an empty or longer one.
+pub(super) fn validate_source(source: &str) -> Result<(), SourceError> {
     let fits = (1..=MAX_SOURCE_BYTES).contains(&source.len());
-    if fits { Ok(()) } else { Err(SourceError::Source(source.len())) }
+    if fits { Ok(()) } else { Err(SourceError::InvalidSource(source.len())) }
 }

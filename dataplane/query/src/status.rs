@@ -1,25 +1,25 @@
-//! The status of a source: what is at hand first, the store when it is not.
+//! Statuses of sources: from the cache, or from the store if the cache does not hold one.
 
 use std::sync::Arc;
 
-use super::sources::{Dated, SourceError, named};
+use super::sources::{AsOf, SourceError, validate_source};
 use ping_core::{Minute, Span, StatusCounts, StatusRule, Verdict};
 use ping_ports::{Clock, SourceReader, StatusCache, StatusUpdate, chain};
 
-/// What a source is, and why.
+/// The status of a source and the counts it follows from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct StatusAnswer {
-    /// What it is.
-    pub status: Verdict,
-    /// What it did.
+pub struct SourceStatus {
+    /// The result of the status rule.
+    pub verdict: Verdict,
+    /// Events of the two kinds of the rule, capped at their thresholds.
     pub counts: StatusCounts,
-    /// Nothing can change it.
-    pub last: bool,
-    /// It was at hand.
+    /// No later event can change the status.
+    pub is_final: bool,
+    /// The cache answered, not the store.
     pub cached: bool,
 }
 
-/// Answers what sources are.
+/// Reads statuses.
 #[derive(Clone)]
 pub struct StatusQuery {
     rule: StatusRule,
@@ -29,7 +29,7 @@ pub struct StatusQuery {
 }
 
 impl StatusQuery {
-    /// By `rule`, as the processors have it.
+    /// `rule` must equal that of the processors.
     #[must_use]
     pub fn new(
         rule: StatusRule,
@@ -40,33 +40,33 @@ impl StatusQuery {
         Self { rule, cache, reader, clock }
     }
 
-    /// What `source` is.
+    /// The status of `source`; unknown if it has no events.
     ///
     /// # Errors
-    /// When it can be nobody's name, or neither cache nor store answers.
-    pub async fn of(&self, source: &str) -> Result<Dated<StatusAnswer>, SourceError> {
-        named(source)?;
+    /// When `source` is empty or too long, or neither cache nor store answers.
+    pub async fn of(&self, source: &str) -> Result<AsOf<SourceStatus>, SourceError> {
+        validate_source(source)?;
         let now = self.clock.now();
         let minute = Minute::of(now);
-        // A cache that is away only makes it slower.
-        let held = self.cache.get(source, minute).await.ok();
-        if let Some((held, counts)) = held.and_then(|held| Some((held, held.counts?))) {
-            return Ok(Dated::new(self.verdict(counts, true), held.as_of, now));
+        // An unavailable cache makes the answer slower, not impossible.
+        let cached = self.cache.get(source, minute).await.ok();
+        if let Some((cached, counts)) = cached.and_then(|cached| Some((cached, cached.counts?))) {
+            return Ok(AsOf::new(self.status(counts, true), cached.as_of, now));
         }
         let as_of = self.reader.as_of().await?;
         let kinds = self.reader.kinds(source).await?;
-        let verdict = self.verdict(self.rule.counts(|kind| kinds.get(kind).map_or(0, |span: &Span| span.count)), false);
-        if let Some(held) = held {
-            let update = StatusUpdate { source: source.into(), counts: verdict.counts, last: verdict.last };
-            if let Err(error) = self.cache.merge_max(Some(held.epoch), minute, &[update]).await {
-                tracing::debug!(error = chain(&error), "a status is not kept at hand");
+        let counts = self.rule.counts(|kind| kinds.get(kind).map_or(0, |span: &Span| span.count));
+        let status = self.status(counts, false);
+        if let Some(cached) = cached {
+            let update = StatusUpdate { source: source.into(), counts, last: status.is_final };
+            if let Err(error) = self.cache.merge_max(Some(cached.epoch), minute, &[update]).await {
+                tracing::debug!(error = chain(&error), "cannot cache a status; the next query reads the store again");
             }
         }
-        Ok(Dated::new(verdict, as_of, now))
+        Ok(AsOf::new(status, as_of, now))
     }
 
-    fn verdict(&self, counts: StatusCounts, cached: bool) -> StatusAnswer {
-        let (status, last) = (self.rule.judge(counts), self.rule.is_final(counts));
-        StatusAnswer { status, counts, last, cached }
+    fn status(&self, counts: StatusCounts, cached: bool) -> SourceStatus {
+        SourceStatus { verdict: self.rule.judge(counts), counts, is_final: self.rule.is_final(counts), cached }
     }
 }

@@ -1,4 +1,4 @@
-//! Who calls: the address a connection comes from or, behind proxies that are trusted, the one they forward.
+//! The caller's address: that of the connection or, behind trusted proxies, the forwarded client address.
 
 use std::{
     net::{IpAddr, SocketAddr},
@@ -8,32 +8,32 @@ use std::{
 use http::HeaderMap;
 use ipnet::IpNet;
 
-/// The caller's address as a source.
+/// The caller's address, as used for the source of events that have none. Empty if it is not known.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Caller(pub(super) Box<str>);
+pub(super) struct CallerAddress(pub(super) Box<str>);
 
-/// Proxies whose `X-Forwarded-For` is believed. Anybody else could claim to be anybody.
+/// Proxies whose `X-Forwarded-For` is trusted. Any other caller could forge the header.
 #[derive(Clone, Debug, Default)]
 pub struct TrustedProxies(Arc<[IpNet]>);
 
 impl TrustedProxies {
-    /// Trusts these networks.
+    /// Trusts all addresses in `networks`.
     #[must_use]
     pub fn new(networks: Vec<IpNet>) -> Self {
         Self(networks.into())
     }
 
-    fn trust(&self, address: IpAddr) -> bool {
+    fn is_trusted(&self, address: IpAddr) -> bool {
         self.0.iter().any(|network| network.contains(&address))
     }
 
-    /// Who is behind the connection from `peer`: each proxy adds whom it heard from at the end, so the last address that is
-    /// not a proxy of ours is the caller's. What stands before it is the caller's own claim.
-    pub(super) fn caller(&self, peer: SocketAddr, headers: &HeaderMap) -> Caller {
+    /// The caller behind the connection from `peer`. Each proxy appends the address it was called from, so the last address that is
+    /// not a trusted proxy is the caller's. The caller itself may have written the addresses before it.
+    pub(super) fn caller(&self, peer: SocketAddr, headers: &HeaderMap) -> CallerAddress {
         let mut address = peer.ip().to_canonical();
         let forwarded = headers.get_all("x-forwarded-for");
         let mut hops: Vec<_> = forwarded.iter().filter_map(|value| value.to_str().ok()).collect();
-        while self.trust(address) {
+        while self.is_trusted(address) {
             let Some(list) = hops.pop() else { break };
             let (before, hop) = list.rsplit_once(',').unwrap_or(("", list));
             if !before.is_empty() {
@@ -42,7 +42,7 @@ impl TrustedProxies {
             let Some(hop) = parse(hop.trim()) else { break };
             address = hop;
         }
-        Caller(address.to_string().into())
+        CallerAddress(address.to_string().into())
     }
 }
 
@@ -71,22 +71,26 @@ mod tests {
     }
 
     #[test]
-    fn a_stranger_is_who_it_connects_as_whatever_it_claims() {
+    fn an_untrusted_peer_is_the_caller_whatever_it_forwards() {
         assert_eq!(caller("192.0.2.1:5000", &["198.51.100.7"]), "192.0.2.1");
         assert_eq!(caller("[::ffff:192.0.2.1]:5000", &[]), "192.0.2.1");
     }
 
     #[test]
-    fn a_trusted_proxy_tells_who_it_heard_from() {
+    fn a_trusted_proxy_forwards_the_callers_address() {
         assert_eq!(caller("10.1.2.3:80", &["198.51.100.7"]), "198.51.100.7");
-        assert_eq!(caller("10.1.2.3:80", &["203.0.113.9, 198.51.100.7"]), "198.51.100.7", "before it is only a claim");
+        assert_eq!(
+            caller("10.1.2.3:80", &["203.0.113.9, 198.51.100.7"]),
+            "198.51.100.7",
+            "the caller may have written the first address"
+        );
         assert_eq!(caller("10.1.2.3:80", &["203.0.113.9", "198.51.100.7,10.9.9.9"]), "198.51.100.7");
         assert_eq!(caller("[fd00::1]:80", &["[2001:db8::5]:1234"]), "2001:db8::5");
         assert_eq!(caller("10.1.2.3:80", &["198.51.100.7:1234"]), "198.51.100.7");
     }
 
     #[test]
-    fn without_a_word_from_it_the_proxy_is_the_caller() {
+    fn a_proxy_that_forwards_no_address_is_the_caller() {
         assert_eq!(caller("10.1.2.3:80", &[]), "10.1.2.3");
         assert_eq!(caller("10.1.2.3:80", &["unknown"]), "10.1.2.3");
         assert_eq!(caller("10.1.2.3:80", &["10.4.4.4"]), "10.4.4.4");

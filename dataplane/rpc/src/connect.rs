@@ -1,4 +1,4 @@
-//! The Connect protocol, unary: what `curl` speaks. JSON and binary bodies, errors as `{"code","message"}`.
+//! Unary calls by the Connect protocol, as `curl` sends them: JSON and binary bodies, errors as `{"code","message"}`.
 
 use std::{sync::Arc, time::Duration};
 
@@ -14,22 +14,22 @@ use prost::Message;
 use serde::{Serialize, de::DeserializeOwned};
 use tonic::{Code, Status};
 
-use super::{Api, caller::Caller, errors::connect_code};
+use super::{Api, caller::CallerAddress, errors::connect_code};
 use ping_proto as proto;
 
-/// Longest body of a call with one question or event, in bytes.
-const MAX_BODY: usize = 64 * 1024;
-/// Longest body of a batch, in bytes: 10,000 events with ids and sources fit.
-const MAX_BATCH: usize = 8 * 1024 * 1024;
+/// Maximum size of a request with one query or event, in bytes.
+const MAX_REQUEST_BYTES: usize = 64 * 1024;
+/// Maximum size of a batch, in bytes: 10,000 events with ids and sources fit.
+const MAX_BATCH_BYTES: usize = 8 * 1024 * 1024;
 
-/// How a body is written.
+/// The encoding of a body; the response has that of the request.
 #[derive(Clone, Copy)]
 enum Encoding {
     Json,
     Proto,
 }
 
-/// The routes of the service.
+/// A route per method; the other paths and HTTP methods get an error of the protocol.
 pub(super) fn router(api: Api) -> Router {
     Router::new()
         .route("/ping.v1.PingService/Ping", post(ping).fallback(only_post))
@@ -43,50 +43,50 @@ pub(super) fn router(api: Api) -> Router {
         .route("/ping.v1.SourceService/TopSources", post(top_sources).fallback(only_post))
         .route("/ping.v1.SourceService/GetStatus", post(get_status).fallback(only_post))
         .route("/ping.v1.SourceService/Series", post(series).fallback(only_post))
-        .fallback(no_such_method)
+        .fallback(unknown_method)
         .with_state(Arc::new(api))
 }
 
 async fn ping(State(api): State<Arc<Api>>, request: Request) -> Response {
-    unary(request, MAX_BODY, async |message, _| api.ping(message).await).await
+    unary(request, MAX_REQUEST_BYTES, async |message, _| api.ping(message).await).await
 }
 
 async fn ping_count(State(api): State<Arc<Api>>, request: Request) -> Response {
-    unary(request, MAX_BODY, async |message, timeout| api.ping_count(message, timeout).await).await
+    unary(request, MAX_REQUEST_BYTES, async |message, timeout| api.ping_count(message, timeout).await).await
 }
 
 async fn verify(State(api): State<Arc<Api>>, request: Request) -> Response {
-    unary::<proto::VerifyRequest, _>(request, MAX_BODY, async |message, _| api.verify(message).await).await
+    unary::<proto::VerifyRequest, _>(request, MAX_REQUEST_BYTES, async |message, _| api.verify(message).await).await
 }
 
 async fn record(State(api): State<Arc<Api>>, request: Request) -> Response {
     let caller = caller(&request);
-    unary(request, MAX_BODY, async |message, _| api.record_event(message, &caller).await).await
+    unary(request, MAX_REQUEST_BYTES, async |message, _| api.record(message, &caller).await).await
 }
 
 async fn record_batch(State(api): State<Arc<Api>>, request: Request) -> Response {
     let caller = caller(&request);
-    unary(request, MAX_BATCH, async |message, _| api.record_batch(message, &caller).await).await
+    unary(request, MAX_BATCH_BYTES, async |message, _| api.record_batch(message, &caller).await).await
 }
 
 async fn source_stats(State(api): State<Arc<Api>>, request: Request) -> Response {
-    unary(request, MAX_BODY, async |message, _| api.source_stats(message).await).await
+    unary(request, MAX_REQUEST_BYTES, async |message, _| api.source_stats(message).await).await
 }
 
 async fn top_sources(State(api): State<Arc<Api>>, request: Request) -> Response {
-    unary(request, MAX_BODY, async |message, _| api.top_sources(message).await).await
+    unary(request, MAX_REQUEST_BYTES, async |message, _| api.top_sources(message).await).await
 }
 
 async fn get_status(State(api): State<Arc<Api>>, request: Request) -> Response {
-    unary(request, MAX_BODY, async |message, _| api.get_status(message).await).await
+    unary(request, MAX_REQUEST_BYTES, async |message, _| api.get_status(message).await).await
 }
 
 async fn series(State(api): State<Arc<Api>>, request: Request) -> Response {
-    unary(request, MAX_BODY, async |message, _| api.series(message).await).await
+    unary(request, MAX_REQUEST_BYTES, async |message, _| api.series(message).await).await
 }
 
-/// Who calls, as the port found out.
-fn caller(request: &Request) -> Caller {
+/// The caller's address, as determined by `serve`.
+fn caller(request: &Request) -> CallerAddress {
     request.extensions().get().cloned().unwrap_or_default()
 }
 
@@ -99,19 +99,20 @@ async fn only_post(method: Method) -> Response {
 }
 
 async fn streams_need_grpc() -> Response {
-    error(&Status::unimplemented("this is a stream in both directions; call it by gRPC on this same port"))
+    error(&Status::unimplemented("this method is a bidirectional stream; call it by gRPC on the same port"))
 }
 
-async fn no_such_method(request: Request) -> Response {
-    let message = format!("{} is no method of ours; try POST /ping.v1.PingService/Ping", request.uri().path());
+async fn unknown_method(request: Request) -> Response {
+    let message = format!("unknown method {}; try POST /ping.v1.PingService/Ping", request.uri().path());
     let mut response = error(&Status::unimplemented(message));
     *response.status_mut() = StatusCode::NOT_FOUND;
     response
 }
 
+/// Decodes the request, calls the method, and encodes its response.
 async fn unary<Q, A>(
     request: Request,
-    longest: usize,
+    max_bytes: usize,
     call: impl AsyncFnOnce(Q, Option<Duration>) -> Result<A, Status>,
 ) -> Response
 where
@@ -125,12 +126,10 @@ where
         _ => return unsupported(),
     };
     if parts.headers.get(header::CONTENT_ENCODING).is_some_and(|value| value != "identity") {
-        return error(&Status::unimplemented(
-            "compressed requests are not supported; send them with identity encoding",
-        ));
+        return error(&Status::unimplemented("compressed requests are not supported; send an uncompressed body"));
     }
     let timeout = parts.headers.get("connect-timeout-ms").and_then(|value| value.to_str().ok()?.parse().ok());
-    let answer = match read(encoding, body, longest).await {
+    let answer = match read(encoding, body, max_bytes).await {
         Ok(message) => call(message, timeout.map(Duration::from_millis)).await,
         Err(status) => Err(status),
     };
@@ -151,29 +150,60 @@ fn unsupported() -> Response {
 async fn read<Q: Message + DeserializeOwned + Default>(
     encoding: Encoding,
     body: Body,
-    longest: usize,
+    max_bytes: usize,
 ) -> Result<Q, Status> {
-    let bytes = to_bytes(body, longest).await.map_err(|error| {
-        Status::invalid_argument(format!("the body could not be read; it may have {longest} bytes at most: {error}"))
+    let bytes = to_bytes(body, max_bytes).await.map_err(|error| {
+        Status::invalid_argument(format!("cannot read the body (at most {max_bytes} bytes): {error}"))
     })?;
     match encoding {
-        Encoding::Proto => Q::decode(bytes)
-            .map_err(|error| Status::invalid_argument(format!("the body is not the binary message expected: {error}"))),
+        Encoding::Proto => Q::decode(bytes).map_err(|error| {
+            Status::invalid_argument(format!("the body is not the expected Protobuf message: {error}"))
+        }),
         Encoding::Json if bytes.is_empty() => Ok(Q::default()),
         Encoding::Json => serde_json::from_slice(&bytes)
-            .map_err(|error| Status::invalid_argument(format!("the body is not the JSON message expected: {error}"))),
+            .map_err(|error| Status::invalid_argument(describe_json_error::<Q>(&bytes, &error))),
     }
 }
 
+/// Names the field that is wrong and the type it should have: `timestamp_ms: expected an integer`. Reads the body a second time to
+/// find the field, so that valid bodies do not pay for it.
+fn describe_json_error<Q: DeserializeOwned>(body: &[u8], error: &serde_json::Error) -> String {
+    let mut json = serde_json::Deserializer::from_slice(body);
+    let located = match serde_path_to_error::deserialize::<_, Q>(&mut json) {
+        Err(located) if error.is_data() => located,
+        _ => return format!("the body is not valid JSON: {error}"),
+    };
+    let field = match located.path().to_string() {
+        root if root == "." => "the JSON body".to_owned(),
+        field => field,
+    };
+    let text = located.inner().to_string();
+    let reason = text.split(" at line ").next().unwrap_or(&text);
+    let expected = match reason.strip_prefix("invalid type: ").and_then(|rest| rest.rsplit_once(", expected ")) {
+        Some((_, "a sequence")) => "expected an array".to_owned(),
+        Some((_, message)) if message.starts_with("struct ") => "expected an object".to_owned(),
+        Some((_, other)) => format!("expected {other}"),
+        // Only integers can be out of range, be text that cannot be parsed, or match neither a number nor text.
+        None if reason.starts_with("number too ") => format!("expected an integer of at most 64 bits ({reason})"),
+        None if INTEGER_ERRORS.iter().any(|known| reason.starts_with(known)) => "expected an integer".to_owned(),
+        None => reason.to_owned(),
+    };
+    format!("{field}: {expected}")
+}
+
+/// How the generated code reports a value that is not an integer.
+const INTEGER_ERRORS: [&str; 3] =
+    ["invalid digit found in string", "cannot parse integer from empty string", "data did not match any variant"];
+
 fn write<A: Message + Serialize>(encoding: Encoding, answer: &A) -> Result<Response, Status> {
-    let (kind, body) = match encoding {
+    let (content_type, body) = match encoding {
         Encoding::Proto => ("application/proto", answer.encode_to_vec()),
         Encoding::Json => {
             let json = serde_json::to_vec(answer).map_err(|error| Status::internal(error.to_string()))?;
             ("application/json", json)
         }
     };
-    Ok(([(header::CONTENT_TYPE, HeaderValue::from_static(kind))], body).into_response())
+    Ok(([(header::CONTENT_TYPE, HeaderValue::from_static(content_type))], body).into_response())
 }
 
 #[derive(Serialize)]
@@ -182,7 +212,7 @@ struct ConnectError<'a> {
     message: &'a str,
 }
 
-/// A status as Connect JSON. Metadata of the status becomes headers.
+/// The status as Connect JSON, its metadata as headers.
 fn error(status: &Status) -> Response {
     let (code, http) = connect_code(match status.code() {
         Code::Ok => Code::Internal,
@@ -196,4 +226,40 @@ fn error(status: &Status) -> Response {
         }
     }
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn describe<Q: DeserializeOwned>(body: &str) -> String {
+        let error = serde_json::from_str::<Q>(body).err().unwrap();
+        describe_json_error::<Q>(body.as_bytes(), &error)
+    }
+
+    #[test]
+    fn a_json_error_names_the_field_and_the_type_it_should_have() {
+        for (body, message) in [
+            (r#"{"timestamp_ms": "yesterday"}"#, "timestamp_ms: expected an integer"),
+            (r#"{"timestampMs": 1.5}"#, "timestampMs: expected an integer"),
+            (r#"{"timestampMs": ""}"#, "timestampMs: expected an integer"),
+            (r#"{"event_id": 7}"#, "event_id: expected a string"),
+            (r#"{"receipt": "yes"}"#, "receipt: expected a boolean"),
+            ("[1, 2]", "the JSON body: expected an object"),
+        ] {
+            assert_eq!(describe::<proto::PingRequest>(body), message, "{body}");
+        }
+        let nested = describe::<proto::RecordBatchRequest>(r#"{"events": [{}, {"timestampMs": "x"}]}"#);
+        assert_eq!(nested, "events[1].timestampMs: expected an integer");
+        let list = describe::<proto::RecordBatchRequest>(r#"{"events": 7}"#);
+        assert_eq!(list, "events: expected an array");
+    }
+
+    #[test]
+    fn a_body_that_is_not_json_is_reported_as_such() {
+        for body in ["{", "{} {}", "event"] {
+            let message = describe::<proto::PingRequest>(body);
+            assert!(message.starts_with("the body is not valid JSON: "), "{body}: {message}");
+        }
+    }
 }

@@ -1,4 +1,4 @@
-//! Domain errors as gRPC status, and gRPC status as Connect errors.
+//! Converts domain errors to gRPC status, and gRPC status to Connect errors.
 
 use http::StatusCode;
 use tonic::{Code, Status, metadata::MetadataValue};
@@ -26,7 +26,7 @@ pub(super) fn refused(refusal: &Refusal) -> Status {
             }
             status
         }
-        // For programs: without an id of their own, only a ping of which nothing was recorded is safe to send again.
+        // For programs: an event sent without an id is safe to retry only if nothing was recorded.
         Refusal::Unavailable(_) | Refusal::ShuttingDown => unavailable_with(refusal, "nothing-recorded"),
         Refusal::OutcomeUnknown(_) => unavailable_with(refusal, "unknown"),
     }
@@ -38,20 +38,24 @@ fn unavailable_with(refusal: &Refusal, outcome: &'static str) -> Status {
     status
 }
 
-/// The id stands for something else.
-pub(super) const CONFLICT: &str = "event_id was used before for a ping with other content; send a new id for a new ping, or the same content for a retry";
+/// The event id is already used for different content.
+pub(super) const CONFLICT: &str = "event_id is already used for an event with different content; send a new id for a new event, or the same content for a retry";
 
-pub(super) fn unanswered(error: &QueryError) -> Status {
+/// `PingCountRequest.after` cannot be read.
+pub(super) const INVALID_TOKEN: &str =
+    "`after` is not a valid token; use the `token` returned by Ping with receipt=true";
+
+pub(super) fn query(error: &QueryError) -> Status {
     match error {
         QueryError::Store(error) => unavailable(error),
-        QueryError::NotYet => Status::deadline_exceeded(error.to_string()),
+        QueryError::NotCountedYet => Status::deadline_exceeded(error.to_string()),
     }
 }
 
 pub(super) fn source(error: &SourceError) -> Status {
     match error {
         SourceError::Store(error) => unavailable(error),
-        SourceError::Gone { .. } => Status::out_of_range(error.to_string()),
+        SourceError::Expired { .. } => Status::out_of_range(error.to_string()),
         _ => Status::invalid_argument(error.to_string()),
     }
 }
@@ -60,10 +64,16 @@ pub(super) fn unavailable(error: &StoreError) -> Status {
     Status::unavailable(format!("{}; retry", chain(error)))
 }
 
+/// A count as the wire has it. Batches and windows are small, so the conversion cannot fail in practice.
+pub(super) fn wire_count(count: usize) -> Result<i64, Status> {
+    i64::try_from(count).map_err(|_| Status::internal(format!("{count} does not fit in 64 bits")))
+}
+
 /// A code's name in Connect JSON, and its HTTP status.
 pub(super) fn connect_code(code: Code) -> (&'static str, StatusCode) {
     match code {
         Code::Ok => ("ok", StatusCode::OK),
+        // 499 is not registered, so `http` has no constant for it; every number from 100 to 999 is valid.
         Code::Cancelled => ("canceled", StatusCode::from_u16(499).unwrap_or(StatusCode::BAD_REQUEST)),
         Code::Unknown => ("unknown", StatusCode::INTERNAL_SERVER_ERROR),
         Code::InvalidArgument => ("invalid_argument", StatusCode::BAD_REQUEST),

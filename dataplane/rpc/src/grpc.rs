@@ -1,29 +1,33 @@
-//! gRPC.
+//! The generated gRPC service traits over [`Api`].
 
 use std::{pin::Pin, time::Duration};
 
 use futures::Stream;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::{Api, caller::Caller};
+use super::{Api, caller::CallerAddress};
 use ping_proto::{
     self as proto, event_service_server::EventService, ping_service_server::PingService,
     source_service_server::SourceService,
 };
 
-/// What the caller's `grpc-timeout` leaves us.
+/// The caller's `grpc-timeout`; none if absent or malformed.
 fn timeout<T>(request: &Request<T>) -> Option<Duration> {
-    let text = request.metadata().get("grpc-timeout")?.to_str().ok()?;
+    parse_timeout(request.metadata().get("grpc-timeout")?.to_str().ok()?)
+}
+
+fn parse_timeout(text: &str) -> Option<Duration> {
     let (value, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
     let value: u64 = value.parse().ok()?;
-    Some(match unit {
-        "H" => Duration::from_secs(value * 3600),
-        "M" => Duration::from_secs(value * 60),
-        "S" => Duration::from_secs(value),
-        "m" => Duration::from_millis(value),
-        "u" => Duration::from_micros(value),
-        _ => Duration::from_nanos(value),
-    })
+    match unit {
+        "H" => Some(Duration::from_secs(value.checked_mul(3600)?)),
+        "M" => Some(Duration::from_secs(value.checked_mul(60)?)),
+        "S" => Some(Duration::from_secs(value)),
+        "m" => Some(Duration::from_millis(value)),
+        "u" => Some(Duration::from_micros(value)),
+        "n" => Some(Duration::from_nanos(value)),
+        _ => None,
+    }
 }
 
 #[tonic::async_trait]
@@ -54,8 +58,8 @@ impl PingService for Api {
     }
 }
 
-/// Who calls, as the port found out.
-fn caller<T>(request: &Request<T>) -> Caller {
+/// The caller's address, as determined by `serve`.
+fn caller<T>(request: &Request<T>) -> CallerAddress {
     request.extensions().get().cloned().unwrap_or_default()
 }
 
@@ -65,7 +69,7 @@ impl EventService for Api {
 
     async fn record(&self, request: Request<proto::RecordRequest>) -> Result<Response<proto::RecordResponse>, Status> {
         let caller = caller(&request);
-        self.record_event(request.into_inner(), &caller).await.map(Response::new)
+        Self::record(self, request.into_inner(), &caller).await.map(Response::new)
     }
 
     async fn record_batch(
@@ -110,5 +114,23 @@ impl SourceService for Api {
 
     async fn series(&self, request: Request<proto::SeriesRequest>) -> Result<Response<proto::SeriesResponse>, Status> {
         Self::series(self, request.into_inner()).await.map(Response::new)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn timeouts_are_read_in_every_unit_and_malformed_ones_are_ignored() {
+        assert_eq!(parse_timeout("2H"), Some(Duration::from_secs(7200)));
+        assert_eq!(parse_timeout("3M"), Some(Duration::from_secs(180)));
+        assert_eq!(parse_timeout("4S"), Some(Duration::from_secs(4)));
+        assert_eq!(parse_timeout("5m"), Some(Duration::from_millis(5)));
+        assert_eq!(parse_timeout("6u"), Some(Duration::from_micros(6)));
+        assert_eq!(parse_timeout("7n"), Some(Duration::from_nanos(7)));
+        for malformed in ["", "S", "1", "1x", "-1S", "18446744073709551615H"] {
+            assert_eq!(parse_timeout(malformed), None, "{malformed}");
+        }
     }
 }

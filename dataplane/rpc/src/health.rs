@@ -1,4 +1,4 @@
-//! Whether the dependencies can be used: asked once a second, told on `/readyz` and by `grpc.health.v1`.
+//! Health of the dependencies: checked once a second, reported by `/readyz` and `grpc.health.v1`.
 
 use std::{future::Future, time::Duration};
 
@@ -12,12 +12,14 @@ use tonic_health::{ServingStatus, server::HealthReporter};
 use ping_ports::chain;
 use ping_proto::ping_service_server;
 
-/// Pause between two questions.
-const INTERVAL: Duration = Duration::from_secs(1);
-/// A dependency that takes longer than this to answer is not there.
-const TIMEOUT: Duration = Duration::from_secs(3);
+/// Pause between two checks of a dependency.
+const CHECK_INTERVAL: Duration = Duration::from_secs(1);
+/// A dependency that takes longer than this to answer is reported as unavailable.
+const CHECK_TIMEOUT: Duration = Duration::from_secs(3);
+/// Pause between two updates of `grpc.health.v1`.
+const REPORT_INTERVAL: Duration = Duration::from_millis(250);
 
-/// Keeps the state of one dependency up to date.
+/// Checks one dependency regularly and keeps its state in `readiness`.
 pub fn watch<T, E, F>(
     tasks: &mut JoinSet<()>,
     readiness: &Readiness,
@@ -29,23 +31,23 @@ pub fn watch<T, E, F>(
     E: std::error::Error + Send + 'static,
 {
     let readiness = readiness.clone();
-    readiness.set(dependency, Err("not asked yet".into()));
+    readiness.set(dependency, Err("not checked yet".into()));
     tasks.spawn(async move {
         loop {
             readiness.set(
                 dependency,
-                match timeout(TIMEOUT, check()).await {
+                match timeout(CHECK_TIMEOUT, check()).await {
                     Ok(Ok(_)) => Ok(()),
                     Ok(Err(error)) => Err(chain(&error)),
-                    Err(_) => Err(format!("no answer in {} s", TIMEOUT.as_secs())),
+                    Err(_) => Err(format!("no response within {} s", CHECK_TIMEOUT.as_secs())),
                 },
             );
-            sleep(INTERVAL).await;
+            sleep(CHECK_INTERVAL).await;
         }
     });
 }
 
-/// Tells `grpc.health.v1` what `/readyz` tells.
+/// Reports the state of `/readyz` by `grpc.health.v1` as well.
 pub fn report(tasks: &mut JoinSet<()>, readiness: &Readiness, reporter: HealthReporter) {
     let readiness = readiness.clone();
     tasks.spawn(async move {
@@ -53,7 +55,7 @@ pub fn report(tasks: &mut JoinSet<()>, readiness: &Readiness, reporter: HealthRe
             let status = if readiness.is_ready() { ServingStatus::Serving } else { ServingStatus::NotServing };
             reporter.set_service_status(ping_service_server::SERVICE_NAME, status).await;
             reporter.set_service_status("", status).await;
-            sleep(INTERVAL / 4).await;
+            sleep(REPORT_INTERVAL).await;
         }
     });
 }

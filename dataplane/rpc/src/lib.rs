@@ -1,4 +1,6 @@
-//! The API: gRPC, gRPC-Web and Connect on one port. Transport only: proto ↔ domain, errors → status.
+//! The API: gRPC, gRPC-Web and Connect on one port, and the web page.
+//!
+//! Transport only: this crate converts messages and errors. Counting and storage belong to `ping-ingest` and `ping-query`.
 
 mod api;
 mod caller;
@@ -9,11 +11,12 @@ mod grpc;
 pub mod health;
 mod metrics;
 mod page;
+mod pings;
+mod record;
 mod serve;
 mod sources;
 
-pub use api::{Answers, Api};
+pub use api::{Api, Queries, StatusLabels};
 pub use caller::TrustedProxies;
 pub use metrics::RpcMetrics;
 pub use serve::serve;
-pub use sources::StatusLabels;

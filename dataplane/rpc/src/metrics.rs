@@ -7,18 +7,18 @@ use prometheus_client::{
 
 use ping_core::EventError;
 
-/// What the API counts. No labels but the reason of a refusal: the paths behind it have their own metrics.
+/// Counters of the API. The write and read paths have their own metrics.
 #[derive(Debug)]
 pub struct RpcMetrics {
-    /// Pings acknowledged, retries included.
-    pub pings: Counter,
-    /// Pings refused because of what they say, by `reason`: the names of [`EventError`]'s variants.
+    /// Events acknowledged, including retries.
+    pub events: Counter,
+    /// Events rejected by validation, by `reason`: the names of [`EventError`]'s variants.
     pub invalid: Family<[(&'static str, &'static str); 1], Counter>,
-    /// Pings refused because their id stands for something else.
+    /// Events rejected because their id is already used for different content.
     pub conflicts: Counter,
-    /// Counts answered.
+    /// Counts returned.
     pub counts: Counter,
-    /// Counts answered by the store of record.
+    /// Counts read from the store of record.
     pub store_reads: Counter,
 }
 
@@ -27,21 +27,21 @@ impl RpcMetrics {
     #[must_use]
     pub fn register(registry: &mut Registry) -> Self {
         let invalid = Family::<[(&str, &str); 1], Counter>::default();
-        registry.register("ping_rpc_invalid_pings", "Pings refused because of what they say", invalid.clone());
+        registry.register("ping_rpc_invalid_pings", "Events rejected by validation", invalid.clone());
         for reason in EventError::REASONS {
-            // A reason that nobody gave yet is a 0, not a gap.
+            // Exports 0 for reasons that have not occurred, so that queries find every series.
             let _ = invalid.get_or_create(&[("reason", reason)]);
         }
         let mut counter = |name: &str, help: &str| register_counter(registry, name, help);
         Self {
-            pings: counter("ping_rpc_acknowledged_pings", "Pings acknowledged, retries included"),
+            events: counter("ping_rpc_acknowledged_pings", "Events acknowledged, including retries"),
             invalid,
             conflicts: counter(
                 "ping_rpc_conflicting_pings",
-                "Pings refused because their id stands for something else",
+                "Events rejected because their id is already used for different content",
             ),
-            counts: counter("ping_rpc_counts", "Counts answered"),
-            store_reads: counter("ping_rpc_store_reads", "Counts answered by the store of record, not the cache"),
+            counts: counter("ping_rpc_counts", "Counts returned"),
+            store_reads: counter("ping_rpc_store_reads", "Counts read from the store of record, not from the cache"),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! One port for everything: the content type says which protocol a request speaks.
+//! Serves every protocol on one port; the content type of a request decides which one it uses.
 
 use std::{
     convert::Infallible,
@@ -30,20 +30,23 @@ use ping_proto::{
     source_service_server::SourceServiceServer,
 };
 
-/// Longest message of a stream, in bytes: 10,000 pings with ids and sources fit.
-const MAX_MESSAGE: usize = 8 * 1024 * 1024;
-/// What a stream may send ahead of us, and all of a connection together, in bytes. Half of the latter is what h2 lets small frames
-/// wait for, by what each is shorter than 256 bytes, before it ends the connection: whoever streams single events faster than they
-/// are stored would not be slowed down, but cut off. With hyper's 1 MiB for each that were 2,500 events of 60 bytes; a window of
-/// these full of such events is a twentieth of what may wait.
-const STREAM_WINDOW: u32 = 128 * 1024;
-const CONNECTION_WINDOW: u32 = 16 * 1024 * 1024;
+/// Maximum size of a message in a stream, in bytes: 10,000 events with ids and sources fit.
+const MAX_MESSAGE_BYTES: usize = 8 * 1024 * 1024;
+/// HTTP/2 flow-control window of one stream, in bytes: what a client may send before the server reads it.
+///
+/// It is much smaller than [`CONNECTION_WINDOW_BYTES`] because h2 closes a connection on which too many small frames wait. Each frame
+/// costs 256 bytes minus its length, and the limit is half of the connection window. With hyper's default of 1 MiB for both windows,
+/// a client that streams single events faster than they are stored would be disconnected after 2,500 events of 60 bytes. With these
+/// values, a full stream window of such events uses a twentieth of the limit, so flow control slows the client down first.
+const STREAM_WINDOW_BYTES: u32 = 128 * 1024;
+/// HTTP/2 flow-control window of all streams of a connection together, in bytes.
+const CONNECTION_WINDOW_BYTES: u32 = 16 * 1024 * 1024;
 
-/// Serves the API on `listener` until `shutdown`; calls under way are finished first. `health` answers
-/// `grpc.health.v1`; `proxies` are believed about whom they call for.
+/// Serves the API on `listener` until `shutdown`, then finishes the calls in progress. `health` answers `grpc.health.v1`; `proxies`
+/// may forward the addresses of their callers.
 ///
 /// # Errors
-/// When reflection cannot be set up.
+/// When the descriptors for reflection cannot be read.
 pub async fn serve(
     mut listener: TcpListener,
     api: Api,
@@ -56,39 +59,33 @@ pub async fn serve(
         .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
         .build_v1()?;
     let service = |api: Api| {
-        let pings = PingServiceServer::new(api.clone()).max_decoding_message_size(MAX_MESSAGE);
-        let events = EventServiceServer::new(api.clone()).max_decoding_message_size(MAX_MESSAGE);
-        let sources = SourceServiceServer::new(api.clone());
-        let grpc = Routes::new(pings)
-            .add_service(events)
-            .add_service(sources)
-            .add_service(health.clone())
-            .add_service(reflection.clone())
-            .into_axum_router();
+        let grpc = grpc_routes(&api).add_service(health.clone()).add_service(reflection.clone()).into_axum_router();
         let grpc = Router::new().fallback_service(GrpcWebLayer::new().layer(grpc));
         by_protocol(grpc, connect::router(api).merge(page::router()))
     };
     let services: Vec<_> = api.per_lane().into_iter().map(service).collect();
     let mut http = auto::Builder::new(TokioExecutor::new());
-    http.http2().initial_stream_window_size(STREAM_WINDOW).initial_connection_window_size(CONNECTION_WINDOW);
+    http.http2()
+        .initial_stream_window_size(STREAM_WINDOW_BYTES)
+        .initial_connection_window_size(CONNECTION_WINDOW_BYTES);
     let connections = GracefulShutdown::new();
-    // A connection keeps to one lane, so that events stay in the order in which it sent them.
+    // Each connection uses one lane, so its events are stored in the order it sent them.
     for service in services.iter().cycle() {
         let (stream, peer) = select! {
             accepted = Listener::accept(&mut listener) => accepted,
             () = shutdown.cancelled() => break,
         };
-        // Without it, answers wait up to 48 ms for the caller's delayed acknowledgement.
+        // Otherwise a response waits for the caller's delayed TCP acknowledgement, up to 48 ms.
         if let Err(error) = stream.set_nodelay(true) {
-            tracing::debug!(%error, "TCP_NODELAY not set");
+            tracing::debug!(%error, "cannot set TCP_NODELAY");
         }
-        let service = FromPeer { peer, proxies: proxies.clone(), service: service.clone() }
+        let service = WithCallerAddress { peer, proxies: proxies.clone(), service: service.clone() }
             .map_request(|request: http::Request<Incoming>| request.map(Body::new));
         let connection = http.serve_connection(TokioIo::new(stream), TowerToHyperService::new(service)).into_owned();
         let connection = connections.watch(connection);
         tokio::spawn(async move {
             if let Err(error) = connection.await {
-                tracing::debug!(error, %peer, "a connection ended");
+                tracing::debug!(error, %peer, "a connection ended with an error");
             }
         });
     }
@@ -97,18 +94,25 @@ pub async fn serve(
     Ok(())
 }
 
-/// Paths of methods that take the caller's address for a source.
-const EVENTS: &str = "/ping.v1.EventService/";
+fn grpc_routes(api: &Api) -> Routes {
+    let pings = PingServiceServer::new(api.clone()).max_decoding_message_size(MAX_MESSAGE_BYTES);
+    let events = EventServiceServer::new(api.clone()).max_decoding_message_size(MAX_MESSAGE_BYTES);
+    let sources = SourceServiceServer::new(api.clone());
+    Routes::new(pings).add_service(events).add_service(sources)
+}
 
-/// Notes who calls, for the methods that want to know.
+/// Path prefix of the methods that use the caller's address as the source of events that have none.
+const EVENT_SERVICE_PREFIX: &str = "/ping.v1.EventService/";
+
+/// Adds a [`CallerAddress`](super::caller::CallerAddress) to the extensions of requests that need it.
 #[derive(Clone)]
-struct FromPeer<S> {
+struct WithCallerAddress<S> {
     peer: SocketAddr,
     proxies: TrustedProxies,
     service: S,
 }
 
-impl<S: Service<Request>> Service<Request> for FromPeer<S> {
+impl<S: Service<Request>> Service<Request> for WithCallerAddress<S> {
     type Response = S::Response;
     type Error = S::Error;
     type Future = S::Future;
@@ -118,7 +122,7 @@ impl<S: Service<Request>> Service<Request> for FromPeer<S> {
     }
 
     fn call(&mut self, mut request: Request) -> Self::Future {
-        if request.uri().path().starts_with(EVENTS) {
+        if request.uri().path().starts_with(EVENT_SERVICE_PREFIX) {
             let caller = self.proxies.caller(self.peer, request.headers());
             request.extensions_mut().insert(caller);
         }
@@ -126,8 +130,8 @@ impl<S: Service<Request>> Service<Request> for FromPeer<S> {
     }
 }
 
-/// gRPC and gRPC-Web to the one, everything else to the other. Only pages ask across origins; whoever else calls does not pay
-/// for the headers.
+/// Routes gRPC and gRPC-Web to `grpc` and everything else to `connect`. Only requests with an `Origin`, which browsers send, pass the
+/// CORS layer; other clients do not pay for its headers.
 fn by_protocol(
     grpc: Router,
     connect: Router,
@@ -140,23 +144,23 @@ fn by_protocol(
 + Send
 + Sync
 + 'static {
-    let from_pages = (cors().layer(grpc.clone()), cors().layer(connect.clone()));
-    // The service is cloned for every call.
-    let routes = Arc::new((from_pages, grpc, connect));
+    let with_cors = (cors().layer(grpc.clone()), cors().layer(connect.clone()));
+    // Cloned for every request, so share the routers.
+    let routes = Arc::new((with_cors, grpc, connect));
     service_fn(move |request: Request| {
-        let (from_pages, grpc, connect) = routes.as_ref();
-        let kind = request.headers().get(header::CONTENT_TYPE);
-        let is_grpc = kind.is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"));
+        let (with_cors, grpc, connect) = routes.as_ref();
+        let content_type = request.headers().get(header::CONTENT_TYPE);
+        let is_grpc = content_type.is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"));
         if request.headers().contains_key(header::ORIGIN) {
-            let (grpc, connect) = from_pages.clone();
-            let answer = if is_grpc { grpc.oneshot(request) } else { connect.oneshot(request) };
-            return Either::Left(answer.map_ok(|response| response.map(Body::new)));
+            let (grpc, connect) = with_cors.clone();
+            let response = if is_grpc { grpc.oneshot(request) } else { connect.oneshot(request) };
+            return Either::Left(response.map_ok(|response| response.map(Body::new)));
         }
         Either::Right(if is_grpc { grpc.clone() } else { connect.clone() }.oneshot(request))
     })
 }
 
-/// Browsers may call from any page: there is nothing here that a cookie would open.
+/// Lets browsers call from any page: the API has no cookies or credentials that a page could misuse.
 fn cors() -> CorsLayer {
     let exposed = ["grpc-status", "grpc-message", "grpc-status-details-bin"].map(HeaderName::from_static);
     CorsLayer::new().allow_origin(Any).allow_headers(Any).allow_methods(Any).expose_headers(exposed)

@@ -1,22 +1,11 @@
-//! `SourceService` in terms of the read path.
+//! `SourceService`: converts its messages and calls the read path.
 
 use tonic::Status;
 
-use super::{Answers, Api, errors};
-use ping_core::{Span, TimeRange};
+use super::{Api, errors};
+use ping_core::{Span, TimeRange, Verdict};
 use ping_proto as proto;
-use ping_query::{Dated, Point, Step};
-
-/// What the verdicts are called.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct StatusLabels {
-    /// Something against it happened.
-    pub negative: String,
-    /// Enough happened in its favour.
-    pub positive: String,
-    /// Too little happened.
-    pub unknown: String,
-}
+use ping_query::{AsOf, Point, Step};
 
 impl Api {
     pub(super) async fn source_stats(
@@ -24,9 +13,9 @@ impl Api {
         request: proto::SourceStatsRequest,
     ) -> Result<proto::SourceStatsResponse, Status> {
         let source = request.source;
-        let known = self.answers()?.sources.stats(&source).await.map_err(|error| errors::source(&error))?;
-        let Dated { value: known, as_of, lag } = known;
-        let whole = known.kinds.values().copied().reduce(Span::merge);
+        let stats = self.queries()?.sources.stats(&source).await.map_err(|error| errors::source(&error))?;
+        let AsOf { value: stats, as_of, lag } = stats;
+        let all_kinds = stats.kinds.values().copied().reduce(Span::merge);
         let kind = |(kind, span): (Box<str>, Span)| proto::KindStats {
             kind: if kind.is_empty() { "ping".into() } else { kind.into() },
             count: span.count,
@@ -35,11 +24,11 @@ impl Api {
         };
         Ok(proto::SourceStatsResponse {
             source,
-            count: whole.map_or(0, |span| span.count),
-            first_seen_ms: whole.map(|span| span.first),
-            last_seen_ms: whole.map(|span| span.last),
-            last_24h: known.recent,
-            kinds: known.kinds.into_iter().map(kind).collect(),
+            count: all_kinds.map_or(0, |span| span.count),
+            first_seen_ms: all_kinds.map(|span| span.first),
+            last_seen_ms: all_kinds.map(|span| span.last),
+            last_24h: stats.recent,
+            kinds: stats.kinds.into_iter().map(kind).collect(),
             as_of_ms: as_of,
             lag_ms: lag,
         })
@@ -49,9 +38,9 @@ impl Api {
         &self,
         request: proto::TopSourcesRequest,
     ) -> Result<proto::TopSourcesResponse, Status> {
-        let range = request.time_range.map(range).transpose()?;
-        let top =
-            self.answers()?.sources.top(range, request.limit.into()).await.map_err(|error| errors::source(&error))?;
+        let range = request.time_range.map(time_range).transpose()?;
+        let top = self.queries()?.sources.top(range, request.limit.into()).await;
+        let top = top.map_err(|error| errors::source(&error))?;
         let sources = top.value.into_iter().map(|(source, count)| proto::SourceCount { source, count });
         Ok(proto::TopSourcesResponse { sources: sources.collect(), as_of_ms: top.as_of, lag_ms: top.lag })
     }
@@ -60,21 +49,21 @@ impl Api {
         &self,
         request: proto::GetStatusRequest,
     ) -> Result<proto::GetStatusResponse, Status> {
-        let Answers { statuses, labels, .. } = self.answers()?;
-        let found = statuses.of(&request.source).await.map_err(|error| errors::source(&error))?;
-        let Dated { value: found, as_of, lag } = found;
-        let (verdict, name) = match found.status {
-            ping_core::Verdict::Negative => (proto::Verdict::Negative, &labels.negative),
-            ping_core::Verdict::Positive => (proto::Verdict::Positive, &labels.positive),
-            ping_core::Verdict::Unknown => (proto::Verdict::Unknown, &labels.unknown),
+        let queries = self.queries()?;
+        let status = queries.statuses.of(&request.source).await.map_err(|error| errors::source(&error))?;
+        let AsOf { value: status, as_of, lag } = status;
+        let (verdict, label) = match status.verdict {
+            Verdict::Negative => (proto::Verdict::Negative, &queries.labels.negative),
+            Verdict::Positive => (proto::Verdict::Positive, &queries.labels.positive),
+            Verdict::Unknown => (proto::Verdict::Unknown, &queries.labels.unknown),
         };
-        let store = if found.cached { proto::Store::Cache } else { proto::Store::Database };
+        let store = if status.cached { proto::Store::Cache } else { proto::Store::Database };
         Ok(proto::GetStatusResponse {
-            status: name.clone(),
+            status: label.clone(),
             verdict: verdict.into(),
-            r#final: found.last,
-            negative_events: found.counts.negative,
-            positive_events: found.counts.positive,
+            r#final: status.is_final,
+            negative_events: status.counts.negative,
+            positive_events: status.counts.positive,
             store: store.into(),
             as_of_ms: as_of,
             lag_ms: lag,
@@ -82,30 +71,28 @@ impl Api {
     }
 
     pub(super) async fn series(&self, request: proto::SeriesRequest) -> Result<proto::SeriesResponse, Status> {
-        let asked = request.step();
-        let proto::SeriesRequest { source, time_range, .. } = request;
-        let Some(asked_range) = time_range else {
-            return Err(Status::invalid_argument("time_range is missing; send one with a start"));
-        };
-        let step = match asked {
-            proto::Step::Unspecified if source.is_empty() => Step::Minute,
+        let step = match request.step() {
+            proto::Step::Unspecified if request.source.is_empty() => Step::Minute,
             proto::Step::Unspecified | proto::Step::FiveMinutes => Step::FiveMinutes,
             proto::Step::Minute => Step::Minute,
             proto::Step::Hour => Step::Hour,
             proto::Step::Day => Step::Day,
         };
-        let points = self.answers()?.sources.series(&source, range(asked_range)?, step).await;
+        let Some(range) = request.time_range else {
+            return Err(Status::invalid_argument("time_range is missing; send one with a start"));
+        };
+        let series = self.queries()?.sources.series(&request.source, time_range(range)?, step).await;
+        let AsOf { value: points, as_of, lag } = series.map_err(|error| errors::source(&error))?;
         let point = |Point { start, count, average_interval, closed }| proto::SeriesPoint {
             start_ms: start,
             count,
             avg_interval_ms: average_interval,
             closed,
         };
-        let Dated { value: points, as_of, lag } = points.map_err(|error| errors::source(&error))?;
         Ok(proto::SeriesResponse { points: points.into_iter().map(point).collect(), as_of_ms: as_of, lag_ms: lag })
     }
 }
 
-fn range(asked: proto::TimeRange) -> Result<TimeRange, Status> {
-    TimeRange::new(asked.start, asked.end).map_err(|error| errors::invalid_range(&error))
+fn time_range(range: proto::TimeRange) -> Result<TimeRange, Status> {
+    TimeRange::new(range.start, range.end).map_err(|error| errors::invalid_range(&error))
 }

@@ -1,4 +1,4 @@
-//! Command-line settings that several programs take. Each also has an environment name, from `ping_runtime::env`.
+//! Command-line settings shared by several programs. Each also has an environment name from `ping_runtime::env`.
 
 use std::{net::SocketAddr, time::Duration};
 
@@ -29,13 +29,13 @@ pub struct ProcessArgs {
 }
 
 impl ProcessArgs {
-    /// The admin port of a program that runs in a pod: on all interfaces, for probes and scrapes.
+    /// Address of the admin port in a pod: all interfaces, so that probes and scrapes reach it.
     #[must_use]
     pub fn admin_listen(&self) -> SocketAddr {
         self.admin_listen.unwrap_or(SocketAddr::from(([0, 0, 0, 0], 8081)))
     }
 
-    /// The admin port of a program that runs on a developer's machine: on loopback only.
+    /// Address of the admin port on a developer's machine: loopback only.
     #[must_use]
     pub fn admin_listen_on_loopback(&self) -> SocketAddr {
         self.admin_listen.unwrap_or(SocketAddr::from(([127, 0, 0, 1], 8081)))
@@ -50,14 +50,14 @@ impl ProcessArgs {
         }
     }
 
-    /// How long the process may take to drain after SIGTERM.
+    /// Maximum time to drain after SIGTERM.
     #[must_use]
     pub fn drain(&self) -> Duration {
         Duration::from_secs(self.drain_seconds)
     }
 }
 
-/// Settings of counting.
+/// Settings of the projections.
 #[derive(Clone, Debug, Args)]
 pub struct CountArgs {
     /// Maximum number of records in one flush (approximate)
@@ -72,7 +72,7 @@ pub struct CountArgs {
 }
 
 impl CountArgs {
-    /// As the projections take them.
+    /// Converts the flags.
     #[must_use]
     pub fn settings(&self) -> CountSettings {
         CountSettings {
@@ -84,10 +84,10 @@ impl CountArgs {
     }
 }
 
-/// The rule that classifies sources. Server and processor must use the same one.
+/// The rule that classifies sources. Servers and processors must use the same one.
 #[derive(Clone, Debug, Args)]
 pub struct StatusArgs {
-    /// Give a source the negative status once it has at least COUNT events of KIND (permanent), e.g. bounced=1
+    /// Give a source the negative status once it has at least COUNT events of KIND (permanent), e.g. failed=1
     #[arg(long, env = env::STATUS_NEGATIVE_WHEN, value_name = "KIND=COUNT", default_value = "failed=1")]
     pub status_negative_when: Threshold,
     /// Give a source the positive status once it has at least COUNT events of KIND, unless it is negative
@@ -112,7 +112,7 @@ impl StatusArgs {
         }
     }
 
-    /// The labels of the three verdicts.
+    /// The labels of the three statuses.
     ///
     /// # Errors
     /// When there are not exactly three.
@@ -127,7 +127,7 @@ impl StatusArgs {
     }
 }
 
-/// How long the views per source keep data.
+/// Retention of the views per source.
 #[derive(Clone, Debug, Args)]
 pub struct RetentionArgs {
     /// Days to keep five-minute windows per source, not counting today
@@ -139,7 +139,7 @@ pub struct RetentionArgs {
 }
 
 impl RetentionArgs {
-    /// As the views take it.
+    /// Converts the flags.
     #[must_use]
     pub fn retention(&self) -> Retention {
         let days = (self.day_retention_days > 0).then(|| i64::from(self.day_retention_days));

@@ -1,6 +1,6 @@
-//! The server and the processor, each over the adapters it is given, and what their programs share: settings, ports, the runtime.
+//! The server and the processor as services over any adapters, and what their programs share: settings, listeners, the runtime.
 //!
-//! Nothing here knows a technology: `pingd` and `pingd-dev` choose the adapters.
+//! No technology appears here: `pingd` and `pingd-dev` choose the adapters.
 
 pub mod args;
 mod listen;

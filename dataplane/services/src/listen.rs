@@ -1,4 +1,4 @@
-//! Listening sockets, and the admin port that every program serves.
+//! Listening sockets and the admin port.
 
 use std::{net::SocketAddr, sync::Arc};
 
@@ -8,14 +8,20 @@ use prometheus_client::registry::Registry;
 use tokio::{net::TcpListener, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
-/// Binds `address`, or says what is in the way.
+/// Binds `address`. The error names `flag`, with which the user can choose another address.
+///
+/// # Errors
+/// When the address is taken or not available.
 pub async fn bind(address: SocketAddr, flag: &str) -> anyhow::Result<TcpListener> {
     TcpListener::bind(address)
         .await
         .with_context(|| format!("cannot listen on {address}; choose another address with {flag}"))
 }
 
-/// Serves the admin port in the background.
+/// Serves the admin port as one of `tasks`.
+///
+/// # Errors
+/// When the address is taken or not available.
 pub async fn serve_admin(
     address: SocketAddr,
     readiness: Readiness,

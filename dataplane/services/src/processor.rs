@@ -1,4 +1,4 @@
-//! The processor over the adapters it is given.
+//! The processor over any adapters.
 
 use std::{sync::Arc, time::Duration};
 
@@ -11,39 +11,39 @@ use ping_projections::{
 use prometheus_client::registry::Registry;
 use tokio_util::sync::CancellationToken;
 
-/// Longest time that an event waits for company on its way into the views: a transaction for each would be a waste, and a status
-/// is to change within a second. Also how often somebody looks whether a minute is over.
-const VIEWS_INTERVAL: Duration = Duration::from_millis(250);
+/// Maximum time between an event's arrival and its flush to the views. Batching saves transactions, and a status still changes within
+/// a second. Also the interval at which closed minutes are looked for.
+const VIEWS_FLUSH_INTERVAL: Duration = Duration::from_millis(250);
 
-/// Pause between looks at how far the views can be: each costs a transaction that says so, and `as_of` is to be within a second.
-const VIEWS_LAG: Duration = Duration::from_millis(400);
+/// Pause between two updates of the views' watermark. Each costs a transaction, and `as_of` must stay within a second.
+const VIEWS_WATERMARK_INTERVAL: Duration = Duration::from_millis(400);
 
-/// What the processor half needs: each projection reads the log for itself, so that neither waits for the other.
+/// The processor. Each projection reads the log with a consumer of its own, so neither waits for the other.
 pub struct ProcessorService<S> {
     /// Outbox, log bounds, dead letters and clock.
     pub log: LogPorts,
-    /// Exact totals, to rebuild the cache from and to audit it.
+    /// Exact totals, from which the cache is rebuilt and audited.
     pub totals: Arc<dyn TotalsStore>,
-    /// Holds the counters.
+    /// Stores the counters.
     pub cache: Arc<dyn CounterCache>,
     /// Reads the log for the counters.
     pub cache_log: S,
-    /// Holds the views per source.
+    /// Stores the views per source.
     pub views: Arc<dyn SourceViews>,
     /// Reads the log for the views.
     pub views_log: S,
-    /// Limits of counting.
+    /// Settings of the projections.
     pub settings: CountSettings,
-    /// How long the views keep data.
+    /// Retention of the views.
     pub retention: Retention,
     /// Keeps the cache of statuses up to date.
     pub statuses: StatusProjection,
-    /// Publishes closed minutes; none when nobody consumes them.
+    /// Publishes a summary of each closed minute; none if disabled.
     pub minutes: Option<MinutePublisher>,
 }
 
 impl<S: LogConsumer + 'static> ProcessorService<S> {
-    /// Counts until `shutdown`, then flushes what it holds.
+    /// Counts until `shutdown`, then flushes pending counts.
     pub fn run(self, registry: &mut Registry, shutdown: CancellationToken) -> impl Future<Output = ()> + use<S> {
         let Self { log, totals, cache, cache_log, views, views_log, settings, retention, statuses, minutes } = self;
         let counters = CounterProjection::new(cache, totals, &log, &settings);
@@ -52,9 +52,9 @@ impl<S: LogConsumer + 'static> ProcessorService<S> {
         let sources = SourceProjection::new(views, &log, retention).with(statuses).with_minutes(minutes);
         let metrics = Arc::new(CountMetrics::register(registry, "ping_views"));
         let settings = CountSettings {
-            flush_interval: settings.flush_interval.min(VIEWS_INTERVAL),
-            audit_interval: VIEWS_INTERVAL,
-            watermark_interval: VIEWS_LAG,
+            flush_interval: settings.flush_interval.min(VIEWS_FLUSH_INTERVAL),
+            audit_interval: VIEWS_FLUSH_INTERVAL,
+            watermark_interval: VIEWS_WATERMARK_INTERVAL,
             ..settings
         };
         let viewing = Processor::new(views_log, sources, log, settings, metrics);

@@ -1,4 +1,4 @@
-//! The whole data plane from outside, as processes: embedded, and on real parts.
+//! The whole data plane as processes, tested from outside: in the embedded mode, and on Postgres, Kafka and Redis.
 #![cfg(test)]
 #![allow(unreachable_pub, missing_docs, reason = "a test binary has no callers")]
 
@@ -6,6 +6,7 @@ mod embedded;
 mod events;
 mod known_bugs;
 mod minutes;
+mod original_client;
 mod processes;
 mod protocols;
 mod real_parts;

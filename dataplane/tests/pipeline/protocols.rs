@@ -1,4 +1,4 @@
-//! One port, every protocol: what each caller gets, and what a caller with bad input is told.
+//! Every protocol on one port: responses, and errors for invalid input.
 
 use futures::StreamExt;
 use ping_proto::{
@@ -16,11 +16,11 @@ async fn bad_input_is_refused_in_words() {
         (json!({"timestamp_ms": -1}), "negative"),
         (json!({"timestamp_ms": 1_728_926_331}), "seconds"),
         (json!({"timestamp_ms": i64::MAX}), "ahead"),
-        (json!({"timestamp_ms": "yesterday"}), "JSON"),
+        (json!({"timestamp_ms": "yesterday"}), "timestamp_ms: expected an integer"),
         (json!({"timestamp_ms": EXAMPLE, "event_id": "7"}), "UUID"),
         (json!({"timestamp_ms": EXAMPLE, "source": "x".repeat(300)}), "255"),
         (json!({"timestamp_ms": EXAMPLE, "source": "x".repeat(100_000)}), "bytes"),
-        (json!([1, 2]), "JSON"),
+        (json!([1, 2]), "the JSON body: expected an object"),
     ] {
         let (status, answer) = pingd.call("Ping", &body).await.unwrap();
         assert_eq!((status, &answer["code"]), (400, &json!("invalid_argument")), "{answer}");
@@ -28,7 +28,7 @@ async fn bad_input_is_refused_in_words() {
     }
     let (status, answer) = pingd.call("PingCount", &json!({"timeRange": {"start": 9, "end": 5}})).await.unwrap();
     assert_eq!((status, &answer["code"]), (400, &json!("invalid_argument")));
-    assert_eq!(pingd.count(json!({"strong": true})).await.0, 0, "nothing of it was recorded");
+    assert_eq!(pingd.count(json!({"strong": true})).await.0, 0, "none was recorded");
 }
 
 #[tokio::test]
@@ -42,7 +42,9 @@ async fn other_methods_and_media_types_get_an_error_of_the_protocol() {
     assert_eq!(text.status(), 415);
     let unknown = http.post(format!("{}/ping.v1.PingService/Pong", pingd.api)).send().await.unwrap();
     assert_eq!(unknown.status(), 404);
-    assert_eq!(unknown.json::<Value>().await.unwrap()["code"], "unimplemented");
+    let error: Value = unknown.json().await.unwrap();
+    assert_eq!(error["code"], "unimplemented");
+    assert!(error["message"].as_str().unwrap().starts_with("unknown method /ping.v1.PingService/Pong"), "{error}");
 }
 
 #[tokio::test]
@@ -62,8 +64,10 @@ async fn a_browser_gets_a_page_that_needs_nothing_from_elsewhere() {
         assert!(page.contains(file), "{page}");
         assert!(get(file).await.0.starts_with(expected));
     }
-    for place in script.split("place(\"").skip(1).filter_map(|rest| rest.split('"').next()) {
-        assert!(page.contains(&format!("id=\"{place}\"")), "the script writes to {place}");
+    let elements: Vec<_> = script.split("element(\"").skip(1).filter_map(|rest| rest.split('"').next()).collect();
+    assert!(elements.contains(&"total"), "{elements:?}");
+    for id in elements {
+        assert!(page.contains(&format!("id=\"{id}\"")), "the script writes to {id}");
     }
 }
 
@@ -77,6 +81,40 @@ async fn the_same_id_is_one_event_and_another_content_is_a_conflict() {
     let (status, answer) = pingd.call("Ping", &json!({"timestampMs": EXAMPLE + 1, "eventId": id})).await.unwrap();
     assert_eq!((status, &answer["code"]), (409, &json!("already_exists")), "{answer}");
     pingd.wait_for_count(1).await;
+}
+
+/// Both services take the id under the same names, so a retry counts once by either.
+#[tokio::test]
+async fn a_retry_with_the_same_event_id_counts_once_in_both_services() {
+    let pingd = Pingd::dev(&["--memory"]).await;
+    let mut expected = 0;
+    for first in ["PingService/Ping", "EventService/Record"] {
+        for retry in ["PingService/Ping", "EventService/Record"] {
+            let id = uuid::Uuid::now_v7().to_string();
+            for (method, name) in [(first, "eventId"), (retry, "eventId"), (retry, "event_id")] {
+                let body = json!({name: id, "source": "a", "kind": "retried", "timestampMs": EXAMPLE, "receipt": true});
+                let (status, answer) = pingd.ask(method, &body).await.unwrap();
+                assert_eq!((status, &answer["eventId"]), (200, &json!(id)), "{method} {name}: {answer}");
+            }
+            expected += 1;
+        }
+    }
+    let id = uuid::Uuid::now_v7().to_string();
+    for accepted in ["1", "0"] {
+        let body = json!({"events": [{"eventId": id, "source": "a", "timestampMs": EXAMPLE}]});
+        let (status, answer) = pingd.ask("EventService/RecordBatch", &body).await.unwrap();
+        assert_eq!((status, &answer["accepted"]), (200, &json!(accepted)), "{answer}");
+    }
+    expected += 1;
+    pingd.wait_for_count(expected).await;
+}
+
+#[tokio::test]
+async fn an_invalid_token_is_refused_with_advice() {
+    let pingd = Pingd::dev(&["--memory"]).await;
+    let (status, answer) = pingd.call("PingCount", &json!({"after": "yesterday"})).await.unwrap();
+    let message = "`after` is not a valid token; use the `token` returned by Ping with receipt=true";
+    assert_eq!((status, answer), (400, json!({"code": "invalid_argument", "message": message})));
 }
 
 #[tokio::test]

@@ -10,7 +10,7 @@ use tokio::process::Command;
 
 use crate::processes::{EXAMPLE, Pingd, pipeline};
 
-/// `HGETALL ping:counters`, as a person would read it.
+/// The result of `HGETALL ping:counters`.
 async fn counters(parts: &Parts) -> std::collections::BTreeMap<String, i64> {
     let client = redis::Client::open(parts.redis.url()).unwrap();
     let mut connection = client.get_multiplexed_async_connection().await.unwrap();
@@ -112,7 +112,7 @@ async fn foreign_and_broken_records_go_to_the_dead_letter_topic() {
     };
     let (parts, server, processor) = pipeline().await;
     server.ping(json!({})).await;
-    // A processor that is not counting yet would begin behind these records.
+    // A processor that is not counting yet would start after these records.
     server.wait_for_count(1).await;
     let producer: FutureProducer =
         ClientConfig::new().set("bootstrap.servers", parts.kafka.brokers()).create().unwrap();
@@ -150,7 +150,7 @@ async fn an_existing_table_is_in_the_total_from_the_start() {
     server.ping(json!({})).await;
     server.wait_for_count(5_001).await;
     let said = Pingd::migrate(&parts).await;
-    assert!(said.contains("; 0 rows"), "a second import takes nothing twice: {said}");
+    assert!(said.contains("imported 0 rows"), "a second import imports nothing twice: {said}");
 }
 
 #[tokio::test]

@@ -1,4 +1,4 @@
-//! What is known per source, from outside.
+//! Statistics and statuses per source, from outside.
 
 use std::time::Instant;
 
@@ -18,17 +18,17 @@ impl Pingd {
         assert_eq!(status, 200, "{answer}");
     }
 
-    async fn know(&self, method: &str, body: Value) -> Value {
+    async fn query(&self, method: &str, body: Value) -> Value {
         let (status, answer) = self.ask(&format!("SourceService/{method}"), &body).await.unwrap();
         assert_eq!(status, 200, "{answer}");
         answer
     }
 
-    /// Waits until `source` has `count` events; its stats.
+    /// Waits until `source` has `count` events; returns its statistics.
     async fn wait_for_source(&self, source: &str, count: i64) -> Value {
         let started = Instant::now();
         loop {
-            let stats = self.know("SourceStats", json!({"source": source})).await;
+            let stats = self.query("SourceStats", json!({"source": source})).await;
             if stats["count"] == json!(count.to_string()) {
                 return stats;
             }
@@ -38,48 +38,48 @@ impl Pingd {
     }
 }
 
-/// Three events of one source in a window that is closed, one of another now.
+/// Three events of one source in a closed window, and one of another source now.
 async fn a_source_has_a_history(server: &Pingd) {
     let now = SystemClock.now();
     let window = (now - 3 * WINDOW) / WINDOW * WINDOW;
-    server.record("example.com", "delivered", window + 40_000).await;
-    server.record("example.com", "delivered", window + 10_000).await;
-    server.record("example.com", "bounced", window + 100_000).await;
+    server.record("example.com", "succeeded", window + 40_000).await;
+    server.record("example.com", "succeeded", window + 10_000).await;
+    server.record("example.com", "failed", window + 100_000).await;
     server.record("other.com", "", now).await;
     server.call("Ping", &json!({})).await.unwrap();
     let stats = server.wait_for_source("example.com", 3).await;
     assert_eq!((&stats["last24h"], &stats["firstSeenMs"]), (&json!("3"), &json!((window + 10_000).to_string())));
     let kinds: Vec<_> = stats["kinds"].as_array().unwrap().iter().map(|kind| (&kind["kind"], &kind["count"])).collect();
-    assert_eq!(kinds, [(&json!("bounced"), &json!("1")), (&json!("delivered"), &json!("2"))]);
+    assert_eq!(kinds, [(&json!("failed"), &json!("1")), (&json!("succeeded"), &json!("2"))]);
     let other = server.wait_for_source("other.com", 1).await;
     assert_eq!(other["kinds"][0]["kind"], "ping");
 
     let range = json!({"start": window - WINDOW, "end": window + 2 * WINDOW});
-    let series = server.know("Series", json!({"source": "example.com", "timeRange": range})).await;
+    let series = server.query("Series", json!({"source": "example.com", "timeRange": range})).await;
     let points = series["points"].as_array().unwrap();
     let counts: Vec<_> = points.iter().map(|point| point["count"].as_str().unwrap()).collect();
     assert_eq!(counts, ["0", "3", "0"], "gaps are filled");
     assert!(points.iter().all(|point| point["closed"] == true), "{series}");
     assert_eq!((&points[1]["startMs"], &points[1]["avgIntervalMs"]), (&json!(window.to_string()), &json!(45_000.0)));
 
-    let everything = server.know("Series", json!({"timeRange": range, "step": "STEP_MINUTE"})).await;
+    let everything = server.query("Series", json!({"timeRange": range, "step": "STEP_MINUTE"})).await;
     let points = everything["points"].as_array().unwrap();
     let sum: i64 = points.iter().map(|point| point["count"].as_str().unwrap().parse::<i64>().unwrap()).sum();
     assert_eq!((points.len(), sum), (15, 3));
 
-    let top = server.know("TopSources", json!({})).await;
+    let top = server.query("TopSources", json!({})).await;
     assert_eq!(top["sources"][0], json!({"source": "example.com", "count": "3"}));
-    let top = server.know("TopSources", json!({"timeRange": range, "limit": 1})).await;
+    let top = server.query("TopSources", json!({"timeRange": range, "limit": 1})).await;
     assert_eq!(top["sources"], json!([{"source": "example.com", "count": "3"}]));
-    assert_eq!(server.know("SourceStats", json!({"source": "nobody"})).await["count"], "0");
+    assert_eq!(server.query("SourceStats", json!({"source": "nobody"})).await["count"], "0");
 }
 
 fn number(answer: &Value, field: &str) -> i64 {
     answer[field].as_str().unwrap().parse().unwrap()
 }
 
-/// Nothing happens, and yet every answer gets newer: a window of the past closes by the clock. Other tests share the two cores, so
-/// that not each look is within a second of it.
+/// `as_of` advances without events, and past windows close by the clock. Other tests share the two cores, so not every answer is
+/// within a second of it.
 async fn answers_get_newer_without_events(server: &Pingd) {
     let range = json!({"start": SystemClock.now() / WINDOW * WINDOW - WINDOW});
     for (method, body) in [
@@ -88,14 +88,14 @@ async fn answers_get_newer_without_events(server: &Pingd) {
         ("Series", json!({"source": "example.com", "timeRange": range})),
         ("GetStatus", json!({"source": "example.com"})),
     ] {
-        let asked = SystemClock.now();
+        let before = SystemClock.now();
         let (started, mut least) = (Instant::now(), i64::MAX);
         loop {
-            let answer = server.know(method, body.clone()).await;
+            let answer = server.query(method, body.clone()).await;
             let (as_of, now) = (number(&answer, "asOfMs"), SystemClock.now());
             assert!(as_of <= now && number(&answer, "lagMs") >= 0, "{method}: {answer}");
             least = least.min(now - as_of);
-            if as_of > asked && least < 1_000 {
+            if as_of > before && least < 1_000 {
                 break;
             }
             assert!(started.elapsed() < TIMEOUT, "{method} as of {as_of}, it is {now}; {least} ms behind at best");
@@ -103,7 +103,7 @@ async fn answers_get_newer_without_events(server: &Pingd) {
         }
         println!("{method} without events: {least} ms behind at best");
     }
-    let series = server.know("Series", json!({"source": "example.com", "timeRange": range})).await;
+    let series = server.query("Series", json!({"source": "example.com", "timeRange": range})).await;
     let as_of = number(&series, "asOfMs");
     for point in series["points"].as_array().unwrap() {
         let over = number(point, "startMs") + WINDOW <= as_of;
@@ -120,12 +120,12 @@ async fn a_source_has_a_history_in_memory_and_on_disk() {
     let mut pingd = Pingd::dev(&["--data", folder.path().to_str().unwrap()]).await;
     a_source_has_a_history(&pingd).await;
     answers_get_newer_without_events(&pingd).await;
-    // The log begins anew: the views are made from the rows.
+    // The in-memory log starts empty: the views are rebuilt from the rows.
     pingd.kill_9().await;
     pingd.restart();
     pingd.wait_ready().await;
     pingd.wait_for_source("example.com", 3).await;
-    pingd.record("example.com", "delivered", SystemClock.now()).await;
+    pingd.record("example.com", "succeeded", SystemClock.now()).await;
     pingd.wait_for_source("example.com", 4).await;
 }
 
@@ -135,7 +135,7 @@ async fn a_source_has_a_history_on_real_parts_and_in_tables() {
     a_source_has_a_history(&server).await;
     answers_get_newer_without_events(&server).await;
     processor.kill_9().await;
-    server.record("example.com", "delivered", SystemClock.now()).await;
+    server.record("example.com", "succeeded", SystemClock.now()).await;
     processor.restart();
     server.wait_for_source("example.com", 4).await;
     let pool = sqlx::PgPool::connect(&parts.postgres.url()).await.unwrap();
@@ -160,23 +160,28 @@ async fn what_cannot_be_answered_is_refused_in_words() {
     for (method, body, code, word) in [
         ("SourceStats", json!({}), "invalid_argument", "255"),
         ("Series", json!({"source": "a", "timeRange": range}), "out_of_range", "kept since"),
-        ("Series", json!({"source": "a", "timeRange": range, "step": "STEP_MINUTE"}), "invalid_argument", "no minutes"),
-        ("Series", json!({"timeRange": {"start": 0}}), "invalid_argument", "too many"),
+        (
+            "Series",
+            json!({"source": "a", "timeRange": range, "step": "STEP_MINUTE"}),
+            "invalid_argument",
+            "need a step of 5m or more",
+        ),
+        ("Series", json!({"timeRange": {"start": 0}}), "invalid_argument", "too many steps"),
         ("Series", json!({}), "invalid_argument", "missing"),
         ("TopSources", json!({"timeRange": {"start": now / WINDOW * WINDOW + 1}}), "invalid_argument", "300000"),
         ("TopSources", json!({"limit": 5_000}), "invalid_argument", "1000"),
     ] {
         let (_, answer) = pingd.ask(&format!("SourceService/{method}"), &body).await.unwrap();
         assert_eq!(answer["code"], code, "{method} {body}: {answer}");
-        assert!(answer["message"].as_str().unwrap().contains(word), "{answer} should say {word}");
+        assert!(answer["message"].as_str().unwrap().contains(word), "{answer} should contain {word}");
     }
 }
 
-/// Waits until `source` is `status`; how long it took.
+/// Waits until the status of `source` has the label `status`; returns how long it took.
 async fn becomes(server: &Pingd, source: &str, status: &str) -> Duration {
     let started = Instant::now();
     loop {
-        let answer = server.know("GetStatus", json!({"source": source})).await;
+        let answer = server.query("GetStatus", json!({"source": source})).await;
         if answer["status"] == status {
             return started.elapsed();
         }
@@ -185,55 +190,85 @@ async fn becomes(server: &Pingd, source: &str, status: &str) -> Duration {
     }
 }
 
-async fn deliver(server: &Pingd, source: &str, count: usize) {
-    let events = vec![json!({"source": source, "kind": "delivered"}); count];
-    let (status, answer) = server.ask("EventService/RecordBatch", &json!({"events": events})).await.unwrap();
-    assert_eq!((status, &answer["accepted"]), (200, &json!(count.to_string())), "{answer}");
+/// A status rule: the kinds whose thresholds are 1 and 1000, and the labels.
+struct Rule {
+    negative_kind: &'static str,
+    positive_kind: &'static str,
+    negative: &'static str,
+    positive: &'static str,
 }
 
-/// The 1000th delivery flips a status within a second. Other tests share the two cores, so that not each of them does.
-async fn flips_within_a_second(server: &Pingd) {
+/// The default rule.
+const NEUTRAL: Rule =
+    Rule { negative_kind: "failed", positive_kind: "succeeded", negative: "negative", positive: "positive" };
+
+/// The rule of the example for mail domains; see `MAIL_DOMAIN_FLAGS`.
+const MAIL_DOMAINS: Rule =
+    Rule { negative_kind: "bounced", positive_kind: "delivered", negative: "not catch-all", positive: "catch-all" };
+
+const MAIL_DOMAIN_FLAGS: [&str; 6] = [
+    "--status-negative-when",
+    "bounced=1",
+    "--status-positive-when",
+    "delivered=1000",
+    "--status-labels",
+    "not catch-all,catch-all,unknown",
+];
+
+impl Rule {
+    /// Sends `count` events of the positive kind.
+    async fn support(&self, server: &Pingd, source: &str, count: usize) {
+        let events = vec![json!({"source": source, "kind": self.positive_kind}); count];
+        let (status, answer) = server.ask("EventService/RecordBatch", &json!({"events": events})).await.unwrap();
+        assert_eq!((status, &answer["accepted"]), (200, &json!(count.to_string())), "{answer}");
+    }
+}
+
+/// The 1000th event changes a status within a second. Other tests share the two cores, so not every attempt is that fast.
+async fn changes_within_a_second(server: &Pingd, rule: &Rule) {
     let mut waited = Vec::new();
     while waited.len() < 10 {
-        let source = format!("flips-{}.com", waited.len());
-        deliver(server, &source, 999).await;
+        let source = format!("changes-{}.example", waited.len());
+        rule.support(server, &source, 999).await;
         server.wait_for_source(&source, 999).await;
-        assert_eq!(server.know("GetStatus", json!({"source": source})).await["status"], "unknown");
-        deliver(server, &source, 1).await;
-        waited.push(becomes(server, &source, "catch-all").await);
+        assert_eq!(server.query("GetStatus", json!({"source": source})).await["status"], "unknown");
+        rule.support(server, &source, 1).await;
+        waited.push(becomes(server, &source, rule.positive).await);
         if waited.last() < Some(&Duration::from_secs(1)) {
-            println!("the 1000th delivery was seen after {waited:?}");
+            println!("the 1000th event changed the status after {waited:?}");
             return;
         }
     }
-    panic!("no status flipped within a second: {waited:?}");
+    panic!("no status changed within a second: {waited:?}");
 }
 
-async fn statuses_follow_the_rule(server: &Pingd) {
-    flips_within_a_second(server).await;
+async fn statuses_follow_the_rule(server: &Pingd, rule: &Rule) {
+    changes_within_a_second(server, rule).await;
     becomes(server, "example.com", "unknown").await;
-    deliver(server, "example.com", 999).await;
+    rule.support(server, "example.com", 999).await;
     server.wait_for_source("example.com", 999).await;
-    let answer = server.know("GetStatus", json!({"source": "example.com"})).await;
+    let answer = server.query("GetStatus", json!({"source": "example.com"})).await;
     assert_eq!((&answer["verdict"], &answer["final"]), (&json!("VERDICT_UNKNOWN"), &json!(false)), "{answer}");
-    deliver(server, "example.com", 1).await;
-    let yes = becomes(server, "example.com", "catch-all").await;
-    server.record("example.com", "bounced", 0).await;
-    let not = becomes(server, "example.com", "not catch-all").await;
-    println!("the 1000th delivery was seen after {yes:?}, the bounce after {not:?}");
-    deliver(server, "example.com", 2_000).await;
+    rule.support(server, "example.com", 1).await;
+    let positive = becomes(server, "example.com", rule.positive).await;
+    server.record("example.com", rule.negative_kind, 0).await;
+    let negative = becomes(server, "example.com", rule.negative).await;
+    println!("the status became positive after {positive:?}, negative after {negative:?}");
+    rule.support(server, "example.com", 2_000).await;
     server.wait_for_source("example.com", 3_001).await;
-    let answer = server.know("GetStatus", json!({"source": "example.com"})).await;
-    assert_eq!((&answer["status"], &answer["final"]), (&json!("not catch-all"), &json!(true)), "{answer}");
-    assert_eq!(answer["store"], "STORE_CACHE");
+    let answer = server.query("GetStatus", json!({"source": "example.com"})).await;
+    assert_eq!((&answer["status"], &answer["final"]), (&json!(rule.negative), &json!(true)), "{answer}");
+    assert_eq!((&answer["verdict"], &answer["store"]), (&json!("VERDICT_NEGATIVE"), &json!("STORE_CACHE")), "{answer}");
 }
 
 #[tokio::test]
 async fn statuses_follow_the_rule_in_memory() {
-    statuses_follow_the_rule(&Pingd::dev(&["--memory"]).await).await;
-    let words =
+    statuses_follow_the_rule(&Pingd::dev(&["--memory"]).await, &NEUTRAL).await;
+    let mail_domains = Pingd::dev(&[&["--memory"], &MAIL_DOMAIN_FLAGS[..]].concat()).await;
+    statuses_follow_the_rule(&mail_domains, &MAIL_DOMAINS).await;
+    let flags =
         ["--status-negative-when", "spam=2", "--status-positive-when", "ping=1", "--status-labels", "bad,good,new"];
-    let pingd = Pingd::dev(&[&["--memory"], &words[..]].concat()).await;
+    let pingd = Pingd::dev(&[&["--memory"], &flags[..]].concat()).await;
     pingd.record("a", "spam", 0).await;
     pingd.wait_for_source("a", 1).await;
     becomes(&pingd, "a", "new").await;
@@ -246,13 +281,13 @@ async fn statuses_follow_the_rule_in_memory() {
 #[tokio::test]
 async fn statuses_follow_the_rule_on_real_parts_and_without_the_cache() {
     let (mut parts, server, _processor) = pipeline().await;
-    statuses_follow_the_rule(&server).await;
+    statuses_follow_the_rule(&server, &NEUTRAL).await;
     parts.redis.kill_9().await.unwrap();
-    let answer = server.know("GetStatus", json!({"source": "example.com"})).await;
-    assert_eq!((&answer["status"], &answer["store"]), (&json!("not catch-all"), &json!("STORE_DATABASE")));
+    let answer = server.query("GetStatus", json!({"source": "example.com"})).await;
+    assert_eq!((&answer["status"], &answer["store"]), (&json!("negative"), &json!("STORE_DATABASE")));
     parts.redis.restart_empty().await.unwrap();
-    deliver(&server, "other.com", 1_000).await;
-    becomes(&server, "other.com", "catch-all").await;
+    NEUTRAL.support(&server, "other.com", 1_000).await;
+    becomes(&server, "other.com", "positive").await;
 }
 
 #[tokio::test]
@@ -260,21 +295,21 @@ async fn a_server_that_takes_and_one_that_answers() {
     let (parts, all, _processor) = pipeline().await;
     let roles = ["ingest", "query"].map(|role| ["--role", role]);
     let (ingest, query) = tokio::join!(Pingd::server_with(&parts, &roles[0]), Pingd::server_with(&parts, &roles[1]));
-    ingest.record("example.com", "bounced", 0).await;
-    becomes(&query, "example.com", "not catch-all").await;
+    ingest.record("example.com", "failed", 0).await;
+    becomes(&query, "example.com", "negative").await;
     query.wait_for_count(1).await;
     all.wait_for_count(1).await;
     for (server, method, body, word) in [
-        (&query, "EventService/Record", json!({}), "takes them"),
-        (&query, "PingService/Ping", json!({}), "takes them"),
-        (&ingest, "PingService/PingCount", json!({}), "ask one that answers"),
-        (&ingest, "SourceService/GetStatus", json!({"source": "a"}), "ask one that answers"),
+        (&query, "EventService/Record", json!({}), "--role query"),
+        (&query, "PingService/Ping", json!({}), "--role query"),
+        (&ingest, "PingService/PingCount", json!({}), "--role ingest"),
+        (&ingest, "SourceService/GetStatus", json!({"source": "a"}), "--role ingest"),
     ] {
         let (status, answer) = server.ask(method, &body).await.unwrap();
         assert_eq!((status, &answer["code"]), (400, &json!("failed_precondition")), "{answer}");
-        assert!(answer["message"].as_str().unwrap().contains(word), "{answer} should say {word}");
+        assert!(answer["message"].as_str().unwrap().contains(word), "{answer} should contain {word}");
     }
     let pool = sqlx::PgPool::connect(&parts.postgres.url()).await.unwrap();
     let writers: i64 = sqlx::query_scalar("SELECT count(*) FROM writers WHERE open").fetch_one(&pool).await.unwrap();
-    assert_eq!(writers, 2, "one lane each of those that take events");
+    assert_eq!(writers, 2, "one lane per server that accepts events");
 }

@@ -1,63 +1,77 @@
-// Asks for the count once a second and says how good the answer is.
+// Shows the count once a second, and how fresh it is.
 "use strict";
 
-const EVERY_MS = 1000;
-// An answer older than this is shown as behind: a healthy pipeline is a tenth of a second behind.
-const FRESH_MS = 2000;
-const PATIENCE_MS = 5000;
+const POLL_INTERVAL_MS = 1000;
+// A healthy pipeline is about 100 ms behind; above this lag the page shows the count as stale.
+const MAX_LIVE_LAG_MS = 2000;
+const REQUEST_TIMEOUT_MS = 5000;
 
-const place = (id) => document.getElementById(id);
+const element = (id) => document.getElementById(id);
 const number = (value) => BigInt(value ?? 0).toLocaleString();
-const clock = (ms) => new Date(ms).toLocaleTimeString(undefined, { hour12: false });
+const time = (ms) => new Date(ms).toLocaleTimeString(undefined, { hour12: false });
+
+// The server responded with an error; any other error means that it could not be reached.
+class ServerError extends Error {}
 
 async function count(range) {
-  const answer = await fetch("ping.v1.PingService/PingCount", {
+  const response = await fetch("ping.v1.PingService/PingCount", {
     method: "POST",
     headers: { "Content-Type": "application/json" },
     body: JSON.stringify(range ? { timeRange: range } : {}),
-    signal: AbortSignal.timeout(PATIENCE_MS),
+    signal: AbortSignal.timeout(REQUEST_TIMEOUT_MS),
   });
-  const body = await answer.json();
-  if (!answer.ok) throw new Error(`${body.code}: ${body.message}`);
+  const body = await response.json();
+  if (!response.ok) throw new ServerError(body.message);
   return body;
 }
 
-function since(ms) {
+function countLast(ms) {
   const now = Date.now();
   return count({ start: String(now - ms), end: String(now) });
 }
 
-function show(state, verdict) {
+function show(state, freshness) {
   document.body.dataset.state = state;
-  place("verdict").textContent = verdict;
+  element("freshness").textContent = freshness;
 }
 
-let before = null;
+let previous = null;
 
+// Events per second between the last two answers; unchanged while `asOf` does not advance.
 function rate(total, asOf) {
-  const last = before;
-  before = { total, asOf };
-  if (!last || asOf <= last.asOf) return place("rate").textContent;
+  const last = previous;
+  previous = { total, asOf };
+  if (!last || asOf <= last.asOf) return element("rate").textContent;
   return Math.round((Number(total - last.total) / (asOf - last.asOf)) * 1000).toLocaleString();
 }
 
-async function look() {
-  try {
-    const [all, minute, hour] = await Promise.all([count(), since(60_000), since(3_600_000)]);
-    const asOf = Number(all.asOfMs);
-    const lag = Number(all.lagMs);
-    place("total").textContent = number(all.pingCount);
-    place("minute").textContent = number(minute.pingCount);
-    place("hour").textContent = number(hour.pingCount);
-    place("rate").textContent = rate(BigInt(all.pingCount), asOf);
-    place("store").textContent = all.store === "STORE_CACHE" ? "the cache" : "the database";
-    if (all.exact && lag <= FRESH_MS) show("exact", `exact as of now (${clock(asOf)}, ${lag} ms ago)`);
-    else if (all.exact) show("behind", `exact as of ${clock(asOf)}: ${Math.round(lag / 1000)} s behind`);
-    else show("behind", `not exact at the moment; last exact as of ${clock(asOf)}`);
-  } catch (error) {
-    show("silent", `no count: ${error.message}`);
-  }
-  setTimeout(look, EVERY_MS);
+let failingSince = null;
+
+function showFailure(error) {
+  failingSince ??= Date.now();
+  const problem = error instanceof ServerError ? `Server error (${error.message})` : "Server unreachable";
+  const lastValue = previous ? " Last known value." : "";
+  show("unreachable", `${problem} since ${time(failingSince)}.${lastValue}`);
 }
 
-look();
+async function refresh() {
+  try {
+    const [all, minute, hour] = await Promise.all([count(), countLast(60_000), countLast(3_600_000)]);
+    failingSince = null;
+    const asOf = Number(all.asOfMs);
+    const lag = Number(all.lagMs);
+    element("total").textContent = number(all.pingCount);
+    element("minute").textContent = number(minute.pingCount);
+    element("hour").textContent = number(hour.pingCount);
+    element("rate").textContent = rate(BigInt(all.pingCount), asOf);
+    element("store").textContent = all.store === "STORE_CACHE" ? "cache" : "database";
+    if (all.exact && lag <= MAX_LIVE_LAG_MS) show("exact", `Live · exact (${lag} ms behind)`);
+    else if (all.exact) show("stale", `Exact as of ${time(asOf)} (${Math.round(lag / 1000)} s behind)`);
+    else show("stale", `Not exact; last exact as of ${time(asOf)}`);
+  } catch (error) {
+    showFailure(error);
+  }
+  setTimeout(refresh, POLL_INTERVAL_MS);
+}
+
+refresh();

@@ -1,0 +1,164 @@
+//! The write path of both event services: validate, submit, acknowledge.
+//!
+//! `PingService` and `EventService` convert their messages to and from the types here, so an event is treated alike whichever service
+//! it arrives by.
+
+use futures::{Stream, StreamExt, TryStreamExt, stream};
+use tonic::Status;
+
+use super::{Api, errors};
+use ping_core::{Event, Token};
+
+/// Maximum number of events in a batch.
+const MAX_BATCH_EVENTS: usize = 10_000;
+/// Batches of one stream that are submitted at once; the server reads no further until the oldest is acknowledged.
+const MAX_BATCHES_IN_FLIGHT: usize = 64;
+
+/// An event as a caller sent it, not validated yet.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct ReceivedEvent<'a> {
+    /// Idempotency key; empty if the server is to create one.
+    pub(super) event_id: &'a str,
+    /// Who reports the event; may be empty.
+    pub(super) source: &'a str,
+    /// What happened; empty means "ping".
+    pub(super) kind: &'a str,
+    /// Milliseconds since the Unix epoch; 0 means now.
+    pub(super) timestamp_ms: i64,
+}
+
+/// One event is durable. Both fields are absent unless the caller requested a receipt.
+#[derive(Debug, Default)]
+pub(super) struct Acknowledgement {
+    /// The event's id, as sent or as created by the server.
+    pub(super) event_id: Option<String>,
+    /// Its token; also absent if the event had been acknowledged before.
+    pub(super) token: Option<String>,
+}
+
+/// The valid events of a batch, and those refused so far.
+pub(super) struct ValidatedBatch {
+    events: Vec<Event>,
+    /// The index in the received batch of each of `events`.
+    indices: Vec<i32>,
+    refused: Vec<RefusedRecord>,
+}
+
+/// The outcome of a batch.
+#[derive(Debug)]
+pub(super) struct RecordedBatch {
+    /// Number of new events; the others had been acknowledged before or are refused.
+    pub(super) accepted: i64,
+    /// Token of the last new event.
+    pub(super) token: Option<String>,
+    /// Events that were not recorded.
+    pub(super) refused: Vec<RefusedRecord>,
+}
+
+/// An event of a batch that was not recorded.
+#[derive(Debug)]
+pub(super) struct RefusedRecord {
+    /// Index in the batch, from 0.
+    pub(super) index: i32,
+    /// `invalid_argument` or `already_exists`.
+    pub(super) code: &'static str,
+    /// What is wrong and how to fix it.
+    pub(super) message: String,
+}
+
+impl Api {
+    /// Records one event, or refuses it at once if the queue is full.
+    pub(super) async fn record_one(
+        &self,
+        received: ReceivedEvent<'_>,
+        wants_receipt: bool,
+    ) -> Result<Acknowledgement, Status> {
+        let event = self.validate(received)?;
+        let event_id = event.id;
+        let receipt = self.ingest()?.submit(vec![event]).await.map_err(|refusal| errors::refused(&refusal))?;
+        if !receipt.conflicts.is_empty() {
+            self.metrics.conflicts.inc();
+            return Err(Status::already_exists(errors::CONFLICT));
+        }
+        self.metrics.events.inc();
+        if !wants_receipt {
+            return Ok(Acknowledgement::default());
+        }
+        let token = receipt.token.as_ref().map(Token::to_string);
+        Ok(Acknowledgement { event_id: Some(event_id.to_string()), token })
+    }
+
+    /// Checks each event of a batch.
+    pub(super) fn validate_batch<'a>(
+        &self,
+        received: impl ExactSizeIterator<Item = ReceivedEvent<'a>>,
+    ) -> Result<ValidatedBatch, Status> {
+        let size = received.len();
+        if size > MAX_BATCH_EVENTS {
+            let message = format!("the batch has {size} events; send at most {MAX_BATCH_EVENTS} at once");
+            return Err(Status::invalid_argument(message));
+        }
+        let mut batch =
+            ValidatedBatch { events: Vec::with_capacity(size), indices: Vec::with_capacity(size), refused: Vec::new() };
+        for (index, received) in (0..).zip(received) {
+            match self.validate(received) {
+                Ok(event) => {
+                    batch.indices.push(index);
+                    batch.events.push(event);
+                }
+                Err(status) => {
+                    let message = status.message().to_owned();
+                    batch.refused.push(RefusedRecord { index, code: "invalid_argument", message });
+                }
+            }
+        }
+        Ok(batch)
+    }
+
+    /// Records the valid events of a batch, waiting while the queue is full.
+    pub(super) async fn record_all(&self, batch: ValidatedBatch) -> Result<RecordedBatch, Status> {
+        let ValidatedBatch { events, indices, mut refused } = batch;
+        let valid = indices.len();
+        let receipt = self.ingest()?.submit_when_room(events).await.map_err(|refusal| errors::refused(&refusal))?;
+        let conflicts = receipt.conflicts.iter().filter_map(|place| indices.get(*place));
+        refused.extend(conflicts.map(|index| RefusedRecord {
+            index: *index,
+            code: "already_exists",
+            message: errors::CONFLICT.to_owned(),
+        }));
+        self.metrics.conflicts.inc_by(receipt.conflicts.len() as u64);
+        self.metrics.events.inc_by((valid - receipt.conflicts.len()) as u64);
+        Ok(RecordedBatch {
+            accepted: errors::wire_count(receipt.accepted)?,
+            token: receipt.token.as_ref().map(Token::to_string),
+            refused,
+        })
+    }
+
+    /// Records a stream of batches and acknowledges them in order, each with the number of batches that are durable by then.
+    pub(super) fn record_batches<B: Send + 'static>(
+        self,
+        batches: impl Stream<Item = Result<B, Status>> + Send + 'static,
+        validate: impl Fn(&Self, B) -> Result<ValidatedBatch, Status> + Send + 'static,
+    ) -> impl Stream<Item = Result<(i64, RecordedBatch), Status>> + Send + 'static {
+        let shutdown = self.shutdown.clone();
+        batches
+            .take_until(shutdown.cancelled_owned())
+            .map_ok(move |batch| {
+                let api = self.clone();
+                let batch = validate(&api, batch);
+                async move { api.record_all(batch?).await }
+            })
+            .try_buffered(MAX_BATCHES_IN_FLIGHT)
+            .zip(stream::iter(1_i64..))
+            .map(|(recorded, durable)| recorded.map(|recorded| (durable, recorded)))
+    }
+
+    fn validate(&self, received: ReceivedEvent<'_>) -> Result<Event, Status> {
+        let ReceivedEvent { event_id, source, kind, timestamp_ms } = received;
+        Event::accept(timestamp_ms, event_id, source, kind, self.clock.now()).map_err(|error| {
+            self.metrics.invalid.get_or_create(&[("reason", error.reason())]).inc();
+            errors::invalid(&error)
+        })
+    }
+}
