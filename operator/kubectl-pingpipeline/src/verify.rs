@@ -1,10 +1,10 @@
 //! `kubectl pingpipeline verify`
 
-use anyhow::{Context as _, ensure};
+use anyhow::Context as _;
 use clap::Args;
 use http::{Request, header};
 use ping_api::{names::Names, roles::query_role};
-use serde_json::Value;
+use ping_proto::VerifyResponse;
 
 use crate::{
     cluster::ConnectionArgs,
@@ -29,24 +29,25 @@ pub(crate) async fn run(arguments: &Arguments, connection: &ConnectionArgs, form
         cluster.namespace
     );
     let request = Request::post(path).header(header::CONTENT_TYPE, "application/json").body(b"{}".to_vec())?;
-    let response = cluster.client.request::<Value>(request).await;
+    let response = cluster.client.request::<VerifyResponse>(request).await;
     let report =
         response.with_context(|| format!("no server of {} responded through Service {service}", arguments.name))?;
-    ensure!(report["exact"].is_boolean(), "unexpected response from the server: {report}");
     match format {
-        Format::Json => println!("{report}"),
+        Format::Json => println!("{}", serde_json::to_string(&report)?),
         Format::Text => println!("{}", text(&report)),
     }
-    Ok(report["exact"] == true)
+    Ok(report.exact)
 }
 
-fn text(report: &Value) -> String {
-    let field = |name: &str| report[name].as_str().unwrap_or("-").to_owned();
-    let names = ["rows", "total", "minutesTotal", "daysTotal", "cacheTotal", "minutesCompared"];
+fn text(report: &VerifyResponse) -> String {
+    let VerifyResponse { exact, rows, total, minutes_total, days_total, cache_total, minutes_compared, differences } =
+        report;
+    let cache_total = cache_total.map_or_else(|| "-".to_owned(), |total| total.to_string());
     let header = ["ROWS", "TOTAL", "MINUTES", "DAYS", "CACHE", "MINUTES COMPARED"];
-    let mut parts = vec![table(header, [names.map(field)])];
-    let differences = report["differences"].as_array().cloned().unwrap_or_default();
-    parts.extend(differences.iter().filter_map(Value::as_str).map(|difference| format!("DIFFERS: {difference}")));
-    parts.push(if report["exact"] == true { "exact" } else { "NOT EXACT" }.into());
+    let [rows, total, minutes, days, compared] =
+        [rows, total, minutes_total, days_total, minutes_compared].map(ToString::to_string);
+    let mut parts = vec![table(header, [[rows, total, minutes, days, cache_total, compared]])];
+    parts.extend(differences.iter().map(|difference| format!("DIFFERS: {difference}")));
+    parts.push(if *exact { "exact" } else { "NOT EXACT" }.into());
     parts.join("\n")
 }

@@ -4,8 +4,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use ping_api::names::Names;
-use serde::Deserialize;
-use serde_json::json;
+use ping_proto::{PingCountRequest, PingCountResponse, Store};
 
 /// Timeout of a request.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(2);
@@ -36,13 +35,13 @@ pub enum StatsError {
         /// The cause.
         source: reqwest::Error,
     },
-    /// The response contains an invalid number.
-    #[error("invalid response: {field} is not a number: {text:?}")]
-    Number {
-        /// Name of the field.
-        field: &'static str,
-        /// Its value.
-        text: String,
+    /// The response is not a `PingCountResponse`.
+    #[error("invalid response from {address}")]
+    Response {
+        /// Address of the server.
+        address: String,
+        /// The cause.
+        source: serde_json::Error,
     },
 }
 
@@ -57,17 +56,6 @@ pub trait StatsClient: Send + Sync {
 pub struct HttpStatsClient {
     client: reqwest::Client,
     address: String,
-}
-
-#[derive(Deserialize)]
-#[serde(default, rename_all = "camelCase")]
-#[derive(Default)]
-struct PingCountResponse {
-    ping_count: String,
-    lag_ms: String,
-    exact: bool,
-    store: String,
-    last_audit_ms: Option<String>,
 }
 
 impl HttpStatsClient {
@@ -92,19 +80,16 @@ impl StatsClient for HttpStatsClient {
             .replace("{port}", &port.to_string());
         let url = format!("{address}/ping.v1.PingService/PingCount");
         let failed = |source| StatsError::Request { address: address.clone(), source };
-        let response = self.client.post(url).json(&json!({})).send().await.map_err(failed)?;
-        let body: PingCountResponse = response.error_for_status().map_err(failed)?.json().await.map_err(failed)?;
+        let response = self.client.post(url).json(&PingCountRequest::default()).send().await.map_err(failed)?;
+        let body = response.error_for_status().map_err(failed)?.bytes().await.map_err(failed)?;
+        let response: PingCountResponse = serde_json::from_slice(&body)
+            .map_err(|source| StatsError::Response { address: address.clone(), source })?;
         Ok(Count {
-            total: number("pingCount", body.ping_count)?,
-            lag_ms: number("lagMs", body.lag_ms)?,
-            exact: body.exact,
-            last_audit_ms: body.last_audit_ms.map(|text| number("lastAuditMs", text)).transpose()?,
-            store: if body.store == "STORE_DATABASE" { "database" } else { "cache" }.into(),
+            total: response.ping_count,
+            lag_ms: response.lag_ms,
+            exact: response.exact,
+            last_audit_ms: response.last_audit_ms,
+            store: if response.store() == Store::Database { "database" } else { "cache" }.into(),
         })
     }
-}
-
-/// Protobuf JSON encodes 64-bit numbers as strings and may omit zeros.
-fn number(field: &'static str, text: String) -> Result<i64, StatsError> {
-    if text.is_empty() { Ok(0) } else { text.parse().map_err(|_| StatsError::Number { field, text }) }
 }

@@ -2,7 +2,7 @@
 
 use std::{ops::Range, time::Duration};
 
-use anyhow::{Context as _, ensure};
+use anyhow::Context as _;
 use http::{Request, header};
 use kube::Client;
 use ping_api::{
@@ -10,7 +10,10 @@ use ping_api::{
     names::Names,
     roles::{Role, ingest_role, query_role},
 };
-use serde_json::{Value, json};
+use ping_proto::{
+    PingCountRequest, PingCountResponse, PingRequest, PingResponse, Store, TimeRange, VerifyRequest, VerifyResponse,
+};
+use serde::{Serialize, de::DeserializeOwned};
 use uuid::Uuid;
 
 use crate::cluster::Cluster;
@@ -60,7 +63,7 @@ pub(crate) enum PingOutcome {
 /// Freshness of a count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Freshness {
-    /// Whether the database had to response in the cache's connection.
+    /// Whether the database answered because the cache could not.
     pub(crate) from_database: bool,
     pub(crate) lag: Duration,
 }
@@ -86,8 +89,9 @@ impl Server {
 
     /// Sends one event, without retries.
     pub(crate) async fn ping(&self, id: Uuid, timestamp_ms: i64) -> PingOutcome {
-        let ping = json!({ "timestampMs": timestamp_ms.to_string(), "eventId": id, "kind": "drill" });
-        match self.call(&self.ingest, "Ping", &ping).await {
+        let ping =
+            PingRequest { timestamp_ms, event_id: id.to_string(), kind: "drill".into(), ..PingRequest::default() };
+        match self.call::<PingResponse>(&self.ingest, "Ping", &ping).await {
             Ok(_) => PingOutcome::Acknowledged,
             Err(error) => match error.downcast_ref::<kube::Error>() {
                 Some(kube::Error::Api(status)) if is_final(status.code) => {
@@ -100,25 +104,27 @@ impl Server {
 
     /// Number of events in the database from the start of one minute to the start of another.
     pub(crate) async fn count(&self, minutes: Range<Minute>) -> anyhow::Result<i64> {
-        let range = json!({ "start": minutes.start.start_ms().to_string(), "end": minutes.end.start_ms().to_string() });
-        let response = self.call_with_retries("PingCount", &json!({ "timeRange": range, "strong": true })).await?;
-        number(&response, "pingCount")
+        let time_range = Some(TimeRange { start: minutes.start.start_ms(), end: minutes.end.start_ms() });
+        let request = PingCountRequest { time_range, strong: true, ..PingCountRequest::default() };
+        let response: PingCountResponse = self.call_with_retries("PingCount", &request).await?;
+        Ok(response.ping_count)
     }
 
     /// Requests the total count, as a dashboard would, without retries.
     pub(crate) async fn freshness(&self) -> anyhow::Result<Freshness> {
-        let response = self.call(&self.query, "PingCount", &json!({})).await?;
-        let lag = Duration::from_millis(u64::try_from(number(&response, "lagMs")?).unwrap_or_default());
-        Ok(Freshness { from_database: response["store"] != "STORE_CACHE", lag })
+        let request = PingCountRequest::default();
+        let response: PingCountResponse = self.call(&self.query, "PingCount", &request).await?;
+        let lag = u64::try_from(response.lag_ms).with_context(|| format!("lag_ms is negative: {}", response.lag_ms))?;
+        Ok(Freshness { from_database: response.store() != Store::Cache, lag: Duration::from_millis(lag) })
     }
 
     /// Recounts all rows. Returns whether the cache matches.
     pub(crate) async fn verify(&self) -> anyhow::Result<bool> {
-        let response = self.call_with_retries("Verify", &json!({})).await?;
-        Ok(response["exact"] == true)
+        let response: VerifyResponse = self.call_with_retries("Verify", &VerifyRequest::default()).await?;
+        Ok(response.exact)
     }
 
-    async fn call_with_retries(&self, method: &str, body: &Value) -> anyhow::Result<Value> {
+    async fn call_with_retries<T: DeserializeOwned>(&self, method: &str, body: &impl Serialize) -> anyhow::Result<T> {
         let started = tokio::time::Instant::now();
         loop {
             match self.call(&self.query, method, body).await {
@@ -129,28 +135,17 @@ impl Server {
         }
     }
 
-    async fn call(&self, path: &str, method: &str, body: &Value) -> anyhow::Result<Value> {
+    async fn call<T: DeserializeOwned>(&self, path: &str, method: &str, body: &impl Serialize) -> anyhow::Result<T> {
         let request = Request::post(format!("{path}/{method}")).header(header::CONTENT_TYPE, "application/json");
         let request = request.body(serde_json::to_vec(body)?)?;
-        let response = tokio::time::timeout(REQUEST_TIMEOUT, self.client.request::<Value>(request)).await;
-        let response = response.with_context(|| format!("no response within {REQUEST_TIMEOUT:?}"))??;
-        ensure!(response.is_object(), "unexpected response from the server: {response}");
-        Ok(response)
+        let response = tokio::time::timeout(REQUEST_TIMEOUT, self.client.request::<T>(request)).await;
+        Ok(response.with_context(|| format!("no response within {REQUEST_TIMEOUT:?}"))??)
     }
 }
 
 /// True for client errors that a retry cannot fix: all 4xx codes except for a missing pod, a timeout and rate limiting.
 fn is_final(code: u16) -> bool {
     (400..500).contains(&code) && ![404, 408, 429].contains(&code)
-}
-
-/// Protobuf JSON encodes 64-bit numbers as strings and may omit zeros.
-fn number(response: &Value, name: &str) -> anyhow::Result<i64> {
-    match &response[name] {
-        Value::Null => Ok(0),
-        Value::String(text) => text.parse().with_context(|| format!("{name} is not a number in {response}")),
-        other => other.as_i64().with_context(|| format!("{name} is not a number in {response}")),
-    }
 }
 
 #[cfg(test)]
@@ -168,12 +163,10 @@ mod tests {
     }
 
     #[test]
-    fn numbers_come_as_strings() {
-        let response = json!({ "pingCount": "42", "lagMs": 7, "asOfMs": "x" });
-        assert_eq!(number(&response, "pingCount").unwrap(), 42);
-        assert_eq!(number(&response, "lagMs").unwrap(), 7);
-        assert_eq!(number(&response, "absent").unwrap(), 0);
-        assert!(number(&response, "asOfMs").is_err());
+    fn responses_have_numbers_as_strings_and_may_omit_zeros() {
+        let response: PingCountResponse = serde_json::from_str(r#"{"pingCount": "42", "lagMs": 7}"#).unwrap();
+        assert_eq!((response.ping_count, response.lag_ms, response.as_of_ms), (42, 7, 0));
+        assert!(serde_json::from_str::<PingCountResponse>(r#"{"asOfMs": "x"}"#).is_err());
     }
 
     #[test]
