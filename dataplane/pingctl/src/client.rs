@@ -1,174 +1,132 @@
-//! The way to the server: its address, calls with a deadline, and trying again.
+//! Calls to the server: a deadline for each attempt, and retries with exponential back-off.
 
-use std::{fmt, net::IpAddr, str::FromStr, time::Duration};
+use std::time::Duration;
 
-use ping_proto::{ping_service_client::PingServiceClient, source_service_client::SourceServiceClient};
-use rand::Rng;
-use tonic::{
-    Request, Response, Status,
-    transport::{Channel, Endpoint, Uri},
+use backon::{ExponentialBuilder, Retryable};
+use ping_proto::{
+    PingCountRequest, PingCountResponse, ping_service_client::PingServiceClient,
+    source_service_client::SourceServiceClient,
 };
+use tonic::{Request, Response, Status, transport::Channel};
 
 use crate::{
-    args::Global,
     exit::Exit,
     failure::{self, Failure},
+    global::GlobalArgs,
 };
 
-/// The port of a server when none is named.
-const PORT: u16 = 8080;
-/// First pause before a call is tried again; each further one is twice as long.
-const FIRST_PAUSE: Duration = Duration::from_millis(100);
-/// Longest pause.
-const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+/// Delay before the first retry. It doubles with each retry; jitter adds up to the same again.
+const MIN_RETRY_DELAY: Duration = Duration::from_millis(50);
+/// Longest delay before jitter.
+const MAX_RETRY_DELAY: Duration = Duration::from_secs(1);
+/// Longest `retry-after` of a server that is honoured.
+const MAX_RETRY_AFTER: Duration = Duration::from_secs(2);
 
-/// Where a server is.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Address(Uri);
-
-impl FromStr for Address {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        if text.starts_with("https://") {
-            return Err("pingctl speaks plain HTTP/2 only; use http://, through a local proxy if need be".to_owned());
-        }
-        let bare = text.strip_prefix("http://").unwrap_or(text).trim_end_matches('/');
-        let wrong = || "write http://host:port or host:port".to_owned();
-        let uri: Uri = format!("http://{bare}").parse().map_err(|_| wrong())?;
-        let host = uri.host().filter(|host| !host.is_empty()).ok_or_else(wrong)?;
-        if bare.contains(['/', '?', '@']) {
-            return Err(wrong());
-        }
-        let port = uri.port_u16().unwrap_or(PORT);
-        format!("http://{host}:{port}").parse().map(Self).map_err(|_| wrong())
-    }
-}
-
-impl fmt::Display for Address {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.0.to_string().trim_end_matches('/'))
-    }
-}
-
-impl Address {
-    /// Whether it is this machine.
-    pub(crate) fn is_loopback(&self) -> bool {
-        let host = self.0.host().unwrap_or_default().trim_matches(['[', ']']);
-        host == "localhost" || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
-    }
-
-    /// A connection that is made with the first call, and again after it broke.
-    pub(crate) fn connect(&self, timeout: Duration) -> Channel {
-        Endpoint::from(self.0.clone()).connect_timeout(timeout).tcp_nodelay(true).connect_lazy()
-    }
-}
-
-/// A server that can be asked.
+/// A connection to a server.
 pub(crate) struct Server {
-    client: PingServiceClient<Channel>,
-    sources: SourceServiceClient<Channel>,
-    address: Address,
+    /// The client to pass to `call` for events and counts.
+    pub(crate) pings: PingServiceClient<Channel>,
+    /// The client to pass to `call` for what is known per source.
+    pub(crate) sources: SourceServiceClient<Channel>,
+    address: String,
     timeout: Duration,
     retries: u32,
 }
 
 impl Server {
-    /// The server of the command line.
-    pub(crate) fn new(global: &Global, timeout: Duration) -> Self {
-        let address = global.addr.clone();
-        let channel = address.connect(timeout);
-        let (client, sources) = (PingServiceClient::new(channel.clone()), SourceServiceClient::new(channel));
-        Self { client, sources, address, timeout, retries: global.retries }
+    /// The server of the command line. `timeout` is that of each attempt.
+    pub(crate) fn new(global: &GlobalArgs, timeout: Duration) -> Self {
+        let channel = global.addr.connect(timeout);
+        Self {
+            pings: PingServiceClient::new(channel.clone()),
+            sources: SourceServiceClient::new(channel),
+            address: global.addr.to_string(),
+            timeout,
+            retries: global.retries,
+        }
     }
 
-    /// Calls until there is an answer or it makes no sense to go on; also says how often it tried again.
-    pub(crate) async fn ask<Q: Clone, A>(
-        &self,
-        question: &Q,
-        again: fn(&Status) -> bool,
-        call: impl AsyncFn(PingServiceClient<Channel>, Request<Q>) -> Result<Response<A>, Status>,
-    ) -> Result<(A, u32), Failure> {
-        self.ask_of(&self.client, question, again, call).await
-    }
-
-    /// The same of the sources.
-    pub(crate) async fn ask_sources<Q: Clone, A>(
-        &self,
-        question: &Q,
-        again: fn(&Status) -> bool,
-        call: impl AsyncFn(SourceServiceClient<Channel>, Request<Q>) -> Result<Response<A>, Status>,
-    ) -> Result<(A, u32), Failure> {
-        self.ask_of(&self.sources, question, again, call).await
-    }
-
-    async fn ask_of<C: Clone, Q: Clone, A>(
+    /// Calls until the server answers, `retryable` rejects the error, or no retries are left. Returns the answer and the
+    /// number of retries.
+    pub(crate) async fn call<C: Clone, Q: Clone, A>(
         &self,
         client: &C,
-        question: &Q,
-        again: fn(&Status) -> bool,
-        call: impl AsyncFn(C, Request<Q>) -> Result<Response<A>, Status>,
+        message: &Q,
+        retryable: fn(&Status) -> bool,
+        method: impl AsyncFn(C, Request<Q>) -> Result<Response<A>, Status>,
     ) -> Result<(A, u32), Failure> {
-        let mut tried = 0;
-        loop {
-            let mut request = Request::new(question.clone());
+        let attempt = || {
+            let mut request = Request::new(message.clone());
             request.set_timeout(self.timeout);
-            match call(client.clone(), request).await {
-                Ok(answer) => return Ok((answer.into_inner(), tried)),
-                Err(status) if tried < self.retries && again(&status) => {
-                    tokio::time::sleep(pause(tried, &status)).await;
-                    tried += 1;
-                }
-                Err(status) => return Err(Failure::of(&status, &self.address.to_string())),
-            }
+            method(client.clone(), request)
+        };
+        let mut retries = 0;
+        let answer = attempt
+            .retry(backoff(self.retries))
+            .when(retryable)
+            .notify(|_, _| retries += 1)
+            .adjust(honour_retry_after)
+            .await;
+        match answer {
+            Ok(answer) => Ok((answer.into_inner(), retries)),
+            Err(status) => Err(Failure::of_call(&status, &self.address)),
         }
+    }
+
+    /// Queries the count.
+    pub(crate) async fn ping_count(&self, request: &PingCountRequest) -> Result<PingCountResponse, Failure> {
+        let method = async |mut client: PingServiceClient<Channel>, request| client.ping_count(request).await;
+        self.call(&self.pings, request, is_retryable_query, method).await.map(|(answer, _)| answer)
     }
 }
 
-/// Whether the server may not have done it: for calls that may be repeated at will, such as a ping with an id.
-pub(crate) fn unsettled(status: &Status) -> bool {
+/// Whether repeating the call may help. Only for calls that are safe to repeat, such as an event with an id.
+pub(crate) fn is_retryable(status: &Status) -> bool {
     failure::exit(status) == Exit::Unavailable
 }
 
-/// The same without calls that took too long: a question that was too much once is too much again.
-pub(crate) fn away(status: &Status) -> bool {
-    unsettled(status) && failure::code(status) != "deadline_exceeded"
+/// Whether repeating the query may help. A query that exceeded its deadline would exceed it again.
+pub(crate) fn is_retryable_query(status: &Status) -> bool {
+    is_retryable(status) && failure::code(status) != "deadline_exceeded"
 }
 
-/// How long to wait before trying again for the `tried`th time: longer each time, never in step with others, and not before
-/// the server asks for it.
-pub(crate) fn pause(tried: u32, status: &Status) -> Duration {
-    let pause = FIRST_PAUSE.saturating_mul(2_u32.saturating_pow(tried)).min(LONGEST_PAUSE);
-    let pause = pause.mul_f64(rand::rng().random_range(0.5..1.0));
-    let asked = status.metadata().get("retry-after").and_then(|value| value.to_str().ok()?.parse().ok());
-    pause.max(asked.map_or(Duration::ZERO, Duration::from_secs).min(LONGEST_PAUSE))
+/// The delays between attempts. Jitter keeps clients from retrying in step.
+pub(crate) fn backoff(retries: u32) -> ExponentialBuilder {
+    ExponentialBuilder::new()
+        .with_min_delay(MIN_RETRY_DELAY)
+        .with_max_delay(MAX_RETRY_DELAY)
+        .with_max_times(retries as usize)
+        .with_jitter()
+}
+
+/// Extends a delay to the `retry-after` of the answer, up to `MAX_RETRY_AFTER`.
+pub(crate) fn honour_retry_after(status: &Status, delay: Option<Duration>) -> Option<Duration> {
+    let seconds = status.metadata().get("retry-after").and_then(|value| value.to_str().ok()?.parse().ok());
+    let retry_after = seconds.map_or(Duration::ZERO, Duration::from_secs).min(MAX_RETRY_AFTER);
+    delay.map(|delay| delay.max(retry_after))
 }
 
 #[cfg(test)]
 mod tests {
+    use backon::BackoffBuilder;
+
     use super::*;
 
     #[test]
-    fn an_address_needs_neither_scheme_nor_port() {
-        let parse = |text: &str| text.parse::<Address>().map(|address| address.to_string());
-        assert_eq!(parse("http://localhost:8080/").unwrap(), "http://localhost:8080");
-        assert_eq!(parse("10.0.0.1:9").unwrap(), "http://10.0.0.1:9");
-        assert_eq!(parse("ping.svc").unwrap(), "http://ping.svc:8080");
-        assert_eq!(parse("[::1]:9").unwrap(), "http://[::1]:9");
-        assert!(["", "https://x", "a b", "x/y", "u@x"].iter().all(|text| parse(text).is_err()));
-    }
-
-    #[test]
-    fn only_this_machine_is_loopback() {
-        let loopback = |text: &str| text.parse::<Address>().unwrap().is_loopback();
-        assert!(loopback("localhost:1") && loopback("127.0.0.2:1") && loopback("[::1]:1"));
-        assert!(!loopback("192.168.1.1:1") && !loopback("localhost.example.com:1"));
-    }
-
-    #[test]
     fn pauses_grow_up_to_a_limit() {
-        let status = Status::unavailable("");
-        assert!(pause(0, &status) <= FIRST_PAUSE);
-        assert!(pause(90, &status) >= LONGEST_PAUSE / 2 && pause(90, &status) <= LONGEST_PAUSE);
+        let delays: Vec<_> = backoff(90).build().collect();
+        assert!(delays.len() == 90 && delays[0] <= 2 * MIN_RETRY_DELAY);
+        assert!(delays[89] >= MAX_RETRY_DELAY && delays[89] <= 2 * MAX_RETRY_DELAY);
+    }
+
+    #[test]
+    fn a_delay_is_at_least_the_servers_retry_after() {
+        let mut status = Status::unavailable("");
+        assert_eq!(honour_retry_after(&status, Some(MIN_RETRY_DELAY)), Some(MIN_RETRY_DELAY));
+        status.metadata_mut().insert("retry-after", "1".parse().unwrap());
+        assert_eq!(honour_retry_after(&status, Some(MIN_RETRY_DELAY)), Some(Duration::from_secs(1)));
+        status.metadata_mut().insert("retry-after", "3600".parse().unwrap());
+        assert_eq!(honour_retry_after(&status, Some(MIN_RETRY_DELAY)), Some(MAX_RETRY_AFTER));
+        assert_eq!(honour_retry_after(&status, None), None);
     }
 }

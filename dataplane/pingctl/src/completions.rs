@@ -2,24 +2,24 @@
 
 use std::io::{self, Write};
 
-use clap::{Args, CommandFactory};
+use clap::Args;
 use clap_complete::Shell;
 
-use crate::{args::Cli, exit::Exit};
+use crate::exit::Exit;
 
-/// `pingctl completions`
+/// Arguments of `pingctl completions`.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:
   pingctl completions bash > ~/.local/share/bash-completion/completions/pingctl")]
 pub(crate) struct CompletionsArgs {
-    /// The shell.
+    /// Shell to print the script for.
     shell: Shell,
 }
 
-/// Prints the script.
-pub(crate) fn run(args: &CompletionsArgs) -> anyhow::Result<Exit> {
+/// Prints the completion script of `command`.
+pub(crate) fn run(args: &CompletionsArgs, command: &mut clap::Command) -> anyhow::Result<Exit> {
     let mut script = Vec::new();
-    clap_complete::generate(args.shell, &mut Cli::command(), "pingctl", &mut script);
+    clap_complete::generate(args.shell, command, "pingctl", &mut script);
     io::stdout().lock().write_all(&script)?;
-    Ok(Exit::Done)
+    Ok(Exit::Success)
 }

@@ -5,54 +5,48 @@ use ping_proto::{PingCountRequest, PingCountResponse, Store};
 use serde_json::{Value, json};
 
 use crate::{
-    args::Global,
-    client::{Server, away},
+    client::Server,
     exit::Exit,
     failure::Failure,
+    global::GlobalArgs,
     output::{self, Format},
-    when::RangeArgs,
+    time::RangeArgs,
 };
 
-/// `pingctl count`
+/// Arguments of `pingctl count`.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   pingctl count
   pingctl count --since 1h
-  pingctl count --from 2026-01-01 --to 2026-02-01      # January, UTC; from is in, to is not
+  pingctl count --from 2026-01-01 --to 2026-02-01      # January, UTC; --from is inclusive, --to exclusive
   pingctl count --strong                               # straight from the database
   pingctl count --after \"$(pingctl ping --receipt -o json | jq -r '.pings[0].token')\"")]
 pub(crate) struct CountArgs {
     #[command(flatten)]
     range: RangeArgs,
-    /// Ask the database, not the cache: every ping acknowledged before is in the number.
+    /// Read from the database, not the cache: includes every event acknowledged so far.
     #[arg(long)]
     strong: bool,
-    /// Wait until the ping with this token (see `pingctl ping --receipt`) is in the number; exit 1 when it takes too long.
+    /// Wait until the event with this token is counted (see `pingctl ping --receipt`); exit 1 if it takes too long.
     #[arg(long, value_name = "TOKEN")]
     after: Option<String>,
 }
 
-/// Asks once.
-pub(crate) async fn run(args: CountArgs, global: &Global) -> anyhow::Result<Exit> {
+/// Queries the count once.
+pub(crate) async fn run(args: CountArgs, global: &GlobalArgs) -> anyhow::Result<Exit> {
     let server = Server::new(global, global.timeout());
     let waits = args.after.is_some();
     let request =
         PingCountRequest { time_range: args.range.range(), strong: args.strong, after: args.after.unwrap_or_default() };
-    let answer = ask(&server, &request).await.map_err(|failure| {
-        let not_yet = waits && failure.code == "deadline_exceeded";
-        if not_yet { Failure { exit: Exit::No, ..failure } } else { failure }
+    let answer = server.ping_count(&request).await.map_err(|failure| {
+        let not_counted_yet = waits && failure.code == "deadline_exceeded";
+        if not_counted_yet { Failure { exit: Exit::CheckFailed, ..failure } } else { failure }
     })?;
     match global.format() {
         Format::Text => output::line(text(&answer))?,
         Format::Json => output::line(to_json(&answer))?,
     }
-    Ok(Exit::Done)
-}
-
-/// Asks `server` for a count.
-pub(crate) async fn ask(server: &Server, request: &PingCountRequest) -> Result<PingCountResponse, Failure> {
-    let asked = server.ask(request, away, async |mut client, request| client.ping_count(request).await).await;
-    asked.map(|(answer, _)| answer)
+    Ok(Exit::Success)
 }
 
 /// The answer as an object.
@@ -73,12 +67,13 @@ pub(crate) fn to_json(answer: &PingCountResponse) -> Value {
 }
 
 fn text(answer: &PingCountResponse) -> String {
-    let (count, as_of, lag) = (output::pings(answer.ping_count), output::time(answer.as_of_ms), answer.lag_ms);
-    let exact = if answer.exact { "exact" } else { "about," };
-    let from = match answer.store() {
-        Store::Cache => format!("lag {} ms, from the cache", output::grouped(lag)),
+    let (count, as_of) = (output::events(answer.ping_count), output::time(answer.as_of_ms));
+    let lag = output::grouped(answer.lag_ms);
+    let exact = if answer.exact { "exact" } else { "approximate" };
+    let store = match answer.store() {
+        Store::Cache => format!("lag {lag} ms, from the cache"),
         Store::Database => "from the database".to_owned(),
-        Store::Unspecified => format!("lag {} ms", output::grouped(lag)),
+        Store::Unspecified => format!("lag {lag} ms"),
     };
-    format!("{count}  {exact} as of {as_of} ({from})")
+    format!("{count}  {exact} as of {as_of} ({store})")
 }

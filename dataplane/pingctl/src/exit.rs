@@ -1,4 +1,4 @@
-//! What the exit codes mean: the one table.
+//! The exit codes and their meaning.
 
 use std::{fmt::Write, process::ExitCode};
 
@@ -6,28 +6,31 @@ use std::{fmt::Write, process::ExitCode};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub(crate) enum Exit {
-    Done = 0,
-    No = 1,
+    Success = 0,
+    CheckFailed = 1,
     Usage = 2,
     Unavailable = 3,
     Refused = 4,
-    Broken = 5,
+    Internal = 5,
 }
 
 /// Every exit code and its meaning.
-const TABLE: [(Exit, &str); 6] = [
-    (Exit::Done, "done; the answer is yes"),
-    (Exit::No, "the answer is no: verify or --check found a difference, or the ping of --after is not counted yet"),
-    (Exit::Usage, "the command line is wrong"),
-    (Exit::Unavailable, "the server is unreachable or unavailable, or the outcome stayed unknown"),
+const MEANINGS: [(Exit, &str); 6] = [
+    (Exit::Success, "success"),
+    (
+        Exit::CheckFailed,
+        "check failed: verify or --check found a difference, or the event of --after was not counted in time",
+    ),
+    (Exit::Usage, "invalid command line"),
+    (Exit::Unavailable, "the server is unreachable or unavailable, or the outcome is unknown"),
     (Exit::Refused, "the server refused the input"),
-    (Exit::Broken, "pingctl itself failed, e.g. its output could not be written"),
+    (Exit::Internal, "pingctl itself failed, e.g. it could not write its output"),
 ];
 
-/// The table, for `--help`.
+/// The exit codes, for `--help`.
 pub(crate) fn help() -> String {
     let mut text = String::from("Exit codes:");
-    for (exit, meaning) in TABLE {
+    for (exit, meaning) in MEANINGS {
         // Writing to a string does not fail.
         let _ = write!(text, "\n  {}  {meaning}", exit as u8);
     }

@@ -1,4 +1,4 @@
-//! Why a command failed: what, why, and how to fix it. Errors with an exit code.
+//! Failures of a command: what happened, its cause, how to fix it, and the exit code.
 
 use std::{error::Error, io, process::ExitCode};
 
@@ -7,47 +7,57 @@ use tonic::{Code, ConnectError, Status, TimeoutExpired};
 
 use crate::{exit::Exit, output::Format};
 
-/// A failure in words, with its exit code.
+/// How tonic's message ends when the answer is plain HTTP and not gRPC; the HTTP status code follows.
+const NOT_GRPC: &str = "mapped from HTTP status code ";
+
+/// A failure of a command.
 #[derive(Debug, thiserror::Error)]
 #[error("{what}")]
 pub(crate) struct Failure {
     pub(crate) exit: Exit,
+    /// For programs, e.g. "unavailable".
     pub(crate) code: &'static str,
     pub(crate) what: String,
-    pub(crate) why: Option<String>,
+    pub(crate) cause: Option<String>,
     pub(crate) fix: Option<String>,
 }
 
 impl Failure {
-    /// The command line asks for something that makes no sense, or is not allowed.
+    /// A command line that is invalid or not allowed.
     pub(crate) fn usage(what: impl Into<String>, fix: impl Into<String>) -> Self {
-        Self { exit: Exit::Usage, code: "usage", what: what.into(), why: None, fix: Some(fix.into()) }
+        Self { exit: Exit::Usage, code: "usage", what: what.into(), cause: None, fix: Some(fix.into()) }
     }
 
-    /// What the server, or the way to it, said to a call of `address`.
-    pub(crate) fn of(status: &Status, address: &str) -> Self {
+    /// A failed call to the server at `address`.
+    pub(crate) fn of_call(status: &Status, address: &str) -> Self {
         let (code, exit) = (code(status), exit(status));
-        let (what, why, fix) = if caused_by::<ConnectError>(status) {
-            let fix = "start a server with `pingd dev`, or name another with --addr or PINGCTL_ADDR";
+        let message = (!status.message().is_empty()).then(|| status.message().to_owned());
+        let http_status = status.message().split_once(NOT_GRPC).map(|(_, http_status)| http_status);
+        let (what, cause, fix) = if caused_by::<ConnectError>(status) {
+            let fix = "start a server with `pingd dev`, or set another address with --addr or PINGCTL_ADDR";
             (format!("cannot reach {address}"), root_cause(status), Some(fix))
         } else if caused_by::<TimeoutExpired>(status) {
-            (format!("{address} did not answer in time"), None, Some("try again, or allow more with --timeout"))
+            (format!("{address} did not answer in time"), None, Some("retry, or raise --timeout"))
+        } else if let (Code::Unimplemented, Some(http_status)) = (status.code(), http_status) {
+            let fix = "8081 is usually the admin port; the API is on 8080";
+            (format!("no pingd API at {address} (HTTP {http_status})"), None, Some(fix))
         } else if exit == Exit::Refused {
-            let fix = (status.code() == Code::Unimplemented).then_some("is this a ping server? see --addr");
-            (format!("{address} refused"), Some(status.message().to_owned()), fix)
+            let fix = (status.code() == Code::Unimplemented).then_some("check that pingctl and the server match");
+            (format!("{address} refused the request"), message, fix)
         } else {
-            let why = if status.message().is_empty() { root_cause(status) } else { Some(status.message().to_owned()) };
-            (format!("{address} is unavailable"), why, Some("try again, or more often with --retries"))
+            let cause = http_status.map(|http_status| format!("HTTP {http_status}"));
+            let cause = cause.or(message).or_else(|| root_cause(status));
+            (format!("{address} is unavailable"), cause, Some("retry later, or raise --retries"))
         };
-        Self { exit, code, what, why, fix: fix.map(str::to_owned) }
+        Self { exit, code, what, cause, fix: fix.map(str::to_owned) }
     }
 
-    /// What and why, in one line.
+    /// The failure and its cause, in one line.
     pub(crate) fn line(&self) -> String {
-        self.why.as_ref().map_or_else(|| self.what.clone(), |why| format!("{}: {why}", self.what))
+        self.cause.as_ref().map_or_else(|| self.what.clone(), |cause| format!("{}: {cause}", self.what))
     }
 
-    /// Everything, as an object.
+    /// The failure as an object.
     pub(crate) fn to_json(&self) -> Value {
         let message = self.fix.as_ref().map_or_else(|| self.line(), |fix| format!("{}; {fix}", self.line()));
         json!({ "error": { "code": self.code, "message": message } })
@@ -59,8 +69,8 @@ impl Failure {
             return;
         }
         eprintln!("error: {}", self.what);
-        if let Some(why) = &self.why {
-            eprintln!("  why: {why}");
+        if let Some(cause) = &self.cause {
+            eprintln!("  cause: {cause}");
         }
         if let Some(fix) = &self.fix {
             eprintln!("  fix: {fix}");
@@ -68,10 +78,10 @@ impl Failure {
     }
 }
 
-/// A status by its name and exit code.
-const fn meaning(code: Code) -> (&'static str, Exit) {
+/// The name and the exit code of a status code.
+const fn describe(code: Code) -> (&'static str, Exit) {
     match code {
-        Code::Ok => ("ok", Exit::Done),
+        Code::Ok => ("ok", Exit::Success),
         Code::InvalidArgument => ("invalid_argument", Exit::Refused),
         Code::NotFound => ("not_found", Exit::Refused),
         Code::AlreadyExists => ("already_exists", Exit::Refused),
@@ -91,15 +101,15 @@ const fn meaning(code: Code) -> (&'static str, Exit) {
     }
 }
 
-/// A status by name, as Connect spells it.
+/// The name of a status, as Connect spells it.
 pub(crate) fn code(status: &Status) -> &'static str {
     let code = if caused_by::<TimeoutExpired>(status) { Code::DeadlineExceeded } else { status.code() };
-    meaning(code).0
+    describe(code).0
 }
 
-/// The exit code of a status: `Refused` is final, `Unavailable` may be tried again.
+/// The exit code of a status: `Refused` is final, `Unavailable` may be retried.
 pub(crate) fn exit(status: &Status) -> Exit {
-    meaning(status.code()).1
+    describe(status.code()).1
 }
 
 /// Whether an error of type `E` is among the causes.
@@ -115,29 +125,47 @@ fn causes(status: &Status) -> impl Iterator<Item = &(dyn Error + 'static)> {
     std::iter::successors(status.source(), |&cause| cause.source())
 }
 
-/// Prints what ended the program, and says how to exit.
+/// Prints the error that ended the command, and returns the exit code.
 pub(crate) fn report(error: &anyhow::Error, format: Format) -> ExitCode {
     if error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe) {
-        return Exit::Done.into(); // The reader has seen enough, as `head` does.
+        return Exit::Success.into(); // The reader, e.g. `head`, has read enough.
     }
     if let Some(failure) = error.downcast_ref::<Failure>() {
         failure.print(format);
         return failure.exit.into();
     }
     let what = format!("{error:#}");
-    Failure { exit: Exit::Broken, code: "internal", what, why: None, fix: None }.print(format);
-    Exit::Broken.into()
+    Failure { exit: Exit::Internal, code: "internal", what, cause: None, fix: None }.print(format);
+    Exit::Internal.into()
 }
 
-/// Prints what is wrong with the command line, or the help that was asked for.
-pub(crate) fn usage(error: &clap::Error, format: Format) -> ExitCode {
+/// Prints what is wrong with the command line, or the help it asks for.
+pub(crate) fn report_usage(error: &clap::Error, format: Format) -> ExitCode {
     if error.use_stderr() && format == Format::Json {
         let text = error.render().to_string();
         let what = text.trim_start_matches("error: ").trim_end().to_owned();
-        Failure { exit: Exit::Usage, code: "usage", what, why: None, fix: None }.print(format);
+        Failure { exit: Exit::Usage, code: "usage", what, cause: None, fix: None }.print(format);
         return Exit::Usage.into();
     }
-    // A closed pipe is no reason to complain about help.
+    // Help into a closed pipe is not a failure.
     let _ = error.print();
-    if error.use_stderr() { Exit::Usage.into() } else { Exit::Done.into() }
+    if error.use_stderr() { Exit::Usage.into() } else { Exit::Success.into() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn plain_http_at_the_address_names_the_ports() {
+        let status = Status::unimplemented("grpc-status header missing, mapped from HTTP status code 404");
+        let failure = Failure::of_call(&status, "http://localhost:8081");
+        assert_eq!(
+            (failure.exit, failure.line().as_str()),
+            (Exit::Refused, "no pingd API at http://localhost:8081 (HTTP 404)")
+        );
+        assert_eq!(failure.fix.unwrap(), "8081 is usually the admin port; the API is on 8080");
+        let status = Status::unavailable("grpc-status header missing, mapped from HTTP status code 502");
+        assert_eq!(Failure::of_call(&status, "http://x:1").line(), "http://x:1 is unavailable: HTTP 502");
+    }
 }

@@ -3,17 +3,17 @@
 mod args;
 mod batches;
 mod check;
-mod ids;
 mod progress;
 mod report;
+mod run;
 mod schedule;
+mod stats;
 mod stream;
-mod tally;
 mod unary;
+mod uuids;
 
 use std::{sync::Arc, thread, time::Instant};
 
-use parking_lot::Mutex;
 use ping_proto::ping_service_client::PingServiceClient;
 use tokio::{
     task::{JoinError, JoinSet},
@@ -21,33 +21,19 @@ use tokio::{
 };
 
 pub(crate) use self::args::LoadArgs;
-use self::{
-    args::{Mode, Plan},
-    check::Check,
-    report::Report,
-    schedule::Schedule,
-    stream::StreamSender,
-    tally::Tally,
-};
-use crate::{args::Global, client::Server, exit::Exit};
+use self::{args::Mode, check::Check, report::Report, run::Run, stream::StreamSender};
+use crate::{client::Server, exit::Exit, global::GlobalArgs};
 
-/// What all senders share.
-struct Run {
-    plan: Plan,
-    schedule: Schedule,
-    tally: Mutex<Tally>,
-}
-
-/// Makes the load and reports.
-pub(crate) async fn run(args: &LoadArgs, global: &Global) -> anyhow::Result<Exit> {
-    let plan = args.plan(global)?;
-    let server = Server::new(global, plan.timeout);
-    let before = check::strong(&server).await?;
-    let run = Arc::new(Run { schedule: Schedule::start(&plan), tally: Mutex::new(Tally::new()?), plan });
+/// Sends the load and prints the report.
+pub(crate) async fn run(args: &LoadArgs, global: &GlobalArgs) -> anyhow::Result<Exit> {
+    let config = args.config(global)?;
+    let server = Server::new(global, config.timeout);
+    let before = check::database_count(&server).await?;
+    let run = Arc::new(Run::start(config)?);
     let pacer = Arc::clone(&run);
-    // It ends by itself, within a tenth of a second after the schedule.
+    // Ends by itself shortly after the end of the schedule.
     thread::spawn(move || pacer.schedule.pace());
-    let mut senders = senders(&run)?;
+    let mut senders = start_senders(&run)?;
     tokio::select! {
         joined = finish(&run, &mut senders) => joined?,
         () = progress::show(&run) => {}
@@ -55,33 +41,33 @@ pub(crate) async fn run(args: &LoadArgs, global: &Global) -> anyhow::Result<Exit
     let ended = Instant::now();
     run.schedule.stop();
     senders.shutdown().await;
-    let outcome = {
-        let tally = run.tally.lock();
-        (tally.acknowledged, tally.unknown())
+    let (acknowledged, unknown) = {
+        let stats = run.stats.lock();
+        (stats.acknowledged, stats.unknown())
     };
-    let check = match run.plan.check {
-        true => Some(Check::wait(&server, before, outcome, run.plan.timeout).await?),
+    let check = match run.config.check {
+        true => Some(Check::wait(&server, before, acknowledged, unknown, run.config.timeout).await?),
         false => None,
     };
-    let tally = run.tally.lock();
-    let report = Report::new(&run, &tally, ended, check);
+    let stats = run.stats.lock();
+    let report = Report::new(&run, &stats, ended, check);
     report.print(global.format())?;
     Ok(report.exit())
 }
 
-/// Starts what sends, over all connections.
-fn senders(run: &Arc<Run>) -> anyhow::Result<JoinSet<()>> {
+/// Starts the senders of all connections.
+fn start_senders(run: &Arc<Run>) -> anyhow::Result<JoinSet<()>> {
     let mut senders = JoinSet::new();
-    for connection in 0..run.plan.connections {
-        let channel = run.plan.address.connect(run.plan.timeout);
-        match run.plan.mode {
+    for connection in 0..run.config.connections {
+        let channel = run.config.address.connect(run.config.timeout);
+        match run.config.mode {
             Mode::Stream => {
                 senders.spawn(StreamSender::new(Arc::clone(run), channel)?.send());
             }
             Mode::Unary => {
                 let client = PingServiceClient::new(channel);
-                for turn in (connection..).take(run.plan.in_flight) {
-                    senders.spawn(unary::send(Arc::clone(run), client.clone(), turn));
+                for first in (connection..).take(run.config.in_flight) {
+                    senders.spawn(unary::send(Arc::clone(run), client.clone(), first));
                 }
             }
         }
@@ -89,7 +75,7 @@ fn senders(run: &Arc<Run>) -> anyhow::Result<JoinSet<()>> {
     Ok(senders)
 }
 
-/// Waits until everything is sent and settled. Ctrl-C ends it early; and it ends when acknowledgements take too long.
+/// Waits until everything is sent and settled. Ends early on Ctrl-C, and when acknowledgements exceed the timeout.
 async fn finish(run: &Run, senders: &mut JoinSet<()>) -> Result<(), JoinError> {
     let settled = async {
         while let Some(joined) = senders.join_next().await {
@@ -102,8 +88,8 @@ async fn finish(run: &Run, senders: &mut JoinSet<()>) -> Result<(), JoinError> {
         settled = &mut settled => settled,
         Ok(()) = tokio::signal::ctrl_c() => {
             run.schedule.stop();
-            timeout(run.plan.timeout, settled).await.unwrap_or(Ok(()))
+            timeout(run.config.timeout, settled).await.unwrap_or(Ok(()))
         }
-        () = sleep_until((run.schedule.end() + run.plan.timeout).into()) => Ok(()),
+        () = sleep_until((run.schedule.end() + run.config.timeout).into()) => Ok(()),
     }
 }

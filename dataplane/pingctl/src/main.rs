@@ -1,23 +1,31 @@
-//! `pingctl`: sends pings, asks for counts, loads a server and proves its numbers.
+//! `pingctl`, the command-line client: sends events, queries counts, load-tests a server and verifies its numbers.
+//!
+//! Files import in one direction: `main` → `args` → commands → `client`, `failure`, `output` → `address`, `exit`, `time`.
+//! Everything that is known about the server comes from the generated types of `ping-proto`.
 
+mod address;
 mod args;
 mod client;
 mod completions;
 mod count;
 mod exit;
 mod failure;
+mod global;
 mod load;
 mod output;
 mod ping;
-mod sources;
+mod series;
+mod source;
+mod status;
+mod time;
+mod top;
 mod verify;
 mod watch;
-mod when;
 
 use std::process::ExitCode;
 
 use args::{Cli, Command};
-use clap::Parser;
+use clap::{CommandFactory, Parser};
 use exit::Exit;
 use output::Format;
 use tokio::runtime::Builder;
@@ -25,7 +33,7 @@ use tokio::runtime::Builder;
 fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
-        Err(error) => return failure::usage(&error, Format::guess(std::env::args_os())),
+        Err(error) => return failure::report_usage(&error, Format::guess(std::env::args_os())),
     };
     let format = cli.global.format();
     match run(cli) {
@@ -46,12 +54,12 @@ fn run(cli: Cli) -> anyhow::Result<Exit> {
             Command::Count(args) => count::run(args, &global).await,
             Command::Watch(args) => watch::run(args, &global).await,
             Command::Load(args) => load::run(&args, &global).await,
-            Command::Source(args) => sources::source(args, &global).await,
-            Command::Status(args) => sources::status(args, &global).await,
-            Command::Top(args) => sources::top(args, &global).await,
-            Command::Series(args) => sources::series(args, &global).await,
+            Command::Source(args) => source::run(args, &global).await,
+            Command::Status(args) => status::run(args, &global).await,
+            Command::Top(args) => top::run(args, &global).await,
+            Command::Series(args) => series::run(args, &global).await,
             Command::Verify => verify::run(&global).await,
-            Command::Completions(args) => completions::run(&args),
+            Command::Completions(args) => completions::run(&args, &mut Cli::command()),
         }
     })
 }

@@ -1,4 +1,4 @@
-//! How answers are written.
+//! Output on stdout: formats, numbers, times and tables.
 
 use std::{
     ffi::OsString,
@@ -6,21 +6,24 @@ use std::{
     io::{self, Write},
 };
 
-use crate::when::Millis;
 use clap::ValueEnum;
+use comfy_table::{CellAlignment, Table, TableComponent, presets};
+use indicatif::HumanCount;
 use jiff::Timestamp;
 
-/// For people, or for programs.
+use crate::time::Millis;
+
+/// Output format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Format {
-    /// For people.
+    /// Human-readable text.
     Text,
-    /// For programs: one object, for `watch` one a line; errors as {"error":{"code","message"}} on stderr.
+    /// One JSON object (`watch`: one per line); errors go to stderr as {"error":{"code","message"}}.
     Json,
 }
 
 impl Format {
-    /// What a command line that can't be parsed asks for.
+    /// The format that an invalid command line asks for.
     pub(crate) fn guess(args: impl Iterator<Item = OsString>) -> Self {
         let args: Vec<OsString> = args.collect();
         let alone =
@@ -35,28 +38,42 @@ pub(crate) fn line(text: impl Display) -> io::Result<()> {
     writeln!(io::stdout().lock(), "{text}")
 }
 
-/// 1234567 as 1,234,567.
-pub(crate) fn grouped(number: impl Into<i128>) -> String {
-    let number: i128 = number.into();
-    let digits = number.unsigned_abs().to_string();
-    let mut text = String::from(if number < 0 { "-" } else { "" });
-    for (place, digit) in digits.chars().enumerate() {
-        if place > 0 && (digits.len() - place).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
+/// 1234567 as 1,234,567. For unsigned numbers use `HumanCount` itself.
+pub(crate) fn grouped(number: i64) -> String {
+    let sign = if number < 0 { "-" } else { "" };
+    format!("{sign}{}", HumanCount(number.unsigned_abs()))
 }
 
-/// "1 ping", "2 pings".
-pub(crate) fn pings(number: i64) -> String {
-    format!("{} {}", grouped(number), if number == 1 { "ping" } else { "pings" })
+/// "1 event", "2 events".
+pub(crate) fn events(number: i64) -> String {
+    format!("{} {}", grouped(number), if number == 1 { "event" } else { "events" })
 }
 
 /// A time as RFC 3339.
-pub(crate) fn time(at: Millis) -> String {
-    Timestamp::from_millisecond(at).map_or_else(|_| format!("{at} ms"), |at| format!("{at:.3}"))
+pub(crate) fn time(millis: Millis) -> String {
+    Timestamp::from_millisecond(millis).map_or_else(|_| format!("{millis} ms"), |time| format!("{time:.3}"))
+}
+
+/// How fresh an answer about sources is.
+pub(crate) fn freshness(as_of_ms: Millis, lag_ms: Millis) -> String {
+    if as_of_ms == 0 {
+        return "no processor has reported yet".to_owned();
+    }
+    format!("exact as of {} (lag {} ms)", time(as_of_ms), grouped(lag_ms))
+}
+
+/// A table with a header; the columns of `numbers` are aligned to the right.
+pub(crate) fn table(header: &[&str], rows: impl IntoIterator<Item = Vec<String>>, numbers: &[usize]) -> Table {
+    let mut table = Table::new();
+    table.load_preset(presets::UTF8_HORIZONTAL_ONLY).set_header(header);
+    table.remove_style(TableComponent::HorizontalLines).remove_style(TableComponent::MiddleIntersections);
+    table.add_rows(rows);
+    for number in numbers {
+        if let Some(column) = table.column_mut(*number) {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+    }
+    table
 }
 
 #[cfg(test)]
@@ -65,9 +82,9 @@ mod tests {
 
     #[test]
     fn numbers_are_grouped_by_thousands() {
-        let texts = [0, 999, 1000, 1_234_567, -1000].map(|number: i64| grouped(number));
+        let texts = [0, 999, 1000, 1_234_567, -1000].map(grouped);
         assert_eq!(texts, ["0", "999", "1,000", "1,234,567", "-1,000"]);
-        assert_eq!([pings(1), pings(1000)], ["1 ping", "1,000 pings"]);
+        assert_eq!([events(1), events(1000)], ["1 event", "1,000 events"]);
     }
 
     #[test]

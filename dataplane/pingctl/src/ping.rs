@@ -1,131 +1,135 @@
 //! `pingctl ping`
 
-use std::time::{Duration, Instant};
+use std::{
+    io,
+    time::{Duration, Instant},
+};
 
-use crate::when::Millis;
 use clap::Args;
 use futures::{StreamExt, stream};
-use ping_proto as proto;
+use ping_proto::PingRequest;
 use serde_json::json;
 use uuid::Uuid;
 
 use crate::{
-    args::Global,
-    client::{Server, unsettled},
+    client::{Server, is_retryable},
     exit::Exit,
     failure::Failure,
+    global::GlobalArgs,
     output::{self, Format},
-    when,
+    time::{self, Millis},
 };
 
-/// Pings under way at once.
-const AT_ONCE: usize = 32;
+/// Calls in flight with `--count`.
+const MAX_CONCURRENT_CALLS: usize = 32;
 
-/// `pingctl ping`
+/// Arguments of `pingctl ping`.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   pingctl ping
   pingctl ping --at 2026-01-31T09:00:00Z --source shop-7 --kind sale --receipt
-  pingctl ping --id 018f4e3c-7b1a-7cc0-8000-3a5b1c2d4e5f    # as often as you like: it is one ping
+  pingctl ping --id 018f4e3c-7b1a-7cc0-8000-3a5b1c2d4e5f    # safe to repeat: counted once
   pingctl ping -n 1000")]
 pub(crate) struct PingArgs {
-    /// When it happened: RFC 3339, a date (UTC) or milliseconds since 1970. Default: when the server takes it.
-    #[arg(long, value_parser = when::time, allow_negative_numbers = true)]
+    /// When it happened: RFC 3339, a date (UTC) or milliseconds since 1970. Default: when the server receives it.
+    #[arg(long, value_name = "TIME", value_parser = time::parse_time, allow_negative_numbers = true)]
     at: Option<Millis>,
-    /// Its id: any UUID. The same id with the same content is one ping for ever. Default: a new one.
-    #[arg(long, conflicts_with = "number")]
+    /// Idempotency key (UUID): the same id with the same content is counted once. Default: a new one.
+    #[arg(long, value_name = "UUID", value_parser = parse_uuid, conflicts_with = "number")]
     id: Option<Uuid>,
-    /// Who reports it.
-    #[arg(long, default_value = "")]
+    /// Source of the event.
+    #[arg(long, default_value = "", hide_default_value = true)]
     source: String,
-    /// What happened. Default: ping.
-    #[arg(long, default_value = "")]
+    /// Kind of event. Default: ping.
+    #[arg(long, default_value = "", hide_default_value = true)]
     kind: String,
-    /// Print a token for each that was new, for `pingctl count --after`.
+    /// Print the token of each new event, for `pingctl count --after`.
     #[arg(long)]
     receipt: bool,
-    /// How many pings to send, each with an id of its own. For more than 100,000 there is `pingctl load`.
+    /// Number of events to send, each with its own id. To send more than 100,000, use `pingctl load`.
     #[arg(short, long = "count", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     number: u32,
 }
 
-/// A ping that is acknowledged.
+fn parse_uuid(text: &str) -> Result<Uuid, &'static str> {
+    text.parse().map_err(|_| "not a UUID; write one like 018f4e3c-7b1a-7cc0-8000-3a5b1c2d4e5f")
+}
+
+/// An acknowledged event.
 struct Acknowledged {
     id: Uuid,
     token: Option<String>,
     retries: u32,
 }
 
-/// Sends the pings.
-pub(crate) async fn run(args: PingArgs, global: &Global) -> anyhow::Result<Exit> {
+/// Sends the events.
+pub(crate) async fn run(args: PingArgs, global: &GlobalArgs) -> anyhow::Result<Exit> {
     let server = Server::new(global, global.timeout());
-    let begun = Instant::now();
-    let mut sends = stream::iter(0..args.number).map(|_| send(&server, &args)).buffered(AT_ONCE);
-    let mut all = Vec::new();
+    let started = Instant::now();
+    let mut sends = stream::iter(0..args.number).map(|_| send(&server, &args)).buffered(MAX_CONCURRENT_CALLS);
+    let mut acknowledged = Vec::new();
     while let Some(sent) = sends.next().await {
-        all.push(sent.map_err(|failure| locate(failure, all.len(), args.number))?);
+        acknowledged.push(sent.map_err(|failure| locate(failure, acknowledged.len(), args.number))?);
     }
     match global.format() {
-        Format::Text => print(&all, &args, begun.elapsed())?,
-        Format::Json => print_json(&all)?,
+        Format::Text => print(&acknowledged, &args, started.elapsed())?,
+        Format::Json => print_json(&acknowledged)?,
     }
-    Ok(Exit::Done)
+    Ok(Exit::Success)
 }
 
 async fn send(server: &Server, args: &PingArgs) -> Result<Acknowledged, Failure> {
     let id = args.id.unwrap_or_else(Uuid::now_v7);
-    let request = proto::PingRequest {
+    let request = PingRequest {
         timestamp_ms: args.at.unwrap_or(0),
         event_id: id.to_string(),
         source: args.source.clone(),
         kind: args.kind.clone(),
         receipt: args.receipt,
     };
-    let sent = server.ask(&request, unsettled, async |mut client, request| client.ping(request).await).await;
-    let (answer, retries) = sent.map_err(|failure| advise(failure, id))?;
+    let sent =
+        server.call(&server.pings, &request, is_retryable, async |mut client, request| client.ping(request).await);
+    let (answer, retries) = sent.await.map_err(|failure| suggest_same_id(failure, id))?;
     Ok(Acknowledged { id, token: answer.token, retries })
 }
 
-/// Of many, says which.
-fn locate(failure: Failure, before: usize, number: u32) -> Failure {
+/// Adds which of several events failed.
+fn locate(failure: Failure, acknowledged: usize, number: u32) -> Failure {
     if number == 1 {
         return failure;
     }
-    Failure {
-        what: format!("{} (ping {} of {number}; those before are acknowledged)", failure.what, before + 1),
-        ..failure
-    }
+    let what = format!("{} (event {} of {number}; the earlier ones are acknowledged)", failure.what, acknowledged + 1);
+    Failure { what, ..failure }
 }
 
-/// The id makes it safe to repeat the ping.
-fn advise(failure: Failure, id: Uuid) -> Failure {
+/// Adds that the event can be repeated safely with its id.
+fn suggest_same_id(failure: Failure, id: Uuid) -> Failure {
     if failure.exit != Exit::Unavailable {
         return failure;
     }
-    let safe = format!("repeating it with --id {id} can't count it twice");
-    let fix = failure.fix.map_or_else(|| safe.clone(), |fix| format!("{fix}; {safe}"));
+    let same_id = format!("with --id {id} a repeated event is counted once");
+    let fix = failure.fix.map_or_else(|| same_id.clone(), |fix| format!("{fix}; {same_id}"));
     Failure { fix: Some(fix), ..failure }
 }
 
-fn print(all: &[Acknowledged], args: &PingArgs, took: Duration) -> std::io::Result<()> {
-    let took = took.as_secs_f64() * 1000.0;
-    if args.receipt || all.len() == 1 {
-        for Acknowledged { id, token, .. } in all {
+fn print(acknowledged: &[Acknowledged], args: &PingArgs, elapsed: Duration) -> io::Result<()> {
+    if args.receipt || args.number == 1 {
+        for Acknowledged { id, token, .. } in acknowledged {
             output::line(match token {
                 Some(token) => format!("{id}  token {token}"),
-                None if args.receipt => format!("{id}  acknowledged before"),
-                None => format!("{id}  acknowledged in {took:.1} ms"),
+                None if args.receipt => format!("{id}  already acknowledged"),
+                None => format!("{id}  acknowledged in {elapsed:.1?}"),
             })?;
         }
     }
-    if all.len() > 1 {
-        output::line(format!("{} acknowledged in {took:.0} ms", output::pings(i64::from(args.number))))?;
+    if args.number > 1 {
+        output::line(format!("{} acknowledged in {elapsed:.1?}", output::events(i64::from(args.number))))?;
     }
     Ok(())
 }
 
-fn print_json(all: &[Acknowledged]) -> std::io::Result<()> {
-    let pings: Vec<_> = all.iter().map(|ping| json!({ "event_id": ping.id, "token": ping.token })).collect();
-    let retries: u32 = all.iter().map(|ping| ping.retries).sum();
-    output::line(json!({ "acknowledged": all.len(), "retries": retries, "pings": pings }))
+fn print_json(acknowledged: &[Acknowledged]) -> io::Result<()> {
+    let pings: Vec<_> = acknowledged.iter().map(|ping| json!({ "event_id": ping.id, "token": ping.token })).collect();
+    let retries: u32 = acknowledged.iter().map(|ping| ping.retries).sum();
+    output::line(json!({ "acknowledged": acknowledged.len(), "retries": retries, "pings": pings }))
 }

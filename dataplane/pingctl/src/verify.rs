@@ -1,77 +1,66 @@
 //! `pingctl verify`
 
-use std::time::Duration;
+use std::{io, time::Duration};
 
-use comfy_table::{CellAlignment, Table, TableComponent, presets};
 use ping_proto::{VerifyRequest, VerifyResponse};
 use serde_json::json;
 
 use crate::{
-    args::Global,
-    client::{Server, away},
+    client::{Server, is_retryable_query},
     exit::Exit,
-    output::{self, Format, grouped},
+    global::GlobalArgs,
+    output::{self, Format, events, grouped},
 };
 
-/// Reading every row takes a while.
-const TIMEOUT: Duration = Duration::from_secs(300);
+/// Timeout unless `--timeout` sets another: the server reads every row.
+const DEFAULT_VERIFY_TIMEOUT: Duration = Duration::from_secs(300);
 
-/// Asks the server to recount, and prints the proof.
-pub(crate) async fn run(global: &Global) -> anyhow::Result<Exit> {
-    let server = Server::new(global, global.timeout_or(TIMEOUT));
-    let asked = server.ask(&VerifyRequest {}, away, async |mut client, request| client.verify(request).await).await;
-    let (proof, _) = asked?;
+/// Asks the server to recount, and prints the comparison.
+pub(crate) async fn run(global: &GlobalArgs) -> anyhow::Result<Exit> {
+    let server = Server::new(global, global.timeout_or(DEFAULT_VERIFY_TIMEOUT));
+    let called = server.call(&server.pings, &VerifyRequest {}, is_retryable_query, async |mut client, request| {
+        client.verify(request).await
+    });
+    let (answer, _) = called.await?;
     match global.format() {
-        Format::Text => print(&proof)?,
+        Format::Text => print(&answer)?,
         Format::Json => output::line(json!({
-            "exact": proof.exact,
-            "rows": proof.rows,
-            "total": proof.total,
-            "minutes_total": proof.minutes_total,
-            "days_total": proof.days_total,
-            "cache_total": proof.cache_total,
-            "minutes_compared": proof.minutes_compared,
-            "differences": proof.differences,
+            "exact": answer.exact,
+            "rows": answer.rows,
+            "total": answer.total,
+            "minutes_total": answer.minutes_total,
+            "days_total": answer.days_total,
+            "cache_total": answer.cache_total,
+            "minutes_compared": answer.minutes_compared,
+            "differences": answer.differences,
         }))?,
     }
-    Ok(if proof.exact { Exit::Done } else { Exit::No })
+    Ok(if answer.exact { Exit::Success } else { Exit::CheckFailed })
 }
 
-fn print(proof: &VerifyResponse) -> std::io::Result<()> {
-    let mut table = Table::new();
-    table.load_preset(presets::UTF8_HORIZONTAL_ONLY).set_header(["", "counted", "difference"]);
-    table.remove_style(TableComponent::HorizontalLines).remove_style(TableComponent::MiddleIntersections);
-    let against_rows = |count: i64| if count == proof.rows { "none".to_owned() } else { grouped(count - proof.rows) };
-    let cache = proof.cache_total.map_or_else(|| "no answer".to_owned(), grouped);
-    // The cache is a moment older than the rows: whether that explains the difference is for `exact` to say.
-    let of_cache = proof.cache_total.map_or_else(String::new, against_rows);
-    for row in [
-        ["rows, one by one".to_owned(), grouped(proof.rows), String::new()],
-        ["the writers' total".to_owned(), grouped(proof.total), against_rows(proof.total)],
-        ["sum of the minutes".to_owned(), grouped(proof.minutes_total), against_rows(proof.minutes_total)],
-        ["sum of the days".to_owned(), grouped(proof.days_total), against_rows(proof.days_total)],
-        ["the cache's total".to_owned(), cache, of_cache],
-        ["minutes compared with the cache".to_owned(), grouped(proof.minutes_compared), String::new()],
-    ] {
-        table.add_row(row);
-    }
-    for column in table.column_iter_mut().skip(1) {
-        column.set_cell_alignment(CellAlignment::Right);
-    }
-    output::line(table)?;
-    for difference in &proof.differences {
+fn print(answer: &VerifyResponse) -> io::Result<()> {
+    let difference = |count: i64| if count == answer.rows { "none".to_owned() } else { grouped(count - answer.rows) };
+    let row = |name: &str, count: i64| vec![name.to_owned(), grouped(count), difference(count)];
+    // The cache is read slightly earlier than the rows. Whether that explains a difference, the server says in `exact`.
+    let cache = answer.cache_total.map_or_else(
+        || vec!["total of the cache".to_owned(), "unavailable".to_owned(), String::new()],
+        |total| row("total of the cache", total),
+    );
+    let rows = [
+        vec!["rows, recounted".to_owned(), grouped(answer.rows), String::new()],
+        row("total of the writers", answer.total),
+        row("sum of the minutes", answer.minutes_total),
+        row("sum of the days", answer.days_total),
+        cache,
+        vec!["minutes compared with the cache".to_owned(), grouped(answer.minutes_compared), String::new()],
+    ];
+    output::line(output::table(&["", "count", "difference"], rows, &[1, 2]))?;
+    for difference in &answer.differences {
         output::line(format!("  - {difference}"))?;
     }
-    let rows = output::pings(proof.rows);
-    output::line(if proof.exact {
-        format!("exact: {rows}, and everything agrees")
-    } else {
-        format!(
-            "NOT exact: {} found",
-            match proof.differences.len() {
-                1 => "1 difference".to_owned(),
-                many => format!("{many} differences"),
-            }
-        )
+    output::line(match answer.differences.len() {
+        _ if answer.exact => format!("exact: {}; all counts agree", events(answer.rows)),
+        1 => "NOT exact: found 1 difference".to_owned(),
+        many => format!("NOT exact: found {many} differences"),
     })
 }

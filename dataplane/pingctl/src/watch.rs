@@ -10,33 +10,33 @@ use ping_proto::{PingCountRequest, PingCountResponse};
 use serde_json::Value;
 use tokio::time::{MissedTickBehavior, interval};
 
-use crate::count;
 use crate::{
-    args::Global,
     client::Server,
+    count,
     exit::Exit,
     failure::Failure,
+    global::GlobalArgs,
     output::{self, Format, grouped},
-    when,
+    time,
 };
 
-/// `pingctl watch`
+/// Arguments of `pingctl watch`.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   pingctl watch
   pingctl watch --interval 5s | tee counts.txt
   pingctl watch --times 3 -o json")]
 pub(crate) struct WatchArgs {
-    /// How often to ask.
-    #[arg(long, default_value = "1s", value_parser = when::duration)]
+    /// Time between two queries.
+    #[arg(long, default_value = "1s", value_parser = time::parse_duration)]
     interval: Duration,
-    /// End after this many answers. Default: at Ctrl-C.
+    /// Exit after this many queries. Default: run until Ctrl-C.
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
     times: Option<u64>,
 }
 
-/// Asks again and again. A server that goes away is waited for; one that was never there is a failure.
-pub(crate) async fn run(args: WatchArgs, global: &Global) -> anyhow::Result<Exit> {
+/// Queries the count repeatedly. Waits for a server that becomes unavailable, but fails if the first query does.
+pub(crate) async fn run(args: WatchArgs, global: &GlobalArgs) -> anyhow::Result<Exit> {
     let server = Server::new(global, global.timeout());
     let screen = Screen::new(global.format());
     let watched = tokio::select! {
@@ -44,40 +44,42 @@ pub(crate) async fn run(args: WatchArgs, global: &Global) -> anyhow::Result<Exit
         interrupted = tokio::signal::ctrl_c() => interrupted.map_err(Into::into),
     };
     screen.leave()?;
-    watched.map(|()| Exit::Done)
+    watched.map(|()| Exit::Success)
 }
 
 async fn watch(args: &WatchArgs, server: &Server, screen: &Screen) -> anyhow::Result<()> {
     let mut ticks = interval(args.interval);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut last: Option<PingCountResponse> = None;
-    let mut asked = 0;
+    let mut queries = 0;
     loop {
         ticks.tick().await;
-        asked += 1;
-        let ends = args.times.is_some_and(|times| asked >= times);
-        match count::ask(server, &PingCountRequest::default()).await {
+        queries += 1;
+        let is_last = args.times.is_some_and(|times| queries >= times);
+        match server.ping_count(&PingCountRequest::default()).await {
             Ok(answer) => {
                 screen.show(&answer, last.as_ref().and_then(|last| rate(last, &answer)))?;
                 last = Some(answer);
             }
-            Err(failure) if ends || last.is_none() || failure.exit != Exit::Unavailable => return Err(failure.into()),
-            Err(failure) => screen.complain(&failure)?,
+            Err(failure) if is_last || last.is_none() || failure.exit != Exit::Unavailable => {
+                return Err(failure.into());
+            }
+            Err(failure) => screen.show_failure(&failure)?,
         }
-        if ends {
+        if is_last {
             return Ok(());
         }
     }
 }
 
-/// Pings per second between two answers; none while nothing new is known.
+/// Events per second between two answers, by the server's clock; `None` if the second answer is no newer.
 fn rate(last: &PingCountResponse, answer: &PingCountResponse) -> Option<f64> {
     let millis = answer.as_of_ms - last.as_of_ms;
-    #[expect(clippy::cast_precision_loss, reason = "a rate is for looking at")]
+    #[expect(clippy::cast_precision_loss, reason = "a rate is for display")]
     (millis > 0).then(|| (answer.ping_count - last.ping_count) as f64 * 1000.0 / millis as f64)
 }
 
-/// Where answers are shown: one line that changes on a terminal, a line for each elsewhere.
+/// Shows answers: on a terminal in one line that is overwritten, elsewhere in a line each.
 struct Screen {
     format: Format,
     in_place: bool,
@@ -94,17 +96,17 @@ impl Screen {
             line["rate"] = rate.map_or(Value::Null, |rate| ((rate * 10.0).round() / 10.0).into());
             return output::line(line);
         }
-        #[expect(clippy::cast_possible_truncation, reason = "no rate is beyond the integers")]
+        #[expect(clippy::cast_possible_truncation, reason = "a rate fits into an integer")]
         let rate = rate.map_or_else(|| "-".to_owned(), |rate| grouped(rate.round() as i64));
-        let exact = if answer.exact { "" } else { "  not exact" };
-        let (pings, lag) = (output::pings(answer.ping_count), grouped(answer.lag_ms));
-        self.line(&format!("{}  {pings}  {rate}/s  lag {lag} ms{exact}", output::time(answer.as_of_ms)))
+        let exact = if answer.exact { "" } else { "  approximate" };
+        let (events, lag) = (output::events(answer.ping_count), grouped(answer.lag_ms));
+        self.line(&format!("{}  {events}  {rate}/s  lag {lag} ms{exact}", output::time(answer.as_of_ms)))
     }
 
-    fn complain(&self, failure: &Failure) -> io::Result<()> {
+    fn show_failure(&self, failure: &Failure) -> io::Result<()> {
         match self.format {
             Format::Json => output::line(failure.to_json()),
-            Format::Text => self.line(&format!("no answer: {}", failure.line())),
+            Format::Text => self.line(&failure.line()),
         }
     }
 
@@ -117,7 +119,7 @@ impl Screen {
         terminal.flush()
     }
 
-    /// Leaves the last line standing.
+    /// Moves below the line, so that it stays visible.
     fn leave(&self) -> io::Result<()> {
         if self.in_place { output::line("") } else { Ok(()) }
     }

@@ -1,76 +1,76 @@
-//! What load to make.
+//! Arguments of `pingctl load`.
 
 use std::{str::FromStr, time::Duration};
 
 use clap::{Args, ValueEnum};
 
-use crate::{args::Global, client::Address, failure::Failure, when};
+use crate::{address::Address, failure::Failure, global::GlobalArgs, time};
 
-/// `pingctl load`
+/// Arguments of `pingctl load`.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Latency of a fixed rate is measured from the moment a ping was due, not from when it could be sent: a server that
-stands still for a second has a second of late pings in its percentiles (no coordinated omission). Of streams, it is the
-latency of a batch. Above 1,000 sends a second, those of the same millisecond are due together.
+    after_help = "At a fixed rate, latency is measured from when an event was due, not from when it was sent: if the server stalls for a
+second, the percentiles include every event that was due meanwhile (no coordinated omission). With streams, latency is
+that of a batch. Above 1,000 calls or batches per second, those of the same millisecond are due together.
 
 Examples:
-  pingctl load                                               # 1,000 pings/s for 10 s
+  pingctl load                                               # 1,000 events/s for 10 s
   pingctl load --rate 5000/s --duration 30s --check
   pingctl load --rate max --connections 4 --in-flight 16
   pingctl load --mode stream --rate 200k --batch 1000 --json
-  pingctl load --mode stream --rate max --ids --check        # can repeat what was not acknowledged"
+  pingctl load --mode stream --rate max --ids --check        # retries unacknowledged events safely"
 )]
 pub(crate) struct LoadArgs {
-    /// Pings per second, e.g. 5000, 5000/s, 200k or 1M, at a fixed schedule; or max: as fast as they are acknowledged.
+    /// Events per second on a fixed schedule, e.g. 5000, 5000/s, 200k or 1M; or max: as fast as they are acknowledged.
     #[arg(long, default_value = "1000/s")]
     rate: Rate,
-    /// How long to send.
-    #[arg(long, default_value = "10s", value_parser = when::duration)]
+    /// How long to send events.
+    #[arg(long, default_value = "10s", value_parser = time::parse_duration)]
     duration: Duration,
-    /// How pings travel.
+    /// How to send events.
     #[arg(long, value_enum, default_value = "unary")]
     mode: Mode,
-    /// Connections to the server.
+    /// Number of connections to the server.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1024))]
     connections: u32,
-    /// Calls (unary) or batches (stream) under way on each connection. Default: 64 or 16.
+    /// Calls (unary) or batches (stream) in flight per connection. Default: 64 calls or 16 batches.
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=4096))]
     in_flight: Option<u32>,
-    /// Pings in a batch of a stream.
+    /// Events per batch of a stream.
     #[arg(long, default_value_t = 500, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     batch: u32,
-    /// Sources that the pings name in turn; 0: none.
+    /// Number of sources that the events name in turn; 0 for no source.
     #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u32).range(0..=1_000_000))]
     sources: u32,
-    /// Choose the ids here, so that what is not acknowledged can be sent again without being counted twice. Default for unary.
+    /// Generate the ids here, so that unacknowledged events can be retried without being counted twice. Default for unary.
     #[arg(long, conflicts_with = "no_ids")]
     ids: bool,
-    /// Leave the ids to the server: less work, but what a broken connection did not acknowledge is lost or not, nobody knows.
-    /// Default for streams.
+    /// Let the server generate the ids: less work, but events that are unacknowledged when a connection breaks may or may not
+    /// have been counted. Default for streams.
     #[arg(long)]
     no_ids: bool,
-    /// Afterwards wait until the count has grown by exactly what was acknowledged; exit 1 when it does not. Nobody else may
-    /// send meanwhile.
+    /// Afterwards, wait until the count has grown by exactly the number of acknowledged events; exit 1 if it does not.
+    /// Requires that no other client is sending.
     #[arg(long)]
     check: bool,
-    /// Threads that send.
+    /// Number of threads.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=256))]
     threads: u32,
-    /// Load a server that is not on this machine.
+    /// Allow a server that is not on this machine.
     #[arg(long)]
     yes_this_is_my_server: bool,
 }
 
-/// How pings travel.
+/// How to send events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Mode {
-    /// One call for each ping.
+    /// One call per event.
     Unary,
-    /// A stream of batches on each connection.
+    /// A stream of batches per connection.
     Stream,
 }
 
-/// Pings per second; none: as many as are acknowledged.
+/// Events per second; `None`: as fast as possible.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Rate(pub(crate) Option<f64>);
 
@@ -93,18 +93,20 @@ impl FromStr for Rate {
     }
 }
 
-/// The load to make.
+/// A load to send.
 #[derive(Clone, Debug)]
-pub(crate) struct Plan {
+pub(crate) struct LoadConfig {
     pub(crate) address: Address,
     pub(crate) mode: Mode,
     pub(crate) rate: Rate,
     pub(crate) duration: Duration,
     pub(crate) connections: u32,
+    /// Calls or batches per connection.
     pub(crate) in_flight: usize,
-    /// Pings per send.
+    /// Events per call or batch.
     pub(crate) batch: u32,
     pub(crate) sources: u32,
+    /// Whether to generate the ids here.
     pub(crate) ids: bool,
     pub(crate) check: bool,
     pub(crate) retries: u32,
@@ -112,22 +114,22 @@ pub(crate) struct Plan {
 }
 
 impl LoadArgs {
-    /// Threads to start.
+    /// Number of threads.
     pub(crate) fn threads(&self) -> usize {
         self.threads as usize
     }
 
-    /// The load to make, if it may be made.
-    pub(crate) fn plan(&self, global: &Global) -> Result<Plan, Failure> {
+    /// The load to send, if it is allowed.
+    pub(crate) fn config(&self, global: &GlobalArgs) -> Result<LoadConfig, Failure> {
         if !global.addr.is_loopback() && !self.yes_this_is_my_server {
             return Err(Failure::usage(
-                format!("{} is not on this machine, and load can bring a server down", global.addr),
-                "add --yes-this-is-my-server if it is yours to load",
+                format!("{} is not on this machine, and a load can overwhelm a server", global.addr),
+                "add --yes-this-is-my-server if you may load it",
             ));
         }
         let streams = self.mode == Mode::Stream;
         let in_flight = self.in_flight.unwrap_or(if streams { 16 } else { 64 });
-        Ok(Plan {
+        Ok(LoadConfig {
             address: global.addr.clone(),
             mode: self.mode,
             rate: self.rate,
@@ -144,10 +146,10 @@ impl LoadArgs {
     }
 }
 
-impl Plan {
-    /// The name of the `turn`th source.
-    pub(crate) fn source(&self, turn: u32) -> String {
-        if self.sources == 0 { String::new() } else { format!("load-{}", turn % self.sources) }
+impl LoadConfig {
+    /// Name of the source of event number `index`.
+    pub(crate) fn source(&self, index: u32) -> String {
+        if self.sources == 0 { String::new() } else { format!("load-{}", index % self.sources) }
     }
 }
 

@@ -1,7 +1,6 @@
-//! Batches as they go over the wire. They are encoded once; from then on only the ids change, in place, in buffers that are
-//! used again. That leaves a load generator little to do but to wait.
+//! Encoded batches. A batch is encoded once; after that only the ids are replaced, in buffers that are reused. This leaves the
+//! CPU to the server under test.
 
-use crate::when::now;
 use bytes::{BufMut, Bytes, BytesMut};
 use ping_proto::{PingRequest, StreamPingsRequest, StreamPingsResponse};
 use prost::Message;
@@ -12,63 +11,66 @@ use tonic::{
 use tonic_prost::{ProstCodec, ProstDecoder};
 use uuid::{Uuid, fmt::Hyphenated};
 
-use super::{args::Plan, ids::Ids};
+use super::{
+    args::LoadConfig,
+    uuids::{UuidGenerator, unix_ms},
+};
 
 /// The batches of one stream.
 pub(super) struct Batches {
     template: Bytes,
-    /// Where the ids are in it; empty when the server makes them.
-    places: Vec<usize>,
-    ids: Ids,
-    spare: Vec<BytesMut>,
+    /// Offsets of the ids in a batch; empty if the server generates the ids.
+    id_offsets: Vec<usize>,
+    uuids: UuidGenerator,
+    free_buffers: Vec<BytesMut>,
 }
 
 impl Batches {
-    pub(super) fn new(plan: &Plan) -> anyhow::Result<Self> {
+    pub(super) fn new(config: &LoadConfig) -> anyhow::Result<Self> {
         let mut template = BytesMut::new();
-        let mut places = Vec::new();
-        for turn in 0..plan.batch {
-            let event_id = if plan.ids { Uuid::nil().to_string() } else { String::new() };
-            let ping = PingRequest { event_id, source: plan.source(turn), ..PingRequest::default() };
-            let begin = template.len();
-            // Messages one after the other are one message with the repetitions of all.
+        let mut id_offsets = Vec::new();
+        for index in 0..config.batch {
+            let event_id = if config.ids { Uuid::nil().to_string() } else { String::new() };
+            let ping = PingRequest { event_id, source: config.source(index), ..PingRequest::default() };
+            let start = template.len();
+            // Concatenated protobuf messages are one message with the repeated fields of all.
             StreamPingsRequest { pings: vec![ping.clone()] }.encode(&mut template)?;
-            if plan.ids {
+            if config.ids {
                 let id =
-                    template[begin..].windows(Hyphenated::LENGTH).position(|part| part == ping.event_id.as_bytes());
-                places.extend(id.map(|id| begin + id));
+                    template[start..].windows(Hyphenated::LENGTH).position(|part| part == ping.event_id.as_bytes());
+                id_offsets.extend(id.map(|id| start + id));
             }
         }
-        Ok(Self { template: template.freeze(), places, ids: Ids::new(), spare: Vec::new() })
+        Ok(Self { template: template.freeze(), id_offsets, uuids: UuidGenerator::new(), free_buffers: Vec::new() })
     }
 
-    /// The next batch, with ids nobody used before.
+    /// The next batch, with new ids.
     pub(super) fn next(&mut self) -> Bytes {
-        if self.places.is_empty() {
+        if self.id_offsets.is_empty() {
             return self.template.clone();
         }
-        let mut buffer = self.spare.pop().unwrap_or_else(|| BytesMut::from(&self.template[..]));
-        let now = now();
-        for place in &self.places {
-            let id = self.ids.next(now).hyphenated();
-            id.encode_lower(&mut buffer[*place..place + Hyphenated::LENGTH]);
+        let mut buffer = self.free_buffers.pop().unwrap_or_else(|| BytesMut::from(&self.template[..]));
+        let unix_ms = unix_ms();
+        for offset in &self.id_offsets {
+            let id = self.uuids.next(unix_ms).hyphenated();
+            id.encode_lower(&mut buffer[*offset..offset + Hyphenated::LENGTH]);
         }
         buffer.freeze()
     }
 
-    /// Takes back a batch that is settled.
-    pub(super) fn reuse(&mut self, batch: Bytes) {
-        if !self.places.is_empty() {
-            self.spare.extend(batch.try_into_mut());
+    /// Takes back the buffer of a settled batch.
+    pub(super) fn recycle(&mut self, batch: Bytes) {
+        if !self.id_offsets.is_empty() {
+            self.free_buffers.extend(batch.try_into_mut());
         }
     }
 }
 
-/// Sends batches as they are.
+/// Sends batches that are encoded already.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Encoded;
+pub(super) struct EncodedCodec;
 
-impl Codec for Encoded {
+impl Codec for EncodedCodec {
     type Encode = Bytes;
     type Decode = StreamPingsResponse;
     type Encoder = Self;
@@ -83,7 +85,7 @@ impl Codec for Encoded {
     }
 }
 
-impl Encoder for Encoded {
+impl Encoder for EncodedCodec {
     type Item = Bytes;
     type Error = Status;
 
@@ -101,7 +103,7 @@ mod tests {
     use crate::load::args::{Mode, Rate};
 
     fn batches(ids: bool, sources: u32) -> Batches {
-        let plan = Plan {
+        let config = LoadConfig {
             address: "localhost".parse().unwrap(),
             mode: Mode::Stream,
             rate: Rate(None),
@@ -115,7 +117,7 @@ mod tests {
             retries: 0,
             timeout: Duration::from_secs(1),
         };
-        Batches::new(&plan).unwrap()
+        Batches::new(&config).unwrap()
     }
 
     fn decode(batch: &Bytes) -> Vec<PingRequest> {
@@ -131,9 +133,9 @@ mod tests {
             let pings = decode(&batch);
             assert_eq!((pings.len(), pings[0].source.as_str(), pings[129].source.as_str()), (300, "load-0", "load-1"));
             ids.extend(pings.into_iter().map(|ping| ping.event_id.parse::<Uuid>().unwrap()));
-            batches.reuse(batch);
+            batches.recycle(batch);
         }
-        assert_eq!((ids.len(), batches.spare.len()), (900, 1));
+        assert_eq!((ids.len(), batches.free_buffers.len()), (900, 1));
     }
 
     #[test]

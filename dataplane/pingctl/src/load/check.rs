@@ -1,56 +1,57 @@
-//! Whether the count grew by what was acknowledged.
+//! `--check`: whether the count grew by the number of acknowledged events.
 
 use std::time::{Duration, Instant};
 
+use indicatif::HumanCount;
 use ping_proto::PingCountRequest;
 use serde_json::{Value, json};
 
-use crate::count;
 use crate::{client::Server, failure::Failure, output::grouped};
 
-/// How often to look.
-const POLL: Duration = Duration::from_millis(20);
+/// Time between two queries.
+const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
-/// What the counts say.
+/// The counts after a load, compared with what was acknowledged.
 pub(super) struct Check {
-    /// Pings that were acknowledged.
+    /// Acknowledged events.
     acknowledged: u64,
-    /// Pings that may be recorded or not.
+    /// Events that may or may not have been recorded.
     unknown: u64,
-    /// By how many the count grew.
+    /// Growth of the count.
     grew: i64,
-    /// By how many the store's own count grew.
+    /// Growth of the count in the database.
     stored: i64,
     waited: Duration,
 }
 
-/// The store's count; everything that is acknowledged is in it.
-pub(super) async fn strong(server: &Server) -> Result<i64, Failure> {
+/// The count in the database, which includes every acknowledged event.
+pub(super) async fn database_count(server: &Server) -> Result<i64, Failure> {
     let request = PingCountRequest { strong: true, ..PingCountRequest::default() };
-    count::ask(server, &request).await.map(|answer| answer.ping_count)
+    server.ping_count(&request).await.map(|answer| answer.ping_count)
 }
 
 impl Check {
-    /// Waits until the count has grown by what was acknowledged since it was `before`, at most for `timeout`.
+    /// Waits, at most for `timeout`, until the count has grown from `before` by what was acknowledged.
     pub(super) async fn wait(
         server: &Server,
         before: i64,
-        (acknowledged, unknown): (u64, u64),
+        acknowledged: u64,
+        unknown: u64,
         timeout: Duration,
     ) -> Result<Self, Failure> {
-        let begun = Instant::now();
+        let started = Instant::now();
         loop {
-            let grew = count::ask(server, &PingCountRequest::default()).await?.ping_count - before;
-            let stored = strong(server).await? - before;
-            let check = Self { acknowledged, unknown, grew, stored, waited: begun.elapsed() };
+            let grew = server.ping_count(&PingCountRequest::default()).await?.ping_count - before;
+            let stored = database_count(server).await? - before;
+            let check = Self { acknowledged, unknown, grew, stored, waited: started.elapsed() };
             if check.holds() || check.waited > timeout {
                 return Ok(check);
             }
-            tokio::time::sleep(POLL).await;
+            tokio::time::sleep(POLL_INTERVAL).await;
         }
     }
 
-    /// Everything acknowledged is in the count, and nothing twice.
+    /// Whether every acknowledged event is counted once, and nothing else.
     pub(super) fn holds(&self) -> bool {
         let allowed = self.acknowledged..=self.acknowledged + self.unknown;
         self.grew == self.stored && u64::try_from(self.grew).is_ok_and(|grew| allowed.contains(&grew))
@@ -68,23 +69,23 @@ impl Check {
     }
 
     pub(super) fn text(&self) -> String {
-        let waited = self.waited.as_millis();
-        let (grew, acknowledged) = (grouped(self.grew), grouped(self.acknowledged));
-        let unknown = match self.unknown {
+        let Self { unknown, waited, .. } = self;
+        let (grew, acknowledged) = (grouped(self.grew), HumanCount(self.acknowledged));
+        let unknown = match unknown {
             0 => String::new(),
-            unknown => format!(" and up to {} of unknown outcome", grouped(unknown)),
+            unknown => format!(" and up to {} with unknown outcome", HumanCount(*unknown)),
         };
         if !self.holds() {
             let stored = grouped(self.stored);
             return format!(
-                "NOT as acknowledged: the count grew by {grew} (the store's by {stored}), not by {acknowledged}{unknown}; \
-                 waited {waited} ms"
+                "FAILED: the count grew by {grew} (in the database by {stored}), expected {acknowledged} \
+                 acknowledged{unknown}; waited {waited:.0?}"
             );
         }
         if self.unknown == 0 {
-            return format!("the count grew by exactly the {acknowledged} acknowledged, {waited} ms later");
+            return format!("the count grew by exactly {acknowledged}, as acknowledged, within {waited:.0?}");
         }
-        format!("the count grew by {grew}: the {acknowledged} acknowledged{unknown}, {waited} ms later")
+        format!("the count grew by {grew}: {acknowledged} acknowledged{unknown}, within {waited:.0?}")
     }
 }
 

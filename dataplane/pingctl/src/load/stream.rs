@@ -1,7 +1,8 @@
-//! A stream of batches, several under way at once.
+//! A stream of batches, several in flight at once.
 
-use std::{collections::VecDeque, sync::Arc, time::Instant};
+use std::{collections::VecDeque, mem, sync::Arc, time::Instant};
 
+use backon::BackoffBuilder;
 use bytes::Bytes;
 use http::uri::PathAndQuery;
 use ping_proto::StreamPingsResponse;
@@ -10,95 +11,96 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Status, client::Grpc, transport::Channel};
 
 use super::{
-    Run,
-    batches::{Batches, Encoded},
+    batches::{Batches, EncodedCodec},
+    run::Run,
 };
 use crate::{client, exit::Exit, failure};
 
-/// The call, as the generated client has it; it is made by hand to send batches that are encoded already.
+/// Path of the method. The generated client would encode every batch; these are encoded already.
 const STREAM_PINGS: &str = "/ping.v1.PingService/StreamPings";
 
-/// A batch that is under way.
-struct Sent {
-    batch: Bytes,
+/// A batch in flight.
+struct SentBatch {
+    encoded: Bytes,
     due: Instant,
-    /// For the last time.
-    at: Instant,
+    last_sent: Instant,
 }
 
-/// One stream; a broken one is opened again.
+/// Sends batches over a stream, and opens a new one when it breaks.
 pub(super) struct StreamSender {
     run: Arc<Run>,
     grpc: Grpc<Channel>,
     batches: Batches,
-    /// In the order in which they are acknowledged.
-    pending: VecDeque<Sent>,
+    /// Oldest first: the server acknowledges in this order.
+    in_flight: VecDeque<SentBatch>,
+    /// Whether a batch was acknowledged since the last failure.
+    progressed: bool,
 }
 
 impl StreamSender {
     pub(super) fn new(run: Arc<Run>, channel: Channel) -> anyhow::Result<Self> {
-        let batches = Batches::new(&run.plan)?;
-        Ok(Self { run, grpc: Grpc::new(channel), batches, pending: VecDeque::new() })
+        let batches = Batches::new(&run.config)?;
+        Ok(Self { run, grpc: Grpc::new(channel), batches, in_flight: VecDeque::new(), progressed: false })
     }
 
-    /// Sends batches until there is nothing more to send and everything is settled, or it makes no sense any more.
+    /// Sends batches until the schedule ends and all are settled, or no retries are left.
     pub(super) async fn send(mut self) {
-        let mut tried = 0;
-        while let Err(status) = self.serve(&mut tried).await {
-            {
-                let mut tally = self.run.tally.lock();
-                tally.err(1, failure::code(&status));
-                if self.run.plan.ids {
-                    tally.retries += self.pending.len() as u64;
-                }
+        let mut delays = client::backoff(self.run.config.retries).build();
+        while let Err(status) = self.send_over_one_stream().await {
+            self.record_failure(&status);
+            if mem::take(&mut self.progressed) {
+                delays = client::backoff(self.run.config.retries).build();
             }
-            if !self.run.plan.ids {
-                // Recorded or not, nobody knows: without ids they must not be sent again.
-                self.pending.clear();
-            }
-            if tried >= self.run.plan.retries || failure::exit(&status) == Exit::Refused {
-                return;
-            }
-            tokio::time::sleep(client::pause(tried, &status)).await;
-            tried += 1;
+            let delay = client::honour_retry_after(&status, delays.next());
+            let Some(delay) = delay.filter(|_| failure::exit(&status) != Exit::Refused) else { return };
+            tokio::time::sleep(delay).await;
         }
     }
 
-    /// Sends over one stream as long as it lasts.
-    async fn serve(&mut self, tried: &mut u32) -> Result<(), Status> {
-        let (sender, batches) = mpsc::channel(self.run.plan.in_flight);
+    fn record_failure(&mut self, status: &Status) {
+        let mut stats = self.run.stats.lock();
+        stats.fail(failure::code(status));
+        if self.run.config.ids {
+            stats.retries += self.in_flight.len() as u64;
+        } else {
+            // They may or may not have been recorded. Without ids, sending them again could count them twice.
+            self.in_flight.clear();
+        }
+    }
+
+    /// Sends over one stream until it breaks or the schedule ends.
+    async fn send_over_one_stream(&mut self) -> Result<(), Status> {
+        let (sender, receiver) = mpsc::channel(self.run.config.in_flight);
         self.grpc.ready().await.map_err(|error| Status::from_error(error.into()))?;
         let path = PathAndQuery::from_static(STREAM_PINGS);
-        let request = Request::new(ReceiverStream::new(batches));
-        let mut answers = self.grpc.streaming(request, path, Encoded).await?.into_inner();
-        for sent in &mut self.pending {
-            sent.at = Instant::now();
-            pass(&sender, sent)?;
+        let request = Request::new(ReceiverStream::new(receiver));
+        let mut answers = self.grpc.streaming(request, path, EncodedCodec).await?.into_inner();
+        for batch in &mut self.in_flight {
+            batch.last_sent = Instant::now();
+            enqueue(&sender, batch)?;
         }
         let run = Arc::clone(&self.run);
+        // Dropped at the end of the schedule, which tells the server that no more batches follow.
         let mut sender = Some(sender);
-        while sender.is_some() || !self.pending.is_empty() {
-            let room = sender.as_ref().filter(|_| self.pending.len() < run.plan.in_flight);
-            let overdue = self.pending.front().map(|sent| sent.at + run.plan.timeout);
+        while sender.is_some() || !self.in_flight.is_empty() {
+            let ready = sender.as_ref().filter(|_| self.in_flight.len() < run.config.in_flight);
+            let deadline = self.in_flight.front().map(|batch| batch.last_sent + run.config.timeout);
             tokio::select! {
                 biased;
                 answer = answers.message() => match answer? {
-                    Some(answer) => {
-                        self.settle(&answer);
-                        *tried = 0;
-                    }
-                    None => return Err(Status::unavailable("the server ended the stream")),
+                    Some(answer) => self.settle_oldest(&answer),
+                    None => return Err(Status::unavailable("the server closed the stream")),
                 },
-                due = run.schedule.next(), if room.is_some() => match (due, room) {
-                    (Some(due), Some(room)) => {
-                        let sent = Sent { batch: self.batches.next(), due, at: Instant::now() };
-                        pass(room, &sent)?;
-                        run.tally.lock().sent += u64::from(run.plan.batch);
-                        self.pending.push_back(sent);
+                due = run.schedule.next(), if ready.is_some() => match (due, ready) {
+                    (Some(due), Some(ready)) => {
+                        let batch = SentBatch { encoded: self.batches.next(), due, last_sent: Instant::now() };
+                        enqueue(ready, &batch)?;
+                        run.stats.lock().sent += u64::from(run.config.batch);
+                        self.in_flight.push_back(batch);
                     }
                     _ => sender = None,
                 },
-                () = sleep_until(overdue.unwrap_or_else(Instant::now).into()), if overdue.is_some() => {
+                () = sleep_until(deadline.unwrap_or_else(Instant::now).into()), if deadline.is_some() => {
                     return Err(Status::deadline_exceeded("no acknowledgement in time"));
                 }
             }
@@ -106,19 +108,21 @@ impl StreamSender {
         Ok(())
     }
 
-    /// The oldest batch is acknowledged.
-    fn settle(&mut self, answer: &StreamPingsResponse) {
-        let Some(sent) = self.pending.pop_front() else { return };
-        let mut tally = self.run.tally.lock();
+    /// Records the acknowledgement of the oldest batch.
+    fn settle_oldest(&mut self, answer: &StreamPingsResponse) {
+        self.progressed = true;
+        let Some(batch) = self.in_flight.pop_front() else { return };
+        let mut stats = self.run.stats.lock();
         for refused in &answer.refused {
-            tally.refuse(1, &refused.code);
+            stats.refuse(&refused.code);
         }
-        tally.acknowledge(u64::from(self.run.plan.batch).saturating_sub(answer.refused.len() as u64), sent.due);
-        self.batches.reuse(sent.batch);
+        let acknowledged = u64::from(self.run.config.batch).saturating_sub(answer.refused.len() as u64);
+        stats.acknowledge(acknowledged, batch.due);
+        self.batches.recycle(batch.encoded);
     }
 }
 
-/// Hands a batch to the stream. There is room: no more are under way than it holds.
-fn pass(stream: &mpsc::Sender<Bytes>, sent: &Sent) -> Result<(), Status> {
-    stream.try_send(sent.batch.clone()).map_err(|_| Status::unavailable("the stream is closed"))
+/// Hands a batch to the stream. The channel has room: it holds as many batches as may be in flight.
+fn enqueue(stream: &mpsc::Sender<Bytes>, batch: &SentBatch) -> Result<(), Status> {
+    stream.try_send(batch.encoded.clone()).map_err(|_| Status::unavailable("the stream is closed"))
 }

@@ -1,48 +1,56 @@
-//! One call for each ping.
+//! One call per event.
 
 use std::{sync::Arc, time::Instant};
 
-use crate::when::now;
+use backon::Retryable;
 use ping_proto::{PingRequest, ping_service_client::PingServiceClient};
 use tonic::{Code, Request, Status, transport::Channel};
 
-use super::{Run, ids::Ids};
+use super::{
+    run::Run,
+    uuids::{UuidGenerator, unix_ms},
+};
 use crate::{client, exit::Exit, failure};
 
-/// Sends pings one after the other, until there is nothing more to send.
-pub(super) async fn send(run: Arc<Run>, mut client: PingServiceClient<Channel>, mut turn: u32) {
-    let mut ids = Ids::new();
+/// Sends events one after the other until the schedule ends. The first is of source number `index`, the next of the next.
+pub(super) async fn send(run: Arc<Run>, client: PingServiceClient<Channel>, mut index: u32) {
+    let mut uuids = UuidGenerator::new();
     while let Some(due) = run.schedule.next().await {
-        let event_id = if run.plan.ids { ids.next(now()).to_string() } else { String::new() };
-        let ping = PingRequest { event_id, source: run.plan.source(turn), ..PingRequest::default() };
-        turn = turn.wrapping_add(1);
-        run.tally.lock().sent += 1;
-        deliver(&run, &mut client, ping, due).await;
+        let event_id = if run.config.ids { uuids.next(unix_ms()).to_string() } else { String::new() };
+        let ping = PingRequest { event_id, source: run.config.source(index), ..PingRequest::default() };
+        index = index.wrapping_add(1);
+        run.stats.lock().sent += 1;
+        deliver(&run, &client, ping, due).await;
     }
 }
 
-/// Sends one ping until it is acknowledged or refused, or makes no sense any more.
-async fn deliver(run: &Run, client: &mut PingServiceClient<Channel>, ping: PingRequest, due: Instant) {
-    let mut tried = 0;
-    loop {
+/// Sends one event until it is acknowledged or refused, or must not or cannot be retried.
+async fn deliver(run: &Run, client: &PingServiceClient<Channel>, ping: PingRequest, due: Instant) {
+    let attempt = || {
+        let mut client = client.clone();
         let mut request = Request::new(ping.clone());
-        request.set_timeout(run.plan.timeout);
-        let Err(status) = client.ping(request).await else { return run.tally.lock().acknowledge(1, due) };
-        let code = failure::code(&status);
-        if failure::exit(&status) == Exit::Refused {
-            return run.tally.lock().refuse(1, code);
-        }
-        run.tally.lock().err(1, code);
-        if tried >= run.plan.retries || !may_repeat(run.plan.ids, &status) {
-            return;
-        }
-        tokio::time::sleep(client::pause(tried, &status)).await;
-        tried += 1;
-        run.tally.lock().retries += 1;
+        request.set_timeout(run.config.timeout);
+        async move { client.ping(request).await }
+    };
+    let answer = attempt
+        .retry(client::backoff(run.config.retries))
+        .when(|status| may_repeat(run.config.ids, status))
+        .notify(|status, _| {
+            let mut stats = run.stats.lock();
+            stats.fail(failure::code(status));
+            stats.retries += 1;
+        })
+        .adjust(client::honour_retry_after)
+        .await;
+    let mut stats = run.stats.lock();
+    match answer {
+        Ok(_) => stats.acknowledge(1, due),
+        Err(status) if failure::exit(&status) == Exit::Refused => stats.refuse(failure::code(&status)),
+        Err(status) => stats.fail(failure::code(&status)),
     }
 }
 
-/// A ping without an id may be sent again only when it was surely not recorded.
+/// An event without an id may be sent again only if it was certainly not recorded.
 fn may_repeat(has_id: bool, status: &Status) -> bool {
-    if has_id { client::unsettled(status) } else { status.code() == Code::ResourceExhausted }
+    if has_id { client::is_retryable(status) } else { status.code() == Code::ResourceExhausted }
 }

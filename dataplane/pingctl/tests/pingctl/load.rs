@@ -11,7 +11,7 @@ fn number(report: &Value, field: &str) -> f64 {
 }
 
 #[test]
-fn a_fixed_rate_is_kept_and_every_ping_counted() {
+fn a_fixed_rate_is_kept_and_every_event_counted() {
     let server = Server::start();
     let report = server.ctl("load --rate 500/s --duration 1s --connections 2 --check --json").json(0);
     let acknowledged = number(&report, "/acknowledged");
@@ -23,10 +23,11 @@ fn a_fixed_rate_is_kept_and_every_ping_counted() {
 }
 
 #[test]
-fn flat_out_ends_by_itself_and_says_how_it_went() {
+fn a_load_at_maximum_rate_ends_by_itself_and_reports() {
     let server = Server::start();
     let text = server.ctl("load --rate max --duration 300ms --in-flight 8 --no-ids --check").text(0);
-    for part in ["pings acknowledged in 0.3", "flat out", "p99.9", "errors   none", "the count grew by exactly"] {
+    for part in ["events   ", " acknowledged in 0.3", "max rate", "p99.9", "errors   none", "the count grew by exactly"]
+    {
         assert!(text.contains(part), "{part} is not in {text}");
     }
 }
@@ -46,12 +47,12 @@ fn a_stream_carries_batches_with_ids_and_without() {
     assert!(number(&report, "/acknowledged") > 0.0, "{report}");
 }
 
-/// Were latency measured from when a ping could be sent, only those under way would have waited.
+/// If latency were measured from when an event is sent, only the events in flight would show the pause.
 #[test]
 fn a_pause_of_the_server_is_in_the_percentiles() {
     let server = Server::start();
     let load = server.start_ctl("load --rate 1000/s --duration 2s --in-flight 4 --check --json");
-    server.wait_for_pings();
+    server.wait_for_events();
     server.signal("STOP");
     sleep(Duration::from_millis(600));
     server.signal("CONT");
@@ -61,10 +62,10 @@ fn a_pause_of_the_server_is_in_the_percentiles() {
 }
 
 #[test]
-fn a_server_that_cannot_keep_up_leaves_pings_unsent() {
+fn a_server_that_cannot_keep_up_leaves_events_unsent() {
     let server = Server::start();
     let load = server.start_ctl("load --rate 1000/s --duration 1s --in-flight 4 --json");
-    server.wait_for_pings();
+    server.wait_for_events();
     server.signal("STOP");
     sleep(Duration::from_millis(1500));
     server.signal("CONT");
@@ -78,7 +79,7 @@ fn batches_that_are_not_acknowledged_are_sent_again_with_the_same_ids() {
     let server = Server::start();
     let load = "load --mode stream --rate 5000/s --batch 50 --duration 1s --timeout 300ms --retries 20";
     let load = server.start_ctl(&format!("{load} --ids --check --json"));
-    server.wait_for_pings();
+    server.wait_for_events();
     server.signal("STOP");
     sleep(Duration::from_millis(500));
     server.signal("CONT");
@@ -91,7 +92,7 @@ fn batches_that_are_not_acknowledged_are_sent_again_with_the_same_ids() {
 fn a_server_that_dies_leaves_outcomes_unknown() {
     let server = Server::start();
     let load = server.start_ctl("load --mode stream --rate max --duration 2s --retries 1 --json");
-    server.wait_for_pings();
+    server.wait_for_events();
     drop(server);
     let report = load.wait().json(3);
     assert!(number(&report, "/unknown") > 0.0 && number(&report, "/errors/unavailable") > 0.0, "{report}");
@@ -101,14 +102,14 @@ fn a_server_that_dies_leaves_outcomes_unknown() {
 fn ctrl_c_ends_a_load_early_with_a_report() {
     let server = Server::start();
     let load = server.start_ctl("load --rate 1000/s --duration 1h --json --check");
-    server.wait_for_pings();
+    server.wait_for_events();
     load.interrupt();
     let report = load.wait().json(0);
     assert!((1.0..30_000.0).contains(&number(&report, "/acknowledged")), "{report}");
 }
 
 #[test]
-fn only_this_machine_is_loaded_unless_told_so() {
+fn a_load_on_another_machine_needs_a_flag() {
     let error = pingctl("load --addr 192.0.2.1:8080 --json").error(2);
     assert!(error["error"]["message"].as_str().unwrap().contains("--yes-this-is-my-server"), "{error}");
     let text = pingctl(&format!("load --addr localhost:{} --retries 0", free_port())).stderr(3);

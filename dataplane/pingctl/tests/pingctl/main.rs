@@ -1,4 +1,4 @@
-//! `pingctl` as people and scripts use it: the built binary against `pingd dev`.
+//! The built `pingctl` against a running `pingd-dev`.
 #![cfg(test)]
 
 mod load;
@@ -8,22 +8,22 @@ mod watch;
 use programs::{Server, free_port, pingctl};
 
 #[test]
-fn a_ping_is_in_the_count_after_its_token() {
+fn an_event_is_counted_after_its_token() {
     let server = Server::start();
     let ping = server.ctl("ping --receipt -o json").json(0);
     let token = ping["pings"][0]["token"].as_str().unwrap().to_owned();
     let count = server.ctl(&format!("count --after {token} -o json")).json(0);
     assert_eq!((&count["ping_count"], &count["exact"], &count["store"]), (&1.into(), &true.into(), &"cache".into()));
     let text = server.ctl("count --strong").text(0);
-    assert!(text.starts_with("1 ping  exact as of 20") && text.trim_end().ends_with("(from the database)"), "{text}");
+    assert!(text.starts_with("1 event  exact as of 20") && text.trim_end().ends_with("(from the database)"), "{text}");
 }
 
 #[test]
-fn the_same_id_is_one_ping_for_ever() {
+fn events_with_the_same_id_are_counted_once() {
     let server = Server::start();
     let ping = "ping --id 018f4e3c-7b1a-7cc0-8000-3a5b1c2d4e5f --at 2024-10-14T17:18:51Z --source a";
     assert!(server.ctl(&format!("{ping} --receipt")).text(0).contains("token"));
-    assert!(server.ctl(&format!("{ping} --receipt")).text(0).contains("acknowledged before"));
+    assert!(server.ctl(&format!("{ping} --receipt")).text(0).contains("already acknowledged"));
     assert_eq!(server.count("--strong"), 1);
     let error = server.ctl(&format!("{ping}2 --json")).error(4);
     assert_eq!(error["error"]["code"], "already_exists");
@@ -31,7 +31,7 @@ fn the_same_id_is_one_ping_for_ever() {
 }
 
 #[test]
-fn a_ping_whose_answer_is_late_is_sent_again_and_counted_once() {
+fn an_event_whose_answer_is_late_is_sent_again_and_counted_once() {
     let server = Server::start();
     server.signal("STOP");
     let late = server.start_ctl("ping --timeout 200ms --retries 20 --json");
@@ -43,12 +43,12 @@ fn a_ping_whose_answer_is_late_is_sent_again_and_counted_once() {
 }
 
 #[test]
-fn many_pings_have_ids_of_their_own() {
+fn many_events_have_ids_of_their_own() {
     let server = Server::start();
     let sent = server.ctl("ping -n 250 --kind sale --json").json(0);
     assert_eq!((&sent["acknowledged"], sent["pings"].as_array().unwrap().len()), (&250.into(), 250));
     assert_eq!(server.count("--strong"), 250);
-    assert!(server.ctl("ping -n 50").text(0).starts_with("50 pings acknowledged in "));
+    assert!(server.ctl("ping -n 50").text(0).starts_with("50 events acknowledged in "));
 }
 
 #[test]
@@ -68,7 +68,7 @@ fn a_count_honours_its_range() {
 }
 
 #[test]
-fn a_refused_ping_says_why_and_exits_with_4() {
+fn a_refused_event_says_why_and_exits_with_4() {
     let server = Server::start();
     let error = server.ctl("ping --at 1728926331").stderr(4);
     assert!(error.contains("refused") && error.contains("not seconds"), "{error}");
@@ -90,17 +90,17 @@ fn a_token_that_is_not_counted_in_time_exits_with_1() {
 }
 
 #[test]
-fn a_proof_of_a_right_count_exits_with_0() {
+fn verifying_a_correct_count_exits_with_0() {
     let server = Server::start();
     server.ctl("ping -n 1234").text(0);
     let text = server.ctl("verify").text(0);
-    assert!(text.contains("1,234") && text.contains("everything agrees"), "{text}");
+    assert!(text.contains("1,234") && text.contains("all counts agree"), "{text}");
     let proof = server.ctl("verify -o json").json(0);
     assert_eq!((&proof["exact"], &proof["rows"], &proof["cache_total"]), (&true.into(), &1234.into(), &1234.into()));
 }
 
 #[test]
-fn nobody_at_the_address_exits_with_3() {
+fn no_server_at_the_address_exits_with_3() {
     let port = free_port();
     for command in ["ping", "count", "verify"] {
         let output = pingctl(&format!("{command} --addr localhost:{port} --retries 1"));
@@ -112,7 +112,7 @@ fn nobody_at_the_address_exits_with_3() {
 }
 
 #[test]
-fn a_wrong_command_line_exits_with_2() {
+fn an_invalid_command_line_exits_with_2() {
     let lines = [
         "",
         "pong",
@@ -125,6 +125,8 @@ fn a_wrong_command_line_exits_with_2() {
     for line in lines {
         pingctl(line).stderr(2);
     }
+    let not_a_uuid = pingctl("ping --id abc").stderr(2);
+    assert!(not_a_uuid.contains("not a UUID; write one like 018f4e3c-"), "{not_a_uuid}");
     let error = pingctl("count --from yesterday -o json").error(2);
     assert_eq!(error["error"]["code"], "usage");
     assert!(error["error"]["message"].as_str().unwrap().contains("2026-01-31"), "{error}");
@@ -134,7 +136,7 @@ fn a_wrong_command_line_exits_with_2() {
 fn help_documents_the_exit_codes() {
     let help = pingctl("--help").text(0);
     for line in
-        ["0  done", "1  the answer is no", "2  the command line", "3  the server is un", "4  the server refused"]
+        ["0  success", "1  check failed", "2  invalid command line", "3  the server is un", "4  the server refused"]
     {
         assert!(help.contains(line), "{line} is not in {help}");
     }
@@ -150,7 +152,7 @@ fn completions_name_the_commands() {
 #[test]
 fn sources_have_stats_a_rank_and_a_series() {
     let server = Server::start();
-    server.ctl("ping -n 3 --source example.com --kind delivered").text(0);
+    server.ctl("ping -n 3 --source example.com --kind succeeded").text(0);
     server.ctl("ping --source other.com").text(0);
     let begun = std::time::Instant::now();
     let known = |source: &str, count: i64| {
@@ -165,11 +167,12 @@ fn sources_have_stats_a_rank_and_a_series() {
     };
     known("other.com", 1);
     let stats = known("example.com", 3);
-    assert_eq!((&stats["last_24h"], &stats["kinds"][0]["kind"]), (&3.into(), &"delivered".into()));
+    assert_eq!((&stats["last_24h"], &stats["kinds"][0]["kind"]), (&3.into(), &"succeeded".into()));
     assert!(server.ctl("source example.com").text(0).contains("3 events"));
     assert_eq!(server.ctl("status example.com").text(0).trim(), "unknown");
-    assert_eq!(server.ctl("status example.com --json").json(0)["positive_events"], 3);
-    assert!(server.ctl("source nobody").text(0).contains("never seen"));
+    let status = server.ctl("status example.com --json").json(0);
+    assert_eq!((&status["positive_events"], &status["verdict"]), (&3.into(), &"unknown".into()));
+    assert!(server.ctl("source nobody.example").text(0).contains("no events from nobody.example"));
     let top = server.ctl("top -n 1 --json").json(0);
     assert_eq!(top["sources"], serde_json::json!([{"source": "example.com", "count": 3}]));
     assert!(server.ctl("top --since 1h").text(0).contains("other.com"));
@@ -194,10 +197,10 @@ fn a_status_has_three_states_for_pingctl_and_for_curl() {
         assert_eq!(server.ctl("status example.com --json").json(0)["final"], last);
     };
     becomes("unknown", false);
-    server.ctl("ping -n 1000 --source example.com --kind delivered").text(0);
-    becomes("catch-all", false);
-    server.ctl("ping --source example.com --kind bounced").text(0);
-    becomes("not catch-all", true);
-    server.ctl("ping -n 1000 --source example.com --kind delivered").text(0);
-    becomes("not catch-all", true);
+    server.ctl("ping -n 1000 --source example.com --kind succeeded").text(0);
+    becomes("positive", false);
+    server.ctl("ping --source example.com --kind failed").text(0);
+    becomes("negative", true);
+    server.ctl("ping -n 1000 --source example.com --kind succeeded").text(0);
+    becomes("negative", true);
 }

@@ -1,4 +1,4 @@
-//! The built programs: `pingd dev`, killed when dropped, and `pingctl`.
+//! The built programs: `pingd-dev`, killed when dropped, and `pingctl`.
 
 use std::{
     io::{BufRead, BufReader, Read},
@@ -9,23 +9,23 @@ use std::{
 
 use serde_json::Value;
 
-/// A port nobody listens on.
+/// A port without a listener.
 pub(crate) fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
-/// `pingd-dev` is built beside `pingctl`, by another package.
+/// Another package builds `pingd-dev`, into the same folder as `pingctl`.
 fn pingd_dev() -> PathBuf {
     let program = Path::new(env!("CARGO_BIN_EXE_pingctl")).with_file_name("pingd-dev");
     assert!(program.exists(), "{} is missing; run `cargo build -p ping-embedded` first", program.display());
     program
 }
 
-/// `pingd-dev --memory` on ports of its own.
+/// `pingd-dev --memory` on free ports.
 pub(crate) struct Server {
     process: Child,
     address: String,
-    /// Kept open: a program that prints into a closed pipe ends.
+    /// Kept open, because a program that prints into a closed pipe ends.
     _stdout: BufReader<ChildStdout>,
 }
 
@@ -41,7 +41,7 @@ impl Server {
         Self::start_at(0)
     }
 
-    /// On this port of the API; 0 is any.
+    /// Starts the API on `port`; 0 is any free port.
     pub(crate) fn start_at(port: u16) -> Self {
         let mut process = Command::new(pingd_dev())
             .args(["--memory", "--log", "warn", "--admin-listen", "127.0.0.1:0"])
@@ -57,12 +57,12 @@ impl Server {
         Self { process, address, _stdout: stdout }
     }
 
-    /// `pingctl` with these words, asking this server.
-    pub(crate) fn ctl(&self, words: &str) -> Ended {
-        pingctl(&format!("{words} --addr {}", self.address))
+    /// Runs `pingctl` with these arguments against this server.
+    pub(crate) fn ctl(&self, arguments: &str) -> Finished {
+        pingctl(&format!("{arguments} --addr {}", self.address))
     }
 
-    /// What `curl` gets for a JSON body, posted to a method like `SourceService/GetStatus`.
+    /// Posts a JSON body to a method like `SourceService/GetStatus` with `curl`, and returns the answer.
     pub(crate) fn curl(&self, method: &str, body: &str) -> Value {
         let url = format!("{}/ping.v1.{method}", self.address);
         let json = ["-H", "Content-Type: application/json", "-d", body];
@@ -70,9 +70,9 @@ impl Server {
         serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {output:?}"))
     }
 
-    /// The same, without waiting for its end.
-    pub(crate) fn start_ctl(&self, words: &str) -> Running {
-        Running::start(&format!("{words} --addr {}", self.address))
+    /// Starts `pingctl` against this server, without waiting for its end.
+    pub(crate) fn start_ctl(&self, arguments: &str) -> Running {
+        Running::start(&format!("{arguments} --addr {}", self.address))
     }
 
     /// Sends the server a signal, e.g. "STOP".
@@ -85,14 +85,14 @@ impl Server {
         self.address.rsplit_once(':').unwrap().1.parse().unwrap()
     }
 
-    /// Waits until somebody else's pings arrive.
-    pub(crate) fn wait_for_pings(&self) {
+    /// Waits until the server has counted an event.
+    pub(crate) fn wait_for_events(&self) {
         while self.count("--strong") == 0 {}
     }
 
-    /// The count for these words.
-    pub(crate) fn count(&self, words: &str) -> i64 {
-        self.ctl(&format!("count --json {words}")).json(0)["ping_count"].as_i64().unwrap()
+    /// The count that `pingctl count` prints with these arguments.
+    pub(crate) fn count(&self, arguments: &str) -> i64 {
+        self.ctl(&format!("count --json {arguments}")).json(0)["ping_count"].as_i64().unwrap()
     }
 }
 
@@ -101,14 +101,14 @@ fn send_signal(process: &Child, signal: &str) {
     assert!(sent.success());
 }
 
-/// Runs `pingctl` with these words until it ends.
-pub(crate) fn pingctl(words: &str) -> Ended {
-    Running::start(words).wait()
+/// Runs `pingctl` with these arguments until it ends.
+pub(crate) fn pingctl(arguments: &str) -> Finished {
+    Running::start(arguments).wait()
 }
 
-/// A `pingctl` that runs; killed when dropped.
+/// A running `pingctl`, killed when dropped.
 pub(crate) struct Running {
-    words: String,
+    arguments: String,
     process: Option<Child>,
     stdout: BufReader<ChildStdout>,
 }
@@ -123,75 +123,75 @@ impl Drop for Running {
 }
 
 impl Running {
-    fn start(words: &str) -> Self {
+    fn start(arguments: &str) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_pingctl"));
-        command.args(words.split_whitespace()).env_remove("PINGCTL_ADDR");
+        command.args(arguments.split_whitespace()).env_remove("PINGCTL_ADDR");
         let command = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut process = command.spawn().unwrap();
         let stdout = BufReader::new(process.stdout.take().unwrap());
-        Self { words: words.to_owned(), process: Some(process), stdout }
+        Self { arguments: arguments.to_owned(), process: Some(process), stdout }
     }
 
-    /// Reads lines until one holds `text`.
+    /// Reads lines until one contains `text`.
     pub(crate) fn line_with(&mut self, text: &str) -> String {
         let mut line = String::new();
         while !line.contains(text) {
             line.clear();
-            assert_ne!(self.stdout.read_line(&mut line).unwrap(), 0, "it ended without saying {text}");
+            assert_ne!(self.stdout.read_line(&mut line).unwrap(), 0, "it ended without printing {text}");
         }
         line
     }
 
-    /// Ctrl-C.
+    /// Sends the signal of Ctrl-C.
     pub(crate) fn interrupt(&self) {
         send_signal(self.process.as_ref().unwrap(), "INT");
     }
 
     /// Waits for its end.
-    pub(crate) fn wait(mut self) -> Ended {
+    pub(crate) fn wait(mut self) -> Finished {
         let mut stdout = Vec::new();
         self.stdout.read_to_end(&mut stdout).unwrap();
         let output = self.process.take().unwrap().wait_with_output().unwrap();
-        Ended { words: self.words.clone(), output: Output { stdout, ..output } }
+        Finished { arguments: self.arguments.clone(), output: Output { stdout, ..output } }
     }
 }
 
-/// A `pingctl` that ended.
-pub(crate) struct Ended {
-    words: String,
+/// A `pingctl` that has exited.
+pub(crate) struct Finished {
+    arguments: String,
     output: Output,
 }
 
-impl Ended {
+impl Finished {
     fn expect(&self, code: i32) {
-        assert_eq!(self.output.status.code(), Some(code), "pingctl {}: {:?}", self.words, self.output);
+        assert_eq!(self.output.status.code(), Some(code), "pingctl {}: {:?}", self.arguments, self.output);
     }
 
-    /// What it printed, when it ended with `code`.
+    /// Its output, after asserting that it exited with `code` and without an error message.
     pub(crate) fn text(&self, code: i32) -> String {
         self.expect(code);
         assert!(self.output.stderr.is_empty(), "{:?}", self.output);
         String::from_utf8(self.output.stdout.clone()).unwrap()
     }
 
-    /// The same as an object.
+    /// Its output as JSON.
     pub(crate) fn json(&self, code: i32) -> Value {
         serde_json::from_str(&self.text(code)).unwrap()
     }
 
-    /// What it complained about, when it ended with `code`.
-    pub(crate) fn complaint(&self, code: i32) -> String {
+    /// Its error message, after asserting that it exited with `code`.
+    pub(crate) fn stderr_after_output(&self, code: i32) -> String {
         self.expect(code);
         String::from_utf8(self.output.stderr.clone()).unwrap()
     }
 
-    /// The same, when it printed nothing else.
+    /// Its error message, after asserting that it exited with `code` and without other output.
     pub(crate) fn stderr(&self, code: i32) -> String {
         assert!(self.output.stdout.is_empty(), "{:?}", self.output);
-        self.complaint(code)
+        self.stderr_after_output(code)
     }
 
-    /// The same as an object.
+    /// Its error message as JSON.
     pub(crate) fn error(&self, code: i32) -> Value {
         serde_json::from_str(&self.stderr(code)).unwrap()
     }

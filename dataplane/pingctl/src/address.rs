@@ -1,0 +1,74 @@
+//! The address of a server.
+
+use std::{fmt, net::IpAddr, str::FromStr, time::Duration};
+
+use tonic::transport::{Channel, Endpoint, Uri};
+
+/// Port of the API when the address names none.
+const DEFAULT_PORT: u16 = 8080;
+
+/// The address of a server: `http://host:port`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Address(Uri);
+
+impl FromStr for Address {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text.starts_with("https://") {
+            return Err(
+                "pingctl supports plain HTTP/2 only; use http://, through a local proxy if you need TLS".to_owned()
+            );
+        }
+        let bare = text.strip_prefix("http://").unwrap_or(text).trim_end_matches('/');
+        let invalid = || "write http://host:port or host:port".to_owned();
+        let uri: Uri = format!("http://{bare}").parse().map_err(|_| invalid())?;
+        let host = uri.host().filter(|host| !host.is_empty()).ok_or_else(invalid)?;
+        if bare.contains(['/', '?', '@']) {
+            return Err(invalid());
+        }
+        let port = uri.port_u16().unwrap_or(DEFAULT_PORT);
+        format!("http://{host}:{port}").parse().map(Self).map_err(|_| invalid())
+    }
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0.to_string().trim_end_matches('/'))
+    }
+}
+
+impl Address {
+    /// Whether the address is on this machine.
+    pub(crate) fn is_loopback(&self) -> bool {
+        let host = self.0.host().unwrap_or_default().trim_matches(['[', ']']);
+        host == "localhost" || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
+    }
+
+    /// A channel that connects on the first call and reconnects after a failure.
+    pub(crate) fn connect(&self, timeout: Duration) -> Channel {
+        Endpoint::from(self.0.clone()).connect_timeout(timeout).tcp_nodelay(true).connect_lazy()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_needs_neither_scheme_nor_port() {
+        let parse = |text: &str| text.parse::<Address>().map(|address| address.to_string());
+        assert_eq!(parse("http://localhost:8080/").unwrap(), "http://localhost:8080");
+        assert_eq!(parse("10.0.0.1:9").unwrap(), "http://10.0.0.1:9");
+        assert_eq!(parse("ping.svc").unwrap(), "http://ping.svc:8080");
+        assert_eq!(parse("[::1]:9").unwrap(), "http://[::1]:9");
+        assert!(["", "https://x", "a b", "x/y", "u@x"].iter().all(|text| parse(text).is_err()));
+    }
+
+    #[test]
+    fn only_this_machine_is_loopback() {
+        let loopback = |text: &str| text.parse::<Address>().unwrap().is_loopback();
+        assert!(loopback("localhost:1") && loopback("127.0.0.2:1") && loopback("[::1]:1"));
+        assert!(!loopback("192.168.1.1:1") && !loopback("localhost.example.com:1"));
+    }
+}

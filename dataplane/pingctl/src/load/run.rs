@@ -1,0 +1,19 @@
+//! What all senders of a load share.
+
+use parking_lot::Mutex;
+
+use super::{args::LoadConfig, schedule::Schedule, stats::LoadStats};
+
+/// A load that is running.
+pub(super) struct Run {
+    pub(super) config: LoadConfig,
+    pub(super) schedule: Schedule,
+    pub(super) stats: Mutex<LoadStats>,
+}
+
+impl Run {
+    /// Starts the schedule.
+    pub(super) fn start(config: LoadConfig) -> anyhow::Result<Self> {
+        Ok(Self { schedule: Schedule::start(&config), stats: Mutex::new(LoadStats::new()?), config })
+    }
+}

@@ -1,0 +1,74 @@
+//! `pingctl source`
+
+use std::io;
+
+use clap::Args;
+use ping_proto::{SourceStatsRequest, SourceStatsResponse};
+use serde_json::json;
+
+use crate::{
+    client::{Server, is_retryable_query},
+    exit::Exit,
+    global::GlobalArgs,
+    output::{self, Format, grouped},
+};
+
+/// Arguments of `pingctl source`.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:
+  pingctl source example.com")]
+pub(crate) struct SourceArgs {
+    /// Name of the source: a client, a domain, an address, …
+    source: String,
+}
+
+/// Shows statistics for one source.
+pub(crate) async fn run(args: SourceArgs, global: &GlobalArgs) -> anyhow::Result<Exit> {
+    let server = Server::new(global, global.timeout());
+    let request = SourceStatsRequest { source: args.source };
+    let called = server.call(&server.sources, &request, is_retryable_query, async |mut client, request| {
+        client.source_stats(request).await
+    });
+    let (stats, _) = called.await?;
+    match global.format() {
+        Format::Text => print(&stats)?,
+        Format::Json => print_json(&stats)?,
+    }
+    Ok(Exit::Success)
+}
+
+fn print(stats: &SourceStatsResponse) -> io::Result<()> {
+    let (Some(first), Some(last)) = (stats.first_seen_ms, stats.last_seen_ms) else {
+        output::line(format!("no events from {}", stats.source))?;
+        return output::line(output::freshness(stats.as_of_ms, stats.lag_ms));
+    };
+    let (count, recent) = (output::events(stats.count), grouped(stats.last_24h));
+    output::line(format!("{}: {count}, {recent} in the last 24 hours", stats.source))?;
+    output::line(format!("first seen {}, last seen {}", output::time(first), output::time(last)))?;
+    let rows = stats.kinds.iter().map(|kind| {
+        vec![kind.kind.clone(), grouped(kind.count), output::time(kind.first_seen_ms), output::time(kind.last_seen_ms)]
+    });
+    output::line(output::table(&["kind", "events", "first seen", "last seen"], rows, &[1]))?;
+    output::line(output::freshness(stats.as_of_ms, stats.lag_ms))
+}
+
+fn print_json(stats: &SourceStatsResponse) -> io::Result<()> {
+    let kinds = stats.kinds.iter().map(|kind| {
+        json!({
+            "kind": kind.kind,
+            "count": kind.count,
+            "first_seen_ms": kind.first_seen_ms,
+            "last_seen_ms": kind.last_seen_ms,
+        })
+    });
+    output::line(json!({
+        "source": stats.source,
+        "count": stats.count,
+        "first_seen_ms": stats.first_seen_ms,
+        "last_seen_ms": stats.last_seen_ms,
+        "last_24h": stats.last_24h,
+        "kinds": kinds.collect::<Vec<_>>(),
+        "as_of_ms": stats.as_of_ms,
+        "lag_ms": stats.lag_ms,
+    }))
+}

@@ -1,0 +1,49 @@
+//! `pingctl status`
+
+use clap::Args;
+use ping_proto::{GetStatusRequest, Verdict};
+use serde_json::json;
+
+use crate::{
+    client::{Server, is_retryable_query},
+    exit::Exit,
+    global::GlobalArgs,
+    output::{self, Format},
+};
+
+/// Arguments of `pingctl status`.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:
+  pingctl status example.com                           # the label, e.g. positive")]
+pub(crate) struct StatusArgs {
+    /// Name of the source: a client, a domain, an address, …
+    source: String,
+}
+
+/// Shows a source's status, as the server's rule classifies it.
+pub(crate) async fn run(args: StatusArgs, global: &GlobalArgs) -> anyhow::Result<Exit> {
+    let server = Server::new(global, global.timeout());
+    let request = GetStatusRequest { source: args.source };
+    let called = server.call(&server.sources, &request, is_retryable_query, async |mut client, request| {
+        client.get_status(request).await
+    });
+    let (answer, _) = called.await?;
+    match global.format() {
+        Format::Text => output::line(&answer.status)?,
+        Format::Json => output::line(json!({
+            "source": request.source,
+            "status": answer.status,
+            "verdict": match answer.verdict() {
+                Verdict::Negative => "negative",
+                Verdict::Positive => "positive",
+                Verdict::Unknown | Verdict::Unspecified => "unknown",
+            },
+            "final": answer.r#final,
+            "negative_events": answer.negative_events,
+            "positive_events": answer.positive_events,
+            "as_of_ms": answer.as_of_ms,
+            "lag_ms": answer.lag_ms,
+        }))?,
+    }
+    Ok(Exit::Success)
+}

@@ -1,0 +1,61 @@
+//! `pingctl top`
+
+use clap::Args;
+use ping_proto::{TimeRange, TopSourcesRequest};
+use serde_json::json;
+
+use crate::{
+    client::{Server, is_retryable_query},
+    exit::Exit,
+    global::GlobalArgs,
+    output::{self, Format, grouped},
+    time::{Millis, RangeArgs},
+};
+
+/// The server counts sources in windows of five minutes.
+const WINDOW_MS: Millis = 300_000;
+
+/// Arguments of `pingctl top`.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  pingctl top
+  pingctl top -n 3 --since 1h
+  pingctl top --from 2026-01-01 --to 2026-02-01")]
+pub(crate) struct TopArgs {
+    /// Number of sources to show.
+    #[arg(short, long = "limit", default_value_t = 10, value_parser = clap::value_parser!(i32).range(1..=1_000))]
+    number: i32,
+    #[command(flatten)]
+    range: RangeArgs,
+}
+
+/// Shows the sources with the most events.
+pub(crate) async fn run(args: TopArgs, global: &GlobalArgs) -> anyhow::Result<Exit> {
+    let server = Server::new(global, global.timeout());
+    let request = TopSourcesRequest { time_range: args.range.range().map(widen), limit: args.number };
+    let called = server.call(&server.sources, &request, is_retryable_query, async |mut client, request| {
+        client.top_sources(request).await
+    });
+    let (answer, _) = called.await?;
+    match global.format() {
+        Format::Text => {
+            let rows = answer.sources.iter().map(|source| vec![source.source.clone(), grouped(source.count)]);
+            output::line(output::table(&["source", "events"], rows, &[1]))?;
+            output::line(output::freshness(answer.as_of_ms, answer.lag_ms))?;
+        }
+        Format::Json => {
+            let sources = answer.sources.iter().map(|source| json!({"source": source.source, "count": source.count}));
+            let sources = sources.collect::<Vec<_>>();
+            output::line(json!({ "sources": sources, "as_of_ms": answer.as_of_ms, "lag_ms": answer.lag_ms }))?;
+        }
+    }
+    Ok(Exit::Success)
+}
+
+/// Widens a range to whole windows.
+fn widen(range: TimeRange) -> TimeRange {
+    TimeRange {
+        start: range.start - range.start.rem_euclid(WINDOW_MS),
+        end: range.end + (-range.end).rem_euclid(WINDOW_MS),
+    }
+}
