@@ -77,7 +77,15 @@ impl Api {
     }
 
     fn accept(&self, ping: &proto::PingRequest) -> Result<Event, Status> {
-        Event::accept(ping.timestamp_ms, &ping.event_id, &ping.source, &ping.kind, self.clock.now()).map_err(|error| {
+        Event::accept(
+            ping.timestamp_ms,
+            &ping.event_id,
+            &ping.source,
+            &ping.kind,
+            self.clock.now(),
+            ping_ingest::new_event_id,
+        )
+        .map_err(|error| {
             self.metrics.invalid.get_or_create(&[("reason", error.reason())]).inc();
             errors::invalid(&error)
         })
