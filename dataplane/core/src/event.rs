@@ -1,34 +1,41 @@
-//! An event, and what makes one acceptable.
+//! An event, and the rules for accepting one.
 
+use std::hash::Hasher;
+
+use fnv::FnvHasher;
 use uuid::Uuid;
 
-use super::{Millis, Partition};
+use super::{
+    positions::{Partition, partition_number},
+    time::Millis,
+};
 
-/// Longest source, in bytes: a fully qualified domain name or a client address fits.
+/// Longest source, in bytes: long enough for a fully qualified domain name or a client address.
 pub const MAX_SOURCE_BYTES: usize = 255;
 /// Longest kind, in bytes.
 pub const MAX_KIND_BYTES: usize = 64;
-/// 2000-01-01T00:00:00Z. Anything earlier is a unit mistake (seconds instead of milliseconds), not history.
+/// 2000-01-01T00:00:00Z. An earlier time is most likely in the wrong unit: seconds instead of milliseconds.
 const EARLIEST: Millis = 946_684_800_000;
-/// How far a caller's clock may be ahead of ours: one day.
+/// How far an event's time may be ahead of the server's clock: one day.
 const MAX_AHEAD: Millis = 24 * 60 * 60_000;
 
-/// Something that happened, and is to be counted once.
+/// Something that happened. It is counted exactly once.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Event {
     /// The idempotency key.
     pub id: Uuid,
     /// When it happened.
     pub timestamp_ms: Millis,
-    /// True when the caller left the time to us; a retry then has another `at`, and is the same event all the same.
+    /// True when the caller sent no time, so the server filled in its own. A retry then gets another time, and is still the same
+    /// event.
     pub timestamp_assumed: bool,
-    /// Who reported it; empty when unnamed.
+    /// Who reported it; empty when the event has no source.
     pub source: Box<str>,
     /// What happened; empty means "ping".
     pub kind: Box<str>,
 }
 
-/// Why an event is refused. The text says what to change.
+/// Why an event is rejected. The message says what to change.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum EventError {
     /// Before 1970.
@@ -40,13 +47,13 @@ pub enum EventError {
     /// More than a day ahead of the server's clock.
     #[error("timestamp_ms {at} is more than one day ahead of the server's clock ({now}); check the unit and the clock")]
     TooLate {
-        /// The time asked for.
+        /// The time of the event.
         at: Millis,
         /// The server's time.
         now: Millis,
     },
     /// Not a UUID.
-    #[error("event_id \"{0}\" is not a UUID; send one like 018f4e3c-7b1a-7cc0-8000-3a5b1c2d4e5f, or none")]
+    #[error("event_id \"{0}\" is not a UUID; send one like 018f4e3c-7b1a-7cc0-8000-3a5b1c2d4e5f, or omit it")]
     NotAUuid(String),
     /// The source is too long or has a control character.
     #[error("source must be at most {MAX_SOURCE_BYTES} bytes without control characters; it has {0} bytes")]
@@ -57,7 +64,7 @@ pub enum EventError {
 }
 
 impl EventError {
-    /// Every reason there is.
+    /// The names of all variants.
     pub const REASONS: [&str; 6] = ["Negative", "TooEarly", "TooLate", "NotAUuid", "Source", "Kind"];
 
     /// The variant's name.
@@ -75,12 +82,19 @@ impl EventError {
 }
 
 impl Event {
-    /// Validates what a caller sent. `timestamp_ms` 0 means `now`; an empty `id` is replaced by a fresh, time-ordered one
-    /// (ordered ids insert almost three times as fast as random ones: `bench/README.md`).
+    /// Validates what a caller sent. `timestamp_ms` 0 means `now`; an empty `id` is replaced by `new_id()`, which should make
+    /// ids that ascend: they insert almost three times as fast as random ones (`docs/adr/0010`).
     ///
     /// # Errors
-    /// When a field is out of its documented range; the text says how to fix it.
-    pub fn accept(timestamp_ms: Millis, id: &str, source: &str, kind: &str, now: Millis) -> Result<Self, EventError> {
+    /// When a field is out of its documented range; the message says how to fix it.
+    pub fn accept(
+        timestamp_ms: Millis,
+        id: &str,
+        source: &str,
+        kind: &str,
+        now: Millis,
+        new_id: impl FnOnce() -> Uuid,
+    ) -> Result<Self, EventError> {
         let at = match timestamp_ms {
             0 => now,
             at if at < 0 => return Err(EventError::Negative(at)),
@@ -89,7 +103,7 @@ impl Event {
             at => at,
         };
         let id = if id.is_empty() {
-            Uuid::now_v7()
+            new_id()
         } else {
             Uuid::try_parse(id).map_err(|_| EventError::NotAUuid(id.chars().take(64).collect()))?
         };
@@ -109,8 +123,8 @@ impl Event {
         })
     }
 
-    /// Whether a second delivery under the same id says the same thing as `stored`. A caller who left the time to us
-    /// cannot repeat it, so only the rest is compared then.
+    /// Whether this event, which has the id of `stored`, also has its content. A caller that sent no time cannot repeat the one
+    /// that the server filled in, so only the other fields are compared then.
     #[must_use]
     pub fn repeats(&self, stored: &Event) -> bool {
         (self.timestamp_assumed || self.timestamp_ms == stored.timestamp_ms)
@@ -119,14 +133,12 @@ impl Event {
     }
 }
 
-/// The partition of a source: FNV-1a over its bytes, so that every version and every replica agrees.
+/// The partition of a source: the FNV-1a hash of its bytes modulo `partitions`, so that all versions and replicas agree.
 #[must_use]
 pub fn partition_of(source: &str, partitions: u32) -> Partition {
-    let hash = source
-        .bytes()
-        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
-    let partition = hash % u64::from(partitions.max(1));
-    i32::try_from(partition).unwrap_or_default()
+    let mut hasher = FnvHasher::default();
+    hasher.write(source.as_bytes());
+    partition_number(hasher.finish() % u64::from(partitions.max(1)))
 }
 
 #[cfg(test)]
@@ -136,13 +148,18 @@ mod tests {
     const NOW: Millis = 1_728_926_331_000;
 
     fn accept(at: Millis) -> Result<Event, EventError> {
-        Event::accept(at, "", "", "", NOW)
+        Event::accept(at, "", "", "", NOW, || Uuid::from_u128(7))
     }
 
     #[test]
     fn zero_means_now() {
         let event = accept(0).unwrap();
         assert_eq!((event.timestamp_ms, event.timestamp_assumed), (NOW, true));
+    }
+
+    #[test]
+    fn an_event_without_an_id_gets_a_new_one() {
+        assert_eq!(accept(NOW).unwrap().id, Uuid::from_u128(7));
     }
 
     #[test]
@@ -157,20 +174,20 @@ mod tests {
     #[test]
     fn any_uuid_is_an_id_and_nothing_else() {
         let id = "f47ac10b-58cc-4372-a567-0e02b2c3d479";
-        assert_eq!(Event::accept(NOW, id, "", "", NOW).unwrap().id.to_string(), id);
-        assert!(matches!(Event::accept(NOW, "one", "", "", NOW), Err(EventError::NotAUuid(_))));
+        assert_eq!(Event::accept(NOW, id, "", "", NOW, Uuid::nil).unwrap().id.to_string(), id);
+        assert!(matches!(Event::accept(NOW, "one", "", "", NOW, Uuid::nil), Err(EventError::NotAUuid(_))));
     }
 
     #[test]
     fn long_or_unprintable_names_are_refused() {
         let long = "x".repeat(256);
-        assert_eq!(Event::accept(NOW, "", &long, "", NOW), Err(EventError::Source(256)));
-        assert_eq!(Event::accept(NOW, "", "", "a\nb", NOW), Err(EventError::Kind(3)));
+        assert_eq!(Event::accept(NOW, "", &long, "", NOW, Uuid::nil), Err(EventError::Source(256)));
+        assert_eq!(Event::accept(NOW, "", "", "a\nb", NOW, Uuid::nil), Err(EventError::Kind(3)));
     }
 
     #[test]
     fn a_repetition_is_the_same_content_under_the_same_id() {
-        let first = Event::accept(NOW, "", "a", "ping", NOW).unwrap();
+        let first = Event::accept(NOW, "", "a", "ping", NOW, Uuid::nil).unwrap();
         let assumed = Event { timestamp_ms: NOW + 7, timestamp_assumed: true, ..first.clone() };
         let other_time = Event { timestamp_ms: NOW + 7, ..first.clone() };
         let other_source = Event { source: "b".into(), ..first.clone() };
@@ -184,5 +201,20 @@ mod tests {
         let spread: std::collections::BTreeSet<_> = (0..100).map(|n| partition_of(&n.to_string(), 6)).collect();
         assert_eq!(spread.len(), 6);
         assert_eq!(partition_of("x", 0), 0);
+    }
+
+    #[test]
+    fn partitions_follow_from_the_published_hash_values() {
+        for (source, hash) in
+            [("", 0xcbf2_9ce4_8422_2325_u64), ("a", 0xaf63_dc4c_8601_ec8c), ("foobar", 0x8594_4171_f739_67e8)]
+        {
+            for partitions in [1, 6, 1_000] {
+                assert_eq!(
+                    u64::try_from(partition_of(source, partitions)),
+                    Ok(hash % u64::from(partitions)),
+                    "{source}"
+                );
+            }
+        }
     }
 }

@@ -1,4 +1,6 @@
-//! Plain values and their arithmetic. Nothing here does I/O or knows a technology.
+//! Plain values and their arithmetic: events, time ranges, positions, watermarks, retention, the status rule.
+//!
+//! Here belongs whatever is true without a database, a log or a network. Nothing here does I/O, reads a clock, logs or counts.
 
 mod event;
 mod positions;
@@ -9,9 +11,12 @@ mod status;
 mod time;
 
 pub use event::{Event, EventError, MAX_KIND_BYTES, MAX_SOURCE_BYTES, partition_of};
-pub use positions::{Generation, Mark, Marks, Offset, Partition, Positions, Seq, Token, Watermarks, WriterId};
+pub use positions::{
+    Generation, Mark, Marks, Offset, Partition, Positions, Seq, Token, Watermarks, WriterId, partition_count,
+    partition_number, seq_offset,
+};
 pub use retention::{Retention, RetentionCutoffs};
 pub use source_counts::SourceCounts;
 pub use span::Span;
 pub use status::{StatusCounts, StatusRule, Threshold, ThresholdError, Verdict};
-pub use time::{Day, Millis, Minute, RangeError, RangeSplit, TimeRange, Window, WindowSplit};
+pub use time::{Day, Millis, Minute, RangeError, RangeSplit, TimeRange, Window, WindowSplit, millis};

@@ -1,10 +1,10 @@
-//! Where a stream of records stands: offsets per partition and high-water marks per writer.
+//! Positions in the log: offsets per partition, and per writer the highest sequence number that was counted.
 
 use std::{collections::BTreeMap, fmt, str::FromStr};
 
-use super::Millis;
+use super::time::Millis;
 
-/// A lane's identity in the store. Never used again once closed.
+/// A lane's identity in the store. Once closed, it is never used again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct WriterId(pub i64);
 
@@ -14,25 +14,47 @@ impl fmt::Display for WriterId {
     }
 }
 
-/// Sequence number of an event within its writer: from 1, ascending; gaps mean nothing.
+/// Sequence number of an event within its writer, from 1, ascending. Gaps have no meaning.
 pub type Seq = i64;
 /// A partition of the log, from 0.
 pub type Partition = i32;
-/// An offset in a partition, from 0: the *next* record to read.
+/// An offset in a partition, from 0. In positions it is that of the *next* record to read.
 pub type Offset = i64;
-/// Identifies one filling of the cache; a rebuild makes another.
+/// Identifies one build of a projection from the store; each rebuild gets another.
 pub type Generation = String;
 
-/// The highest sequence number counted, of one writer.
+/// The partition with this number, from 0. Kafka numbers partitions with an `i32`, so a number that does not fit is a bug.
+#[must_use]
+pub fn partition_number(number: u64) -> Partition {
+    debug_assert!(Partition::try_from(number).is_ok(), "partition {number} does not fit an i32");
+    number as Partition
+}
+
+/// How many partitions a list of them has. Kafka counts partitions with an `i32`, so a longer list is a bug.
+#[must_use]
+pub fn partition_count(length: usize) -> u32 {
+    debug_assert!(Partition::try_from(length).is_ok(), "{length} partitions do not fit an i32");
+    length as u32
+}
+
+/// An index or length in memory as a distance between sequence numbers or offsets. It always fits: memory holds at most
+/// `isize::MAX` bytes.
+#[must_use]
+pub fn seq_offset(length: usize) -> i64 {
+    const { assert!(usize::BITS <= i64::BITS) };
+    length as i64
+}
+
+/// The highest sequence numbers of one writer that were counted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Mark {
-    /// Counted on every partition: set by a rebuild.
+    /// Counted on all partitions: set by a rebuild.
     pub base: Seq,
-    /// Counted on one partition.
+    /// Counted per partition.
     pub partitions: BTreeMap<Partition, Seq>,
 }
 
-/// High-water marks of all writers.
+/// The marks of all writers.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Marks(pub BTreeMap<WriterId, Mark>);
 
@@ -43,7 +65,7 @@ impl Marks {
         self.0.get(&writer).map_or(0, |mark| mark.base.max(mark.partitions.get(&partition).copied().unwrap_or(0)))
     }
 
-    /// Raises the mark if `seq` is new. False when it was counted before: a replay.
+    /// Raises the mark to `seq`. False when `seq` was counted before, because the record is a replay.
     pub fn advance(&mut self, writer: WriterId, partition: Partition, seq: Seq) -> bool {
         let mark = self.0.entry(writer).or_default();
         if seq <= mark.base {
@@ -58,25 +80,25 @@ impl Marks {
     }
 }
 
-/// What the cache says it has counted.
+/// What a projection has counted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Positions {
-    /// The filling these positions belong to.
+    /// The generation that these positions belong to.
     pub generation: Generation,
-    /// Next offset per partition; a partition that is absent starts at 0.
+    /// Next offset per partition; an absent partition starts at 0.
     pub offsets: BTreeMap<Partition, Offset>,
-    /// What was counted of each writer.
+    /// What was counted per writer.
     pub marks: Marks,
 }
 
-/// Proof of one acknowledged event, for reading one's own write: `writer.partition.seq`.
+/// Identifies one acknowledged event, so that its caller can wait until it is counted: `writer.partition.seq`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Token {
     /// The lane that committed it.
     pub writer: WriterId,
-    /// Where it travels.
+    /// The partition it is published to.
     pub partition: Partition,
-    /// Its number.
+    /// Its sequence number.
     pub seq: Seq,
 }
 
@@ -99,27 +121,27 @@ impl FromStr for Token {
             };
             parts.next().is_none().then_some(token)
         };
-        parse().ok_or_else(|| "not a token of ours; pass back what Ping answered to `receipt: true`".to_owned())
+        parse().ok_or_else(|| "not a valid token; use the `token` that Ping returns for `receipt: true`".to_owned())
     }
 }
 
-/// Up to when everything acknowledged is counted, per partition of the log.
+/// Per partition of the log, the time up to which every acknowledged event is counted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Watermarks(pub BTreeMap<Partition, Millis>);
 
 impl Watermarks {
-    /// What holds for all of them; 0 when nothing was promised.
+    /// The watermark of the log as a whole; 0 when there is none yet.
     #[must_use]
     pub fn lowest(&self) -> Millis {
         self.0.values().copied().min().unwrap_or(0)
     }
 
-    /// Everything acknowledged before `as_of`, and published to one of `on`, is counted; the log has so many partitions. One that
-    /// is new promises no more than the others did.
+    /// Notes that every event acknowledged before `as_of`, and published to one of `on`, is counted. The log has `partitions`
+    /// partitions; a new one starts at the lowest watermark of the others.
     pub fn advance<'a>(&mut self, as_of: Millis, on: impl IntoIterator<Item = &'a Partition>, partitions: u32) {
         let known = self.lowest();
-        for partition in 0..Partition::try_from(partitions).unwrap_or(Partition::MAX) {
-            self.0.entry(partition).or_insert(known);
+        for partition in 0..u64::from(partitions) {
+            self.0.entry(partition_number(partition)).or_insert(known);
         }
         for partition in on {
             let held = self.0.entry(*partition).or_insert(as_of);

@@ -1,18 +1,19 @@
-//! How long the views keep what they hold.
+//! How long the views per source keep what they hold.
 
-use uuid::Uuid;
+use crate::{
+    source_counts::SourceCounts,
+    time::{Day, Millis, Minute},
+};
 
-use crate::{Day, Generation, Millis, Minute, SourceCounts};
-
-/// Minutes of which it is known who was there.
+/// Minutes whose unique sources are kept.
 const MINUTES: i64 = 60;
 
 /// How long the views keep what they hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Retention {
-    /// Days that windows are kept, today not counted.
+    /// Days for which five-minute windows are kept, not counting today.
     pub windows: i64,
-    /// Days that daily counts are kept; none: for ever.
+    /// Days for which daily counts are kept, not counting today; `None` keeps them indefinitely.
     pub days: Option<i64>,
 }
 
@@ -23,7 +24,7 @@ impl Default for Retention {
 }
 
 impl Retention {
-    /// What is kept when it is `now`.
+    /// What is kept at the time `now`.
     #[must_use]
     pub fn at(self, now: Millis) -> RetentionCutoffs {
         let today = Day::of(now);
@@ -37,25 +38,21 @@ impl Retention {
     }
 }
 
-/// What the views hold today.
+/// What the views keep at a given time; anything older is deleted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RetentionCutoffs {
-    /// The day it is.
+    /// The current day.
     pub today: Day,
     /// The first day whose windows are kept.
     pub windows: Day,
     /// The first day whose count is kept.
     pub days: Day,
-    /// The first minute of which it is known who was there; none: nobody asks.
+    /// The first minute whose unique sources are kept; `None` when the views hold no unique sources.
     pub minutes: Option<Minute>,
 }
 
-/// How the generation of a filling begins that knows who was there in which minute. Whoever adds to it must go on with that, and
-/// whoever tells of minutes needs such a filling.
-const WITH_MINUTES: &str = "minutes-";
-
 impl RetentionCutoffs {
-    /// `counts` without what is too old to be kept.
+    /// `counts` without anything that is too old to be kept.
     #[must_use]
     pub fn keep(self, mut counts: SourceCounts) -> SourceCounts {
         counts.windows.retain(|(_, window), _| window.day() >= self.windows);
@@ -64,22 +61,10 @@ impl RetentionCutoffs {
         counts
     }
 
-    /// The same without who was there in which minute: a row for each of them in each minute is a quarter of the work.
+    /// The same without unique sources per minute. One row per source and minute is a quarter of the work, so they are only kept
+    /// when minutes are published.
     #[must_use]
     pub fn without_minutes(self) -> Self {
         Self { minutes: None, ..self }
-    }
-
-    /// A name for a new filling with what is kept.
-    #[must_use]
-    pub fn generation(self) -> Generation {
-        let minutes = if self.minutes.is_some() { WITH_MINUTES } else { "" };
-        format!("{minutes}{}", Uuid::now_v7())
-    }
-
-    /// What of it the filling `generation` holds.
-    #[must_use]
-    pub fn of_filling(self, generation: &Generation) -> Self {
-        if generation.starts_with(WITH_MINUTES) { self } else { self.without_minutes() }
     }
 }

@@ -1,33 +1,33 @@
-//! Some events in a nutshell: how many, the first and the last. Merges in any order.
+//! A summary of some events: how many, the first and the last. Summaries merge in any order.
 
-use super::Millis;
+use super::time::Millis;
 
-/// How many events, and when the first and the last of them happened.
+/// How many events there are, and when the first and the last of them happened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Span {
-    /// How many; at least one.
+    /// How many events; at least one.
     pub count: i64,
-    /// The earliest.
+    /// Time of the earliest.
     pub first: Millis,
-    /// The latest.
+    /// Time of the latest.
     pub last: Millis,
 }
 
 impl Span {
-    /// One event.
+    /// One event that happened at `timestamp_ms`.
     #[must_use]
-    pub fn of(at: Millis) -> Self {
-        Self { count: 1, first: at, last: at }
+    pub fn of(timestamp_ms: Millis) -> Self {
+        Self { count: 1, first: timestamp_ms, last: timestamp_ms }
     }
 
-    /// Both together.
+    /// The summary of both sets of events.
     #[must_use]
     pub fn merge(self, other: Self) -> Self {
         Self { count: self.count + other.count, first: self.first.min(other.first), last: self.last.max(other.last) }
     }
 
-    /// Mean time between two events that follow each other, in milliseconds; none when there is only one. It needs no more than
-    /// count, first and last: the intervals in between add up to their difference.
+    /// Mean time between two consecutive events, in milliseconds; `None` when there is only one. Count, first and last suffice,
+    /// because the intervals in between add up to the difference of last and first.
     #[must_use]
     pub fn average_interval(self) -> Option<f64> {
         (self.count > 1).then(|| (self.last - self.first) as f64 / (self.count - 1) as f64)

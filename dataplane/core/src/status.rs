@@ -1,19 +1,21 @@
-//! The status of a source: a rule over how often it did what.
+//! The status of a source: a rule over its counts per kind.
 
 use std::{fmt, str::FromStr};
 
-/// At least so many events of a kind.
+use super::event::MAX_KIND_BYTES;
+
+/// At least a given number of events of a kind.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Threshold {
-    /// What happened, as an event says it: empty for "ping".
+    /// The kind, as in [`Event::kind`](crate::Event): empty for "ping".
     pub kind: Box<str>,
-    /// How often; at least once.
+    /// How many events; at least 1.
     pub at_least: i64,
 }
 
-/// Why a threshold cannot be read.
+/// A text that is not a threshold.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
-#[error("\"{0}\" is not a threshold; write a kind and how many, 1 to 1000000000, like bounced=1")]
+#[error("\"{0}\" is not a threshold; write KIND=COUNT with a count from 1 to 1000000000, like failed=1")]
 pub struct ThresholdError(String);
 
 impl FromStr for Threshold {
@@ -23,34 +25,34 @@ impl FromStr for Threshold {
         let parse = || {
             let (kind, at_least) = text.rsplit_once('=')?;
             let at_least = at_least.parse().ok().filter(|count| (1..=1_000_000_000).contains(count))?;
-            let fits = !kind.is_empty() && kind.len() <= super::MAX_KIND_BYTES;
+            let fits = !kind.is_empty() && kind.len() <= MAX_KIND_BYTES;
             fits.then(|| Self { kind: if kind == "ping" { "".into() } else { kind.into() }, at_least })
         };
         parse().ok_or_else(|| ThresholdError(text.to_owned()))
     }
 }
 
-/// When a source is what. Counts only grow, so a `Not` is final.
+/// Which counts give a source which status. Counts only grow, so a negative status is permanent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StatusRule {
-    /// Reached: `Not`, whatever else happens.
+    /// Once reached, the status is negative, whatever else happens.
     pub negative_when: Threshold,
-    /// Reached, and the other is not: `Yes`.
+    /// Once reached, the status is positive, unless it is negative.
     pub positive_when: Threshold,
 }
 
-/// What a source is.
+/// The status of a source, as the rule decides it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// For ever.
+    /// The negative threshold is reached. Permanent.
     Negative,
-    /// Until it turns out to be not.
+    /// The positive threshold is reached. May become negative.
     Positive,
-    /// Too little happened.
+    /// Neither threshold is reached.
     Unknown,
 }
 
-/// How often a source did what the rule asks for; no more than the rule wants to know.
+/// The counts of a source that its status depends on, each capped at its threshold.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct StatusCounts {
     /// Events of the kind of `negative_when`, at most its threshold.
@@ -60,14 +62,14 @@ pub struct StatusCounts {
 }
 
 impl StatusRule {
-    /// What a source of which there are so many events per kind has to say for itself.
+    /// The counts that the rule needs; `count` gives the number of events of a kind.
     #[must_use]
     pub fn counts(&self, count: impl Fn(&str) -> i64) -> StatusCounts {
         let of = |threshold: &Threshold| count(&threshold.kind).min(threshold.at_least);
         StatusCounts { negative: of(&self.negative_when), positive: of(&self.positive_when) }
     }
 
-    /// What it is.
+    /// The status of a source with these counts.
     #[must_use]
     pub fn judge(&self, counts: StatusCounts) -> Verdict {
         if self.is_final(counts) {
@@ -79,20 +81,20 @@ impl StatusRule {
         }
     }
 
-    /// Whether nothing that happens can change it.
+    /// Whether no further event can change the status.
     #[must_use]
     pub fn is_final(&self, counts: StatusCounts) -> bool {
         counts.negative >= self.negative_when.at_least
     }
 
-    /// Whether events of `kind` count.
+    /// Whether the status depends on events of `kind`.
     #[must_use]
-    pub fn asks_for(&self, kind: &str) -> bool {
+    pub fn counts_kind(&self, kind: &str) -> bool {
         *self.negative_when.kind == *kind || *self.positive_when.kind == *kind
     }
 }
 
-/// Two rules that differ have texts that differ: what is cached under one is never read under another.
+/// Different rules have different texts, so counts cached under one rule are never read under another.
 impl fmt::Display for StatusRule {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { negative_when, positive_when } = self;
@@ -110,31 +112,29 @@ mod tests {
 
     #[test]
     fn the_rule_decides() {
-        let rule = StatusRule {
-            negative_when: "bounced=1".parse().unwrap(),
-            positive_when: "delivered=1000".parse().unwrap(),
-        };
-        let judge = |bounced: i64, delivered: i64| {
+        let rule =
+            StatusRule { negative_when: "failed=1".parse().unwrap(), positive_when: "succeeded=1000".parse().unwrap() };
+        let status = |failed: i64, succeeded: i64| {
             rule.judge(rule.counts(|kind| match kind {
-                "bounced" => bounced,
-                "delivered" => delivered,
+                "failed" => failed,
+                "succeeded" => succeeded,
                 _ => 7,
             }))
         };
         assert_eq!(
-            [judge(0, 0), judge(0, 999), judge(0, 1_000)],
+            [status(0, 0), status(0, 999), status(0, 1_000)],
             [Verdict::Unknown, Verdict::Unknown, Verdict::Positive]
         );
-        assert_eq!([judge(1, 0), judge(1, 5_000), judge(9, 999)], [Verdict::Negative; 3]);
-        assert!(rule.asks_for("bounced") && !rule.asks_for("opened"));
+        assert_eq!([status(1, 0), status(1, 5_000), status(9, 999)], [Verdict::Negative; 3]);
+        assert!(rule.counts_kind("failed") && !rule.counts_kind("opened"));
     }
 
     #[test]
     fn a_threshold_is_a_kind_and_a_number() {
         assert_eq!("ping=3".parse(), Ok(Threshold { kind: "".into(), at_least: 3 }));
         assert_eq!("a=b=2".parse(), Ok(Threshold { kind: "a=b".into(), at_least: 2 }));
-        for wrong in ["bounced", "bounced=0", "=1", "bounced=-1", "bounced=many", ""] {
-            assert!(wrong.parse::<Threshold>().unwrap_err().to_string().contains("bounced=1"), "{wrong}");
+        for wrong in ["failed", "failed=0", "=1", "failed=-1", "failed=many", ""] {
+            assert!(wrong.parse::<Threshold>().unwrap_err().to_string().contains("failed=1"), "{wrong}");
         }
     }
 }

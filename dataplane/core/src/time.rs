@@ -1,7 +1,15 @@
-//! Time: milliseconds since the Unix epoch, minutes, half-open ranges and how they split into rollups.
+//! Time: milliseconds since the Unix epoch, minutes, windows, days, and half-open ranges with their split into rollups.
+
+use std::time::Duration;
 
 /// Milliseconds since the Unix epoch.
 pub type Millis = i64;
+
+/// A duration in milliseconds. Saturates: 292 million years are as good as any longer time.
+#[must_use]
+pub fn millis(duration: Duration) -> Millis {
+    Millis::try_from(duration.as_millis()).unwrap_or(Millis::MAX)
+}
 
 /// Milliseconds in a minute.
 const MINUTE: Millis = 60_000;
@@ -10,15 +18,15 @@ const WINDOW: Millis = 5 * MINUTE;
 /// Milliseconds in a day.
 const DAY: Millis = 24 * 60 * MINUTE;
 
-/// A minute since the Unix epoch: `timestamp_ms / 60_000`.
+/// A minute, counted since the Unix epoch: `timestamp_ms / 60_000`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Minute(pub i64);
 
 impl Minute {
-    /// The minute that holds `at`.
+    /// The minute of `timestamp_ms`.
     #[must_use]
-    pub fn of(at: Millis) -> Self {
-        Self(at.div_euclid(MINUTE))
+    pub fn of(timestamp_ms: Millis) -> Self {
+        Self(timestamp_ms.div_euclid(MINUTE))
     }
 
     /// The minute `minutes` earlier.
@@ -33,22 +41,22 @@ impl Minute {
         self.0.saturating_mul(MINUTE)
     }
 
-    /// The day that holds it.
+    /// The day it is in.
     #[must_use]
     pub fn day(self) -> Day {
         Day(self.0.div_euclid(DAY / MINUTE))
     }
 }
 
-/// Five minutes since the Unix epoch: `timestamp_ms / 300_000`.
+/// A window of five minutes, counted since the Unix epoch: `timestamp_ms / 300_000`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Window(pub i64);
 
 impl Window {
-    /// The window that holds `at`.
+    /// The window of `timestamp_ms`.
     #[must_use]
-    pub fn of(at: Millis) -> Self {
-        Self(at.div_euclid(WINDOW))
+    pub fn of(timestamp_ms: Millis) -> Self {
+        Self(timestamp_ms.div_euclid(WINDOW))
     }
 
     /// When it begins.
@@ -57,22 +65,22 @@ impl Window {
         self.0.saturating_mul(WINDOW)
     }
 
-    /// The day that holds it.
+    /// The day it is in.
     #[must_use]
     pub fn day(self) -> Day {
         Day(self.0.div_euclid(DAY / WINDOW))
     }
 }
 
-/// A day since the Unix epoch, UTC: `timestamp_ms / 86_400_000`.
+/// A day in UTC, counted since the Unix epoch: `timestamp_ms / 86_400_000`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Day(pub i64);
 
 impl Day {
-    /// The day that holds `at`.
+    /// The day of `timestamp_ms`.
     #[must_use]
-    pub fn of(at: Millis) -> Self {
-        Self(at.div_euclid(DAY))
+    pub fn of(timestamp_ms: Millis) -> Self {
+        Self(timestamp_ms.div_euclid(DAY))
     }
 
     /// When it begins.
@@ -101,40 +109,40 @@ pub struct TimeRange {
     end: Millis,
 }
 
-/// Why a range cannot be counted.
+/// Why a range is invalid.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum RangeError {
     /// A bound is before 1970.
     #[error("time_range.{0} is negative; it is in milliseconds since the Unix epoch")]
     Negative(&'static str),
     /// The range ends before it starts.
-    #[error("time_range ends ({end}) before it starts ({start}); swap them, or leave end at 0 for no end")]
+    #[error("time_range ends ({end}) before it starts ({start}); swap the bounds, or leave end at 0 for an open range")]
     Backwards {
-        /// The start asked for.
+        /// The requested start.
         start: Millis,
-        /// The end asked for.
+        /// The requested end.
         end: Millis,
     },
 }
 
-/// A range cut at its natural seams: whole days and minutes come from rollups, the ragged edges from rows.
-/// Every piece is half-open; days and minutes are in their own unit since the epoch.
+/// A range split for counting: whole days and whole minutes are read from rollups, the rest from rows. Every piece is half-open;
+/// days and minutes are in their own unit since the epoch.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RangeSplit {
-    /// Milliseconds to count row by row: at most two pieces shorter than a minute each.
+    /// Milliseconds to count row by row: at most two pieces, each shorter than a minute.
     pub rows: Vec<(Millis, Millis)>,
-    /// Whole minutes, at most two pieces shorter than a day each.
+    /// Whole minutes: at most two pieces, each shorter than a day.
     pub minutes: Vec<(i64, i64)>,
-    /// Whole days, at most one piece.
+    /// Whole days: at most one piece.
     pub days: Vec<(i64, i64)>,
 }
 
-/// A range of whole windows, cut at the seams of days. Every piece is half-open.
+/// A range of whole windows, split at the ends of days. Every piece is half-open.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct WindowSplit {
-    /// At most two pieces, each shorter than a day unless there is no whole day.
+    /// Whole windows: at most two pieces, each shorter than a day unless the range has no whole day.
     pub windows: Vec<(Window, Window)>,
-    /// Whole days, at most one piece.
+    /// Whole days: at most one piece.
     pub days: Vec<(Day, Day)>,
 }
 
@@ -145,13 +153,13 @@ impl TimeRange {
         self.start
     }
 
-    /// When it ends, this moment not counted; `Millis::MAX` is never.
+    /// When it ends, exclusive; `Millis::MAX` means that it does not end.
     #[must_use]
     pub fn end(self) -> Millis {
         self.end
     }
 
-    /// The whole windows and days of this range, when it begins and ends with a window.
+    /// The windows and days of this range; `None` when it does not start and end with a window.
     #[must_use]
     pub fn whole_windows(self) -> Option<WindowSplit> {
         if self.start % WINDOW != 0 || (self.end % WINDOW != 0 && self.end != Millis::MAX) {
@@ -164,7 +172,7 @@ impl TimeRange {
         })
     }
 
-    /// A range from the wire: an `end` of 0 means no end.
+    /// A range as callers send it: an `end` of 0 means that it does not end.
     ///
     /// # Errors
     /// When a bound is negative or the end is before the start.
@@ -182,14 +190,14 @@ impl TimeRange {
         Ok(Self { start, end })
     }
 
-    /// The whole minutes of this range, when it has no ragged edge.
+    /// The minutes of this range; `None` when it does not start and end with a minute.
     #[must_use]
     pub fn whole_minutes(self) -> Option<(Minute, Minute)> {
         let aligned = self.start % MINUTE == 0 && (self.end % MINUTE == 0 || self.end == Millis::MAX);
         aligned.then(|| (Minute::of(self.start), Minute::of(self.end)))
     }
 
-    /// Cuts the range into whole days, whole minutes and ragged edges that cover it once.
+    /// Splits the range into whole days, whole minutes and the milliseconds left at its ends, without gaps or overlaps.
     #[must_use]
     pub fn split(self) -> RangeSplit {
         let mut split = RangeSplit::default();
@@ -207,7 +215,7 @@ impl TimeRange {
 /// The pieces of a range, each half-open.
 type Pieces = Vec<(Millis, Millis)>;
 
-/// Cuts `[start, end)` at multiples of `unit`: the aligned middle, if any, and what is left at the edges.
+/// Splits `[start, end)` at multiples of `unit`: the aligned middle, if any, and what is left at the ends.
 fn cut(start: Millis, end: Millis, unit: Millis) -> (Option<(Millis, Millis)>, Pieces) {
     let first = start.div_euclid(unit).saturating_add(Millis::from(start % unit != 0)).saturating_mul(unit);
     let last = if end == Millis::MAX { end } else { end - end % unit };

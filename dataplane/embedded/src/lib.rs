@@ -69,7 +69,7 @@ async fn serve<S: EventStore + Outbox + TotalsStore + SourceViews + SourceReader
     let server = ServerService {
         listener,
         ingest: Some((
-            IngestPorts { store: store.clone(), outbox: store.clone(), sink: Arc::new(log.clone()) },
+            IngestPorts { store: store.clone(), outbox: store.clone(), producer: Arc::new(log.clone()) },
             IngestSettings::default(),
         )),
         queries: Some(Queries {
@@ -87,7 +87,7 @@ async fn serve<S: EventStore + Outbox + TotalsStore + SourceViews + SourceReader
         cache,
         totals: store.clone(),
         views: store.clone(),
-        log: LogPorts { outbox: store, bounds: Arc::new(log.clone()), sink: Arc::new(log.clone()), clock },
+        log: LogPorts { outbox: store, bounds: Arc::new(log.clone()), producer: Arc::new(log.clone()), clock },
         cache_log: log.subscribe("counts"),
         views_log: log.subscribe("views"),
         settings,

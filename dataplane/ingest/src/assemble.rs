@@ -1,4 +1,4 @@
-//! Pure: many submissions into one batch of distinct events, and the batch's outcome back into a receipt for each.
+//! Assembles many submissions into one batch of distinct events, and turns the batch's outcome into a receipt for each. Pure.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -8,21 +8,21 @@ use std::{
 use uuid::Uuid;
 
 use super::Receipt;
-use ping_core::{Event, Token};
+use ping_core::{Event, Token, seq_offset};
 use ping_ports::Batch;
 
-/// Where one submitted event stands in its batch.
+/// What became of a submitted event in its batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Slot {
     /// It is this event of the batch.
     Event(usize),
     /// It repeats this event of the batch.
     Repeat(usize),
-    /// It has the id of an event of the batch, and other content.
+    /// It has the id of an event of the batch, but other content.
     Conflict,
 }
 
-/// The distinct events of a batch, and where each submitted event went.
+/// The distinct events of a batch, and what became of each submitted event.
 #[derive(Debug, Default)]
 pub(super) struct Assembly {
     pub(super) events: Arc<Vec<Event>>,
@@ -31,7 +31,7 @@ pub(super) struct Assembly {
 }
 
 impl Assembly {
-    /// How many submissions it is made of.
+    /// How many submissions it consists of.
     pub(super) fn len(&self) -> usize {
         self.submissions.len()
     }
@@ -59,8 +59,8 @@ impl Assembly {
         }
     }
 
-    /// A receipt per submission, in order. `known` are ids that were stored before this batch, `stored` what they stand
-    /// for. Without a `batch` (its answer was lost) nobody gets a token.
+    /// A receipt per submission, in order. `known` are the ids that were stored before this batch, `stored` the events that have
+    /// these ids. Without a `batch`, because the answer to its commit was lost, no receipt has a token.
     pub(super) fn receipts(
         &self,
         known: &HashSet<Uuid>,
@@ -94,13 +94,13 @@ impl Assembly {
 }
 
 fn token(batch: &Batch, index: usize, event: &Event) -> Token {
-    let seq = batch.first_seq + i64::try_from(index).unwrap_or(i64::MAX);
+    let seq = batch.first_seq + seq_offset(index);
     Token { writer: batch.writer, partition: batch.partition_of(event), seq }
 }
 
 /// Merges submissions into one batch of distinct events, in order.
 pub(super) fn assemble(submissions: Vec<Vec<Event>>) -> Assembly {
-    // Ids made by the server ascend, so the common batch is distinct at a glance.
+    // Ids made by the server ascend. A batch of ascending ids is distinct, and needs no map.
     let mut ids = submissions.iter().flatten().map(|event| event.id);
     let mut last = ids.next();
     let ascending = ids.all(|id| last.replace(id).is_some_and(|before| before < id));
@@ -165,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn an_id_that_stands_for_something_else_is_a_conflict() {
+    fn an_id_of_an_event_with_other_content_is_a_conflict() {
         let assembly = assemble(vec![vec![event(1, 5)], vec![event(2, 5)]]);
         let known = HashSet::from([Uuid::from_u128(1), Uuid::from_u128(2)]);
         let stored = HashMap::from([(Uuid::from_u128(1), event(1, 5)), (Uuid::from_u128(2), event(2, 7))]);

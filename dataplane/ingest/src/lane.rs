@@ -1,4 +1,4 @@
-//! A lane: takes what waits, commits it at once, and acknowledges only what the store has.
+//! A lane: commits all waiting submissions together, and acknowledges only what the store has committed.
 
 use std::{
     collections::HashMap,
@@ -21,18 +21,19 @@ use super::{
     publisher::Publisher,
 };
 use crate::IngestMetrics;
-use ping_core::{Event, Seq, WriterId};
+use ping_core::{Event, Seq, WriterId, partition_number};
 use ping_ports::{Batch, CommitError, Committed, OutboxRow, StoreError, chain};
 
-/// Pause between two tries of a store that does not answer.
+/// Pause between two attempts while the store is unavailable.
 const RETRY: Duration = Duration::from_millis(50);
-/// Turns given to the callers' tasks before a batch is taken: they make it larger at next to no cost (`bench/README.md`).
+/// How often a lane yields to the callers' tasks before it takes a batch: that makes the batch larger at almost no cost
+/// (`docs/adr/0011`).
 const YIELDS: usize = 16;
-/// Events without a source stay on one partition for about this many: every partition in a round of publishing is one more
-/// batch for Kafka to take, to store and to hand out.
+/// About this many events without a source go to the same partition before the next one follows. Each partition in a round of
+/// publishing costs Kafka one more batch to receive, store and deliver.
 const STRETCH: i64 = 4_096;
 
-/// A lane's stay under one writer id.
+/// The time that a lane spends under one writer id.
 struct WriterSession {
     writer: WriterId,
     next_seq: Seq,
@@ -47,14 +48,14 @@ pub(super) struct Lane {
     partitions: Arc<AtomicU32>,
     orphaned: Arc<Notify>,
     metrics: Arc<IngestMetrics>,
-    tenure: Option<WriterSession>,
+    session: Option<WriterSession>,
 }
 
 /// How a batch ended.
 enum Outcome {
     Committed(Batch, Committed),
-    /// It is in the store, and the answer that told more is lost.
-    Settled,
+    /// It is committed, but the answer with its details was lost.
+    CommittedWithoutAnswer,
     Refused(Refusal),
 }
 
@@ -67,10 +68,10 @@ impl Lane {
         orphaned: Arc<Notify>,
         metrics: Arc<IngestMetrics>,
     ) -> Self {
-        Self { ports, settings, queue, partitions, orphaned, metrics, tenure: None }
+        Self { ports, settings, queue, partitions, orphaned, metrics, session: None }
     }
 
-    /// Runs until every sender is gone and the queue is empty, then publishes what is left and closes the writer.
+    /// Runs until every sender is dropped and the queue is empty, then publishes what is left and closes the writer.
     pub(super) async fn run(mut self) {
         let mut waiting = Vec::new();
         while self.take(&mut waiting).await {
@@ -79,27 +80,27 @@ impl Lane {
             let assembly = assemble(events);
             let receipts = self.record(&assembly).await;
             for ((reply, _), receipt) in replies.into_iter().zip(receipts) {
-                // A caller that is gone does not need its answer.
+                // A caller that has gone away needs no answer.
                 let _ = reply.send(receipt);
             }
         }
-        if let Some(tenure) = self.tenure.take() {
-            tenure.publisher.finish(self.settings.timeout).await;
-            if let Err(error) = self.ports.store.close_writer(tenure.writer).await {
-                tracing::warn!(writer = %tenure.writer, error = chain(&error), "writer not closed; its lease will run out");
+        if let Some(session) = self.session.take() {
+            session.publisher.finish(self.settings.timeout).await;
+            if let Err(error) = self.ports.store.close_writer(session.writer).await {
+                tracing::warn!(writer = %session.writer, error = chain(&error), "writer not closed; its lease will expire");
             }
         }
     }
 
-    /// Waits for submissions, keeping the lease alive meanwhile. False when there will be no more.
+    /// Waits for submissions, and renews the lease meanwhile. False when there will be no more.
     async fn take(&mut self, waiting: &mut Vec<Submission>) -> bool {
         let mut room = self.settings.batch_events;
         loop {
-            if self.tenure.is_none() {
-                // Failing is fine here: whoever comes meanwhile makes the lane try again, with a deadline.
+            if self.session.is_none() {
+                // A failure is ignored here: `commit` retries, with a deadline.
                 let _ = self.open().await;
             }
-            let renew_at = self.tenure.as_ref().map_or_else(|| Instant::now() + RETRY * 4, |tenure| tenure.renew_at);
+            let renew_at = self.session.as_ref().map_or_else(|| Instant::now() + RETRY * 4, |session| session.renew_at);
             tokio::select! {
                 biased;
                 submission = self.queue.recv() => {
@@ -122,13 +123,13 @@ impl Lane {
         true
     }
 
-    /// Commits a batch and says what to tell each caller.
+    /// Commits a batch. Returns the answer to each caller.
     async fn record(&mut self, assembly: &Assembly) -> Vec<Result<Receipt, Refusal>> {
         let events = Arc::clone(&assembly.events);
         let (known, batch) = match self.commit(&events).await {
             Outcome::Refused(refusal) => return assembly.refuse(&refusal),
             Outcome::Committed(batch, committed) => (committed.known, Some(batch)),
-            Outcome::Settled => (events.iter().map(|event| event.id).collect(), None),
+            Outcome::CommittedWithoutAnswer => (events.iter().map(|event| event.id).collect(), None),
         };
         self.metrics.batches.inc();
         self.metrics.batch_events.observe(events.len() as f64);
@@ -147,7 +148,7 @@ impl Lane {
         }
     }
 
-    /// Tries until the batch is in the store, or the callers' timeout ends.
+    /// Retries until the batch is committed, or the callers' timeout expires.
     async fn commit(&mut self, events: &Arc<Vec<Event>>) -> Outcome {
         let deadline = Instant::now() + self.settings.timeout;
         loop {
@@ -166,7 +167,7 @@ impl Lane {
                     self.advance(&batch, &committed);
                     return Outcome::Committed(batch, committed);
                 }
-                Err(CommitError::Fenced) => self.abandon("its writer was fenced"),
+                Err(CommitError::Fenced) => self.abandon("the store has closed it"),
                 Err(error @ CommitError::Refused(_)) => {
                     self.metrics.store_errors.inc();
                     if Instant::now() >= deadline {
@@ -176,9 +177,9 @@ impl Lane {
                 }
                 Err(error @ CommitError::Unknown(_)) => {
                     self.metrics.store_errors.inc();
-                    self.abandon("the outcome of a commit is unknown");
-                    match self.settle(batch.writer, deadline).await {
-                        Some(last) if last >= batch.last_seq() => return Outcome::Settled,
+                    self.abandon("the answer to a commit was lost");
+                    match self.close_and_get_last_seq(batch.writer, deadline).await {
+                        Some(last) if last >= batch.last_seq() => return Outcome::CommittedWithoutAnswer,
                         Some(_) => {}
                         None => return Outcome::Refused(Refusal::OutcomeUnknown(chain(&error))),
                     }
@@ -189,27 +190,27 @@ impl Lane {
 
     fn batch(&self, events: &Arc<Vec<Event>>) -> Option<Batch> {
         let partitions = self.partitions.load(Ordering::Relaxed);
-        self.tenure.as_ref().map(|tenure| Batch {
-            writer: tenure.writer,
-            first_seq: tenure.next_seq,
+        self.session.as_ref().map(|session| Batch {
+            writer: session.writer,
+            first_seq: session.next_seq,
             events: Arc::clone(events),
             partitions,
-            partition: i32::try_from(tenure.next_seq / STRETCH % i64::from(partitions.max(1))).unwrap_or_default(),
+            partition: partition_number((session.next_seq / STRETCH).unsigned_abs() % u64::from(partitions.max(1))),
             lease: self.settings.lease,
         })
     }
 
     fn advance(&mut self, batch: &Batch, committed: &Committed) {
-        if let Some(tenure) = &mut self.tenure {
-            tenure.next_seq = batch.last_seq() + 1;
-            tenure.renew_at = Instant::now() + self.settings.lease / 3;
-            tenure.publisher.offer(OutboxRow { batch: batch.clone(), committed: committed.clone() });
+        if let Some(session) = &mut self.session {
+            session.next_seq = batch.last_seq() + 1;
+            session.renew_at = Instant::now() + self.settings.lease / 3;
+            session.publisher.offer(OutboxRow { batch: batch.clone(), committed: committed.clone() });
         }
     }
 
-    /// Learns the last number of a writer whose commit got lost, by closing it: a statement that is still on its way then
-    /// finds the door shut. `None` when the store does not answer in time.
-    async fn settle(&self, writer: WriterId, deadline: Instant) -> Option<Seq> {
+    /// Closes a writer whose commit got no answer, which says how far it got: a statement that is still in flight then has no
+    /// effect. `None` when the store does not answer in time.
+    async fn close_and_get_last_seq(&self, writer: WriterId, deadline: Instant) -> Option<Seq> {
         while Instant::now() < deadline {
             match self.ports.store.close_writer(writer).await {
                 Ok(last) => {
@@ -230,26 +231,26 @@ impl Lane {
         let publisher =
             Publisher::start(self.ports.clone(), writer, Arc::clone(&self.partitions), Arc::clone(&self.metrics));
         let renew_at = Instant::now() + self.settings.lease / 3;
-        self.tenure = Some(WriterSession { writer, next_seq: 1, renew_at, publisher });
+        self.session = Some(WriterSession { writer, next_seq: 1, renew_at, publisher });
         Ok(())
     }
 
     async fn renew(&mut self) {
-        let Some(tenure) = &mut self.tenure else { return };
-        match self.ports.store.renew(tenure.writer, self.settings.lease).await {
-            Ok(true) => tenure.renew_at = Instant::now() + self.settings.lease / 3,
-            Ok(false) => self.abandon("its lease ran out"),
+        let Some(session) = &mut self.session else { return };
+        match self.ports.store.renew(session.writer, self.settings.lease).await {
+            Ok(true) => session.renew_at = Instant::now() + self.settings.lease / 3,
+            Ok(false) => self.abandon("its lease expired"),
             Err(error) => {
-                tracing::warn!(writer = %tenure.writer, error = chain(&error), "lease not renewed");
-                tenure.renew_at = Instant::now() + RETRY;
+                tracing::warn!(writer = %session.writer, error = chain(&error), "lease not renewed");
+                session.renew_at = Instant::now() + RETRY;
             }
         }
     }
 
-    /// Leaves the writer id for good; what it has not published is in the outbox, for a relay.
+    /// Abandons the writer. What it has not published is in the outbox; a relay will publish it.
     fn abandon(&mut self, why: &str) {
-        if let Some(tenure) = self.tenure.take() {
-            tracing::warn!(writer = %tenure.writer, why, "lane starts over under a new writer");
+        if let Some(session) = self.session.take() {
+            tracing::warn!(writer = %session.writer, why, "writer abandoned; the lane continues under a new one");
             self.metrics.fenced.inc();
             self.orphaned.notify_one();
         }

@@ -1,5 +1,8 @@
-//! The write path: callers → lanes → store → publisher → log. A lane acknowledges what the store has; whatever the log
-//! does not have yet is in the outbox, and is published by the lane's publisher or, once the lane is gone, by a relay.
+//! The write path: callers → lanes → store → publisher → log. A lane acknowledges what the store has committed. Whatever is not
+//! published yet is in the outbox: the lane's publisher publishes it or, once the lane is gone, a relay does.
+//!
+//! Here belongs what happens between a caller's events and their records in the log. Counting them is the job of
+//! `ping-projections`.
 
 mod assemble;
 mod lane;
@@ -21,19 +24,27 @@ use tokio::{
 
 use ping_core::{Event, Token};
 use ping_ports::{EventStore, LogProducer, Outbox};
+use uuid::Uuid;
+
+/// An id for an event without one. Ids ascend, because they then insert almost three times as fast as random ones
+/// (`docs/adr/0010`).
+#[must_use]
+pub fn new_event_id() -> Uuid {
+    Uuid::now_v7()
+}
 
 /// How the write path behaves. The defaults are what the benchmarks run with.
 #[derive(Clone, Debug)]
 pub struct IngestSettings {
-    /// Write lanes: one is as fast as several on a fast disk. See [`Ingest::lane_handles`].
+    /// Concurrent write lanes. One is as fast as several on a fast disk. See [`Ingest::lane_handles`].
     pub lanes: usize,
-    /// Events waiting or being committed, over all lanes; beyond it callers are told to come back.
+    /// Maximum number of events that wait or are being committed, over all lanes. Beyond it, submissions are rejected.
     pub queue_events: usize,
-    /// Events per commit, about: a batch of a stream is never split.
+    /// Events per commit, approximately: a submission is never split.
     pub batch_events: usize,
-    /// A writer without a sign of life for this long is closed, and its outbox relayed.
+    /// A writer that does not renew its lease for this long is closed, and its outbox is relayed.
     pub lease: Duration,
-    /// How long callers wait for a store that does not answer.
+    /// How long a submission is retried while the store is unavailable.
     pub timeout: Duration,
 }
 
@@ -49,78 +60,81 @@ impl Default for IngestSettings {
     }
 }
 
-/// What a caller is told of events that are durable.
+/// The acknowledgement: these events are durable.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Receipt {
-    /// How many were new; the others had been acknowledged before.
+    /// How many events were new; the others had been acknowledged before.
     pub accepted: usize,
-    /// For the last new one: what to wait for to see it counted.
+    /// Identifies the last new event, so that a reader can wait until it is counted.
     pub token: Option<Token>,
-    /// Indices of events whose id stands for other content: refused.
+    /// Indices of events that were rejected, because their id belongs to an event with other content.
     pub conflicts: Vec<usize>,
 }
 
-/// Why nothing is acknowledged.
+/// Why a submission is not acknowledged.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
     /// The queue is full.
-    #[error("the server's queue is full; retry in {} ms with the same event_id", .0.as_millis())]
+    #[error("the ingest queue is full; retry in {} ms with the same event_id", .0.as_millis())]
     Full(Duration),
-    /// The store is away; nothing was done.
+    /// The store is unavailable; nothing was recorded.
     #[error("the store is unavailable and nothing was recorded; retry: {0}")]
     Unavailable(String),
-    /// The store went away in mid-commit.
-    #[error("outcome unknown; retry with the same event_id: {0}")]
+    /// The answer to a commit was lost: the events may or may not be recorded.
+    #[error("the events may or may not have been recorded; retry with the same event_id: {0}")]
     OutcomeUnknown(String),
-    /// The server is going down.
-    #[error("the server is shutting down and nothing was recorded; retry, another replica will answer")]
+    /// The server is shutting down; nothing was recorded.
+    #[error("the server is shutting down and nothing was recorded; retry to reach another replica")]
     ShuttingDown,
 }
 
-/// Events of one caller on their way through a lane.
+/// Events of one caller, waiting for a lane.
 struct Submission {
     events: Vec<Event>,
     reply: oneshot::Sender<Result<Receipt, Refusal>>,
     _room: OwnedSemaphorePermit,
 }
 
-/// Entrance to the write path, and to one lane of it. Cheap to clone; the lanes drain and end when the last clone is gone.
+/// A handle to one lane of the write path. Cheap to clone; the lanes drain and end when the last clone is dropped.
 ///
-/// Events that come by the same entrance are committed and published in their order. So a connection keeps to one. By source would
-/// keep the order among connections, too, but a batch of several sources would have to be committed in several pieces, of which
-/// some may fail.
+/// Events submitted through the same handle are committed and published in order, so each connection uses one handle. Choosing the
+/// lane by source would also keep the order across connections, but a batch of several sources would then need several commits, some
+/// of which may fail.
 #[derive(Clone)]
 pub struct Ingest {
     lanes: Arc<[mpsc::UnboundedSender<Submission>]>,
     lane: usize,
     room: Arc<Semaphore>,
-    capacity: usize,
+    /// Permits of `room` in total.
+    capacity: u32,
     metrics: Arc<IngestMetrics>,
 }
 
-/// What the write path needs.
+/// The ports that the write path needs.
 #[derive(Clone)]
 pub struct IngestPorts {
-    /// Decides what happened.
+    /// Records events.
     pub store: Arc<dyn EventStore>,
-    /// Holds what is not published.
+    /// Holds the commits that are not published.
     pub outbox: Arc<dyn Outbox>,
-    /// Carries it on.
-    pub sink: Arc<dyn LogProducer>,
+    /// Publishes events.
+    pub producer: Arc<dyn LogProducer>,
 }
 
 impl Ingest {
-    /// Starts lanes, publishers and the relay as tasks of `tasks`. They end by themselves once every clone of the returned
-    /// handle is dropped and what was accepted is committed and, within `settings.timeout`, published.
+    /// Starts lanes, publishers and the relay as tasks of `tasks`. They end once every clone of the returned handle is dropped and
+    /// what was accepted is committed and, within `settings.timeout`, published.
     pub fn start(
         ports: IngestPorts,
         settings: IngestSettings,
         metrics: Arc<IngestMetrics>,
         tasks: &mut JoinSet<()>,
     ) -> Self {
-        // Until the topic could be asked: the first partition is there, and stays where it is when the topic grows.
+        // Until the number of partitions is known, everything goes to the first one, which always exists.
         let partitions = Arc::new(AtomicU32::new(1));
         let orphaned = Arc::new(Notify::new());
+        // Saturates: four billion waiting events would not fit in memory.
+        let capacity = u32::try_from(settings.queue_events).unwrap_or(u32::MAX);
         let (alive, done) = tokio::sync::watch::channel(());
         let lanes = (0..settings.lanes.max(1))
             .map(|_| {
@@ -142,25 +156,19 @@ impl Ingest {
             })
             .collect();
         tasks.spawn(relay::run(ports, orphaned, done, Arc::clone(&metrics)));
-        Self {
-            lanes,
-            lane: 0,
-            room: Arc::new(Semaphore::new(settings.queue_events)),
-            capacity: settings.queue_events,
-            metrics,
-        }
+        Self { lanes, lane: 0, room: Arc::new(Semaphore::new(capacity as usize)), capacity, metrics }
     }
 
-    /// An entrance to each lane.
+    /// One handle per lane.
     #[must_use]
     pub fn lane_handles(&self) -> Vec<Self> {
         (0..self.lanes.len()).map(|lane| Self { lane, ..self.clone() }).collect()
     }
 
-    /// Records events now, or says that the queue is full: for callers that wait for one answer.
+    /// Records events, or rejects them at once when the queue is full: for callers that wait for one answer.
     ///
     /// # Errors
-    /// When nothing is acknowledged; see [`Refusal`].
+    /// When the events are not acknowledged; see [`Refusal`].
     pub async fn submit(&self, events: Vec<Event>) -> Result<Receipt, Refusal> {
         let room = match Arc::clone(&self.room).try_acquire_many_owned(self.permits(&events)) {
             Ok(room) => room,
@@ -173,27 +181,27 @@ impl Ingest {
         self.enqueue(events, room).await
     }
 
-    /// Records events as soon as the queue has room: for streams, whose flow control holds the sender back meanwhile.
+    /// Records events as soon as the queue has room: for streams, whose flow control slows the sender down meanwhile.
     ///
     /// # Errors
-    /// When nothing is acknowledged; see [`Refusal`].
+    /// When the events are not acknowledged; see [`Refusal`].
     pub async fn submit_when_room(&self, events: Vec<Event>) -> Result<Receipt, Refusal> {
         let room = Arc::clone(&self.room).acquire_many_owned(self.permits(&events)).await;
         self.enqueue(events, room.map_err(|_| Refusal::ShuttingDown)?).await
     }
 
-    /// A batch larger than the queue takes all of it rather than waiting for ever.
+    /// A batch that is larger than the queue takes all of it; it would otherwise wait indefinitely.
     fn permits(&self, events: &[Event]) -> u32 {
-        u32::try_from(events.len().min(self.capacity)).unwrap_or(u32::MAX)
+        u32::try_from(events.len()).map_or(self.capacity, |events| events.min(self.capacity))
     }
 
     async fn enqueue(&self, events: Vec<Event>, room: OwnedSemaphorePermit) -> Result<Receipt, Refusal> {
-        // A batch has a last event; nothing at all is recorded as it is.
+        // A batch has at least one event.
         if events.is_empty() {
             return Ok(Receipt::default());
         }
         let (reply, answer) = oneshot::channel();
         self.lanes[self.lane].send(Submission { events, reply, _room: room }).map_err(|_| Refusal::ShuttingDown)?;
-        answer.await.unwrap_or_else(|_| Err(Refusal::OutcomeUnknown("the lane ended".into())))
+        answer.await.unwrap_or_else(|_| Err(Refusal::OutcomeUnknown("the lane stopped".into())))
     }
 }

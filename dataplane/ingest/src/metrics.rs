@@ -1,4 +1,4 @@
-//! Metric handles of the write path, registered once. Names end in their unit; label values are variant names.
+//! Metric handles of the write path, registered once. Names end in their unit.
 
 use prometheus_client::{
     metrics::{
@@ -8,26 +8,26 @@ use prometheus_client::{
     registry::Registry,
 };
 
-/// What the write path counts.
+/// The metrics of the write path.
 #[derive(Debug)]
 pub struct IngestMetrics {
     /// Batches committed.
     pub batches: Counter,
     /// Events per committed batch.
     pub batch_events: Histogram,
-    /// Events whose id was in the store before.
+    /// Events that were recorded before: retries.
     pub repeated: Counter,
-    /// Submissions turned away because the queue was full.
+    /// Submissions rejected because the queue was full.
     pub refused_full: Counter,
-    /// Calls of the store that failed.
+    /// Failed calls to the store.
     pub store_errors: Counter,
-    /// Times a lane had to start over under a new writer.
+    /// Writers that were abandoned, because the store closed them or a commit got no answer.
     pub fenced: Counter,
-    /// Events the log has acknowledged.
+    /// Events published to the log.
     pub published: Counter,
-    /// Rounds of publishing that failed.
+    /// Failed attempts to publish.
     pub publish_errors: Counter,
-    /// Events published on behalf of writers that are gone.
+    /// Events published on behalf of closed writers.
     pub relayed: Counter,
 }
 
@@ -37,13 +37,15 @@ impl IngestMetrics {
     pub fn register(registry: &mut Registry) -> Self {
         let mut counter = |name: &str, help: &str| register_counter(registry, name, help);
         let batches = counter("ping_ingest_batches", "Batches committed to the store");
-        let repeated = counter("ping_ingest_repeated_events", "Events whose id was in the store before: retries");
-        let refused_full = counter("ping_ingest_refused_full", "Submissions turned away because the queue was full");
-        let store_errors = counter("ping_ingest_store_errors", "Calls of the store that failed");
-        let fenced = counter("ping_ingest_fenced", "Times a lane had to start over under a new writer");
-        let published = counter("ping_ingest_published_events", "Events the log has acknowledged");
-        let publish_errors = counter("ping_ingest_publish_errors", "Rounds of publishing that failed");
-        let relayed = counter("ping_ingest_relayed_events", "Events published on behalf of writers that are gone");
+        let repeated = counter("ping_ingest_repeated_events", "Events already recorded under the same id (retries)");
+        let refused_full =
+            counter("ping_ingest_refused_full", "Submissions rejected because the ingest queue was full");
+        let store_errors = counter("ping_ingest_store_errors", "Failed calls to the store");
+        let fenced =
+            counter("ping_ingest_fenced", "Writers abandoned after losing their lease or the answer to a commit");
+        let published = counter("ping_ingest_published_events", "Events published to the log");
+        let publish_errors = counter("ping_ingest_publish_errors", "Failed attempts to publish");
+        let relayed = counter("ping_ingest_relayed_events", "Events published on behalf of closed writers");
         let batch_events = Histogram::new(exponential_buckets(1.0, 4.0, 8));
         registry.register("ping_ingest_batch_events", "Events per committed batch", batch_events.clone());
         Self { batches, batch_events, repeated, refused_full, store_errors, fenced, published, publish_errors, relayed }

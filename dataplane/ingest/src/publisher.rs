@@ -1,4 +1,4 @@
-//! A lane's publisher: outbox → log, in order. It is handed rows in memory; what it missed it reads from the table.
+//! A lane's publisher: outbox → log, in order. The lane hands it rows in memory; rows that did not fit are read from the outbox.
 
 use std::{
     sync::{
@@ -19,27 +19,29 @@ use crate::IngestMetrics;
 use ping_core::{Seq, WriterId};
 use ping_ports::{OutboxRow, StoreError, chain};
 
-/// Rows kept in memory, and the events in them; beyond that they are read from the table.
+/// Rows kept in memory. Further rows are read from the outbox.
 const ROWS: usize = 256;
-const HELD: Seq = 100_000;
+/// Events that may be unpublished before rows are no longer kept in memory.
+const EVENTS: Seq = 100_000;
 /// Events per round.
 const ROUND: usize = 50_000;
-/// Pause between rounds, unless half the rows are taken: each round costs the broker a produce request and a fetch, and
-/// being woken by each batch took a fifth of the lane's time (`bench/README.md`).
+/// Pause between rounds, unless half of the rows are used: each round costs the broker a produce request and a fetch, and waking
+/// up for each batch took a fifth of the lane's time (`docs/adr/0002`).
 const PAUSE: Duration = Duration::from_millis(20);
-/// The same after a round of many events: where so much is going on, cores are worth more than milliseconds.
+/// Pause after a round of many events: under load, CPU time matters more than milliseconds.
 const LONG_PAUSE: Duration = Duration::from_millis(50);
+/// From this many events on, a round has many.
 const MANY: usize = 200;
-/// How often the rows are counted meanwhile.
+/// How often the number of rows is checked during a pause.
 const TICK: Duration = Duration::from_millis(5);
-/// Published rows leave the table this often.
+/// How often published rows are deleted from the outbox.
 const FORGET: Duration = Duration::from_millis(50);
 /// Pause after an error.
 const RETRY: Duration = Duration::from_millis(100);
-/// How often the topic is asked for its partitions.
+/// How often the number of partitions is read.
 const PARTITIONS: Duration = Duration::from_secs(10);
 
-/// How far a writer is: the last number in the store, and in the log.
+/// How far a writer is: its last sequence number in the store, and in the log.
 #[derive(Default)]
 struct Progress {
     committed: AtomicI64,
@@ -47,7 +49,7 @@ struct Progress {
 }
 
 impl Progress {
-    /// Events that the log does not have.
+    /// Events that are not published.
     fn behind(&self) -> Seq {
         self.committed.load(Ordering::Acquire) - self.published.load(Ordering::Acquire)
     }
@@ -77,17 +79,17 @@ impl Publisher {
             pause: PAUSE,
             forgotten: 0,
             forget_at: Instant::now() + FORGET,
-            ask_at: Instant::now(),
+            partitions_at: Instant::now(),
             partitions,
             metrics,
         };
         Self { rows: Some(sender), progress, task: tokio::spawn(worker.run()) }
     }
 
-    /// Hands over a committed row. Never waits: a row that does not fit is in the table.
+    /// Hands over a committed row. Never waits: a row that does not fit is read from the outbox.
     pub(super) fn offer(&self, row: OutboxRow) {
         self.progress.committed.store(row.batch.last_seq(), Ordering::Release);
-        if let Some(rows) = self.rows.as_ref().filter(|_| self.progress.behind() <= HELD) {
+        if let Some(rows) = self.rows.as_ref().filter(|_| self.progress.behind() <= EVENTS) {
             let _ = rows.try_send(row);
         }
     }
@@ -96,7 +98,7 @@ impl Publisher {
     pub(super) async fn finish(mut self, limit: Duration) {
         drop(self.rows.take());
         if timeout(limit, &mut self.task).await.is_err() {
-            tracing::warn!("not everything is published; another server will relay the rest");
+            tracing::warn!("shutdown timeout: some events are not published yet; another server will relay them");
         }
     }
 }
@@ -112,11 +114,11 @@ struct Worker {
     writer: WriterId,
     rows: mpsc::Receiver<OutboxRow>,
     progress: Arc<Progress>,
-    /// What follows the last round.
+    /// The pause after the last round.
     pause: Duration,
     forgotten: Seq,
     forget_at: Instant,
-    ask_at: Instant,
+    partitions_at: Instant,
     partitions: Arc<AtomicU32>,
     metrics: Arc<IngestMetrics>,
 }
@@ -124,7 +126,7 @@ struct Worker {
 impl Worker {
     async fn run(mut self) {
         loop {
-            self.ask_partitions().await;
+            self.update_partitions().await;
             let open = self.round().await;
             self.forget().await;
             if !open && self.progress.behind() <= 0 {
@@ -147,7 +149,7 @@ impl Worker {
         self.progress.published.load(Ordering::Acquire)
     }
 
-    /// Publishes what waits. False when the lane has gone and nothing more will come.
+    /// Publishes what is waiting. False when the lane has ended and no more rows will come.
     async fn round(&mut self) -> bool {
         let mut rows = Vec::new();
         let mut events = 0;
@@ -173,21 +175,21 @@ impl Worker {
         let count: usize = rows.iter().map(|row| row.batch.events.len()).sum();
         self.pause = if count < MANY { PAUSE } else { LONG_PAUSE };
         let Some(last) = rows.last().map(|row| row.batch.last_seq()) else { return open };
-        match self.ports.sink.publish(rows).await {
+        match self.ports.producer.publish(rows).await {
             Ok(()) => {
                 self.progress.published.store(last, Ordering::Release);
                 self.metrics.published.inc_by(count as u64);
             }
             Err(error) => {
                 self.metrics.publish_errors.inc();
-                tracing::warn!(writer = %self.writer, error = chain(&error), "not published; trying again");
+                tracing::warn!(writer = %self.writer, error = chain(&error), "publishing failed; retrying");
                 sleep(RETRY).await;
             }
         }
         open
     }
 
-    /// Replaces `rows` by what the table has after the last published one.
+    /// Replaces `rows` with what the outbox has after the last published one.
     async fn reread(&mut self, rows: &mut Vec<OutboxRow>) -> Result<(), StoreError> {
         *rows = self.ports.outbox.unpublished(self.writer, self.published(), ROUND).await?;
         Ok(())
@@ -202,19 +204,19 @@ impl Worker {
         match self.ports.outbox.forget(self.writer, published).await {
             Ok(()) => self.forgotten = published,
             Err(error) => {
-                tracing::debug!(writer = %self.writer, error = chain(&error), "outbox not trimmed")
+                tracing::debug!(writer = %self.writer, error = chain(&error), "published rows not deleted from the outbox; retrying")
             }
         }
     }
 
-    async fn ask_partitions(&mut self) {
-        if Instant::now() < self.ask_at {
+    async fn update_partitions(&mut self) {
+        if Instant::now() < self.partitions_at {
             return;
         }
-        self.ask_at = Instant::now() + PARTITIONS;
-        match self.ports.sink.partitions().await {
+        self.partitions_at = Instant::now() + PARTITIONS;
+        match self.ports.producer.partitions().await {
             Ok(partitions) => self.partitions.store(partitions.max(1), Ordering::Relaxed),
-            Err(error) => tracing::debug!(error = chain(&error), "partitions not known"),
+            Err(error) => tracing::debug!(error = chain(&error), "number of partitions not updated"),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The relay: publishes the outbox of writers that are gone. Any live server does it; two at once are harmless.
+//! The relay: publishes the outbox of closed writers. Every server runs one; two that relay the same writer do no harm.
 
 use std::{sync::Arc, time::Duration};
 
@@ -12,9 +12,9 @@ use crate::IngestMetrics;
 use ping_core::WriterId;
 use ping_ports::{LogError, StoreError, chain};
 
-/// How often a server looks for orphans when nobody told it.
-const LOOK: Duration = Duration::from_millis(500);
-/// A writer lent to one relay is left alone by the others for this long.
+/// How often a server looks for closed writers, unless a lane reports one.
+const INTERVAL: Duration = Duration::from_millis(500);
+/// How long a writer is claimed by one relay.
 const CLAIM: Duration = Duration::from_secs(3);
 /// Events per round.
 const ROUND: usize = 20_000;
@@ -27,7 +27,7 @@ enum RelayError {
     Log(#[from] LogError),
 }
 
-/// Runs until the lanes are gone (`done` closes).
+/// Runs until all lanes have ended, which closes `done`.
 pub(super) async fn run(
     ports: IngestPorts,
     orphaned: Arc<Notify>,
@@ -39,14 +39,14 @@ pub(super) async fn run(
             biased;
             gone = done.changed() => if gone.is_err() { return },
             () = orphaned.notified() => {}
-            () = sleep(LOOK) => {}
+            () = sleep(INTERVAL) => {}
         }
-        // Leaving in the middle is fine: whoever relays next starts at the first row that is left.
+        // Stopping half-way is harmless: the next relay starts at the first row that is left.
         tokio::select! {
             biased;
             gone = done.changed() => if gone.is_err() { return },
             relayed = relay_all(&ports, &metrics) => if let Err(error) = relayed {
-                tracing::debug!(error = chain(&error), "relay interrupted; it goes on in a moment");
+                tracing::debug!(error = chain(&error), "relay interrupted; retrying");
             },
         }
     }
@@ -56,7 +56,7 @@ async fn relay_all(ports: &IngestPorts, metrics: &IngestMetrics) -> Result<(), R
     while let Some(writer) = ports.outbox.claim_orphan(CLAIM).await? {
         let relayed = relay(ports, writer).await?;
         metrics.relayed.inc_by(relayed);
-        tracing::info!(%writer, relayed, "relayed the outbox of a writer that is gone");
+        tracing::info!(%writer, relayed, "published the outbox of a closed writer");
     }
     Ok(())
 }
@@ -68,7 +68,7 @@ async fn relay(ports: &IngestPorts, writer: WriterId) -> Result<u64, RelayError>
         let Some(last) = rows.last() else { return Ok(relayed) };
         after = last.batch.last_seq();
         relayed += rows.iter().map(|row| row.batch.events.len() as u64).sum::<u64>();
-        ports.sink.publish(rows).await?;
+        ports.producer.publish(rows).await?;
         ports.outbox.forget(writer, after).await?;
     }
 }

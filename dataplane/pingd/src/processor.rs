@@ -29,7 +29,7 @@ pub(crate) async fn run(args: ProcessorArgs, process: ProcessArgs, shutdown: Can
     let log = LogPorts {
         outbox: store.clone(),
         bounds: Arc::new(KafkaBounds::new(&kafka)?),
-        sink: Arc::new(KafkaProducer::new(&kafka)),
+        producer: Arc::new(KafkaProducer::new(&kafka)),
         clock: Arc::new(SystemClock),
     };
     let rule = args.status.rule();

@@ -41,8 +41,8 @@ pub(crate) async fn run(args: ServerArgs, process: ProcessArgs, shutdown: Cancel
     let server = ServerService {
         listener: bind(args.listen, "--listen").await?,
         ingest: args.role.accepts_events().then(|| {
-            let sink = Arc::new(KafkaProducer::new(&args.kafka.settings()));
-            (IngestPorts { store: store.clone(), outbox: store.clone(), sink }, args.ingest())
+            let producer = Arc::new(KafkaProducer::new(&args.kafka.settings()));
+            (IngestPorts { store: store.clone(), outbox: store.clone(), producer }, args.ingest())
         }),
         queries,
         clock,

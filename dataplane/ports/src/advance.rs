@@ -1,50 +1,52 @@
-//! A step of positions, and what became of it.
+//! A step from one set of positions to the next.
 
 use std::collections::BTreeMap;
 
 use ping_core::{Generation, Millis, Offset, Partition, Positions, Seq, WriterId};
 
-/// From where to where some records lead: what they add counts only for whoever stands where it starts.
+/// The step that some records make. It applies only to a projection whose positions are where the step starts.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Advance {
-    /// The filling it belongs to.
+    /// The generation it belongs to.
     pub generation: Generation,
-    /// Offsets that must be held for this to be applied; absent there counts as 0.
+    /// The offsets at which it starts. A projection that has no offset for a partition is at 0.
     pub from: BTreeMap<Partition, Offset>,
-    /// Offsets held afterwards. Marks change only with the offset of their partition, so offsets are all that is compared.
+    /// The offsets at which it ends. Marks change only together with the offset of their partition, so comparing offsets
+    /// suffices.
     pub to: BTreeMap<Partition, Offset>,
-    /// Marks raised on the way.
+    /// The marks to raise.
     pub marks: BTreeMap<(WriterId, Partition), Seq>,
-    /// Everything acknowledged before this time, and published to one of the partitions of `from`, is counted by then.
+    /// The watermark, if it changes: afterwards every event acknowledged before this time, and published to a partition in
+    /// `from`, is counted.
     pub as_of: Option<Millis>,
-    /// How many partitions the topic has, known with `as_of`.
+    /// How many partitions the topic has; 0 without `as_of`.
     pub partitions: u32,
 }
 
-/// What became of it.
+/// What became of a step.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Applied {
-    /// Counted.
+    /// It was applied.
     Done,
-    /// Nothing was changed: the positions are elsewhere. The text says where.
+    /// Nothing was changed, because the positions are not where it starts. The text says where they are.
     Stale(String),
 }
 
 impl Advance {
-    /// Why it does not start at `held`, if it does not.
+    /// Why it cannot be applied at `held`; `None` when it can.
     #[must_use]
     pub fn refusal(&self, held: Option<&Positions>) -> Option<String> {
-        let Some(held) = held else { return Some("nothing is held".into()) };
+        let Some(held) = held else { return Some("there are no positions".into()) };
         if held.generation != self.generation {
-            return Some(format!("its generation is {}", held.generation));
+            return Some(format!("the generation is {}", held.generation));
         }
         self.from.iter().find_map(|(partition, from)| {
             let at = held.offsets.get(partition).copied().unwrap_or(0);
-            (at != *from).then(|| format!("partition {partition} stands at {at}, not {from}"))
+            (at != *from).then(|| format!("partition {partition} is at {at}, not at {from}"))
         })
     }
 
-    /// Moves `held` to where it ends.
+    /// Moves `held` to where the step ends.
     pub fn apply(&self, held: &mut Positions) {
         held.offsets.extend(&self.to);
         for ((writer, partition), seq) in &self.marks {

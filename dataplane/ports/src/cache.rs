@@ -1,88 +1,91 @@
-//! The cache: it counts what happened, once.
+//! The cache of counters.
 
 use std::collections::BTreeMap;
 
 use async_trait::async_trait;
 
-use super::{Advance, Applied, Cause};
+use super::{
+    advance::{Advance, Applied},
+    causes::Cause,
+};
 use ping_core::{Generation, Marks, Millis, Minute, Positions, Token, WriterId};
 
-/// The cache could not be asked, or did not answer: a change may have happened.
+/// The cache cannot be reached or did not answer. A change may or may not have been made.
 #[derive(Debug, thiserror::Error)]
 #[error("the cache is unavailable")]
 pub struct CacheError(#[source] pub Cause);
 
-/// A delta of counters with the positions it starts and ends at.
+/// Counts to add, with the positions they start and end at.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Flush {
-    /// From where to where.
+    /// The positions.
     pub advance: Advance,
     /// Events to add.
     pub total: i64,
     /// Events to add, per minute.
     pub minutes: BTreeMap<Minute, i64>,
-    /// The minute it is.
+    /// The current minute.
     pub now: Minute,
-    /// How many minutes a minute's count is kept after it was last touched, and at least after it happened.
+    /// A minute's count is kept for this many minutes, both after it was last changed and after the minute itself.
     pub window: i64,
 }
 
-/// A complete filling of the cache.
+/// Everything that the cache holds after a rebuild.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CacheSnapshot {
-    /// The new generation, its offsets, and the marks as bases.
+    /// The new generation, its offsets, and the marks as bases for all partitions.
     pub positions: Positions,
     /// All events.
     pub total: i64,
     /// Events per minute.
     pub minutes: BTreeMap<Minute, i64>,
-    /// Everything acknowledged before this time is in.
+    /// Every event acknowledged before this time is included.
     pub as_of: Millis,
-    /// The minute it is.
+    /// The current minute.
     pub now: Minute,
 }
 
-/// What a reader gets.
+/// What the cache answers to a reader.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Reading {
     /// All events.
     pub total: i64,
-    /// Sum over the minutes asked for; 0 when none were.
+    /// Sum over the requested minutes; 0 when none were requested.
     pub minutes_total: i64,
-    /// Everything acknowledged before this time is in.
+    /// Every event acknowledged before this time is included.
     pub as_of: Millis,
-    /// An audit found a difference that a rebuild has not put right yet.
+    /// An audit found a difference, and the cache is not rebuilt yet.
     pub suspect: bool,
-    /// When an audit last found this filling equal to the store; `None` before the first.
+    /// When an audit last found this generation equal to the store; `None` before the first audit.
     pub last_audit: Option<Millis>,
 }
 
-/// The readable counters: what `HGETALL ping:counters` shows.
+/// All counters, as `HGETALL ping:counters` shows them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct CacheCounters {
-    /// The filling they belong to.
+    /// The generation they belong to.
     pub generation: Generation,
     /// All events.
     pub total: i64,
     /// Events per minute.
     pub minutes: BTreeMap<Minute, i64>,
-    /// Everything acknowledged before this time is in.
+    /// Every event acknowledged before this time is included.
     pub as_of: Millis,
-    /// Marks of every writer.
+    /// The marks of all writers.
     pub marks: Marks,
 }
 
-/// CacheCounters and positions that change together or not at all.
+/// Counters and positions that change together or not at all.
 #[async_trait]
 pub trait CounterCache: Send + Sync {
-    /// What was counted; `None` when the cache is empty.
+    /// The positions it has counted up to; `None` when the cache is empty.
     async fn positions(&self) -> Result<Option<Positions>, CacheError>;
 
-    /// Applies `flush` atomically if generation and offsets are as it says, else changes nothing.
+    /// Applies `flush` atomically if generation and offsets are where it starts. Otherwise changes nothing.
     async fn apply(&self, flush: &Flush) -> Result<Applied, CacheError>;
 
-    /// Replaces everything atomically, if the generation is still `seen`. False: it is not.
-    async fn install(&self, seen: Option<&Generation>, image: &CacheSnapshot) -> Result<bool, CacheError>;
+    /// Replaces everything atomically, if the generation is still `seen`. False when it is not.
+    async fn install(&self, seen: Option<&Generation>, snapshot: &CacheSnapshot) -> Result<bool, CacheError>;
 
     /// Total and the sum over `minutes` (half-open); `None` when the cache is empty.
     async fn read(&self, minutes: Option<(Minute, Minute)>) -> Result<Option<Reading>, CacheError>;
@@ -93,10 +96,12 @@ pub trait CounterCache: Send + Sync {
     /// All counters; `None` when the cache is empty.
     async fn counters(&self) -> Result<Option<CacheCounters>, CacheError>;
 
-    /// Marks the filling as doubtful, so that readers go elsewhere until the next one.
+    /// Marks the generation as suspect, so that readers use the store until the next rebuild. Does nothing when the cache holds
+    /// another generation.
     async fn mark_suspect(&self, generation: &Generation) -> Result<(), CacheError>;
 
-    /// Remembers that an audit, which ended at `at`, found the filling equal to the store; nothing if it is another by now.
+    /// Notes that an audit that ended at `at` found the generation equal to the store. Does nothing when the cache holds another
+    /// generation.
     async fn audited(&self, generation: &Generation, at: Millis) -> Result<(), CacheError>;
 
     /// Drops the marks of writers that can never appear again.

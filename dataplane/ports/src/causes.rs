@@ -1,8 +1,11 @@
-//! An error and its causes on one line, for whoever has to act on it.
+//! Errors of adapters, and how they are shown.
 
 use std::error::Error;
 
-/// `cannot connect: refused: port 5432`.
+/// The cause of an adapter's error.
+pub type Cause = Box<dyn Error + Send + Sync>;
+
+/// An error and its causes on one line: `cannot connect: refused: port 5432`.
 #[must_use]
 pub fn chain(error: &(dyn Error + 'static)) -> String {
     let mut text = error.to_string();

@@ -1,4 +1,4 @@
-//! Time as a port, so that tests and the simulation can run on their own.
+//! Time as a port, so that tests and the simulation can set it.
 
 use ping_core::Millis;
 

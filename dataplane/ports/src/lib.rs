@@ -1,7 +1,11 @@
-//! The promises that the counting protocol stands on, each asked in domain words. `adapters/` keeps them with one technology
-//! each; `tests/contract` holds every adapter to them; the simulation breaks them one at a time and watches the count go wrong.
+//! The traits that the counting protocol depends on, in terms of the domain: stores, log, caches, clock. Their docs state what an
+//! implementation guarantees. `adapters/` implements them, each with one technology; the contract suites in `dataplane/tests` check
+//! every adapter; the simulation breaks the guarantees one at a time and checks that the count goes wrong.
+//!
+//! Here belong traits, the values they exchange, and arithmetic on those values. No I/O, no clock, no retries.
 
 mod advance;
+mod audit;
 mod cache;
 mod causes;
 mod clock;
@@ -12,8 +16,9 @@ mod store;
 mod views;
 
 pub use advance::{Advance, Applied};
+pub use audit::{Drift, compare};
 pub use cache::{CacheCounters, CacheError, CacheSnapshot, CounterCache, Flush, Reading};
-pub use causes::chain;
+pub use causes::{Cause, chain};
 pub use clock::Clock;
 pub use log::{
     Bounds, ConsumerEvent, DeadLetter, LogBounds, LogConsumer, LogError, LogEvent, LogProducer, Malformed, Record,
@@ -24,7 +29,4 @@ pub use store::{
     Batch, CommitError, Committed, EventStore, Outbox, OutboxRow, OutboxWatermark, Recount, Snapshot, StoreError,
     TotalsStore, WriterTotal,
 };
-pub use views::{SourceReader, SourceSummary, SourceViews};
-
-/// The cause of an adapter's error.
-pub type Cause = Box<dyn std::error::Error + Send + Sync>;
+pub use views::{SourceReader, SourceSummary, SourceViews, ViewPositions};

@@ -1,34 +1,34 @@
-//! The log: it carries what happened, at least once and in order per writer.
+//! The log: it delivers every event at least once, in order per writer and partition.
 
 use std::collections::BTreeMap;
 
 use async_trait::async_trait;
 
-use super::{Cause, OutboxRow};
+use super::{causes::Cause, store::OutboxRow};
 use ping_core::{Event, Millis, Offset, Partition, Seq, WriterId};
 
-/// The log could not be asked, or did not answer.
+/// The log cannot be reached or did not answer.
 #[derive(Debug, thiserror::Error)]
 #[error("the log is unavailable")]
 pub struct LogError(#[source] pub Cause);
 
-/// What a record says: one event, once.
+/// The content of a record: one event.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LogEvent {
-    /// Who committed it.
+    /// The writer that committed it.
     pub writer: WriterId,
-    /// Its number.
+    /// Its sequence number.
     pub seq: Seq,
     /// When it happened.
     pub timestamp_ms: Millis,
-    /// Who reported it; empty when unnamed.
+    /// Who reported it; empty when the event has no source.
     pub source: Box<str>,
     /// What happened; empty means "ping".
     pub kind: Box<str>,
 }
 
 impl LogEvent {
-    /// What `event` says in the log.
+    /// `event` as it is published.
     #[must_use]
     pub fn of(writer: WriterId, seq: Seq, event: &Event) -> Self {
         Self { writer, seq, timestamp_ms: event.timestamp_ms, source: event.source.clone(), kind: event.kind.clone() }
@@ -38,88 +38,88 @@ impl LogEvent {
 /// Why a record cannot be counted.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Malformed {
-    /// Not an `Event` of `event.proto`.
+    /// The value is not an `Event` of `event.proto`.
     #[error("the value is not a ping.v1.Event")]
     Undecodable,
-    /// An event that no server committed.
-    #[error("the event has no writer and seq: it was not written by a ping server, so the store does not know it")]
+    /// The event was not committed by a server.
+    #[error("the event has no writer and seq: it was not published by pingd, so it is not in the store")]
     Foreign,
 }
 
 /// One record of the log.
 #[derive(Clone, Debug)]
 pub struct Record {
-    /// Where it was read.
+    /// The partition it was read from.
     pub partition: Partition,
     /// Its offset.
     pub offset: Offset,
-    /// What it says, or why it can't be counted.
+    /// The event, or why the record cannot be counted, with its value.
     pub body: Result<LogEvent, (Malformed, Vec<u8>)>,
 }
 
-/// The part of a partition that can be read.
+/// The offsets of a partition that can be read: `low <= offset < end`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Bounds {
-    /// Oldest offset kept.
+    /// The oldest offset that is retained.
     pub low: Offset,
-    /// Offset of the next record to come.
+    /// The offset that the next record will get.
     pub end: Offset,
 }
 
-/// A record set aside.
+/// A record that cannot be counted.
 #[derive(Clone, Debug)]
 pub struct DeadLetter {
-    /// Where it was read.
+    /// The partition it was read from.
     pub partition: Partition,
     /// Its offset.
     pub offset: Offset,
-    /// Why.
+    /// Why it cannot be counted.
     pub reason: Malformed,
-    /// The value as it was.
+    /// Its value, unchanged.
     pub value: Vec<u8>,
 }
 
-/// What a source has for its processor.
+/// What a consumer reports to its processor.
 #[derive(Debug)]
 pub enum ConsumerEvent {
-    /// These partitions are ours now, all of them; nothing comes until `start`.
+    /// These partitions, and no others, are assigned to it now. No records follow until [`LogConsumer::start`].
     Assigned(Vec<Partition>),
-    /// We have no partitions now.
+    /// No partition is assigned to it now.
     Revoked,
     /// Records, in order per partition.
     Records(Vec<Record>),
 }
 
-/// Publishing.
+/// Publishes to the log.
 #[async_trait]
 pub trait LogProducer: Send + Sync {
     /// Appends every event of `rows` to its partition, in order and without gaps, and returns when all are durable. After an
-    /// error any prefix per partition may have been appended, now or a little later.
+    /// error any prefix per partition may have been appended, or may still be appended a little later.
     async fn publish(&self, rows: Vec<OutboxRow>) -> Result<(), LogError>;
 
     /// How many partitions the topic has.
     async fn partitions(&self) -> Result<u32, LogError>;
 
-    /// Sets records aside where somebody can look at them.
+    /// Stores records that cannot be counted where they can be inspected.
     async fn dead_letter(&self, letters: Vec<DeadLetter>) -> Result<(), LogError>;
 }
 
-/// Reading where the log begins and ends.
+/// Knows where the log begins and ends.
 #[async_trait]
 pub trait LogBounds: Send + Sync {
-    /// Of every partition of the topic. Everything published before the call is below `end`.
+    /// The bounds of every partition of the topic. Everything published before the call is below `end`.
     async fn bounds(&self) -> Result<BTreeMap<Partition, Bounds>, LogError>;
 }
 
-/// Reading records as a member of a group.
+/// Reads records as a member of a consumer group.
 #[async_trait]
 pub trait LogConsumer: Send {
-    /// The next thing to know. Safe to drop while waiting: nothing is lost.
+    /// Waits for the next event. Cancel-safe: nothing is lost when the future is dropped.
     async fn next(&mut self) -> Result<ConsumerEvent, LogError>;
 
-    /// Reads the assigned partitions from these offsets on; records fetched before are gone.
+    /// Reads the assigned partitions from these offsets on, and drops the records that were fetched before.
     async fn start(&mut self, offsets: &BTreeMap<Partition, Offset>) -> Result<(), LogError>;
 
-    /// Tells the log how far we are: for lag dashboards, and never believed.
+    /// Commits offsets to the log, for lag dashboards only: sessions never start from them.
     fn commit(&self, offsets: &BTreeMap<Partition, Offset>);
 }

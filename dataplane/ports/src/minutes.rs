@@ -1,11 +1,11 @@
-//! Minutes that are over, for whoever listens.
+//! Summaries of closed minutes.
 
 use async_trait::async_trait;
 
-use super::LogError;
+use super::log::LogError;
 use ping_core::Minute;
 
-/// What happened in a minute.
+/// A summary of a closed minute.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct MinuteSummary {
     /// The minute since the Unix epoch.
@@ -13,7 +13,7 @@ pub struct MinuteSummary {
     pub minute: Minute,
     /// Events that happened in it.
     pub count: i64,
-    /// Sources that they came from.
+    /// Distinct sources of those events.
     pub unique: i64,
 }
 
@@ -21,9 +21,9 @@ fn number<S: serde::Serializer>(minute: &Minute, serializer: S) -> Result<S::Ok,
     serializer.serialize_i64(minute.0)
 }
 
-/// Tells of minutes. A minute that is told again replaces what was told before.
+/// Publishes summaries. A later summary of the same minute replaces the earlier one.
 #[async_trait]
 pub trait MinuteTopic: Send + Sync {
-    /// Tells of these; returns when it is durable.
+    /// Publishes these; returns when they are durable.
     async fn publish(&self, minutes: &[MinuteSummary]) -> Result<(), LogError>;
 }

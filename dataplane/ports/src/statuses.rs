@@ -1,63 +1,63 @@
-//! What the rule wants to know of many sources, close at hand.
+//! The cache of statuses: per source, the counts that its status depends on.
 
 use async_trait::async_trait;
 
-use super::CacheError;
+use super::cache::CacheError;
 use ping_core::{Millis, Minute, Partition, StatusCounts};
 
-/// Answers given before an epoch began may have missed something.
+/// Counts cached before an epoch began may be out of date, unless the status is final.
 pub type Epoch = i64;
 
-/// What is held of one source.
+/// What the cache answers for one source.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct CachedStatus {
-    /// The epoch it is: to be passed back with what the store says instead.
+    /// The current epoch. Pass it to [`StatusCache::merge_max`] with the counts that the store has instead.
     pub epoch: Epoch,
-    /// What is known, and may be believed.
+    /// The counts, if they are cached and valid.
     pub counts: Option<StatusCounts>,
-    /// Every event acknowledged before this time is in it. 0 when nothing is promised.
+    /// Every event acknowledged before this time is included; 0 when there is no watermark yet.
     pub as_of: Millis,
 }
 
-/// What whoever raises has raised so far.
+/// The watermark of the cached counts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StatusWatermark {
     /// Every event acknowledged before this time …
     pub as_of: Millis,
-    /// … and published to one of these partitions of the log is in what is held.
+    /// … and published to one of these partitions of the log is included in the cached counts.
     pub on: Vec<Partition>,
     /// How many partitions the log has.
     pub partitions: u32,
 }
 
-/// What is known of one source.
+/// New counts of one source.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StatusUpdate {
-    /// Who.
+    /// The source.
     pub source: Box<str>,
-    /// What it did.
+    /// Its counts.
     pub counts: StatusCounts,
-    /// Nothing can change what it is.
+    /// The status is final: no further event can change it.
     pub last: bool,
 }
 
-/// A bounded cache of counts. It may forget anything at any time; what it holds only grows.
+/// A bounded cache of counts. It may drop any entry at any time; the counts of an entry only grow.
 #[async_trait]
 pub trait StatusCache: Send + Sync {
-    /// What is held of `source`. What may still change is believed for a few minutes and within its epoch only; an epoch that
-    /// somebody else begins may be seen some milliseconds later.
+    /// The cached counts of `source`. Unless its status is final, they are valid for [`CACHE_TTL_MINUTES`] and within their epoch
+    /// only. An epoch that another process begins may be noticed some milliseconds later.
     async fn get(&self, source: &str, now: Minute) -> Result<CachedStatus, CacheError>;
 
-    /// Raises what is held to this. `epoch`: the one in which the store was asked; none: this one.
+    /// Raises the cached counts to these. `epoch` is the one in which the store was read; `None` for the current one.
     async fn merge_max(&self, epoch: Option<Epoch>, now: Minute, all: &[StatusUpdate]) -> Result<(), CacheError>;
 
-    /// Makes a promise about what is held and believed.
+    /// Advances the watermark of the cached counts.
     async fn advance_watermark(&self, watermark: &StatusWatermark) -> Result<(), CacheError>;
 
-    /// Begins an epoch: what may still change is not believed any more.
+    /// Begins an epoch: cached counts are no longer valid, unless the status is final.
     async fn begin_epoch(&self) -> Result<(), CacheError>;
 }
 
-/// Minutes for which something that may still change is believed. What the processors count they raise at once, so this bounds
-/// only the harm of what nobody thought of.
+/// How many minutes cached counts are valid, unless the status is final. Processors update the cache as they count, so this only
+/// limits the damage of a bug.
 pub const CACHE_TTL_MINUTES: i64 = 10;

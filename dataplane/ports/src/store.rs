@@ -1,4 +1,4 @@
-//! The store of record: it decides what happened.
+//! The store of record: an event happened if it is in the store.
 
 use std::{
     collections::{BTreeMap, HashSet},
@@ -9,53 +9,53 @@ use std::{
 use async_trait::async_trait;
 use uuid::Uuid;
 
-use super::Cause;
-use ping_core::{Event, Millis, Minute, Partition, Seq, TimeRange, WriterId, partition_of};
+use super::causes::Cause;
+use ping_core::{Event, Millis, Minute, Partition, Seq, TimeRange, WriterId, partition_of, seq_offset};
 
-/// The store could not be asked, or did not answer.
+/// The store cannot be reached or did not answer.
 #[derive(Debug, thiserror::Error)]
 #[error("the store is unavailable")]
 pub struct StoreError(#[source] pub Cause);
 
-/// Why a batch has no acknowledgement.
+/// Why a batch is not acknowledged.
 #[derive(Debug, thiserror::Error)]
 pub enum CommitError {
-    /// The writer is closed: nothing was done, and never will be under this writer.
+    /// The writer is closed. Nothing was committed, and nothing ever will be under this writer.
     #[error("the writer was fenced")]
     Fenced,
-    /// Nothing was done; trying again may help.
+    /// Nothing was committed; a retry may succeed.
     #[error("the store refused the batch")]
     Refused(#[source] Cause),
-    /// The answer is lost; the batch may be committed, now or a little later.
+    /// The answer was lost: the batch may be committed, or may still be committed a little later.
     #[error("the outcome of the commit is unknown")]
     Unknown(#[source] Cause),
 }
 
-/// What one lane commits at once.
+/// The events that a lane commits together.
 #[derive(Clone, Debug)]
 pub struct Batch {
-    /// The lane's writer.
+    /// The writer of the lane.
     pub writer: WriterId,
-    /// Number of the first event; the others follow without gaps.
+    /// Sequence number of the first event; the others follow without gaps.
     pub first_seq: Seq,
-    /// Distinct by id.
+    /// The events; their ids are distinct.
     pub events: Arc<Vec<Event>>,
-    /// How many partitions the topic had; kept so that a replay lands where the first try did.
+    /// How many partitions the topic had. Stored with the batch, so that a replay goes to the same partitions.
     pub partitions: u32,
-    /// Where events without a source go.
+    /// The partition of events without a source.
     pub partition: Partition,
-    /// How long the writer stays open without another sign of life.
+    /// How long the writer stays open unless its lease is renewed.
     pub lease: Duration,
 }
 
 impl Batch {
-    /// Number of the last event.
+    /// Sequence number of the last event.
     #[must_use]
     pub fn last_seq(&self) -> Seq {
-        self.first_seq + i64::try_from(self.events.len()).unwrap_or(i64::MAX) - 1
+        self.first_seq + seq_offset(self.events.len()) - 1
     }
 
-    /// Where `event` travels: by its source, or with the rest of the batch.
+    /// The partition of `event`: that of its source or, without a source, that of the batch.
     #[must_use]
     pub fn partition_of(&self, event: &Event) -> Partition {
         if event.source.is_empty() { self.partition } else { partition_of(&event.source, self.partitions) }
@@ -67,21 +67,21 @@ impl Batch {
 pub struct Committed {
     /// Store time at the start of the commit: not after any acknowledgement of the batch.
     pub at: Millis,
-    /// Ids that were in the store before; they got no row and are not published.
+    /// Ids that were in the store before. They got no row and are not published.
     pub known: HashSet<Uuid>,
 }
 
-/// One commit that Kafka may not have yet.
+/// One commit that may not be published yet.
 #[derive(Clone, Debug)]
 pub struct OutboxRow {
-    /// The commit; `events` holds those that were known before, too.
+    /// The batch; its `events` include those that were in the store before.
     pub batch: Batch,
-    /// When, and without which events.
+    /// When it was committed, and which of its events were in the store before.
     pub committed: Committed,
 }
 
 impl OutboxRow {
-    /// The events to publish, with their numbers and partitions, in order.
+    /// The events to publish, with their sequence numbers and partitions, in order.
     pub fn records(&self) -> impl Iterator<Item = (Seq, Partition, &Event)> {
         let new = |event: &Event| self.committed.known.is_empty() || !self.committed.known.contains(&event.id);
         (self.batch.first_seq..)
@@ -91,83 +91,84 @@ impl OutboxRow {
     }
 }
 
-/// Writing events. One implementation per technology; see the contract tests for the promises in executable form.
+/// Writes events. The contract suites check what is guaranteed here.
 #[async_trait]
 pub trait EventStore: Send + Sync {
     /// Opens a writer whose id was never used before.
     async fn open_writer(&self, lease: Duration) -> Result<WriterId, StoreError>;
 
-    /// In one atomic step, and only while the writer is open: inserts the events that are new by id, adds them to the
-    /// writer's total and to the rollups, notes the batch in the outbox, moves `last_seq`, renews the lease.
+    /// In one atomic step, and only while the writer is open: inserts the events whose ids are new, adds them to the writer's
+    /// total and to the rollups, adds the batch to the outbox, moves `last_seq` and renews the lease.
     async fn commit(&self, batch: &Batch) -> Result<Committed, CommitError>;
 
     /// Renews the lease; false when the writer is closed.
     async fn renew(&self, writer: WriterId, lease: Duration) -> Result<bool, StoreError>;
 
-    /// Closes the writer for ever and tells its last number. After it, no statement of this writer has any effect, even one
-    /// that is still on its way: so the answer settles what a lost connection left open.
+    /// Closes the writer permanently, and returns its last sequence number. From then on no statement of this writer has any
+    /// effect, not even one that is still in flight, so the answer says whether a commit with a lost answer succeeded.
     async fn close_writer(&self, writer: WriterId) -> Result<Seq, StoreError>;
 
     /// The stored events among `ids`.
     async fn find(&self, ids: &[Uuid]) -> Result<Vec<Event>, StoreError>;
 }
 
-/// Time up to which the store has handed everything to the log.
+/// How far publishing has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OutboxWatermark {
-    /// Store time of the question, taken before looking.
+    /// Store time, taken before the outbox was read.
     pub now: Millis,
     /// Commit time of the oldest row still in the outbox.
     pub oldest_unpublished: Option<Millis>,
 }
 
 impl OutboxWatermark {
-    /// Everything acknowledged before this time had left the outbox.
+    /// Every event acknowledged before this time is published.
     #[must_use]
     pub fn published_until(self) -> Millis {
         self.oldest_unpublished.map_or(self.now, |oldest| oldest.min(self.now))
     }
 }
 
-/// What was committed and may not be published.
+/// The commits that may not be published yet.
 #[async_trait]
 pub trait Outbox: Send + Sync {
-    /// Rows of `writer` whose last number is above `after`, in order, until they hold `limit` events.
+    /// Rows of `writer` whose last sequence number is above `after`, in order, until they hold `limit` events.
     async fn unpublished(&self, writer: WriterId, after: Seq, limit: usize) -> Result<Vec<OutboxRow>, StoreError>;
 
-    /// Forgets the rows of `writer` up to `seq`: the log has them.
+    /// Deletes the rows of `writer` up to `seq`, which are published.
     async fn forget(&self, writer: WriterId, seq: Seq) -> Result<(), StoreError>;
 
-    /// Closes writers whose lease ran out, and lends one closed writer that still has rows, for `lease`, to the caller.
+    /// Closes the writers whose lease ran out. Then claims one closed writer that still has rows for the caller, for the time
+    /// `lease`.
     async fn claim_orphan(&self, lease: Duration) -> Result<Option<WriterId>, StoreError>;
 
     /// How far publishing has come.
     async fn outbox_watermark(&self) -> Result<OutboxWatermark, StoreError>;
 }
 
-/// One writer's share of a snapshot.
+/// One writer in a snapshot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct WriterTotal {
     /// The writer.
     pub writer: WriterId,
-    /// Its last committed number.
+    /// Its last committed sequence number.
     pub last_seq: Seq,
 }
 
-/// One consistent look at the totals.
+/// The totals at one point in time, read consistently.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Snapshot {
-    /// Store time, taken before looking: everything acknowledged before it is in.
+    /// Store time, taken before reading: every event acknowledged before it is included.
     pub at: Millis,
     /// All events.
     pub total: i64,
-    /// Events per minute, for the minutes that were asked for.
+    /// Events per minute, for the requested minutes.
     pub minutes: BTreeMap<Minute, i64>,
-    /// Every writer that may still appear in the log.
+    /// All writers that may still appear in the log.
     pub writers: Vec<WriterTotal>,
 }
 
-/// Rows against totals, in one consistent look.
+/// Rows and totals, read consistently.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Recount {
     /// Rows, counted one by one.
@@ -178,22 +179,22 @@ pub struct Recount {
     pub minutes_total: i64,
     /// Sum of the per-day counts.
     pub days_total: i64,
-    /// Minutes whose rows and per-minute counts differ, the first hundred.
+    /// Minutes in which rows and per-minute counts differ; at most a hundred.
     pub differing_minutes: Vec<Minute>,
 }
 
-/// Reading totals: exact at all times, for the price of a few small rows.
+/// Reads totals. They are exact at all times and cost a few small rows.
 #[async_trait]
 pub trait TotalsStore: Send + Sync {
-    /// How many events there are, all or in a range. Everything acknowledged before the call is in.
+    /// The number of events, in total or in a range. Every event acknowledged before the call is included.
     async fn count(&self, range: Option<TimeRange>) -> Result<i64, StoreError>;
 
-    /// Totals, writers, and the minutes from `since` on or touched in the last `touched`.
+    /// Totals, writers, and the minutes that are not before `since` or were changed within the last `touched`.
     async fn snapshot(&self, since: Minute, touched: Duration) -> Result<Snapshot, StoreError>;
 
-    /// Counts every row: slow on purpose.
+    /// Counts every row. Slow: it reads the whole table.
     async fn recount(&self) -> Result<Recount, StoreError>;
 
-    /// Folds writers that were closed longer than `age` ago, and have nothing in the outbox, into one. Returns those.
+    /// Compacts writers that were closed longer than `age` ago, and have nothing in the outbox, into one. Returns their ids.
     async fn compact_writers(&self, age: Duration) -> Result<Vec<WriterId>, StoreError>;
 }

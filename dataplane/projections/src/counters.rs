@@ -1,14 +1,30 @@
-//! The projection of counters: total and minutes, in the cache.
+//! The projection of counters: the total and the counts per minute, in the cache.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+    time::Duration,
+};
 
 use async_trait::async_trait;
+use tokio::time::sleep;
+use uuid::Uuid;
 
-use super::{AuditOutcome, CountError, CountSettings, LogPorts, Projection, Sums, audit::audit, rebuild::rebuild};
-use ping_core::{Generation, Minute, Positions};
-use ping_ports::{Advance, Applied, Clock, CounterCache, Flush, LogBounds, LogEvent, TotalsStore};
+use super::{
+    error::CountError,
+    projection::{AuditOutcome, Projection, Sums},
+    settings::{CountSettings, LogPorts},
+};
+use ping_core::{Generation, Mark, Marks, Minute, Positions};
+use ping_ports::{
+    Advance, Applied, CacheSnapshot, Clock, CounterCache, Flush, LogBounds, LogEvent, TotalsStore, compare,
+};
 
-/// Events, all and per minute.
+/// How often, and how long apart, an audit waits for the cache to reach its first look at the store.
+const AUDIT_WAITS: u32 = 20;
+const AUDIT_WAIT: Duration = Duration::from_millis(100);
+
+/// Events, in total and per minute.
 #[derive(Debug, Default)]
 pub struct EventCounts {
     pub(super) total: i64,
@@ -23,17 +39,18 @@ impl Sums for EventCounts {
     }
 }
 
-/// Keeps the counters in the cache.
+/// Stores the counters in the cache.
 pub struct CounterProjection {
-    pub(super) cache: Arc<dyn CounterCache>,
-    pub(super) totals: Arc<dyn TotalsStore>,
-    pub(super) bounds: Arc<dyn LogBounds>,
-    pub(super) clock: Arc<dyn Clock>,
-    pub(super) settings: CountSettings,
+    cache: Arc<dyn CounterCache>,
+    totals: Arc<dyn TotalsStore>,
+    bounds: Arc<dyn LogBounds>,
+    clock: Arc<dyn Clock>,
+    window: i64,
+    compact_after: Duration,
 }
 
 impl CounterProjection {
-    /// The cache, and the store that it is filled from and compared with.
+    /// A projection in `cache`, which is rebuilt from `totals` and audited against it.
     #[must_use]
     pub fn new(
         cache: Arc<dyn CounterCache>,
@@ -42,7 +59,11 @@ impl CounterProjection {
         settings: &CountSettings,
     ) -> Self {
         let (bounds, clock) = (Arc::clone(&log.bounds), Arc::clone(&log.clock));
-        Self { cache, totals, bounds, clock, settings: settings.clone() }
+        Self { cache, totals, bounds, clock, window: settings.window, compact_after: settings.compact_after }
+    }
+
+    fn minute(&self) -> Minute {
+        Minute::of(self.clock.now())
     }
 }
 
@@ -60,22 +81,69 @@ impl Projection for CounterProjection {
             advance,
             total: counts.total,
             minutes: counts.minutes.into_iter().collect(),
-            now: Minute::of(self.clock.now()),
-            window: self.settings.window,
+            now: self.minute(),
+            window: self.window,
         };
         Ok(self.cache.apply(&flush).await?)
     }
 
+    /// The order matters: first the ends of the log, then the snapshot. Whatever lies below the ends was committed before it was
+    /// published, so the snapshot includes it. Whatever lies above them and was committed before the snapshot is skipped because
+    /// of its writer's mark.
     async fn rebuild(&self, seen: Option<&Generation>) -> Result<bool, CountError> {
-        rebuild(self, seen).await
+        let bounds = self.bounds.bounds().await?;
+        let now = self.minute();
+        let touched = Duration::from_secs(60 * self.window.unsigned_abs());
+        let snapshot = self.totals.snapshot(now.back(self.window), touched).await?;
+        let base = |last_seq| Mark { base: last_seq, partitions: BTreeMap::new() };
+        let rebuilt = CacheSnapshot {
+            positions: Positions {
+                generation: Uuid::now_v7().to_string(),
+                offsets: bounds.iter().map(|(partition, bounds)| (*partition, bounds.end)).collect(),
+                marks: Marks(snapshot.writers.iter().map(|writer| (writer.writer, base(writer.last_seq))).collect()),
+            },
+            total: snapshot.total,
+            minutes: snapshot.minutes,
+            as_of: snapshot.at,
+            now,
+        };
+        let installed = self.cache.install(seen, &rebuilt).await?;
+        if installed {
+            let (total, generation) = (rebuilt.total, rebuilt.positions.generation);
+            tracing::info!(total, generation, "cache rebuilt from the store");
+        }
+        Ok(installed)
     }
 
-    async fn audit(&self) -> Result<AuditOutcome, CountError> {
-        let compacted = self.totals.compact_writers(self.settings.compact_after).await?;
+    /// Compacts writers that were closed long ago, and drops their marks.
+    async fn maintain(&self) -> Result<(), CountError> {
+        let compacted = self.totals.compact_writers(self.compact_after).await?;
         if !compacted.is_empty() {
             self.cache.forget_writers(&compacted).await?;
         }
-        audit(self).await
+        Ok(())
+    }
+
+    async fn audit(&self) -> Result<AuditOutcome, CountError> {
+        let now = self.minute();
+        let start = now.back(self.window);
+        let before = self.totals.snapshot(start, Duration::ZERO).await?;
+        for _ in 0..AUDIT_WAITS {
+            let Some(counters) = self.cache.counters().await? else { return Ok(AuditOutcome::Unknown) };
+            if counters.as_of >= before.at {
+                let after = self.totals.snapshot(start, Duration::ZERO).await?;
+                // A minute at the edge of the window may leave the cache between the two looks at the store.
+                let drift = compare(&before, &counters, &after, now.back(self.window - 2));
+                let generation = counters.generation;
+                if let Some(drift) = drift {
+                    return Ok(AuditOutcome::Drift { generation, drift });
+                }
+                self.cache.audited(&generation, self.clock.now()).await?;
+                return Ok(AuditOutcome::Equal);
+            }
+            sleep(AUDIT_WAIT).await;
+        }
+        Ok(AuditOutcome::Unknown)
     }
 
     async fn mark_suspect(&self, generation: &Generation) -> Result<(), CountError> {

@@ -1,28 +1,29 @@
-//! Pure: what was counted since the last flush. Sums merge in any order; positions say which records they stand for.
+//! What was read since the last flush: sums, which merge in any order, and the positions that say which records they include.
+//! Pure.
 
 use std::{
     collections::{BTreeMap, HashMap},
     mem,
 };
 
-use super::Sums;
+use super::projection::Sums;
 use ping_core::{Offset, Partition, Positions, Seq, WriterId};
 use ping_ports::{Advance, DeadLetter, Record};
 
-/// What one record did.
+/// What became of a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Taken {
+pub(super) enum RecordOutcome {
     /// It was new.
     Counted,
     /// It was counted before.
     Duplicate,
-    /// It can't be counted.
+    /// It cannot be counted.
     Dead,
-    /// It lies before the position asked for.
+    /// It lies before the position that is read from.
     Skipped,
 }
 
-/// Sums not flushed yet, and the positions they start and end at.
+/// Sums that are not flushed yet, and the positions they start and end at.
 #[derive(Debug, Default)]
 pub(super) struct Delta<T> {
     from: BTreeMap<Partition, Offset>,
@@ -35,12 +36,12 @@ pub(super) struct Delta<T> {
 }
 
 impl<T: Sums> Delta<T> {
-    /// Adds `record`, unless `positions` (what was read so far, flushed or not) say that it was counted.
-    pub(super) fn take(&mut self, record: Record, positions: &mut Positions) -> Taken {
+    /// Adds `record`, unless it was counted before according to `positions`, which say what was read, flushed or not.
+    pub(super) fn take(&mut self, record: Record, positions: &mut Positions) -> RecordOutcome {
         let Record { partition, offset, body } = record;
         let next = positions.offsets.entry(partition).or_insert(0);
         if offset < *next {
-            return Taken::Skipped;
+            return RecordOutcome::Skipped;
         }
         if !self.to.contains_key(&partition) {
             self.from.insert(partition, *next);
@@ -52,18 +53,18 @@ impl<T: Sums> Delta<T> {
             Ok(event) => event,
             Err((reason, value)) => {
                 self.dead.push(DeadLetter { partition, offset, reason, value });
-                return Taken::Dead;
+                return RecordOutcome::Dead;
             }
         };
         if !positions.marks.advance(event.writer, partition, event.seq) {
-            return Taken::Duplicate;
+            return RecordOutcome::Duplicate;
         }
         self.marks.insert((event.writer, partition), event.seq);
         self.added += usize::from(self.sums.add(&event));
-        Taken::Counted
+        RecordOutcome::Counted
     }
 
-    /// How many records it stands for.
+    /// How many records it includes.
     pub(super) fn records(&self) -> usize {
         self.records
     }
@@ -73,12 +74,12 @@ impl<T: Sums> Delta<T> {
         self.added
     }
 
-    /// Takes out the records that are to be set aside.
-    pub(super) fn dead(&mut self) -> Vec<DeadLetter> {
+    /// Removes the records that cannot be counted. Their positions stay.
+    pub(super) fn take_dead_letters(&mut self) -> Vec<DeadLetter> {
         mem::take(&mut self.dead)
     }
 
-    /// What to apply. `as_of` and what belongs to it are filled in by the caller.
+    /// What to apply, without a watermark.
     pub(super) fn finish(self, generation: &str) -> (Advance, T) {
         let advance = Advance {
             generation: generation.to_owned(),
@@ -111,7 +112,7 @@ mod tests {
         Record { partition, offset, body: Ok(event) }
     }
 
-    /// EventCounts `records`, flushing wherever `cuts` say, and merges the flushes.
+    /// Counts `records`, flushing wherever `cuts` say so, and merges the flushes.
     fn count(records: &[Record], cuts: &[bool]) -> (i64, BTreeMap<Minute, i64>) {
         let (mut positions, mut total, mut minutes) = (positions(), 0, BTreeMap::new());
         let mut delta = Delta::default();
@@ -153,9 +154,9 @@ mod tests {
     #[test]
     fn a_replayed_record_moves_the_position_and_nothing_else() {
         let (mut positions, mut delta) = (positions(), Delta::<EventCounts>::default());
-        assert_eq!(delta.take(record(0, 0, 1, 7), &mut positions), Taken::Counted);
-        assert_eq!(delta.take(record(0, 1, 1, 7), &mut positions), Taken::Duplicate);
-        assert_eq!(delta.take(record(0, 1, 2, 7), &mut positions), Taken::Skipped);
+        assert_eq!(delta.take(record(0, 0, 1, 7), &mut positions), RecordOutcome::Counted);
+        assert_eq!(delta.take(record(0, 1, 1, 7), &mut positions), RecordOutcome::Duplicate);
+        assert_eq!(delta.take(record(0, 1, 2, 7), &mut positions), RecordOutcome::Skipped);
         let (advance, counts) = delta.finish("g");
         assert_eq!((counts.total, advance.from[&0], advance.to[&0]), (1, 0, 2));
     }
@@ -164,8 +165,8 @@ mod tests {
     fn a_malformed_record_is_set_aside_and_does_not_block() {
         let (mut positions, mut delta) = (positions(), Delta::<EventCounts>::default());
         let body = Err((Malformed::Foreign, vec![1]));
-        assert_eq!(delta.take(Record { partition: 2, offset: 5, body }, &mut positions), Taken::Dead);
-        assert_eq!(delta.dead().len(), 1);
+        assert_eq!(delta.take(Record { partition: 2, offset: 5, body }, &mut positions), RecordOutcome::Dead);
+        assert_eq!(delta.take_dead_letters().len(), 1);
         assert_eq!(delta.finish("g").0.to[&2], 6);
     }
 }

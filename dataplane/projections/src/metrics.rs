@@ -1,4 +1,4 @@
-//! Metric handles of the count path, registered once. Names end in their unit; label values are variant names.
+//! Metric handles of the count path, registered once. Names end in their unit.
 
 use prometheus_client::{
     metrics::{
@@ -9,34 +9,34 @@ use prometheus_client::{
     registry::Registry,
 };
 
-/// What the count path counts.
+/// The metrics of one projection.
 #[derive(Debug)]
 pub struct CountMetrics {
     /// Records read.
     pub records: Counter,
-    /// Records that were counted before.
+    /// Records that were dropped because they were counted before.
     pub duplicates: Counter,
-    /// Records set aside.
+    /// Records that cannot be counted.
     pub dead_letters: Counter,
     /// Records per flush.
     pub flush_records: Histogram,
     /// Seconds per flush.
     pub flush_seconds: Histogram,
-    /// Flushes that the cache refused because it stood elsewhere.
+    /// Flushes rejected because offsets or generation did not match.
     pub stale: Counter,
-    /// Fillings of the cache from the store.
+    /// Rebuilds from the store.
     pub rebuilds: Counter,
     /// Audits that found cache and store equal.
     pub audits: Counter,
-    /// Audits that found a difference.
+    /// Rebuilds forced by audits that found a difference.
     pub drifts: Counter,
     /// Events by which cache and store differed at the last audit.
     pub drift_events: Gauge,
-    /// Records between what was counted and the end of the assigned partitions.
+    /// Records on the assigned partitions that are not counted yet.
     pub lag_records: Gauge,
-    /// Milliseconds between now and the time up to which everything acknowledged is counted.
+    /// Age of the watermark, in milliseconds.
     pub lag_ms: Gauge,
-    /// Calls of log, cache or store that failed.
+    /// Sessions interrupted by a failed call to log, cache or store.
     pub errors: Counter,
 }
 
@@ -46,21 +46,21 @@ impl CountMetrics {
     pub fn register(registry: &mut Registry, prefix: &str) -> Self {
         let mut counter = |name: &str, help: &str| register_counter(registry, &format!("{prefix}_{name}"), help);
         let records = counter("records", "Records read from the log");
-        let duplicates = counter("duplicate_records", "Records dropped because they were counted before");
-        let dead_letters = counter("dead_letters", "Records set aside because they cannot be counted");
-        let stale = counter("stale_flushes", "Flushes refused because the positions were elsewhere");
-        let rebuilds = counter("rebuilds", "Fillings from the store");
-        let audits = counter("audits", "Audits that found cache and store equal");
-        let drifts = counter("drifts", "Audits that found cache and store different");
-        let errors = counter("errors", "Calls of log, cache or store that failed");
+        let duplicates = counter("duplicate_records", "Records dropped because they were already counted");
+        let dead_letters = counter("dead_letters", "Records that cannot be counted");
+        let stale = counter("stale_flushes", "Flushes rejected because offsets did not match");
+        let rebuilds = counter("rebuilds", "Rebuilds from the store");
+        let audits = counter("audits", "Audits in which the cache matched the store");
+        let drifts = counter("drifts", "Audits in which the cache differed from the store twice in a row");
+        let errors = counter("errors", "Sessions interrupted by a failed call to log, cache or store");
         let mut gauge = |name: &str, help: &str| {
             let gauge = Gauge::default();
             registry.register(format!("{prefix}_{name}"), help, gauge.clone());
             gauge
         };
-        let drift_events = gauge("drift_events", "Events by which cache and store differed at the last audit");
-        let lag_records = gauge("lag_records", "Records not counted yet on the assigned partitions");
-        let lag_ms = gauge("lag_milliseconds", "Age of the time up to which everything is counted");
+        let drift_events = gauge("drift_events", "Events by which the cache differed from the store at the last audit");
+        let lag_records = gauge("lag_records", "Records on the assigned partitions that are not counted yet");
+        let lag_ms = gauge("lag_milliseconds", "Age of the watermark: every event acknowledged before it is counted");
         let flush_records = Histogram::new(exponential_buckets(1.0, 4.0, 8));
         registry.register(format!("{prefix}_flush_records"), "Records per flush", flush_records.clone());
         let flush_seconds = Histogram::new(exponential_buckets(0.000_1, 4.0, 9));

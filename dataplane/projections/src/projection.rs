@@ -1,38 +1,60 @@
-//! What a processor makes of the log, and where it keeps it.
+//! What a processor derives from the log, and where it is stored.
 
 use async_trait::async_trait;
 
-use super::{CountError, audit::AuditOutcome};
+use super::error::CountError;
 use ping_core::{Generation, Positions};
-use ping_ports::{Advance, Applied, LogEvent};
+use ping_ports::{Advance, Applied, Drift, LogEvent};
 
 /// Sums over events, which merge in any order.
 pub trait Sums: Default + Send + Sync {
-    /// Adds one event; false when it changes nothing here.
+    /// Adds one event. False when the event changes nothing in this projection.
     fn add(&mut self, event: &LogEvent) -> bool;
 }
 
-/// Somewhere that counts and positions change together or not at all: the cache of counters, the tables per source.
+/// What an audit found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AuditOutcome {
+    /// The projection agrees with the store.
+    Equal,
+    /// Not compared: the projection is empty, too far behind, or has no audit.
+    Unknown,
+    /// The projection differs from the store.
+    Drift {
+        /// The generation that was compared.
+        generation: Generation,
+        /// The differences.
+        drift: Drift,
+    },
+}
+
+/// Stores counts together with the positions in the log that they include: both change together, or neither does. There are two
+/// projections: the counters in the cache and the views per source in the store.
 #[async_trait]
 pub trait Projection: Send + Sync + 'static {
     /// What a flush adds.
     type Sums: Sums;
 
-    /// One projection answers for the log as a whole: it is as fresh as can be, and sets aside what cannot be counted.
+    /// The primary projection flushes as soon as it can, and sends records that cannot be counted to the dead-letter topic. Any
+    /// other collects larger flushes, and rests after each one for as long as the flush took.
     const PRIMARY: bool;
 
-    /// Where it stands; `None` when it is empty.
+    /// The positions it has counted up to; `None` when it is empty.
     async fn positions(&self) -> Result<Option<Positions>, CountError>;
 
-    /// Adds and advances atomically, if it stands where `advance` starts, else changes nothing.
+    /// Adds `sums` and moves the positions in one atomic step, if they are where `advance` starts. Otherwise changes nothing.
     async fn apply(&self, advance: Advance, sums: Self::Sums) -> Result<Applied, CountError>;
 
-    /// Fills it from the store under a new generation, if it is still of `seen`. False: somebody else was faster, look again.
+    /// Builds it from the store under a new generation, if its generation is still `seen`. False when it is not: another
+    /// processor has rebuilt it.
     async fn rebuild(&self, seen: Option<&Generation>) -> Result<bool, CountError>;
 
-    /// Looks after it, every few seconds: compares it with the store where that is cheap, drops what is out of date.
+    /// Periodic chores, run before each audit: compaction, retention, and whatever else keeps the projection up to date.
+    async fn maintain(&self) -> Result<(), CountError>;
+
+    /// Compares the projection with the store, where that is cheap.
     async fn audit(&self) -> Result<AuditOutcome, CountError>;
 
-    /// Warns readers of a filling that is wrong.
+    /// Tells readers not to use `generation`, because it is wrong.
     async fn mark_suspect(&self, generation: &Generation) -> Result<(), CountError>;
 }

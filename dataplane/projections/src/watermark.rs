@@ -1,15 +1,15 @@
-//! How far everything acknowledged is counted: the promise behind `as_of`.
+//! The watermark behind `as_of`: the time up to which every acknowledged event is counted.
 //!
-//! First ask the outbox what is not published, then the log where it ends. An event acknowledged before the answer of the
-//! outbox is below those ends; once the cache has counted up to them, it has counted that event.
+//! A check first asks the outbox what is not published yet, then asks the log where it ends. An event acknowledged before the
+//! outbox answered lies below those ends. A projection that has counted up to the ends has therefore counted the event.
 
 use std::collections::BTreeMap;
 
-use super::{CountError, LogPorts};
-use ping_core::{Millis, Offset, Partition};
+use super::{error::CountError, settings::LogPorts};
+use ping_core::{Millis, Offset, Partition, partition_count};
 use ping_ports::Bounds;
 
-/// A point in time and the offsets that stand for it.
+/// Every event acknowledged before `as_of` lies below the ends in `bounds`.
 #[derive(Clone, Debug)]
 pub(super) struct LogWatermark {
     pub(super) as_of: Millis,
@@ -17,8 +17,8 @@ pub(super) struct LogWatermark {
 }
 
 impl LogWatermark {
-    /// Takes the next look, in the order that makes it a promise.
-    pub(super) async fn look(ports: &LogPorts) -> Result<Self, CountError> {
+    /// Asks outbox and log, in the order that the watermark depends on.
+    pub(super) async fn check(ports: &LogPorts) -> Result<Self, CountError> {
         let as_of = ports.outbox.outbox_watermark().await?.published_until();
         let bounds = ports.bounds.bounds().await?;
         Ok(Self { as_of, bounds })
@@ -26,10 +26,10 @@ impl LogWatermark {
 
     /// How many partitions the topic has.
     pub(super) fn partitions(&self) -> u32 {
-        u32::try_from(self.bounds.len()).unwrap_or(u32::MAX)
+        partition_count(self.bounds.len())
     }
 
-    /// Records between `counted` and here on the partitions that are ours.
+    /// Records on the `assigned` partitions between `counted` and the watermark.
     pub(super) fn lag(&self, assigned: &[Partition], counted: &BTreeMap<Partition, Offset>) -> i64 {
         let missing = |partition: &Partition| {
             let bounds = self.bounds.get(partition)?;

@@ -200,10 +200,8 @@ impl CountQuery {
             }
         };
         let after = self.totals.snapshot(start, Duration::ZERO).await?;
-        if let ping_projections::AuditOutcome::Drift { differences: found, .. } =
-            ping_projections::compare(&before, &counters, &after, start)
-        {
-            differences.extend(found);
+        if let Some(drift) = ping_ports::compare(&before, &counters, &after, start) {
+            differences.extend(drift.differences);
         }
         Ok((Some(counters.total), after.minutes.len()))
     }

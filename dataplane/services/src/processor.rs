@@ -49,7 +49,7 @@ impl<S: LogConsumer + 'static> ProcessorService<S> {
         let counters = CounterProjection::new(cache, totals, &log, &settings);
         let metrics = Arc::new(CountMetrics::register(registry, "ping_count"));
         let counting = Processor::new(cache_log, counters, log.clone(), settings.clone(), metrics);
-        let sources = SourceProjection::new(views, &log, retention).with(statuses).with_minutes(minutes);
+        let sources = SourceProjection::new(views, &log, retention).with_statuses(statuses).with_minutes(minutes);
         let metrics = Arc::new(CountMetrics::register(registry, "ping_views"));
         let settings = CountSettings {
             flush_interval: settings.flush_interval.min(VIEWS_FLUSH_INTERVAL),

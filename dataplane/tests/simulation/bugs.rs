@@ -1,27 +1,27 @@
-//! Watermarks of `ports.rs`, broken one at a time. A simulation that does not notice is worth nothing.
+//! Guarantees of the ports, broken one at a time. The simulation must notice each.
 
 /// A planted bug.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Bug {
-    /// The cache adds a delta whatever its positions are: a retry after a lost reply counts twice.
+    /// The cache applies a flush regardless of its positions: a retry after a lost answer counts twice.
     CacheIgnoresPositions,
     /// A rebuild reads the store before the ends of the log.
     SnapshotBeforeEnds,
-    /// Replayed events get another writer, so nobody knows that they were counted.
-    ReplayUnderNewNumbers,
-    /// Publishing is reported done when only a part was.
+    /// Replayed events get another writer, so they are not recognised as counted.
+    ReplayUnderNewWriter,
+    /// Publishing reports success after only a part was appended.
     PublishedTooEarly,
-    /// A processor goes on from the offsets committed to the log instead of the cache's.
-    CommittedOffsetsBelieved,
+    /// A session starts from the offsets committed to the log instead of the projection's.
+    CommittedOffsetsUsed,
     /// Events are published in reverse.
     PublishedOutOfOrder,
-    /// A batch is acknowledged that is not in the store.
+    /// A batch is acknowledged that is not committed.
     AcknowledgedTooEarly,
-    /// `as_of` forgets what waits in the outbox.
-    OutboxNotInAsOf,
+    /// The watermark ignores what is in the outbox.
+    WatermarkIgnoresOutbox,
     /// A retried id is stored, and counted, again.
     IdsNotUnique,
-    /// The views add a delta whatever their positions are.
+    /// The views apply a flush regardless of their positions.
     ViewsIgnorePositions,
 }
 
@@ -29,12 +29,12 @@ impl Bug {
     pub const ALL: [Self; 10] = [
         Self::CacheIgnoresPositions,
         Self::SnapshotBeforeEnds,
-        Self::ReplayUnderNewNumbers,
+        Self::ReplayUnderNewWriter,
         Self::PublishedTooEarly,
-        Self::CommittedOffsetsBelieved,
+        Self::CommittedOffsetsUsed,
         Self::PublishedOutOfOrder,
         Self::AcknowledgedTooEarly,
-        Self::OutboxNotInAsOf,
+        Self::WatermarkIgnoresOutbox,
         Self::IdsNotUnique,
         Self::ViewsIgnorePositions,
     ];

@@ -1,4 +1,4 @@
-//! The cache as a process sees it.
+//! The cache as a process sees it: calls fail, answers get lost.
 
 use std::sync::Arc;
 
@@ -9,8 +9,8 @@ use ping_ports::{Applied, CacheCounters, CacheError, CacheSnapshot, CounterCache
 
 use crate::{bugs::Bug, rng::Host};
 
-fn away() -> CacheError {
-    CacheError("the cache is away (simulated)".into())
+fn unavailable() -> CacheError {
+    CacheError("the cache is unavailable (simulated)".into())
 }
 
 #[derive(Clone)]
@@ -22,7 +22,7 @@ pub struct FaultyCache {
 #[async_trait]
 impl CounterCache for FaultyCache {
     async fn positions(&self) -> Result<Option<Positions>, CacheError> {
-        self.host.call(away, self.inner.positions()).await
+        self.host.call(unavailable, self.inner.positions()).await
     }
 
     async fn apply(&self, flush: &Flush) -> Result<Applied, CacheError> {
@@ -38,35 +38,35 @@ impl CounterCache for FaultyCache {
             }
         }
         let inner = Arc::clone(&self.inner);
-        self.host.change(away, async move { inner.apply(&flush).await }).await
+        self.host.change(unavailable, async move { inner.apply(&flush).await }).await
     }
 
-    async fn install(&self, seen: Option<&Generation>, image: &CacheSnapshot) -> Result<bool, CacheError> {
-        let (inner, seen, image) = (Arc::clone(&self.inner), seen.cloned(), image.clone());
-        self.host.change(away, async move { inner.install(seen.as_ref(), &image).await }).await
+    async fn install(&self, seen: Option<&Generation>, snapshot: &CacheSnapshot) -> Result<bool, CacheError> {
+        let (inner, seen, snapshot) = (Arc::clone(&self.inner), seen.cloned(), snapshot.clone());
+        self.host.change(unavailable, async move { inner.install(seen.as_ref(), &snapshot).await }).await
     }
 
     async fn read(&self, minutes: Option<(Minute, Minute)>) -> Result<Option<Reading>, CacheError> {
-        self.host.call(away, self.inner.read(minutes)).await
+        self.host.call(unavailable, self.inner.read(minutes)).await
     }
 
     async fn has_counted(&self, token: Token) -> Result<bool, CacheError> {
-        self.host.call(away, self.inner.has_counted(token)).await
+        self.host.call(unavailable, self.inner.has_counted(token)).await
     }
 
     async fn counters(&self) -> Result<Option<CacheCounters>, CacheError> {
-        self.host.call(away, self.inner.counters()).await
+        self.host.call(unavailable, self.inner.counters()).await
     }
 
     async fn mark_suspect(&self, generation: &Generation) -> Result<(), CacheError> {
-        self.host.call(away, self.inner.mark_suspect(generation)).await
+        self.host.call(unavailable, self.inner.mark_suspect(generation)).await
     }
 
     async fn audited(&self, generation: &Generation, at: Millis) -> Result<(), CacheError> {
-        self.host.call(away, self.inner.audited(generation, at)).await
+        self.host.call(unavailable, self.inner.audited(generation, at)).await
     }
 
     async fn forget_writers(&self, writers: &[WriterId]) -> Result<(), CacheError> {
-        self.host.call(away, self.inner.forget_writers(writers)).await
+        self.host.call(unavailable, self.inner.forget_writers(writers)).await
     }
 }

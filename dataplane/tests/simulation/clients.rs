@@ -1,4 +1,4 @@
-//! Callers: they send, retry with the same id when they hear nothing, and sometimes give up or repeat themselves.
+//! Callers: they send events, retry with the same ids when they get no answer, and sometimes give up or repeat themselves.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -14,30 +14,30 @@ use uuid::Uuid;
 
 use crate::rng::FaultRng;
 
-/// What the callers know.
+/// What the callers sent, and what was acknowledged to them.
 #[derive(Default)]
-pub struct Told {
-    /// When each id was acknowledged first.
+pub struct Sent {
+    /// When each id was first acknowledged.
     pub acknowledged: BTreeMap<Uuid, Millis>,
     /// Every id ever sent.
-    pub sent: BTreeSet<Uuid>,
-    /// Refusals by the words of their first three letters, to see that all kinds occur.
+    pub ids: BTreeSet<Uuid>,
+    /// Submissions that were not acknowledged.
     pub refused: u64,
 }
 
 /// The servers a caller can reach.
 pub type Servers = Arc<Mutex<Vec<Ingest>>>;
 
-/// One caller's life: `events` events, in small batches.
-pub async fn live(rng: FaultRng, servers: Servers, clock: Arc<dyn Clock>, told: Arc<Mutex<Told>>, events: u64) {
+/// One caller: sends `events` batches of one to three events each.
+pub async fn run(rng: FaultRng, servers: Servers, clock: Arc<dyn Clock>, sent: Arc<Mutex<Sent>>, events: u64) {
     for _ in 0..events {
         sleep(rng.millis(30)).await;
         let count = 1 + rng.below(3);
         let batch: Vec<_> = (0..count).map(|_| event(&rng, &*clock)).collect();
-        told.lock().sent.extend(batch.iter().map(|event| event.id));
-        let timeout = 1 + rng.below(30);
-        for _ in 0..timeout {
-            if send(&rng, &servers, &*clock, &told, &batch).await && !rng.chance(5) {
+        sent.lock().ids.extend(batch.iter().map(|event| event.id));
+        let attempts = 1 + rng.below(30);
+        for _ in 0..attempts {
+            if send(&rng, &servers, &*clock, &sent, &batch).await && !rng.chance(5) {
                 break;
             }
             sleep(rng.millis(200)).await;
@@ -58,14 +58,14 @@ fn event(rng: &FaultRng, clock: &dyn Clock) -> Event {
 }
 
 /// True when the batch is acknowledged.
-async fn send(rng: &FaultRng, servers: &Servers, clock: &dyn Clock, told: &Mutex<Told>, batch: &[Event]) -> bool {
+async fn send(rng: &FaultRng, servers: &Servers, clock: &dyn Clock, sent: &Mutex<Sent>, batch: &[Event]) -> bool {
     let server = {
         let servers = servers.lock();
         let pick = usize::try_from(rng.below(servers.len() as u64)).unwrap();
         servers.get(pick).cloned()
     };
     let Some(server) = server else { return false };
-    // Each time another connection, which may keep to another lane.
+    // Each attempt is another connection, which may use another lane.
     let mut lanes = server.lane_handles();
     let server = lanes.swap_remove(usize::try_from(rng.below(lanes.len() as u64)).unwrap());
     // A caller may hang up before the answer.
@@ -76,16 +76,16 @@ async fn send(rng: &FaultRng, servers: &Servers, clock: &dyn Clock, told: &Mutex
     };
     match answer {
         Ok(receipt) => {
-            assert!(receipt.conflicts.is_empty(), "an id got into conflict with itself: {receipt:?}");
+            assert!(receipt.conflicts.is_empty(), "an id conflicts with itself: {receipt:?}");
             let now = clock.now();
-            let mut told = told.lock();
+            let mut sent = sent.lock();
             for event in batch {
-                told.acknowledged.entry(event.id).or_insert(now);
+                sent.acknowledged.entry(event.id).or_insert(now);
             }
             true
         }
         Err(Refusal::Full(_) | Refusal::Unavailable(_) | Refusal::OutcomeUnknown(_) | Refusal::ShuttingDown) => {
-            told.lock().refused += 1;
+            sent.lock().refused += 1;
             false
         }
     }

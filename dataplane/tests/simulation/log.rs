@@ -1,4 +1,4 @@
-//! The log as a process sees it.
+//! The log as a process sees it: calls fail, answers get lost.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -17,8 +17,8 @@ use crate::{
     store::FaultyStore,
 };
 
-fn away() -> LogError {
-    LogError("the log is away (simulated)".into())
+fn unavailable() -> LogError {
+    LogError("the log is unavailable (simulated)".into())
 }
 
 #[derive(Clone)]
@@ -33,7 +33,7 @@ impl FaultyLog {
         let renumbered = WriterId(i64::try_from(self.host.rng.below(1 << 40)).unwrap() + 1_000);
         let mut records = Vec::new();
         for row in rows {
-            let bug = self.host.rng.bug == Some(Bug::ReplayUnderNewNumbers);
+            let bug = self.host.rng.bug == Some(Bug::ReplayUnderNewWriter);
             let writer = if bug { renumbered } else { row.batch.writer };
             records.extend(row.records().map(|(seq, partition, event)| (partition, LogEvent::of(writer, seq, event))));
         }
@@ -48,9 +48,9 @@ impl FaultyLog {
 impl LogProducer for FaultyLog {
     async fn publish(&self, rows: Vec<OutboxRow>) -> Result<(), LogError> {
         let records = self.records(&rows);
-        let course = self.host.course();
-        let cut = match course {
-            CallOutcome::Fine | CallOutcome::AnswerLost => records.len(),
+        let outcome = self.host.call_outcome();
+        let cut = match outcome {
+            CallOutcome::Done | CallOutcome::AnswerLost => records.len(),
             CallOutcome::Lost | CallOutcome::Late(_) => {
                 usize::try_from(self.host.rng.below(records.len() as u64 + 1)).unwrap()
             }
@@ -65,9 +65,9 @@ impl LogProducer for FaultyLog {
         if self.host.rng.bug == Some(Bug::PublishedTooEarly) {
             return Ok(());
         }
-        match course {
-            CallOutcome::Fine => Ok(()),
-            CallOutcome::Lost | CallOutcome::AnswerLost => Err(away()),
+        match outcome {
+            CallOutcome::Done => Ok(()),
+            CallOutcome::Lost | CallOutcome::AnswerLost => Err(unavailable()),
             CallOutcome::Late(time) => {
                 let (log, rest) = (self.inner.clone(), records[cut..].to_vec());
                 tokio::spawn(async move {
@@ -76,17 +76,17 @@ impl LogProducer for FaultyLog {
                         log.append(partition, Ok(event));
                     }
                 });
-                Err(away())
+                Err(unavailable())
             }
         }
     }
 
     async fn partitions(&self) -> Result<u32, LogError> {
-        self.host.call(away, self.inner.partitions()).await
+        self.host.call(unavailable, self.inner.partitions()).await
     }
 
     async fn dead_letter(&self, letters: Vec<DeadLetter>) -> Result<(), LogError> {
-        self.host.call(away, self.inner.dead_letter(letters)).await
+        self.host.call(unavailable, self.inner.dead_letter(letters)).await
     }
 }
 
@@ -98,11 +98,11 @@ impl LogBounds for FaultyLog {
             *self.store.early.lock() = Some(early);
             self.host.pause().await;
         }
-        self.host.call(away, self.inner.bounds()).await
+        self.host.call(unavailable, self.inner.bounds()).await
     }
 }
 
-/// Offsets committed to the log by anybody.
+/// The offsets that processors committed to the log.
 pub type CommittedOffsets = Arc<Mutex<BTreeMap<Partition, Offset>>>;
 
 pub struct FaultyConsumer {
@@ -116,16 +116,16 @@ impl LogConsumer for FaultyConsumer {
     async fn next(&mut self) -> Result<ConsumerEvent, LogError> {
         self.host.pause().await;
         if self.host.rng.fault(2) {
-            return Err(away());
+            return Err(unavailable());
         }
-        // Nothing may come between taking records and handing them out: `next` may be dropped while it waits.
+        // No await point may follow that takes records: `next` may be dropped while it waits.
         self.inner.next().await
     }
 
     async fn start(&mut self, offsets: &BTreeMap<Partition, Offset>) -> Result<(), LogError> {
         self.host.pause().await;
         let mut offsets = offsets.clone();
-        if self.host.rng.bug == Some(Bug::CommittedOffsetsBelieved) {
+        if self.host.rng.bug == Some(Bug::CommittedOffsetsUsed) {
             for (partition, offset) in &mut offsets {
                 *offset = self.committed.lock().get(partition).copied().unwrap_or(*offset);
             }

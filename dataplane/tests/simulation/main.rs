@@ -1,7 +1,7 @@
-//! The fault simulation: the product's own lanes, publishers, relay, processors, rebuilds and audits over the memory adapters,
-//! with seeded faults at every await point and virtual time. A schedule is a seed; the same seed is the same schedule.
+//! The fault simulation: the product's own lanes, publishers, relays, processors, rebuilds and audits over the memory adapters, with
+//! seeded faults at every await point and in virtual time. A seed determines a schedule completely.
 //!
-//! `SCHEDULES=n` sets how many (default 10,000), `SEED=n` replays one.
+//! `SCHEDULES=n` sets how many schedules to run (default 10,000), `SEED=n` replays one.
 #![cfg(test)]
 #![allow(unreachable_pub, missing_docs, reason = "a test binary has no callers")]
 
@@ -26,7 +26,7 @@ fn variable(name: &str) -> Option<u64> {
         .map(|text| text.parse().unwrap_or_else(|_| panic!("{name} is \"{text}\"; it must be a whole number")))
 }
 
-/// Runs `schedules` from `first` on over all cores; the first failure, if any, as its seed and what went wrong.
+/// Runs `schedules` schedules from `first` on, on all cores. Returns the seed and message of a failure, if any.
 fn search(first: u64, schedules: u64, bug: Option<Bug>) -> (Option<(u64, String)>, Report) {
     let next = AtomicU64::new(first);
     let worker = || {
@@ -73,7 +73,7 @@ fn every_schedule_ends_exact() {
     if schedules >= 1_000 {
         assert!(
             sum.replayed > 0 && sum.rebuilds > schedules && sum.fenced > 0 && sum.stale > 0,
-            "the faults must bite: {sum:?}"
+            "the faults must have an effect: {sum:?}"
         );
     }
 }

@@ -1,4 +1,4 @@
-//! Chance with a seed, and one process' share of bad luck.
+//! Seeded randomness, and the faults that it injects into the calls of a process.
 
 use std::{
     future::Future,
@@ -17,7 +17,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::bugs::Bug;
 
-/// Virtual time as a clock: starts at a fixed moment.
+/// Virtual time as a clock. Starts at a fixed time.
 pub struct VirtualClock(pub Instant);
 
 impl Clock for VirtualClock {
@@ -26,7 +26,7 @@ impl Clock for VirtualClock {
     }
 }
 
-/// The source of all chance of one schedule.
+/// The random number generator of one schedule. Clones share it.
 #[derive(Clone)]
 pub struct FaultRng {
     rng: Arc<Mutex<StdRng>>,
@@ -47,12 +47,12 @@ impl FaultRng {
         self.rng.lock().random()
     }
 
-    /// True in `percent` of 100 cases.
+    /// True with a probability of `percent`.
     pub fn chance(&self, percent: u64) -> bool {
         self.below(100) < percent
     }
 
-    /// A fault, unless they are over.
+    /// True with a probability of `percent` until [`Self::end_of_faults`].
     pub fn fault(&self, percent: u64) -> bool {
         self.chance(percent) && self.faults.load(Ordering::Relaxed)
     }
@@ -66,19 +66,19 @@ impl FaultRng {
     }
 }
 
-/// How a call goes.
+/// What becomes of a call.
 pub enum CallOutcome {
-    /// As it should.
-    Fine,
+    /// It succeeds.
+    Done,
     /// It never arrives.
     Lost,
-    /// It happens, and the answer is lost.
+    /// It takes effect, and the answer is lost.
     AnswerLost,
-    /// It is reported lost, and happens a little later.
+    /// It is reported as failed, and takes effect a little later.
     Late(Duration),
 }
 
-/// One process: its calls are slow, lost, late or, for a while, not made at all.
+/// One process. Its calls are slow, lost or late; for a while it may not run at all.
 #[derive(Clone)]
 pub struct Host {
     pub rng: FaultRng,
@@ -90,12 +90,12 @@ impl Host {
         Self { rng: rng.clone(), stalled: Arc::default() }
     }
 
-    /// The process stands still for a while: a zombie when it wakes up.
+    /// Stops the process for a while. It then continues as if nothing had happened.
     pub fn stall(&self, time: Duration) {
         *self.stalled.lock() = Some(Instant::now() + time);
     }
 
-    /// An await point: other tasks may go first.
+    /// An await point: other tasks may run first.
     pub async fn pause(&self) {
         match self.rng.below(10) {
             0..4 => {}
@@ -108,10 +108,10 @@ impl Host {
         }
     }
 
-    /// Decides how the next call goes.
-    pub fn course(&self) -> CallOutcome {
+    /// Decides what becomes of the next call.
+    pub fn call_outcome(&self) -> CallOutcome {
         if !self.rng.fault(8) {
-            return CallOutcome::Fine;
+            return CallOutcome::Done;
         }
         match self.rng.below(3) {
             0 => CallOutcome::Lost,
@@ -120,7 +120,7 @@ impl Host {
         }
     }
 
-    /// Makes a change that may be lost, be done without an answer, or come late.
+    /// Makes a change that may be lost, get no answer, or take effect late.
     pub async fn change<T, E, F>(&self, error: impl Fn() -> E, change: F) -> Result<T, E>
     where
         F: Future<Output = Result<T, E>> + Send + 'static,
@@ -128,8 +128,8 @@ impl Host {
         E: Send + 'static,
     {
         self.pause().await;
-        match self.course() {
-            CallOutcome::Fine => {
+        match self.call_outcome() {
+            CallOutcome::Done => {
                 let answer = change.await;
                 self.pause().await;
                 answer
@@ -149,7 +149,7 @@ impl Host {
         }
     }
 
-    /// Makes a call whose failure is plain: it answers, or it does not.
+    /// Makes a call that changes nothing when it fails, or whose repetition does no harm.
     pub async fn call<T, E>(&self, error: impl Fn() -> E, call: impl Future<Output = Result<T, E>>) -> Result<T, E> {
         self.pause().await;
         if self.rng.fault(4) {

@@ -1,4 +1,4 @@
-//! The store as a process sees it.
+//! The store as a process sees it: calls fail, answers get lost.
 
 use std::{sync::Arc, time::Duration};
 
@@ -22,12 +22,12 @@ use crate::{
 pub struct FaultyStore {
     pub host: Host,
     pub inner: Arc<MemoryStore>,
-    /// What a rebuild that looks too early would see; see [`Bug::SnapshotBeforeEnds`].
+    /// The snapshot of a rebuild that reads it too early; see [`Bug::SnapshotBeforeEnds`].
     pub early: Arc<Mutex<Option<Snapshot>>>,
 }
 
-fn away() -> StoreError {
-    StoreError("the store is away (simulated)".into())
+fn unavailable() -> StoreError {
+    StoreError("the store is unavailable (simulated)".into())
 }
 
 impl FaultyStore {
@@ -35,7 +35,7 @@ impl FaultyStore {
         Self { host: host.clone(), inner: Arc::clone(inner), early: Arc::default() }
     }
 
-    fn spoiled(&self, batch: &Batch) -> Batch {
+    fn with_bug(&self, batch: &Batch) -> Batch {
         let mut batch = batch.clone();
         if self.host.rng.bug == Some(Bug::IdsNotUnique) {
             let fresh = |event: &Event| Event { id: Uuid::from_u128(self.host.rng.id()), ..event.clone() };
@@ -48,18 +48,18 @@ impl FaultyStore {
 #[async_trait]
 impl EventStore for FaultyStore {
     async fn open_writer(&self, lease: Duration) -> Result<WriterId, StoreError> {
-        self.host.call(away, self.inner.open_writer(lease)).await
+        self.host.call(unavailable, self.inner.open_writer(lease)).await
     }
 
     async fn commit(&self, batch: &Batch) -> Result<Committed, CommitError> {
-        let batch = self.spoiled(batch);
+        let batch = self.with_bug(batch);
         self.host.pause().await;
         if self.host.rng.bug == Some(Bug::AcknowledgedTooEarly) && self.host.rng.fault(5) {
             return Ok(Committed::default());
         }
         let unknown = || Err(CommitError::Unknown("connection lost (simulated)".into()));
-        match self.host.course() {
-            CallOutcome::Fine => {
+        match self.host.call_outcome() {
+            CallOutcome::Done => {
                 let answer = self.inner.commit(&batch).await;
                 self.host.pause().await;
                 answer
@@ -82,61 +82,65 @@ impl EventStore for FaultyStore {
     }
 
     async fn renew(&self, writer: WriterId, lease: Duration) -> Result<bool, StoreError> {
-        self.host.call(away, self.inner.renew(writer, lease)).await
+        self.host.call(unavailable, self.inner.renew(writer, lease)).await
     }
 
     async fn close_writer(&self, writer: WriterId) -> Result<Seq, StoreError> {
-        self.host.call(away, self.inner.close_writer(writer)).await
+        self.host.call(unavailable, self.inner.close_writer(writer)).await
     }
 
     async fn find(&self, ids: &[Uuid]) -> Result<Vec<Event>, StoreError> {
-        self.host.call(away, self.inner.find(ids)).await
+        self.host.call(unavailable, self.inner.find(ids)).await
     }
 }
 
 #[async_trait]
 impl Outbox for FaultyStore {
     async fn unpublished(&self, writer: WriterId, after: Seq, limit: usize) -> Result<Vec<OutboxRow>, StoreError> {
-        // Small answers: many rounds.
+        // Small answers need many rounds.
         let limit = limit.min(1 + usize::try_from(self.host.rng.below(20)).unwrap());
-        self.host.call(away, self.inner.unpublished(writer, after, limit)).await
+        self.host.call(unavailable, self.inner.unpublished(writer, after, limit)).await
     }
 
     async fn forget(&self, writer: WriterId, seq: Seq) -> Result<(), StoreError> {
-        self.host.call(away, self.inner.forget(writer, seq)).await
+        self.host.call(unavailable, self.inner.forget(writer, seq)).await
     }
 
     async fn claim_orphan(&self, lease: Duration) -> Result<Option<WriterId>, StoreError> {
-        self.host.call(away, self.inner.claim_orphan(lease)).await
+        self.host.call(unavailable, self.inner.claim_orphan(lease)).await
     }
 
     async fn outbox_watermark(&self) -> Result<OutboxWatermark, StoreError> {
-        let outbox_watermark = self.host.call(away, self.inner.outbox_watermark()).await?;
-        let blind = self.host.rng.bug == Some(Bug::OutboxNotInAsOf);
-        Ok(if blind { OutboxWatermark { oldest_unpublished: None, ..outbox_watermark } } else { outbox_watermark })
+        let outbox_watermark = self.host.call(unavailable, self.inner.outbox_watermark()).await?;
+        let ignores_outbox = self.host.rng.bug == Some(Bug::WatermarkIgnoresOutbox);
+        Ok(if ignores_outbox {
+            OutboxWatermark { oldest_unpublished: None, ..outbox_watermark }
+        } else {
+            outbox_watermark
+        })
     }
 }
 
 #[async_trait]
 impl TotalsStore for FaultyStore {
     async fn count(&self, range: Option<TimeRange>) -> Result<i64, StoreError> {
-        self.host.call(away, self.inner.count(range)).await
+        self.host.call(unavailable, self.inner.count(range)).await
     }
 
     async fn snapshot(&self, since: Minute, touched: Duration) -> Result<Snapshot, StoreError> {
         let early = self.early.lock().take();
         match early {
-            // A rebuild asks for what was touched; an audit does not.
+            // A rebuild reads the minutes that were changed lately; an audit does not.
             Some(early) if !touched.is_zero() => Ok(early),
-            _ => self.host.call(away, self.inner.snapshot(since, touched)).await,
+            _ => self.host.call(unavailable, self.inner.snapshot(since, touched)).await,
         }
     }
 
     async fn recount(&self) -> Result<Recount, StoreError> {
-        self.host.call(away, self.inner.recount()).await
+        self.host.call(unavailable, self.inner.recount()).await
     }
 
     async fn compact_writers(&self, age: Duration) -> Result<Vec<WriterId>, StoreError> {
-        self.host.call(away, self.inner.compact_writers(age)).await
+        self.host.call(unavailable, self.inner.compact_writers(age)).await
     }
 }

@@ -1,16 +1,16 @@
-//! The views per source as a process sees them.
+//! The views per source as a process sees them: calls fail, answers get lost.
 
 use std::{collections::BTreeMap, sync::Arc};
 
 use async_trait::async_trait;
-use ping_core::{Generation, Offset, Partition, Positions, RetentionCutoffs, SourceCounts};
+use ping_core::{Generation, Offset, Partition, RetentionCutoffs, SourceCounts};
 use ping_memory::MemoryStore;
-use ping_ports::{Advance, Applied, SourceViews, StoreError};
+use ping_ports::{Advance, Applied, SourceViews, StoreError, ViewPositions};
 
 use crate::{bugs::Bug, rng::Host};
 
-fn away() -> StoreError {
-    StoreError("the views are away (simulated)".into())
+fn unavailable() -> StoreError {
+    StoreError("the views are unavailable (simulated)".into())
 }
 
 #[derive(Clone)]
@@ -21,33 +21,34 @@ pub struct FaultyViews {
 
 #[async_trait]
 impl SourceViews for FaultyViews {
-    async fn positions(&self) -> Result<Option<Positions>, StoreError> {
-        self.host.call(away, self.inner.positions()).await
+    async fn positions(&self) -> Result<Option<ViewPositions>, StoreError> {
+        self.host.call(unavailable, self.inner.positions()).await
     }
 
     async fn apply(&self, advance: &Advance, counts: &SourceCounts) -> Result<Applied, StoreError> {
         let (inner, mut advance, counts) = (Arc::clone(&self.inner), advance.clone(), counts.clone());
         if self.host.rng.bug == Some(Bug::ViewsIgnorePositions)
-            && let Some(positions) = inner.positions().await?
+            && let Some(views) = inner.positions().await?
         {
             for (partition, from) in &mut advance.from {
-                *from = positions.offsets.get(partition).copied().unwrap_or(0);
+                *from = views.positions.offsets.get(partition).copied().unwrap_or(0);
             }
         }
-        self.host.change(away, async move { inner.apply(&advance, &counts).await }).await
+        self.host.change(unavailable, async move { inner.apply(&advance, &counts).await }).await
     }
 
     async fn rebuild(
         &self,
         seen: Option<&Generation>,
+        new: &Generation,
         ends: &BTreeMap<Partition, Offset>,
-        kept: RetentionCutoffs,
+        cutoffs: RetentionCutoffs,
     ) -> Result<bool, StoreError> {
-        let (inner, seen, ends) = (Arc::clone(&self.inner), seen.cloned(), ends.clone());
-        self.host.change(away, async move { inner.rebuild(seen.as_ref(), &ends, kept).await }).await
+        let (inner, seen, new, ends) = (Arc::clone(&self.inner), seen.cloned(), new.clone(), ends.clone());
+        self.host.change(unavailable, async move { inner.rebuild(seen.as_ref(), &new, &ends, cutoffs).await }).await
     }
 
-    async fn apply_retention(&self, kept: RetentionCutoffs) -> Result<(), StoreError> {
-        self.host.call(away, self.inner.apply_retention(kept)).await
+    async fn apply_retention(&self, cutoffs: RetentionCutoffs) -> Result<(), StoreError> {
+        self.host.call(unavailable, self.inner.apply_retention(cutoffs)).await
     }
 }

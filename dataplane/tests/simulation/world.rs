@@ -1,4 +1,4 @@
-//! One schedule: servers, processors and callers, what happens to them, and what must be true meanwhile and in the end.
+//! One schedule: servers, processors and callers, the faults injected into them, and what must be true meanwhile and in the end.
 
 use std::{sync::Arc, time::Duration};
 
@@ -20,14 +20,14 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     bugs::Bug,
     cache::FaultyCache,
-    clients::{Servers, Told, live},
+    clients::{self, Sent, Servers},
     log::{CommittedOffsets, FaultyConsumer, FaultyLog},
     rng::{FaultRng, Host, VirtualClock},
     store::FaultyStore,
     views::FaultyViews,
 };
 
-/// What a schedule went through.
+/// What happened in a schedule.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Report {
     pub events: u64,
@@ -72,14 +72,14 @@ struct World {
     lane_handles: Servers,
     servers: Vec<Server>,
     processors: Vec<(Host, JoinSet<()>)>,
-    told: Arc<Mutex<Told>>,
+    sent: Arc<Mutex<Sent>>,
     crashes: u64,
 }
 
 /// Runs one schedule to its end.
 pub fn run(seed: u64, bug: Option<Bug>) -> Result<Report, String> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
-    runtime.block_on(World::new(seed, bug).live())
+    runtime.block_on(World::new(seed, bug).run())
 }
 
 impl World {
@@ -98,7 +98,7 @@ impl World {
             lane_handles: Arc::default(),
             servers: Vec::new(),
             processors: Vec::new(),
-            told: Arc::default(),
+            sent: Arc::default(),
             crashes: 0,
             rng,
             clock,
@@ -109,7 +109,7 @@ impl World {
         let host = Host::new(&self.rng);
         let store = FaultyStore::new(&host, &self.store);
         let log = FaultyLog { host: host.clone(), inner: self.log.clone(), store: store.clone() };
-        let ports = IngestPorts { store: Arc::new(store.clone()), outbox: Arc::new(store), sink: Arc::new(log) };
+        let ports = IngestPorts { store: Arc::new(store.clone()), outbox: Arc::new(store), producer: Arc::new(log) };
         let settings = IngestSettings {
             lanes: 1 + usize::try_from(self.rng.below(2)).unwrap(),
             queue_events: 40,
@@ -131,7 +131,7 @@ impl World {
         let ports = LogPorts {
             outbox: Arc::new(store.clone()),
             bounds: Arc::new(log.clone()),
-            sink: Arc::new(log),
+            producer: Arc::new(log),
             clock: Arc::clone(&self.clock),
         };
         let settings = CountSettings {
@@ -139,7 +139,7 @@ impl World {
             retry: Duration::from_millis(20),
             ..CountSettings::default()
         };
-        let source = FaultyConsumer {
+        let consumer = FaultyConsumer {
             host: host.clone(),
             inner: self.log.subscribe("counts"),
             committed: Arc::clone(&self.committed),
@@ -152,21 +152,21 @@ impl World {
         let viewing = FaultyConsumer { host: host.clone(), inner: self.log.subscribe("views"), committed };
         let metrics = Arc::clone(&self.views_metrics);
         let viewing = Processor::new(viewing, views, ports.clone(), settings.clone(), metrics);
-        let processor = Processor::new(source, counters, ports, settings, Arc::clone(&self.count_metrics));
+        let processor = Processor::new(consumer, counters, ports, settings, Arc::clone(&self.count_metrics));
         let mut tasks = JoinSet::new();
         tasks.spawn(processor.run(CancellationToken::new()));
         tasks.spawn(viewing.run(CancellationToken::new()));
         self.processors.push((host, tasks));
     }
 
-    async fn live(mut self) -> Result<Report, String> {
+    async fn run(mut self) -> Result<Report, String> {
         self.start_server();
         self.start_server();
         self.start_processor();
         let mut callers = JoinSet::new();
         for _ in 0..4 {
             let (rng, servers) = (self.rng.clone(), Arc::clone(&self.lane_handles));
-            callers.spawn(live(rng, servers, Arc::clone(&self.clock), Arc::clone(&self.told), 12));
+            callers.spawn(clients::run(rng, servers, Arc::clone(&self.clock), Arc::clone(&self.sent), 12));
         }
         let mut saved = self.cache.save();
         for _ in 0..25 {
@@ -186,7 +186,7 @@ impl World {
         self.settle().await
     }
 
-    /// Something happens.
+    /// Injects a fault, or none.
     async fn inject_fault(&mut self) {
         let (servers, processors) = (self.servers.len() as u64, self.processors.len() as u64);
         match self.rng.below(20) {
@@ -225,42 +225,39 @@ impl World {
         }
     }
 
-    /// What a reader may be told at any time: never too much, and everything acknowledged before `as_of`.
+    /// What must hold for a reader at any time: the count is never too high, and includes everything acknowledged before `as_of`.
     async fn check_reading(&self) -> Result<(), String> {
         let Some(reading) = self.cache.read(None).await.unwrap() else { return Ok(()) };
         let stored = self.store.count(None).await.unwrap();
         if reading.total > stored {
-            return Err(format!("the cache says {} while the store has {stored}", reading.total));
+            return Err(format!("the cache has {}, the store {stored}", reading.total));
         }
         self.check_views().await?;
-        let told = self.told.lock();
-        let before = told.acknowledged.values().filter(|at| **at < reading.as_of).count();
+        let sent = self.sent.lock();
+        let before = sent.acknowledged.values().filter(|at| **at < reading.as_of).count();
         if reading.total < i64::try_from(before).unwrap() {
-            return Err(format!(
-                "the cache says {} as of a time before which {before} were acknowledged",
-                reading.total
-            ));
+            return Err(format!("the cache has {}, but {before} were acknowledged before its as_of", reading.total));
         }
         Ok(())
     }
 
-    /// The same of the views per source.
+    /// The same for the views per source.
     async fn check_views(&self) -> Result<(), String> {
         let as_of = self.store.as_of().await.unwrap();
         let held: i64 = self.store.views().kinds.values().map(|span| span.count).sum();
-        let of_somebody = |events: Vec<Event>| events.iter().filter(|event| !event.source.is_empty()).count();
+        let with_source = |events: Vec<Event>| events.iter().filter(|event| !event.source.is_empty()).count();
         let before: Vec<_> = {
-            let told = self.told.lock();
-            told.acknowledged.iter().filter(|(_, at)| **at < as_of).map(|(id, _)| *id).collect()
+            let sent = self.sent.lock();
+            sent.acknowledged.iter().filter(|(_, at)| **at < as_of).map(|(id, _)| *id).collect()
         };
-        let before = of_somebody(self.store.find(&before).await.unwrap());
+        let before = with_source(self.store.find(&before).await.unwrap());
         if held < i64::try_from(before).unwrap() {
-            return Err(format!("the views hold {held} as of a time before which {before} were acknowledged"));
+            return Err(format!("the views have {held}, but {before} were acknowledged before their as_of"));
         }
         Ok(())
     }
 
-    /// Waits for quiet and compares everything.
+    /// Waits until nothing changes any more, then compares everything.
     async fn settle(mut self) -> Result<Report, String> {
         if self.servers.is_empty() {
             self.start_server();
@@ -272,9 +269,9 @@ impl World {
                 break;
             }
         }
-        // One audit more than it takes to act on a difference.
+        // Long enough for an audit to act on a difference, and for one more.
         sleep(CountSettings::default().audit_interval * 4).await;
-        self.verdict().await
+        self.final_check().await
     }
 
     async fn is_settled(&self) -> bool {
@@ -283,20 +280,20 @@ impl World {
         counted && self.store.views() == self.store.recounted_views()
     }
 
-    async fn verdict(self) -> Result<Report, String> {
+    async fn final_check(self) -> Result<Report, String> {
         let recount = self.store.recount().await.unwrap();
         let stored = self.store.snapshot(ping_core::Minute(0), Duration::ZERO).await.unwrap();
-        let ids: Vec<_> = self.told.lock().acknowledged.keys().copied().collect();
+        let ids: Vec<_> = self.sent.lock().acknowledged.keys().copied().collect();
         let present = ping_ports::EventStore::find(&*self.store, &ids).await.unwrap().len();
         let counters = self.cache.counters().await.unwrap().ok_or("the cache is empty in the end")?;
         let last_audit = self.cache.read(None).await.unwrap().and_then(|reading| reading.last_audit);
         let drifts = self.count_metrics.drifts.get();
-        let told = self.told.lock();
+        let sent = self.sent.lock();
         if present != ids.len() {
             return Err(format!("{} of {} acknowledged events are not in the store", ids.len() - present, ids.len()));
         }
-        if usize::try_from(recount.rows).unwrap() > told.sent.len() {
-            return Err(format!("{} rows from {} distinct events", recount.rows, told.sent.len()));
+        if usize::try_from(recount.rows).unwrap() > sent.ids.len() {
+            return Err(format!("{} rows from {} distinct events", recount.rows, sent.ids.len()));
         }
         if counters.total != stored.total || recount.rows != stored.total {
             return Err(format!("rows {}, store {}, cache {}", recount.rows, stored.total, counters.total));
@@ -311,7 +308,7 @@ impl World {
             return Err(format!("views per source differ: rows {rows:?}, views {views:?}"));
         }
         if drifts > 0 {
-            return Err(format!("an audit had to repair the cache {drifts} times"));
+            return Err(format!("audits had to repair the cache {drifts} times"));
         }
         if counters.as_of + 5_000 < self.clock.now() {
             return Err(format!("as_of is {} ms old after a quiet time", self.clock.now() - counters.as_of));
@@ -321,7 +318,7 @@ impl World {
         }
         Ok(Report {
             events: u64::try_from(recount.rows).unwrap(),
-            refused: told.refused,
+            refused: sent.refused,
             replayed: self.count_metrics.duplicates.get(),
             rebuilds: self.count_metrics.rebuilds.get(),
             stale: self.count_metrics.stale.get(),

@@ -12,6 +12,8 @@ use uuid::Uuid;
 use crate::stage::{Stage, THEN};
 
 const HOUR: i64 = 3_600_000;
+/// The generation that [`built`] makes.
+const GENERATION: &str = "first";
 
 fn kept() -> RetentionCutoffs {
     Retention::default().at(THEN)
@@ -35,8 +37,11 @@ fn event(id: u128, source: &str, kind: &str, at: i64) -> Event {
 
 async fn built(stage: &Stage, ends: &[(Partition, i64)]) -> String {
     let ends = ends.iter().copied().collect();
-    assert!(stage.store.rebuild(None, &ends, kept()).await.unwrap());
-    stage.store.positions().await.unwrap().unwrap().generation
+    let generation = GENERATION.to_owned();
+    assert!(stage.store.rebuild(None, &generation, &ends, kept()).await.unwrap());
+    let views = stage.store.positions().await.unwrap().unwrap();
+    assert_eq!((&views.positions.generation, views.unique_sources), (&generation, true));
+    generation
 }
 
 /// From `at` to `at + 1` on `partition`.
@@ -70,12 +75,12 @@ pub async fn a_step_is_taken_once(stage: &Stage) {
     both.to.insert(1, 4);
     assert!(matches!(stage.store.apply(&both, &of("a", "", THEN)).await.unwrap(), Applied::Stale(_)));
     assert_eq!(total(stage, "a").await, 1);
-    let positions = stage.store.positions().await.unwrap().unwrap();
+    let positions = stage.store.positions().await.unwrap().unwrap().positions;
     assert_eq!((&positions.offsets[&0], positions.offsets[&1]), (&6, 0));
     assert_eq!((positions.marks.get(WriterId(7), 0), positions.marks.get(WriterId(7), 1)), (6, 0));
     // A partition that the topic has grown by stands at 0.
     assert_eq!(stage.store.apply(&step(&generation, 2, 0), &of("b", "", THEN)).await.unwrap(), Applied::Done);
-    assert_eq!(stage.store.positions().await.unwrap().unwrap().offsets[&2], 1);
+    assert_eq!(stage.store.positions().await.unwrap().unwrap().positions.offsets[&2], 1);
 }
 
 pub async fn views_promise_what_the_slowest_partition_does(stage: &Stage) {
@@ -158,10 +163,11 @@ pub async fn a_rebuild_says_what_the_steps_said(stage: &Stage) {
     }
     let stepwise = everything(stage).await;
     let ends = BTreeMap::from([(0, 77), (1, 5)]);
-    assert!(!stage.store.rebuild(None, &ends, kept()).await.unwrap(), "somebody was faster");
-    assert!(stage.store.rebuild(Some(&generation), &ends, kept()).await.unwrap());
+    let new = "second".to_owned();
+    assert!(!stage.store.rebuild(None, &new, &ends, kept()).await.unwrap(), "another processor was faster");
+    assert!(stage.store.rebuild(Some(&generation), &new, &ends, kept()).await.unwrap());
     assert_eq!(everything(stage).await, stepwise);
-    let positions = stage.store.positions().await.unwrap().unwrap();
+    let positions = stage.store.positions().await.unwrap().unwrap().positions;
     assert_eq!((&positions.offsets, positions.marks.get(writer, 4)), (&ends, 400));
     assert!(matches!(
         stage.store.apply(&step(&generation, 0, 77), &of("a", "", THEN)).await.unwrap(),

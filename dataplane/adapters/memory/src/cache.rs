@@ -1,4 +1,4 @@
-//! CacheCounters and positions under one lock.
+//! The cache of counters: counts and positions under one lock.
 
 use std::collections::BTreeMap;
 
@@ -19,17 +19,17 @@ struct State {
     last_audit: Option<Millis>,
 }
 
-/// A cache in process: empty at every start.
+/// An in-process cache, empty at every start.
 #[derive(Debug, Default)]
 pub struct MemoryCache(Mutex<Option<State>>);
 
 impl MemoryCache {
-    /// Loses everything.
+    /// Drops everything.
     pub fn clear(&self) {
         *self.0.lock() = None;
     }
 
-    /// A copy of everything, to go back to: what a snapshot on disk is to a real cache.
+    /// Copies everything, and returns a function that restores the copy: what a snapshot on disk is to a real cache.
     pub fn save(&self) -> impl FnOnce(&Self) + Send + use<> {
         let saved = self.0.lock().clone();
         move |cache| *cache.0.lock() = saved
@@ -63,17 +63,19 @@ impl CounterCache for MemoryCache {
         Ok(Applied::Done)
     }
 
-    async fn install(&self, seen: Option<&Generation>, image: &CacheSnapshot) -> Result<bool, CacheError> {
+    async fn install(&self, seen: Option<&Generation>, snapshot: &CacheSnapshot) -> Result<bool, CacheError> {
         let mut guard = self.0.lock();
         if guard.as_ref().map(|state| &state.positions.generation) != seen {
             return Ok(false);
         }
         *guard = Some(State {
-            positions: image.positions.clone(),
-            total: image.total,
-            minutes: image.minutes.clone(),
-            touched: image.minutes.keys().map(|minute| (*minute, image.now)).collect(),
-            watermarks: Watermarks(image.positions.offsets.keys().map(|partition| (*partition, image.as_of)).collect()),
+            positions: snapshot.positions.clone(),
+            total: snapshot.total,
+            minutes: snapshot.minutes.clone(),
+            touched: snapshot.minutes.keys().map(|minute| (*minute, snapshot.now)).collect(),
+            watermarks: Watermarks(
+                snapshot.positions.offsets.keys().map(|partition| (*partition, snapshot.as_of)).collect(),
+            ),
             suspect: false,
             last_audit: None,
         });

@@ -1,9 +1,9 @@
-//! The machine's clock.
+//! The system clock.
 
 use ping_core::Millis;
 use ping_ports::Clock;
 
-/// Reads the system time.
+/// A clock that reads the system time.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SystemClock;
 

@@ -1,9 +1,11 @@
-//! In process, nothing kept: the embedded mode's log and cache, its store with `--memory`, and the stage of the simulation.
+//! In-process adapters: store, log, caches, clock. The embedded mode uses the log and the caches, and the store with `--memory`; the
+//! simulation uses all of them. Nothing is persisted, so every start begins empty.
 
 mod cache;
 mod clock;
 mod log;
 mod minutes;
+mod state;
 mod statuses;
 mod store;
 mod views;

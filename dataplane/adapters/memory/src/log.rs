@@ -1,4 +1,4 @@
-//! A log with partitions, offsets and groups of consumers, in process.
+//! A log with partitions, offsets and consumer groups.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -9,27 +9,27 @@ use async_trait::async_trait;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-use ping_core::{Offset, Partition};
+use ping_core::{Offset, Partition, partition_count, partition_number, seq_offset};
 use ping_ports::{
     Bounds, ConsumerEvent, DeadLetter, LogBounds, LogConsumer, LogError, LogEvent, LogProducer, Malformed, OutboxRow,
     Record,
 };
 
-/// Records handed out at once.
-const CHUNK: usize = 1_000;
+/// Records returned at once.
+const MAX_RECORDS: usize = 1_000;
 
-/// What a record says, or why it can't be counted.
+/// The content of a record, or why it cannot be counted.
 type Body = Result<LogEvent, (Malformed, Vec<u8>)>;
 
 #[derive(Debug, Default)]
-struct Lane {
+struct PartitionLog {
     low: Offset,
     records: VecDeque<Body>,
 }
 
-impl Lane {
+impl PartitionLog {
     fn end(&self) -> Offset {
-        self.low + i64::try_from(self.records.len()).unwrap_or(i64::MAX)
+        self.low + seq_offset(self.records.len())
     }
 }
 
@@ -37,23 +37,23 @@ impl Lane {
 struct Member {
     group: &'static str,
     assigned: Vec<Partition>,
-    /// The member has not heard of its assignment yet.
-    told: bool,
+    /// Whether the member knows its assignment.
+    notified: bool,
 }
 
 #[derive(Debug, Default)]
 struct State {
-    partitions: Vec<Lane>,
+    partitions: Vec<PartitionLog>,
     members: BTreeMap<u64, Member>,
     next_member: u64,
     rotation: usize,
-    /// How far each group is that ever had a member.
+    /// Committed offsets of every group that ever had a member.
     committed: BTreeMap<&'static str, BTreeMap<Partition, Offset>>,
     dead: Vec<DeadLetter>,
 }
 
 impl State {
-    /// Deals the partitions out to the members of every group, round robin, and has everybody told.
+    /// Assigns the partitions to the members of every group, round robin.
     fn rebalance(&mut self) {
         let groups: Vec<_> = self.committed.keys().copied().collect();
         for group in groups {
@@ -67,17 +67,17 @@ impl State {
         let members = self.members.values_mut().filter(|member| member.group == group);
         for (place, member) in members.enumerate() {
             let ours = (0..partitions).filter(|partition| (partition + self.rotation) % count == place);
-            member.assigned = ours.filter_map(|partition| Partition::try_from(partition).ok()).collect();
-            member.told = false;
+            member.assigned = ours.map(|partition| partition_number(partition as u64)).collect();
+            member.notified = false;
         }
     }
 
-    fn lane(&self, partition: Partition) -> Option<&Lane> {
+    fn partition(&self, partition: Partition) -> Option<&PartitionLog> {
         self.partitions.get(usize::try_from(partition).ok()?)
     }
 }
 
-/// The log itself; clones share it.
+/// The log. Clones share it.
 #[derive(Clone, Debug, Default)]
 pub struct MemoryLog {
     state: Arc<Mutex<State>>,
@@ -89,17 +89,17 @@ impl MemoryLog {
     #[must_use]
     pub fn new(partitions: u32) -> Self {
         let log = Self::default();
-        log.state.lock().partitions.resize_with(partitions.max(1) as usize, Lane::default);
+        log.state.lock().partitions.resize_with(partitions.max(1) as usize, PartitionLog::default);
         log
     }
 
-    /// Joins `group`; leaves it when dropped.
+    /// Joins `group`. The consumer leaves it when dropped.
     #[must_use]
     pub fn subscribe(&self, group: &'static str) -> MemoryConsumer {
         let mut state = self.state.lock();
         state.next_member += 1;
         let member = state.next_member;
-        state.members.insert(member, Member { group, assigned: Vec::new(), told: false });
+        state.members.insert(member, Member { group, assigned: Vec::new(), notified: false });
         state.committed.entry(group).or_default();
         state.rebalance_group(group);
         drop(state);
@@ -107,36 +107,36 @@ impl MemoryLog {
         MemoryConsumer { log: self.clone(), group, member, next: BTreeMap::new() }
     }
 
-    /// Appends one record.
+    /// Appends one record. An outbox row of an earlier run may name a partition that this log does not have: it wraps around.
     pub fn append(&self, partition: Partition, body: Result<LogEvent, (Malformed, Vec<u8>)>) {
         let mut state = self.state.lock();
-        let place = usize::try_from(partition).unwrap_or_default() % state.partitions.len().max(1);
+        let place = partition.unsigned_abs() as usize % state.partitions.len().max(1);
         state.partitions[place].records.push_back(body);
         drop(state);
         self.changed.notify_waiters();
     }
 
-    /// Adds partitions up to `partitions` and deals them out anew.
+    /// Adds partitions until there are `partitions`, and rebalances.
     pub fn grow(&self, partitions: u32) {
         let mut state = self.state.lock();
         let count = state.partitions.len().max(partitions as usize);
-        state.partitions.resize_with(count, Lane::default);
+        state.partitions.resize_with(count, PartitionLog::default);
         state.rebalance();
         drop(state);
         self.changed.notify_waiters();
     }
 
-    /// Forgets records below `offset`: retention.
+    /// Deletes records below `offset`, as retention does.
     pub fn truncate(&self, partition: Partition, offset: Offset) {
         let mut state = self.state.lock();
-        let place = usize::try_from(partition).unwrap_or_default();
-        let Some(lane) = state.partitions.get_mut(place) else { return };
-        while lane.low < offset && lane.records.pop_front().is_some() {
-            lane.low += 1;
+        let log = usize::try_from(partition).ok().and_then(|place| state.partitions.get_mut(place));
+        let Some(log) = log else { return };
+        while log.low < offset && log.records.pop_front().is_some() {
+            log.low += 1;
         }
     }
 
-    /// Deals the partitions out anew, each to another member if there are several.
+    /// Assigns each partition to another member, if there are several.
     pub fn rebalance(&self) {
         let mut state = self.state.lock();
         state.rotation += 1;
@@ -145,7 +145,7 @@ impl MemoryLog {
         self.changed.notify_waiters();
     }
 
-    /// What was set aside.
+    /// The records that could not be counted.
     #[must_use]
     pub fn dead_letters(&self) -> Vec<DeadLetter> {
         self.state.lock().dead.clone()
@@ -165,7 +165,7 @@ impl LogProducer for MemoryLog {
     }
 
     async fn partitions(&self) -> Result<u32, LogError> {
-        Ok(u32::try_from(self.state.lock().partitions.len()).unwrap_or(u32::MAX))
+        Ok(partition_count(self.state.lock().partitions.len()))
     }
 
     async fn dead_letter(&self, letters: Vec<DeadLetter>) -> Result<(), LogError> {
@@ -178,12 +178,12 @@ impl LogProducer for MemoryLog {
 impl LogBounds for MemoryLog {
     async fn bounds(&self) -> Result<BTreeMap<Partition, Bounds>, LogError> {
         let state = self.state.lock();
-        let bounds = |lane: &Lane| Bounds { low: lane.low, end: lane.end() };
+        let bounds = |log: &PartitionLog| Bounds { low: log.low, end: log.end() };
         Ok((0..).zip(state.partitions.iter().map(bounds)).collect())
     }
 }
 
-/// A member of the group.
+/// A member of a consumer group.
 #[derive(Debug)]
 pub struct MemoryConsumer {
     log: MemoryLog,
@@ -193,12 +193,12 @@ pub struct MemoryConsumer {
 }
 
 impl MemoryConsumer {
-    /// What there is to know now, if anything.
+    /// The next event, if there is one now.
     fn poll(&mut self) -> Result<Option<ConsumerEvent>, LogError> {
         let mut state = self.log.state.lock();
         let Some(member) = state.members.get_mut(&self.member) else { return Ok(None) };
-        if !member.told {
-            member.told = true;
+        if !member.notified {
+            member.notified = true;
             self.next.clear();
             let assigned = member.assigned.clone();
             let event = if assigned.is_empty() { ConsumerEvent::Revoked } else { ConsumerEvent::Assigned(assigned) };
@@ -206,11 +206,10 @@ impl MemoryConsumer {
         }
         let mut records = Vec::new();
         for (partition, next) in &mut self.next {
-            let Some(lane) = state.lane(*partition) else { continue };
-            let skip = usize::try_from(*next - lane.low).map_err(|_| {
-                LogError(format!("offset {next} of partition {partition} is below {}", lane.low).into())
-            })?;
-            for body in lane.records.iter().skip(skip).take(CHUNK - records.len().min(CHUNK)) {
+            let Some(log) = state.partition(*partition) else { continue };
+            let skip = usize::try_from(*next - log.low)
+                .map_err(|_| LogError(format!("offset {next} of partition {partition} is below {}", log.low).into()))?;
+            for body in log.records.iter().skip(skip).take(MAX_RECORDS - records.len().min(MAX_RECORDS)) {
                 records.push(Record { partition: *partition, offset: *next, body: body.clone() });
                 *next += 1;
             }
@@ -239,7 +238,7 @@ impl LogConsumer for MemoryConsumer {
         Ok(())
     }
 
-    /// What every group has counted can go.
+    /// Deletes the records that all groups have committed.
     fn commit(&self, offsets: &BTreeMap<Partition, Offset>) {
         for (partition, offset) in offsets {
             let behind = {

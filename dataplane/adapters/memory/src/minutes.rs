@@ -1,4 +1,4 @@
-//! Closed minutes without a topic: one debug line each.
+//! Closed minutes in the debug log, where there is no topic.
 
 use async_trait::async_trait;
 

@@ -1,4 +1,4 @@
-//! StatusCounts in process.
+//! The cache of statuses.
 
 use std::collections::HashMap;
 
@@ -8,8 +8,8 @@ use parking_lot::Mutex;
 use ping_core::{Minute, StatusCounts, Watermarks};
 use ping_ports::{CACHE_TTL_MINUTES, CacheError, CachedStatus, Epoch, StatusCache, StatusUpdate, StatusWatermark};
 
-/// Sources held at most.
-const BOUND: usize = 1_000_000;
+/// Maximum number of sources.
+const CAPACITY: usize = 1_000_000;
 
 #[derive(Clone, Copy, Debug)]
 struct Entry {
@@ -26,7 +26,7 @@ struct State {
     entries: HashMap<Box<str>, Entry>,
 }
 
-/// StatusCounts in a map: empty at every start.
+/// An in-process cache of statuses, empty at every start. When it is full, an arbitrary entry makes room.
 #[derive(Debug, Default)]
 pub struct MemoryStatuses(Mutex<State>);
 
@@ -34,9 +34,9 @@ pub struct MemoryStatuses(Mutex<State>);
 impl StatusCache for MemoryStatuses {
     async fn get(&self, source: &str, now: Minute) -> Result<CachedStatus, CacheError> {
         let state = self.0.lock();
-        let believed =
+        let valid =
             |entry: &&Entry| entry.last || (entry.epoch == state.epoch && entry.at > now.back(CACHE_TTL_MINUTES));
-        let counts = state.entries.get(source).filter(believed).map(|entry| entry.counts);
+        let counts = state.entries.get(source).filter(valid).map(|entry| entry.counts);
         Ok(CachedStatus { epoch: state.epoch, counts, as_of: state.watermarks.lowest() })
     }
 
@@ -44,7 +44,7 @@ impl StatusCache for MemoryStatuses {
         let mut state = self.0.lock();
         let epoch = epoch.unwrap_or(state.epoch);
         for StatusUpdate { source, counts, last } in all {
-            if state.entries.len() >= BOUND && !state.entries.contains_key(source) {
+            if state.entries.len() >= CAPACITY && !state.entries.contains_key(source) {
                 let victim = state.entries.keys().next().cloned();
                 victim.and_then(|victim| state.entries.remove(&victim));
             }

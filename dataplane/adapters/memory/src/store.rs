@@ -1,59 +1,30 @@
-//! A store of record that lives as long as the process.
+//! The store of record: events, outbox and totals.
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use parking_lot::Mutex;
 use uuid::Uuid;
 
-use super::views::Views;
-use ping_core::{Event, Millis, Minute, Seq, TimeRange, WriterId};
+use super::state::{State, Writer};
+use ping_core::{Event, Millis, Minute, Seq, TimeRange, WriterId, millis, seq_offset};
 use ping_ports::{
     Batch, Clock, CommitError, Committed, EventStore, Outbox, OutboxRow, OutboxWatermark, Recount, Snapshot,
     StoreError, TotalsStore, WriterTotal,
 };
 
-#[derive(Debug)]
-pub(super) struct Writer {
-    pub(super) last_seq: Seq,
-    open: bool,
-    lease_until: Millis,
-    lent_until: Millis,
-    touched: Millis,
-}
-
-#[derive(Debug, Default)]
-pub(super) struct State {
-    pub(super) views: Option<Views>,
-    pub(super) events: HashMap<Uuid, Event>,
-    times: BTreeMap<Millis, i64>,
-    pub(super) minutes: BTreeMap<Minute, (i64, Millis)>,
-    pub(super) writers: BTreeMap<WriterId, Writer>,
-    total: i64,
-    outbox: BTreeMap<(WriterId, Seq), OutboxRow>,
-    next_writer: i64,
-}
-
-/// Implements every store port over maps.
+/// Implements every store port over maps. Nothing is persisted.
 pub struct MemoryStore {
     pub(super) state: Mutex<State>,
     pub(super) clock: Arc<dyn Clock>,
 }
 
 impl MemoryStore {
-    /// An empty store whose time is `clock`.
+    /// An empty store that takes its time from `clock`.
     #[must_use]
     pub fn new(clock: Arc<dyn Clock>) -> Self {
         Self { state: Mutex::default(), clock }
     }
-}
-
-fn millis(duration: Duration) -> Millis {
-    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }
 
 #[async_trait]
@@ -208,7 +179,7 @@ impl TotalsStore for MemoryStore {
         });
         let differing: std::collections::BTreeSet<_> = differing.copied().collect();
         Ok(Recount {
-            rows: i64::try_from(state.events.len()).unwrap_or(i64::MAX),
+            rows: seq_offset(state.events.len()),
             total: state.total,
             minutes_total,
             days_total: minutes_total,

@@ -1,28 +1,22 @@
-//! The views per source, under the lock of the events they are made of.
+//! The views per source, under the same lock as the events that they are rebuilt from.
 
 use std::collections::BTreeMap;
 
 use async_trait::async_trait;
 
-use super::{MemoryStore, store::State};
+use super::{state::Views, store::MemoryStore};
 use ping_core::{
     Day, Generation, Mark, Marks, Millis, Minute, Offset, Partition, Positions, RetentionCutoffs, SourceCounts, Span,
     Watermarks, Window, WindowSplit,
 };
-use ping_ports::{Advance, Applied, SourceReader, SourceSummary, SourceViews, StoreError};
-
-/// BatchCounts and where they stand.
-#[derive(Debug)]
-pub(super) struct Views {
-    positions: Positions,
-    counts: SourceCounts,
-    watermarks: Watermarks,
-}
+use ping_ports::{Advance, Applied, SourceReader, SourceSummary, SourceViews, StoreError, ViewPositions};
 
 #[async_trait]
 impl SourceViews for MemoryStore {
-    async fn positions(&self) -> Result<Option<Positions>, StoreError> {
-        Ok(self.state.lock().views.as_ref().map(|views| views.positions.clone()))
+    async fn positions(&self) -> Result<Option<ViewPositions>, StoreError> {
+        let position =
+            |views: &Views| ViewPositions { positions: views.positions.clone(), unique_sources: views.unique_sources };
+        Ok(self.state.lock().views.as_ref().map(position))
     }
 
     async fn apply(&self, advance: &Advance, counts: &SourceCounts) -> Result<Applied, StoreError> {
@@ -43,8 +37,9 @@ impl SourceViews for MemoryStore {
     async fn rebuild(
         &self,
         seen: Option<&Generation>,
+        new: &Generation,
         ends: &BTreeMap<Partition, Offset>,
-        kept: RetentionCutoffs,
+        cutoffs: RetentionCutoffs,
     ) -> Result<bool, StoreError> {
         let mut state = self.state.lock();
         if state.views.as_ref().map(|views| &views.positions.generation) != seen {
@@ -53,18 +48,19 @@ impl SourceViews for MemoryStore {
         let counts = state.recounted_views();
         let base = |last_seq| Mark { base: last_seq, partitions: BTreeMap::new() };
         let marks = Marks(state.writers.iter().map(|(id, writer)| (*id, base(writer.last_seq))).collect());
-        let positions = Positions { generation: kept.generation(), offsets: ends.clone(), marks };
+        let positions = Positions { generation: new.clone(), offsets: ends.clone(), marks };
         let now = self.clock.now();
         let watermarks = Watermarks(ends.keys().map(|partition| (*partition, now)).collect());
-        state.views = Some(Views { positions, counts: kept.keep(counts), watermarks });
+        let unique_sources = cutoffs.minutes.is_some();
+        state.views = Some(Views { positions, unique_sources, counts: cutoffs.keep(counts), watermarks });
         Ok(true)
     }
 
-    async fn apply_retention(&self, kept: RetentionCutoffs) -> Result<(), StoreError> {
+    async fn apply_retention(&self, cutoffs: RetentionCutoffs) -> Result<(), StoreError> {
         let mut guard = self.state.lock();
         let state = &mut *guard;
         if let Some(views) = state.views.as_mut() {
-            views.counts = kept.keep(std::mem::take(&mut views.counts));
+            views.counts = cutoffs.keep(std::mem::take(&mut views.counts));
             views.positions.marks.0.retain(|writer, _| state.writers.contains_key(writer));
         }
         Ok(())
@@ -72,30 +68,20 @@ impl SourceViews for MemoryStore {
 }
 
 impl MemoryStore {
-    /// Everything that the views hold; nothing before they are built.
+    /// The content of the views; empty before they are built.
     #[must_use]
     pub fn views(&self) -> SourceCounts {
-        self.ask(Clone::clone)
+        self.read_views(Clone::clone)
     }
 
-    /// What they should hold: every event, counted one by one.
+    /// What the views should hold: all events, counted one by one.
     #[must_use]
     pub fn recounted_views(&self) -> SourceCounts {
         self.state.lock().recounted_views()
     }
 }
 
-impl State {
-    fn recounted_views(&self) -> SourceCounts {
-        let mut counts = SourceCounts::default();
-        for event in self.events.values() {
-            counts.add(&event.source, &event.kind, event.timestamp_ms);
-        }
-        counts
-    }
-}
-
-/// A source's entries from one key to before another.
+/// The entries of a source from the key `from` to before `to`.
 fn of_source<'a, K: Ord + Copy, V: Copy>(
     counts: &'a BTreeMap<(Box<str>, K), V>,
     source: &str,
@@ -107,9 +93,9 @@ fn of_source<'a, K: Ord + Copy, V: Copy>(
 }
 
 impl MemoryStore {
-    /// What `ask` finds in the counts; nothing before they are built.
-    fn ask<T: Default>(&self, ask: impl FnOnce(&SourceCounts) -> T) -> T {
-        self.state.lock().views.as_ref().map_or_else(T::default, |views| ask(&views.counts))
+    /// What `read` finds in the counts; the default before they are built.
+    fn read_views<T: Default>(&self, read: impl FnOnce(&SourceCounts) -> T) -> T {
+        self.state.lock().views.as_ref().map_or_else(T::default, |views| read(&views.counts))
     }
 }
 
@@ -120,7 +106,7 @@ impl SourceReader for MemoryStore {
     }
 
     async fn summary(&self, source: &str, since: Window) -> Result<Option<SourceSummary>, StoreError> {
-        Ok(self.ask(|counts| {
+        Ok(self.read_views(|counts| {
             let kinds = counts.kinds.range((source.into(), "".into())..).take_while(|((of, _), _)| &**of == source);
             let kinds: BTreeMap<_, _> = kinds.map(|((_, kind), span)| (kind.clone(), *span)).collect();
             let recent = of_source(&counts.windows, source, since, Window(i64::MAX)).map(|(_, span)| span.count).sum();
@@ -132,13 +118,13 @@ impl SourceReader for MemoryStore {
         let count = |counts: &SourceCounts| {
             pairs.iter().map(|pair| counts.kinds.get(pair).map_or(0, |span| span.count)).collect::<Vec<_>>()
         };
-        let held = self.ask(count);
+        let held = self.read_views(count);
         Ok(if held.is_empty() { vec![0; pairs.len()] } else { held })
     }
 
     async fn top(&self, range: Option<&WindowSplit>, limit: u32) -> Result<Vec<(String, i64)>, StoreError> {
         let mut sums: BTreeMap<Box<str>, i64> = BTreeMap::new();
-        self.ask(|counts| {
+        self.read_views(|counts| {
             let Some(range) = range else {
                 for ((source, _), span) in &counts.kinds {
                     *sums.entry(source.clone()).or_insert(0) += span.count;
@@ -161,15 +147,15 @@ impl SourceReader for MemoryStore {
     }
 
     async fn windows(&self, source: &str, from: Window, to: Window) -> Result<BTreeMap<Window, Span>, StoreError> {
-        Ok(self.ask(|counts| of_source(&counts.windows, source, from, to).collect()))
+        Ok(self.read_views(|counts| of_source(&counts.windows, source, from, to).collect()))
     }
 
     async fn days(&self, source: &str, from: Day, to: Day) -> Result<BTreeMap<Day, i64>, StoreError> {
-        Ok(self.ask(|counts| of_source(&counts.days, source, from, to).collect()))
+        Ok(self.read_views(|counts| of_source(&counts.days, source, from, to).collect()))
     }
 
     async fn uniques(&self, from: Minute, to: Minute) -> Result<BTreeMap<Minute, i64>, StoreError> {
-        Ok(self.ask(|counts| {
+        Ok(self.read_views(|counts| {
             let mut uniques = BTreeMap::new();
             for (minute, _) in counts.minutes.range((from, "".into())..(to.max(from), "".into())) {
                 *uniques.entry(*minute).or_insert(0) += 1;

@@ -3,7 +3,9 @@
 
 -- Which filling it is: one row once they were built. Whoever changes counts holds it shared, whoever builds anew alone.
 CREATE TABLE source_views (
-    generation text NOT NULL
+    generation     text    NOT NULL,
+    -- Whether this generation holds unique sources per minute. All flushes into it must then include them.
+    unique_sources boolean NOT NULL
 );
 
 -- Next offset per partition of the log.

@@ -15,7 +15,7 @@ use super::PostgresStore;
 use ping_core::{
     Day, Generation, Mark, Marks, Offset, Partition, Positions, RetentionCutoffs, Seq, SourceCounts, WriterId,
 };
-use ping_ports::{Advance, Applied, SourceViews, StoreError};
+use ping_ports::{Advance, Applied, SourceViews, StoreError, ViewPositions};
 
 /// Reading every row may take this long.
 const REBUILD: Duration = Duration::from_secs(60 * 60);
@@ -29,7 +29,7 @@ const WINDOWS: i64 = 288;
 const SAMPLED: [&str; 5] = ["source", "bucket", "count", "first_ms", "last_ms"];
 const SAMPLE: u32 = 10;
 
-const POSITIONS: &str = "SELECT generation,
+const POSITIONS: &str = "SELECT generation, unique_sources,
     ARRAY(SELECT \"partition\" FROM source_positions ORDER BY 1) AS partitions,
     ARRAY(SELECT next FROM source_positions ORDER BY \"partition\") AS offsets,
     ARRAY(SELECT writer FROM source_marks ORDER BY writer, \"partition\") AS writers,
@@ -84,6 +84,7 @@ const PARTITIONS: &str =
 #[derive(FromRow)]
 struct PositionsRow {
     generation: Generation,
+    unique_sources: bool,
     partitions: Vec<Partition>,
     offsets: Vec<Offset>,
     writers: Vec<i64>,
@@ -92,7 +93,7 @@ struct PositionsRow {
 }
 
 impl PositionsRow {
-    fn positions(self) -> Positions {
+    fn positions(self) -> ViewPositions {
         let mut marks = Marks::default();
         for ((writer, partition), seq) in self.writers.into_iter().zip(self.marked).zip(self.seqs) {
             let mark: &mut Mark = marks.0.entry(WriterId(writer)).or_default();
@@ -103,7 +104,8 @@ impl PositionsRow {
             }
         }
         let offsets = self.partitions.into_iter().zip(self.offsets).collect();
-        Positions { generation: self.generation, offsets, marks }
+        let positions = Positions { generation: self.generation, offsets, marks };
+        ViewPositions { positions, unique_sources: self.unique_sources }
     }
 }
 
@@ -155,6 +157,7 @@ impl PostgresStore {
 async fn rebuild(
     connection: &mut PgConnection,
     seen: Option<&Generation>,
+    new: &Generation,
     ends: &BTreeMap<Partition, Offset>,
     kept: RetentionCutoffs,
 ) -> Result<bool, sqlx::Error> {
@@ -178,9 +181,8 @@ async fn rebuild(
     sqlx::query(FILL_MARKS).bind(ALL).execute(&mut *transaction).await?;
     let (partitions, offsets): (Vec<Partition>, Vec<Offset>) = ends.iter().map(|(on, end)| (*on, *end)).unzip();
     sqlx::query(FILL_POSITIONS).bind(partitions).bind(offsets).execute(&mut *transaction).await?;
-    let generation = kept.generation();
-    let filled = sqlx::query("INSERT INTO source_views (generation, days_from) VALUES ($1, $2)");
-    filled.bind(generation).bind(kept.today.0).execute(&mut *transaction).await?;
+    let filled = sqlx::query("INSERT INTO source_views (generation, unique_sources, days_from) VALUES ($1, $2, $3)");
+    filled.bind(new).bind(kept.minutes.is_some()).bind(kept.today.0).execute(&mut *transaction).await?;
     transaction.commit().await?;
     Ok(true)
 }
@@ -200,7 +202,7 @@ async fn close_days(connection: &mut PgConnection, kept: RetentionCutoffs) -> Re
 
 #[async_trait]
 impl SourceViews for PostgresStore {
-    async fn positions(&self) -> Result<Option<Positions>, StoreError> {
+    async fn positions(&self) -> Result<Option<ViewPositions>, StoreError> {
         let mut held = self.writing.take().await?;
         let query = sqlx::query_as::<_, PositionsRow>(POSITIONS);
         let answer = timeout(self.timeout, query.fetch_optional(held.connection())).await;
@@ -224,13 +226,14 @@ impl SourceViews for PostgresStore {
     async fn rebuild(
         &self,
         seen: Option<&Generation>,
+        new: &Generation,
         ends: &BTreeMap<Partition, Offset>,
         kept: RetentionCutoffs,
     ) -> Result<bool, StoreError> {
         // An event may be a day ahead of us.
         self.cover((kept.windows.0..=kept.today.0 + 2).map(Day)).await?;
         let mut held = self.writing.take().await?;
-        let answer = timeout(REBUILD, rebuild(held.connection(), seen, ends, kept)).await;
+        let answer = timeout(REBUILD, rebuild(held.connection(), seen, new, ends, kept)).await;
         Ok(held.finish(answer)?)
     }
 

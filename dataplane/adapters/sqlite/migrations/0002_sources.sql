@@ -3,7 +3,9 @@
 
 -- Which filling it is: one row once they were built.
 CREATE TABLE source_views (
-    generation TEXT NOT NULL
+    generation     TEXT    NOT NULL,
+    -- Whether this generation holds unique sources per minute (0 or 1). All flushes into it must then include them.
+    unique_sources INTEGER NOT NULL
 ) STRICT;
 
 -- Next offset per partition of the log.

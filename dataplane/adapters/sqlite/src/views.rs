@@ -10,7 +10,7 @@ use ping_core::{
     Day, Generation, Marks, Millis, Minute, Offset, Partition, Positions, RetentionCutoffs, Seq, SourceCounts, Span,
     Window, WriterId,
 };
-use ping_ports::{Advance, Applied, SourceViews, StoreError};
+use ping_ports::{Advance, Applied, SourceViews, StoreError, ViewPositions};
 
 /// Stands for every partition of the log in `source_marks`.
 const ALL: Partition = -1;
@@ -34,9 +34,10 @@ WHERE source IS NOT NULL GROUP BY 1, 2";
 type Look = Transaction<'static, Sqlite>;
 
 /// Where the views stand.
-async fn positions(look: &mut Transaction<'_, Sqlite>) -> Result<Option<Positions>, sqlx::Error> {
-    let generation = sqlx::query_scalar("SELECT generation FROM source_views").fetch_optional(&mut **look).await?;
-    let Some(generation) = generation else { return Ok(None) };
+async fn positions(look: &mut Transaction<'_, Sqlite>) -> Result<Option<ViewPositions>, sqlx::Error> {
+    let held =
+        sqlx::query_as("SELECT generation, unique_sources FROM source_views").fetch_optional(&mut **look).await?;
+    let Some((generation, unique_sources)) = held else { return Ok(None) };
     let offsets: Vec<(Partition, Offset)> =
         sqlx::query_as("SELECT \"partition\", next FROM source_positions").fetch_all(&mut **look).await?;
     let held: Vec<(i64, Partition, Seq)> =
@@ -50,7 +51,8 @@ async fn positions(look: &mut Transaction<'_, Sqlite>) -> Result<Option<Position
             mark.partitions.insert(partition, seq);
         }
     }
-    Ok(Some(Positions { generation, offsets: offsets.into_iter().collect(), marks }))
+    let positions = Positions { generation, offsets: offsets.into_iter().collect(), marks };
+    Ok(Some(ViewPositions { positions, unique_sources }))
 }
 
 /// The rows, added up, and the last number of every writer, in one look.
@@ -141,7 +143,7 @@ async fn promise(
 
 #[async_trait]
 impl SourceViews for SqliteStore {
-    async fn positions(&self) -> Result<Option<Positions>, StoreError> {
+    async fn positions(&self) -> Result<Option<ViewPositions>, StoreError> {
         let (_, mut look) = self.look().await?;
         positions(&mut look).await.map_err(failed)
     }
@@ -151,7 +153,7 @@ impl SourceViews for SqliteStore {
         let apply = async {
             let mut transaction = turn(&mut writer).await?;
             let held = positions(&mut transaction).await?;
-            if let Some(why) = advance.refusal(held.as_ref()) {
+            if let Some(why) = advance.refusal(held.as_ref().map(|held| &held.positions)) {
                 return Ok(Applied::Stale(why));
             }
             add(&mut transaction, counts).await?;
@@ -170,6 +172,7 @@ impl SourceViews for SqliteStore {
     async fn rebuild(
         &self,
         seen: Option<&Generation>,
+        new: &Generation,
         ends: &BTreeMap<Partition, Offset>,
         kept: RetentionCutoffs,
     ) -> Result<bool, StoreError> {
@@ -192,8 +195,8 @@ impl SourceViews for SqliteStore {
             let marks: Vec<_> = writers.into_iter().map(|(writer, seq)| (writer, ALL, seq)).collect();
             stand(&mut transaction, ends, &marks).await?;
             promise(&mut transaction, now, ends.keys(), 0).await?;
-            let generation = kept.generation();
-            sqlx::query("INSERT INTO source_views VALUES ($1)").bind(generation).execute(&mut *transaction).await?;
+            let filled = sqlx::query("INSERT INTO source_views (generation, unique_sources) VALUES ($1, $2)");
+            filled.bind(new).bind(kept.minutes.is_some()).execute(&mut *transaction).await?;
             transaction.commit().await?;
             Ok(true)
         };

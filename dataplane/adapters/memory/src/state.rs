@@ -1,0 +1,53 @@
+//! What the store holds: events with everything that is counted from them, and the views.
+
+use std::collections::{BTreeMap, HashMap};
+
+use uuid::Uuid;
+
+use ping_core::{Event, Millis, Minute, Positions, Seq, SourceCounts, Watermarks, WriterId};
+use ping_ports::OutboxRow;
+
+#[derive(Debug)]
+pub(super) struct Writer {
+    pub(super) last_seq: Seq,
+    pub(super) open: bool,
+    pub(super) lease_until: Millis,
+    /// Claimed by a relay until this time.
+    pub(super) lent_until: Millis,
+    /// When it last changed.
+    pub(super) touched: Millis,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct State {
+    pub(super) views: Option<Views>,
+    pub(super) events: HashMap<Uuid, Event>,
+    /// Events per millisecond.
+    pub(super) times: BTreeMap<Millis, i64>,
+    /// Events per minute, and when that count last changed.
+    pub(super) minutes: BTreeMap<Minute, (i64, Millis)>,
+    pub(super) writers: BTreeMap<WriterId, Writer>,
+    pub(super) total: i64,
+    pub(super) outbox: BTreeMap<(WriterId, Seq), OutboxRow>,
+    pub(super) next_writer: i64,
+}
+
+impl State {
+    /// What the views should hold: all events, counted one by one.
+    pub(super) fn recounted_views(&self) -> SourceCounts {
+        let mut counts = SourceCounts::default();
+        for event in self.events.values() {
+            counts.add(&event.source, &event.kind, event.timestamp_ms);
+        }
+        counts
+    }
+}
+
+/// The views per source and their positions.
+#[derive(Debug)]
+pub(super) struct Views {
+    pub(super) positions: Positions,
+    pub(super) unique_sources: bool,
+    pub(super) counts: SourceCounts,
+    pub(super) watermarks: Watermarks,
+}

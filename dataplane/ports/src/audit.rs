@@ -1,0 +1,82 @@
+//! The comparison behind every audit: cache against store. Between two looks at the store every count can only grow, so a cached
+//! count that was read in between must lie between the two, once the cache has counted what the first look saw.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use ping_core::Minute;
+
+use super::{cache::CacheCounters, store::Snapshot};
+
+/// Differences that are described in words.
+const MAX_DESCRIBED: usize = 10;
+
+/// How cache and store differ.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Drift {
+    /// Sum of the absolute differences, in events; at least 1.
+    pub events: i64,
+    /// The first ten differences, in words.
+    pub differences: Vec<String>,
+}
+
+/// Compares `counters` with what the store held before and after they were read. Minutes before `window_start` are ignored: the
+/// cache has dropped their earlier events. `None` when cache and store agree.
+#[must_use]
+pub fn compare(before: &Snapshot, counters: &CacheCounters, after: &Snapshot, window_start: Minute) -> Option<Drift> {
+    let mut events = 0;
+    let mut differences = Vec::new();
+    let mut check = |what: String, low: i64, cached: i64, high: i64| {
+        let off = if cached < low { low - cached } else { (cached - high).max(0) };
+        if off > 0 {
+            events += off;
+            differences.push(format!("{what}: the cache has {cached}, the store {low} to {high}"));
+        }
+    };
+    check("total".into(), before.total, counters.total, after.total);
+    let count = |minutes: &BTreeMap<Minute, i64>, minute| minutes.get(&minute).copied().unwrap_or(0);
+    let minutes = after.minutes.keys().chain(counters.minutes.keys()).filter(|minute| **minute >= window_start);
+    for minute in minutes.copied().collect::<BTreeSet<_>>() {
+        let (low, high) = (count(&before.minutes, minute), count(&after.minutes, minute));
+        check(format!("minute {}", minute.0), low, count(&counters.minutes, minute), high);
+    }
+    differences.truncate(MAX_DESCRIBED);
+    (events > 0).then_some(Drift { events, differences })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ping_core::Marks;
+
+    fn snapshot(total: i64, minutes: &[(i64, i64)]) -> Snapshot {
+        let minutes = minutes.iter().map(|(minute, count)| (Minute(*minute), *count)).collect();
+        Snapshot { at: 0, total, minutes, writers: Vec::new() }
+    }
+
+    fn counters(total: i64, minutes: &[(i64, i64)]) -> CacheCounters {
+        let minutes = minutes.iter().map(|(minute, count)| (Minute(*minute), *count)).collect();
+        CacheCounters { generation: "g".into(), total, minutes, as_of: 0, marks: Marks::default() }
+    }
+
+    #[test]
+    fn a_count_between_two_looks_is_equal() {
+        let drift = compare(&snapshot(5, &[(9, 5)]), &counters(6, &[(9, 6)]), &snapshot(8, &[(9, 8)]), Minute(0));
+        assert_eq!(drift, None);
+    }
+
+    #[test]
+    fn a_lost_or_doubled_event_is_drift() {
+        let store = snapshot(5, &[(9, 5)]);
+        for (cached, off) in [(4, 2), (7, 4)] {
+            let drift = compare(&store, &counters(cached, &[(9, cached)]), &store, Minute(0));
+            assert_eq!(drift.as_ref().map(|drift| drift.events), Some(off), "{drift:?}");
+        }
+    }
+
+    #[test]
+    fn minutes_outside_the_window_are_ignored() {
+        let store = snapshot(5, &[(9, 5)]);
+        assert_eq!(compare(&store, &counters(5, &[(3, 1), (9, 5)]), &store, Minute(4)), None);
+        assert!(compare(&store, &counters(5, &[(9, 5), (10, 1)]), &store, Minute(4)).is_some());
+    }
+}

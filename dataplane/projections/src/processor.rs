@@ -1,0 +1,86 @@
+//! The processor: a member of a consumer group that keeps one projection up to date, session after session.
+
+use std::sync::Arc;
+
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    context::Context,
+    error::CountError,
+    metrics::CountMetrics,
+    projection::Projection,
+    session::{Session, SessionEnd},
+    settings::{CountSettings, LogPorts},
+};
+use ping_core::Partition;
+use ping_ports::{ConsumerEvent, LogConsumer, chain};
+
+/// One member of the group of processors.
+pub struct Processor<C, P> {
+    consumer: C,
+    context: Context<P>,
+    assigned: Vec<Partition>,
+}
+
+impl<C: LogConsumer, P: Projection> Processor<C, P> {
+    /// A processor that updates `projection` from what `consumer` reads.
+    pub fn new(
+        consumer: C,
+        projection: P,
+        ports: LogPorts,
+        settings: CountSettings,
+        metrics: Arc<CountMetrics>,
+    ) -> Self {
+        let context = Context { projection: Arc::new(projection), ports, settings, metrics };
+        Self { consumer, context, assigned: Vec::new() }
+    }
+
+    /// Counts until `shutdown`, then flushes what was read and returns.
+    pub async fn run(mut self, shutdown: CancellationToken) {
+        loop {
+            let end = match self.session(&shutdown).await {
+                Ok(end) => end,
+                Err(error) => {
+                    self.context.metrics.errors.inc();
+                    tracing::warn!(error = chain(&error), "counting interrupted; retrying");
+                    tokio::select! {
+                        biased;
+                        () = shutdown.cancelled() => SessionEnd::Shutdown,
+                        () = sleep(self.context.settings.retry) => SessionEnd::Resume,
+                    }
+                }
+            };
+            match end {
+                SessionEnd::Reassigned(partitions) => self.assigned = partitions,
+                SessionEnd::Resume => {}
+                SessionEnd::Shutdown => return,
+            }
+        }
+    }
+
+    async fn session(&mut self, shutdown: &CancellationToken) -> Result<SessionEnd, CountError> {
+        if self.assigned.is_empty() {
+            return self.wait_for_partitions(shutdown).await;
+        }
+        let positions = tokio::select! {
+            biased;
+            () = shutdown.cancelled() => return Ok(SessionEnd::Shutdown),
+            positions = self.context.resume(&self.assigned) => positions?,
+        };
+        self.consumer.start(&positions.offsets).await?;
+        Session::new(&mut self.consumer, &self.context, self.assigned.clone(), positions).run(shutdown).await
+    }
+
+    async fn wait_for_partitions(&mut self, shutdown: &CancellationToken) -> Result<SessionEnd, CountError> {
+        let event = tokio::select! {
+            biased;
+            () = shutdown.cancelled() => return Ok(SessionEnd::Shutdown),
+            event = self.consumer.next() => event?,
+        };
+        Ok(match event {
+            ConsumerEvent::Assigned(partitions) => SessionEnd::Reassigned(partitions),
+            ConsumerEvent::Revoked | ConsumerEvent::Records(_) => SessionEnd::Resume,
+        })
+    }
+}

@@ -1,0 +1,234 @@
+//! A session: counting from one set of positions on, until the projection turns out to be elsewhere. [`SessionState`] decides
+//! what to do next; the loop here does it, and waits for the next event. One flush runs at a time; meanwhile the next delta
+//! grows, up to its limit.
+
+use std::{
+    future::{pending, ready},
+    sync::Arc,
+};
+
+use futures::{FutureExt, future::BoxFuture};
+use tokio::time::{Instant, sleep_until};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    context::Context,
+    error::CountError,
+    projection::{AuditOutcome, Projection},
+    session_state::{Action, SessionState, Wait},
+    watermark::LogWatermark,
+};
+use ping_core::{Partition, Positions};
+use ping_ports::{Applied, ConsumerEvent, LogConsumer, LogError, Record, chain};
+
+/// Audits in a row that must find a difference before it counts as drift. A single one may be an event in flight.
+const DRIFTING_AUDITS: u32 = 2;
+
+/// Why a session ended.
+pub(super) enum SessionEnd {
+    /// The partitions changed; these are assigned now.
+    Reassigned(Vec<Partition>),
+    /// The projection has other positions: read them again.
+    Resume,
+    /// The process is shutting down, and everything read is flushed.
+    Shutdown,
+}
+
+/// What a waiting session wakes up for.
+enum Event {
+    Flushed(Result<Applied, CountError>),
+    ShutdownRequested,
+    Consumed(Result<ConsumerEvent, LogError>),
+    /// No other event is ready, and there is something to flush.
+    Quiet,
+    WatermarkChecked(Result<LogWatermark, CountError>),
+    Audited(Result<AuditOutcome, CountError>),
+    /// The time has come for the next action.
+    Timer,
+}
+
+/// A call that runs while the session goes on reading.
+type Running<T> = Option<BoxFuture<'static, Result<T, CountError>>>;
+
+/// A running session.
+pub(super) struct Session<'a, C, P: Projection> {
+    consumer: &'a mut C,
+    context: &'a Context<P>,
+    state: SessionState<P::Sums>,
+    flush: Running<Applied>,
+    watermark_check: Running<LogWatermark>,
+    audit: Running<AuditOutcome>,
+    drifting_audits: u32,
+}
+
+impl<'a, C: LogConsumer, P: Projection> Session<'a, C, P> {
+    /// A session that continues from `positions`, which `consumer` reads from already.
+    pub(super) fn new(
+        consumer: &'a mut C,
+        context: &'a Context<P>,
+        assigned: Vec<Partition>,
+        positions: Positions,
+    ) -> Self {
+        let state = SessionState::new(P::PRIMARY, context.settings.clone(), assigned, positions, Instant::now());
+        Self { consumer, context, state, flush: None, watermark_check: None, audit: None, drifting_audits: 0 }
+    }
+
+    /// Runs until the session ends.
+    pub(super) async fn run(mut self, shutdown: &CancellationToken) -> Result<SessionEnd, CountError> {
+        loop {
+            match self.state.next_action(Instant::now()) {
+                Action::Finish => return Ok(SessionEnd::Shutdown),
+                Action::Flush => self.start_flush().await,
+                Action::CheckWatermark => self.start_watermark_check(),
+                Action::Audit => self.start_audit(),
+                Action::Wait(wait) => {
+                    let event = self.next_event(wait, shutdown).await;
+                    if let Some(end) = self.handle(event).await? {
+                        return Ok(end);
+                    }
+                }
+            }
+        }
+    }
+
+    async fn next_event(&mut self, wait: Wait, shutdown: &CancellationToken) -> Event {
+        let timer = async {
+            match wait.wake_at {
+                Some(time) => sleep_until(time).await,
+                None => pending().await,
+            }
+        };
+        tokio::select! {
+            biased;
+            applied = result_of(&mut self.flush) => Event::Flushed(applied),
+            () = shutdown.cancelled(), if wait.for_shutdown => Event::ShutdownRequested,
+            event = self.consumer.next(), if wait.for_records => Event::Consumed(event),
+            () = ready(()), if wait.flush_when_quiet => Event::Quiet,
+            watermark = result_of(&mut self.watermark_check) => Event::WatermarkChecked(watermark),
+            outcome = result_of(&mut self.audit) => Event::Audited(outcome),
+            () = timer => Event::Timer,
+        }
+    }
+
+    async fn handle(&mut self, event: Event) -> Result<Option<SessionEnd>, CountError> {
+        match event {
+            Event::Flushed(applied) => return Ok(self.flushed(applied?)),
+            Event::ShutdownRequested => self.state.drain(),
+            Event::Consumed(event) => match event? {
+                ConsumerEvent::Records(records) => self.take(records),
+                ConsumerEvent::Assigned(partitions) => return Ok(Some(SessionEnd::Reassigned(partitions))),
+                ConsumerEvent::Revoked => return Ok(Some(SessionEnd::Reassigned(Vec::new()))),
+            },
+            Event::Quiet => self.start_flush().await,
+            Event::WatermarkChecked(watermark) => {
+                let lag = self.state.watermark_checked(watermark?, Instant::now());
+                self.context.metrics.lag_records.set(lag);
+            }
+            Event::Audited(outcome) => {
+                self.state.audited(Instant::now());
+                return self.act_on(outcome?).await;
+            }
+            Event::Timer => {}
+        }
+        Ok(None)
+    }
+
+    fn take(&mut self, records: Vec<Record>) {
+        let metrics = &self.context.metrics;
+        metrics.records.inc_by(records.len() as u64);
+        let tally = self.state.take(records, Instant::now());
+        metrics.duplicates.inc_by(tally.duplicates);
+        metrics.dead_letters.inc_by(tally.dead);
+    }
+
+    /// Starts to flush what was read, together with the watermark if everything below it is read.
+    async fn start_flush(&mut self) {
+        self.send_dead_letters().await;
+        let (advance, sums) = self.state.begin_flush(Instant::now());
+        if let Some(as_of) = advance.as_of {
+            self.context.metrics.lag_ms.set(self.context.ports.clock.now() - as_of);
+        }
+        let projection = Arc::clone(&self.context.projection);
+        self.flush = Some(async move { projection.apply(advance, sums).await }.boxed());
+    }
+
+    async fn send_dead_letters(&mut self) {
+        let dead = self.state.take_dead_letters();
+        let Some(first) = dead.first().filter(|_| P::PRIMARY) else { return };
+        let (count, reason, place) =
+            (dead.len(), first.reason.clone(), format!("{}/{}", first.partition, first.offset));
+        if let Err(error) = self.context.ports.producer.dead_letter(dead).await {
+            // The records stay in the topic until its retention ends. Waiting would block every record behind them.
+            tracing::error!(count, first = place, error = chain(&error), "dead letters not delivered");
+        } else {
+            tracing::warn!(count, first = place, %reason, "records that cannot be counted were sent to the dead-letter topic");
+        }
+    }
+
+    fn flushed(&mut self, applied: Applied) -> Option<SessionEnd> {
+        let metrics = &self.context.metrics;
+        if let Applied::Stale(why) = applied {
+            metrics.stale.inc();
+            tracing::info!(why, "flush rejected; reading the positions again");
+            return Some(SessionEnd::Resume);
+        }
+        let flush = self.state.flushed(Instant::now())?;
+        if flush.records > 0 {
+            metrics.flush_records.observe(flush.records as f64);
+            metrics.flush_seconds.observe(flush.time.as_secs_f64());
+            self.consumer.commit(&flush.to);
+        }
+        None
+    }
+
+    fn start_watermark_check(&mut self) {
+        self.state.start_watermark_check();
+        let ports = self.context.ports.clone();
+        self.watermark_check = Some(async move { LogWatermark::check(&ports).await }.boxed());
+    }
+
+    fn start_audit(&mut self) {
+        self.state.start_audit();
+        let projection = Arc::clone(&self.context.projection);
+        let audit = async move {
+            projection.maintain().await?;
+            projection.audit().await
+        };
+        self.audit = Some(audit.boxed());
+    }
+
+    /// Acts on an audit. When two in a row find a difference, readers are warned and the projection is rebuilt.
+    async fn act_on(&mut self, outcome: AuditOutcome) -> Result<Option<SessionEnd>, CountError> {
+        let metrics = &self.context.metrics;
+        match outcome {
+            AuditOutcome::Unknown => Ok(None),
+            AuditOutcome::Equal => {
+                self.drifting_audits = 0;
+                metrics.audits.inc();
+                metrics.drift_events.set(0);
+                Ok(None)
+            }
+            AuditOutcome::Drift { generation, drift } => {
+                self.drifting_audits += 1;
+                if self.drifting_audits < DRIFTING_AUDITS {
+                    return Ok(None);
+                }
+                metrics.drifts.inc();
+                metrics.drift_events.set(drift.events);
+                let (events, differences) = (drift.events, drift.differences);
+                tracing::error!(events, ?differences, "cache and store differ: rebuilding the cache");
+                self.context.projection.mark_suspect(&generation).await?;
+                self.context.rebuild(Some(&generation)).await?;
+                Ok(Some(SessionEnd::Resume))
+            }
+        }
+    }
+}
+
+/// The result of a call, once it is there; never, when none is running.
+async fn result_of<T>(running: &mut Running<T>) -> Result<T, CountError> {
+    let Some(call) = running else { return pending().await };
+    let result = call.await;
+    *running = None;
+    result
+}

@@ -1,0 +1,496 @@
+//! What a session knows, and what it does next. Pure: the time is an argument, and nothing here waits.
+
+use std::{collections::BTreeMap, mem, time::Duration};
+
+use tokio::time::Instant;
+
+use super::{
+    delta::{Delta, RecordOutcome},
+    projection::Sums,
+    settings::CountSettings,
+    watermark::LogWatermark,
+};
+use ping_core::{Offset, Partition, Positions};
+use ping_ports::{Advance, DeadLetter, Record};
+
+/// What a session does next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Action {
+    /// End the session: the process is shutting down, and everything read is flushed.
+    Finish,
+    /// Flush what was read.
+    Flush,
+    /// Ask how far publishing has come.
+    CheckWatermark,
+    /// Run the chores and the audit.
+    Audit,
+    /// Wait for an event.
+    Wait(Wait),
+}
+
+/// What to wait for, besides the result of a call that runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Wait {
+    /// Wait for records. False when the delta is full, or the process is shutting down.
+    pub(super) for_records: bool,
+    /// Wait for the process to be told to shut down.
+    pub(super) for_shutdown: bool,
+    /// Flush at once if no record is ready.
+    pub(super) flush_when_quiet: bool,
+    /// Decide again at this time.
+    pub(super) wake_at: Option<Instant>,
+}
+
+/// Something done every so often, in the background.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Task {
+    /// To be started at this time.
+    At(Instant),
+    Running,
+    /// Left to another processor.
+    Never,
+}
+
+impl Task {
+    fn start_time(self) -> Option<Instant> {
+        match self {
+            Self::At(time) => Some(time),
+            Self::Running | Self::Never => None,
+        }
+    }
+
+    fn is_due(self, now: Instant) -> bool {
+        self.start_time().is_some_and(|time| time <= now)
+    }
+}
+
+/// A flush that runs.
+#[derive(Debug)]
+struct RunningFlush {
+    to: BTreeMap<Partition, Offset>,
+    records: usize,
+    started: Instant,
+}
+
+/// A flush that succeeded.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct FinishedFlush {
+    /// The offsets it reached.
+    pub(super) to: BTreeMap<Partition, Offset>,
+    /// The records in it.
+    pub(super) records: usize,
+    /// How long it took.
+    pub(super) time: Duration,
+}
+
+/// How many of some records were not counted.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Tally {
+    /// Records that were counted before.
+    pub(super) duplicates: u64,
+    /// Records that cannot be counted.
+    pub(super) dead: u64,
+}
+
+/// What a session knows.
+#[derive(Debug)]
+pub(super) struct SessionState<T> {
+    primary: bool,
+    settings: CountSettings,
+    assigned: Vec<Partition>,
+    /// What was read, flushed or not.
+    read: Positions,
+    /// What the projection has.
+    counted: BTreeMap<Partition, Offset>,
+    delta: Delta<T>,
+    /// When the first record of the delta was read.
+    first_record: Option<Instant>,
+    flush: Option<RunningFlush>,
+    /// The next flush starts no earlier. A projection that is not primary leaves half of the store's time to others.
+    rest_until: Instant,
+    /// A watermark that was not flushed yet.
+    watermark: Option<LogWatermark>,
+    watermark_check: Task,
+    audit: Task,
+    draining: bool,
+}
+
+impl<T: Sums> SessionState<T> {
+    /// A session that starts `now` at `positions`. One processor audits: the one that has the first partition.
+    pub(super) fn new(
+        primary: bool,
+        settings: CountSettings,
+        assigned: Vec<Partition>,
+        positions: Positions,
+        now: Instant,
+    ) -> Self {
+        let audits = assigned.contains(&0);
+        Self {
+            primary,
+            assigned,
+            counted: positions.offsets.clone(),
+            read: positions,
+            delta: Delta::default(),
+            first_record: None,
+            flush: None,
+            rest_until: now,
+            watermark: None,
+            watermark_check: Task::At(now),
+            audit: if audits { Task::At(now + settings.audit_interval) } else { Task::Never },
+            draining: false,
+            settings,
+        }
+    }
+
+    /// What to do at the time `now`.
+    pub(super) fn next_action(&self, now: Instant) -> Action {
+        let rested = self.primary || self.draining || now >= self.rest_until;
+        let can_flush = self.flush.is_none() && rested;
+        if can_flush && self.draining && self.delta.records() == 0 {
+            return Action::Finish;
+        }
+        let full = self.is_full();
+        let flush_at = self.first_record.map(|first| first + self.settings.flush_interval);
+        let due = flush_at.is_some_and(|time| now >= time);
+        if can_flush && (full || due || self.draining) {
+            return Action::Flush;
+        }
+        if self.watermark_check.is_due(now) {
+            return Action::CheckWatermark;
+        }
+        if self.audit.is_due(now) {
+            return Action::Audit;
+        }
+        let unflushed = self.primary && self.delta.records() > 0;
+        let times = [
+            Some(self.rest_until).filter(|_| self.flush.is_none() && !rested),
+            flush_at.filter(|_| can_flush),
+            self.watermark_check.start_time(),
+            self.audit.start_time(),
+        ];
+        Action::Wait(Wait {
+            for_records: !full && !self.draining,
+            for_shutdown: !self.draining,
+            flush_when_quiet: can_flush && (unflushed || self.has_reached_watermark()),
+            wake_at: times.into_iter().flatten().min(),
+        })
+    }
+
+    /// The primary flushes as soon as it can, so its records bound what it holds. The others wait for a delta that is worth a
+    /// transaction, and records that change nothing there take no room.
+    fn is_full(&self) -> bool {
+        let load = if self.primary { self.delta.records() } else { self.delta.added() };
+        load >= self.settings.flush_records
+    }
+
+    /// Whether there is a watermark, and everything below it is read.
+    fn has_reached_watermark(&self) -> bool {
+        self.watermark.as_ref().is_some_and(|watermark| watermark.lag(&self.assigned, &self.read.offsets) == 0)
+    }
+
+    /// Adds records that were read.
+    pub(super) fn take(&mut self, records: Vec<Record>, now: Instant) -> Tally {
+        let mut tally = Tally::default();
+        for record in records {
+            match self.delta.take(record, &mut self.read) {
+                RecordOutcome::Duplicate => tally.duplicates += 1,
+                RecordOutcome::Dead => tally.dead += 1,
+                RecordOutcome::Counted | RecordOutcome::Skipped => {}
+            }
+        }
+        if self.first_record.is_none() && self.delta.records() > 0 {
+            self.first_record = Some(now);
+        }
+        tally
+    }
+
+    /// Removes the records that cannot be counted from the delta. Their positions stay.
+    pub(super) fn take_dead_letters(&mut self) -> Vec<DeadLetter> {
+        self.delta.take_dead_letters()
+    }
+
+    /// Moves the delta into a flush that starts `now`, with the watermark if it is reached.
+    pub(super) fn begin_flush(&mut self, now: Instant) -> (Advance, T) {
+        let delta = mem::take(&mut self.delta);
+        self.first_record = None;
+        let records = delta.records();
+        let (mut advance, sums) = delta.finish(&self.read.generation);
+        if let Some(watermark) =
+            self.watermark.take_if(|watermark| watermark.lag(&self.assigned, &self.read.offsets) == 0)
+        {
+            advance.as_of = Some(watermark.as_of);
+            advance.partitions = watermark.partitions();
+            // The watermark covers all assigned partitions, so all of them must still be where they were.
+            for partition in &self.assigned {
+                let at = self.counted.get(partition).copied().unwrap_or(0);
+                advance.from.entry(*partition).or_insert(at);
+                advance.to.entry(*partition).or_insert(at);
+            }
+        }
+        self.flush = Some(RunningFlush { to: advance.to.clone(), records, started: now });
+        (advance, sums)
+    }
+
+    /// The running flush succeeded `now`.
+    pub(super) fn flushed(&mut self, now: Instant) -> Option<FinishedFlush> {
+        let RunningFlush { to, records, started } = self.flush.take()?;
+        let time = now - started;
+        self.rest_until = now + time;
+        self.counted.extend(&to);
+        Some(FinishedFlush { to, records, time })
+    }
+
+    pub(super) fn start_watermark_check(&mut self) {
+        self.watermark_check = Task::Running;
+    }
+
+    /// Notes a watermark, and schedules the next check. Returns the records that are not counted yet on the assigned partitions.
+    /// A watermark that is not reached yet stays: a processor that is always behind would otherwise never reach one.
+    pub(super) fn watermark_checked(&mut self, watermark: LogWatermark, now: Instant) -> i64 {
+        self.watermark_check = Task::At(now + self.settings.watermark_interval);
+        let lag = watermark.lag(&self.assigned, &self.counted);
+        self.watermark.get_or_insert(watermark);
+        lag
+    }
+
+    pub(super) fn start_audit(&mut self) {
+        self.audit = Task::Running;
+    }
+
+    /// Schedules the next audit.
+    pub(super) fn audited(&mut self, now: Instant) {
+        self.audit = Task::At(now + self.settings.audit_interval);
+    }
+
+    /// The process is shutting down: read nothing more, flush what was read, finish.
+    pub(super) fn drain(&mut self) {
+        self.draining = true;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::counters::EventCounts;
+    use ping_core::{Marks, SourceCounts, WriterId};
+    use ping_ports::{Bounds, LogEvent, Malformed};
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn settings() -> CountSettings {
+        CountSettings { flush_records: 3, ..CountSettings::default() }
+    }
+
+    fn state<T: Sums>(primary: bool, assigned: &[Partition], now: Instant) -> SessionState<T> {
+        let offsets = assigned.iter().map(|partition| (*partition, 0)).collect();
+        let positions = Positions { generation: "g".into(), offsets, marks: Marks::default() };
+        SessionState::new(primary, settings(), assigned.to_vec(), positions, now)
+    }
+
+    /// A session of the primary on partition 1 (so without audits), whose first check found an empty log.
+    fn primary(now: Instant) -> SessionState<EventCounts> {
+        checked(state(true, &[1], now), now)
+    }
+
+    /// The same of a projection that is not primary.
+    fn secondary(now: Instant) -> SessionState<SourceCounts> {
+        checked(state(false, &[1], now), now)
+    }
+
+    fn checked<T: Sums>(mut state: SessionState<T>, now: Instant) -> SessionState<T> {
+        state.watermark_check = Task::Never;
+        assert_eq!(state.next_action(now), wait(None));
+        state
+    }
+
+    fn wait(wake_at: Option<Instant>) -> Action {
+        Action::Wait(Wait { for_records: true, for_shutdown: true, flush_when_quiet: false, wake_at })
+    }
+
+    fn watermark(end: Offset) -> LogWatermark {
+        LogWatermark { as_of: 77, bounds: [(0, Bounds { low: 0, end: 9 }), (1, Bounds { low: 0, end })].into() }
+    }
+
+    fn records(offsets: std::ops::Range<Offset>, source: &str) -> Vec<Record> {
+        let record = |offset| {
+            let event = LogEvent {
+                writer: WriterId(1),
+                seq: offset + 1,
+                timestamp_ms: 0,
+                source: source.into(),
+                kind: "".into(),
+            };
+            Record { partition: 1, offset, body: Ok(event) }
+        };
+        offsets.map(record).collect()
+    }
+
+    #[test]
+    fn an_idle_session_waits_for_records() {
+        let now = Instant::now();
+        assert_eq!(primary(now).next_action(now + 100 * SECOND), wait(None));
+    }
+
+    #[test]
+    fn the_primary_flushes_when_no_more_records_are_ready() {
+        let now = Instant::now();
+        let mut state = primary(now);
+        state.take(records(0..1, ""), now);
+        let wake_at = Some(now + SECOND);
+        let expected = Wait { for_records: true, for_shutdown: true, flush_when_quiet: true, wake_at };
+        assert_eq!(state.next_action(now), Action::Wait(expected));
+    }
+
+    #[test]
+    fn a_full_delta_is_flushed_at_once() {
+        let now = Instant::now();
+        let mut state = primary(now);
+        state.take(records(0..2, ""), now);
+        assert!(matches!(state.next_action(now), Action::Wait(_)));
+        state.take(records(2..3, ""), now);
+        assert_eq!(state.next_action(now), Action::Flush);
+    }
+
+    #[test]
+    fn records_that_change_nothing_do_not_fill_a_secondary() {
+        let now = Instant::now();
+        let mut state = secondary(now);
+        state.take(records(0..5, ""), now);
+        assert_eq!(state.next_action(now), wait(Some(now + SECOND)));
+        state.take(records(5..8, "a"), now);
+        assert_eq!(state.next_action(now), Action::Flush);
+    }
+
+    #[test]
+    fn a_secondary_flushes_an_interval_after_the_first_record() {
+        let now = Instant::now();
+        let mut state = secondary(now);
+        state.take(records(0..1, "a"), now);
+        state.take(records(1..2, "a"), now + SECOND / 2);
+        assert_eq!(state.next_action(now + SECOND / 2), wait(Some(now + SECOND)));
+        assert_eq!(state.next_action(now + SECOND), Action::Flush);
+    }
+
+    #[test]
+    fn one_flush_runs_at_a_time_and_a_full_delta_stops_reading() {
+        let now = Instant::now();
+        let mut state = primary(now);
+        state.take(records(0..3, ""), now);
+        let (advance, counts) = state.begin_flush(now);
+        assert_eq!((advance.from[&1], advance.to[&1], counts.total), (0, 3, 3));
+        state.take(records(3..5, ""), now);
+        assert_eq!(state.next_action(now + 9 * SECOND), wait(None));
+        state.take(records(5..6, ""), now);
+        let expected = Wait { for_records: false, for_shutdown: true, flush_when_quiet: false, wake_at: None };
+        assert_eq!(state.next_action(now), Action::Wait(expected));
+        let flushed = state.flushed(now + SECOND).unwrap();
+        assert_eq!(flushed, FinishedFlush { to: [(1, 3)].into(), records: 3, time: SECOND });
+        assert_eq!(state.next_action(now + SECOND), Action::Flush);
+    }
+
+    #[test]
+    fn a_secondary_rests_for_as_long_as_its_flush_took() {
+        let now = Instant::now();
+        let (mut first, mut second) = (primary(now), secondary(now));
+        first.take(records(0..3, "a"), now);
+        second.take(records(0..3, "a"), now);
+        first.begin_flush(now);
+        second.begin_flush(now);
+        let done = now + 2 * SECOND;
+        first.flushed(done);
+        second.flushed(done);
+        first.take(records(3..6, "a"), done);
+        second.take(records(3..6, "a"), done);
+        assert_eq!(first.next_action(done), Action::Flush);
+        let expected =
+            Wait { for_records: false, for_shutdown: true, flush_when_quiet: false, wake_at: Some(done + 2 * SECOND) };
+        assert_eq!(second.next_action(done), Action::Wait(expected));
+        assert_eq!(second.next_action(done + 2 * SECOND), Action::Flush);
+        second.drain();
+        assert_eq!(second.next_action(done), Action::Flush, "a shutdown does not wait");
+    }
+
+    #[test]
+    fn the_watermark_is_checked_at_the_start_and_at_intervals() {
+        let now = Instant::now();
+        let mut state: SessionState<SourceCounts> = state(false, &[1], now);
+        assert_eq!(state.next_action(now), Action::CheckWatermark);
+        state.start_watermark_check();
+        assert_eq!(state.next_action(now), wait(None));
+        assert_eq!(state.watermark_checked(watermark(5), now + SECOND), 5);
+        let next = now + SECOND + settings().watermark_interval;
+        assert_eq!(state.next_action(now + SECOND), wait(Some(next)));
+        assert_eq!(state.next_action(next), Action::CheckWatermark);
+    }
+
+    #[test]
+    fn a_watermark_is_flushed_once_everything_below_it_is_read() {
+        let now = Instant::now();
+        let mut state = secondary(now);
+        state.watermark_checked(watermark(2), now);
+        state.watermark_check = Task::Never;
+        state.take(records(0..1, "a"), now);
+        assert!(matches!(state.next_action(now), Action::Wait(wait) if !wait.flush_when_quiet));
+        // A later watermark does not replace one that is not reached yet.
+        state.watermark_checked(watermark(100), now);
+        state.watermark_check = Task::Never;
+        state.take(records(1..2, "a"), now);
+        assert!(matches!(state.next_action(now), Action::Wait(wait) if wait.flush_when_quiet));
+        let (advance, _) = state.begin_flush(now);
+        assert_eq!((advance.as_of, advance.partitions), (Some(77), 2));
+        state.flushed(now);
+        assert_eq!(state.next_action(now), wait(None), "it is flushed once");
+    }
+
+    #[test]
+    fn a_watermark_pins_every_assigned_partition() {
+        let now = Instant::now();
+        let mut state: SessionState<EventCounts> = state(true, &[1, 2], now);
+        state.watermark_checked(watermark(0), now);
+        let (advance, _) = state.begin_flush(now);
+        assert_eq!((advance.from, advance.to), ([(1, 0), (2, 0)].into(), [(1, 0), (2, 0)].into()));
+    }
+
+    #[test]
+    fn the_processor_with_the_first_partition_audits_at_intervals() {
+        let now = Instant::now();
+        let mut state: SessionState<EventCounts> = state(true, &[0, 1], now);
+        state.watermark_check = Task::Never;
+        let first = now + settings().audit_interval;
+        assert_eq!(state.next_action(now), wait(Some(first)));
+        assert_eq!(state.next_action(first), Action::Audit);
+        state.start_audit();
+        assert_eq!(state.next_action(first), wait(None));
+        state.audited(first + SECOND);
+        assert_eq!(state.next_action(first + SECOND), wait(Some(first + SECOND + settings().audit_interval)));
+    }
+
+    #[test]
+    fn a_shutdown_flushes_what_was_read_and_reads_nothing_more() {
+        let now = Instant::now();
+        let mut state = primary(now);
+        state.take(records(0..1, ""), now);
+        state.begin_flush(now);
+        state.take(records(1..2, ""), now);
+        state.drain();
+        let expected = Wait { for_records: false, for_shutdown: false, flush_when_quiet: false, wake_at: None };
+        assert_eq!(state.next_action(now), Action::Wait(expected));
+        state.flushed(now);
+        assert_eq!(state.next_action(now), Action::Flush);
+        state.begin_flush(now);
+        state.flushed(now);
+        assert_eq!(state.next_action(now), Action::Finish);
+    }
+
+    #[test]
+    fn records_that_are_not_counted_are_tallied() {
+        let now = Instant::now();
+        let mut state = primary(now);
+        let dead = Record { partition: 1, offset: 2, body: Err((Malformed::Foreign, vec![1])) };
+        let again = Record { offset: 1, ..records(0..1, "").remove(0) };
+        let tally = state.take([records(0..1, ""), vec![again, dead]].concat(), now);
+        assert_eq!(tally, Tally { duplicates: 1, dead: 1 });
+        assert_eq!((state.take_dead_letters().len(), state.take_dead_letters().len()), (1, 0));
+        assert_eq!(state.begin_flush(now).0.to[&1], 3);
+    }
+}

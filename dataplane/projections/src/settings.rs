@@ -1,0 +1,51 @@
+//! How the count path behaves, and the ports that every processor needs.
+
+use std::{sync::Arc, time::Duration};
+
+use ping_ports::{Clock, LogBounds, LogProducer, Outbox};
+
+/// How the count path behaves.
+#[derive(Clone, Debug)]
+pub struct CountSettings {
+    /// A flush holds at most about this many records.
+    pub flush_records: usize,
+    /// A flush starts at most this long after its first record was read.
+    pub flush_interval: Duration,
+    /// How many minutes of per-minute counts the cache keeps.
+    pub window: i64,
+    /// Pause between two checks of how far publishing has come: the best possible freshness of `as_of`.
+    pub watermark_interval: Duration,
+    /// Pause between two audits.
+    pub audit_interval: Duration,
+    /// Pause after an error.
+    pub retry: Duration,
+    /// Writers that were closed this long ago are compacted into one. None of their records may still be in flight by then.
+    pub compact_after: Duration,
+}
+
+impl Default for CountSettings {
+    fn default() -> Self {
+        Self {
+            flush_records: 1_000,
+            flush_interval: Duration::from_secs(1),
+            window: 60,
+            watermark_interval: Duration::from_millis(100),
+            audit_interval: Duration::from_secs(2),
+            retry: Duration::from_millis(200),
+            compact_after: Duration::from_secs(24 * 60 * 60),
+        }
+    }
+}
+
+/// The ports that every processor needs, whatever its projection.
+#[derive(Clone)]
+pub struct LogPorts {
+    /// Knows which commits are not published yet.
+    pub outbox: Arc<dyn Outbox>,
+    /// Knows where the log ends.
+    pub bounds: Arc<dyn LogBounds>,
+    /// Takes dead letters.
+    pub producer: Arc<dyn LogProducer>,
+    /// Tells the time.
+    pub clock: Arc<dyn Clock>,
+}
