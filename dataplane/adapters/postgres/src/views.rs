@@ -25,7 +25,7 @@ const PARTITION_TIMEOUT: Duration = Duration::from_secs(30);
 const ALL_PARTITIONS: Partition = -1;
 /// Five-minute windows per day.
 const WINDOWS_PER_DAY: i64 = 288;
-/// Columns of a partition with a small statistics target: migration 2 says why. Partitions do not inherit it.
+/// Columns of a partition with a small statistics target: migration 1 says why. Partitions do not inherit it.
 const SAMPLED_COLUMNS: [&str; 5] = ["source", "bucket", "count", "first_ms", "last_ms"];
 /// Their statistics target; the default is 100.
 const STATISTICS_TARGET: u32 = 10;
