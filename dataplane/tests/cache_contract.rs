@@ -1,4 +1,4 @@
-//! What every cache promises: one body per promise, one case per adapter.
+//! The contract of every cache: one body per promise, one test per adapter.
 #![cfg(test)]
 
 #[path = "cache_contract/fixture.rs"]
@@ -8,7 +8,7 @@ mod redis_only;
 
 use std::collections::BTreeMap;
 
-use fixture::{Cache, NOW, done, filled, flush, image, map, over, promise, reading, stale};
+use fixture::{Cache, NOW, connect, done, filled, flush, map, reading, snapshot, stale, watermark};
 use ping_core::{Mark, Marks, Millis, Minute, Seq, Token, WriterId};
 use ping_memory::MemoryCache;
 use ping_ports::{Advance, Applied, Flush, Reading};
@@ -27,33 +27,33 @@ macro_rules! contract {
             $(#[tokio::test]
             async fn $promise() {
                 let server = super::Redis::start().await.unwrap();
-                super::$promise(std::sync::Arc::new(super::over(&server))).await;
+                super::$promise(std::sync::Arc::new(super::connect(&server))).await;
             })*
         }
     };
 }
 
 contract! {
-    an_empty_cache_says_so_and_takes_nothing
+    an_empty_cache_reports_it_and_applies_nothing
     counters_and_positions_move_together
     a_replayed_flush_changes_nothing
     a_flush_of_another_generation_or_offset_changes_nothing
     a_missing_offset_counts_as_zero
     of_two_appliers_of_one_flush_one_is_done
-    marks_rise_and_never_fall
-    an_image_replaces_everything
-    an_image_is_installed_only_over_what_was_seen
-    a_minute_leaves_after_the_window
+    marks_never_decrease
+    a_snapshot_replaces_everything
+    a_snapshot_is_installed_only_over_the_generation_that_was_seen
+    a_minute_expires_after_the_window
     a_range_sums_its_minutes
-    as_of_is_the_earliest_partition_and_never_falls
+    as_of_is_that_of_the_slowest_partition_and_never_decreases
     a_grown_topic_holds_as_of_back
-    doubt_ends_with_the_next_filling
-    an_audit_is_remembered_until_the_next_filling
+    a_rebuild_clears_the_suspect_mark
+    an_audit_is_remembered_until_the_next_rebuild
     forgotten_writers_have_no_marks
     thousands_of_everything_fit
 }
 
-async fn an_empty_cache_says_so_and_takes_nothing(cache: Cache) {
+async fn an_empty_cache_reports_it_and_applies_nothing(cache: Cache) {
     assert_eq!(cache.positions().await.unwrap(), None);
     assert_eq!(cache.read(Some((NOW.back(60), NOW))).await.unwrap(), None);
     assert_eq!(cache.counters().await.unwrap(), None);
@@ -125,8 +125,8 @@ async fn of_two_appliers_of_one_flush_one_is_done(cache: Cache) {
     }
 }
 
-async fn marks_rise_and_never_fall(cache: Cache) {
-    let mut start = image("g");
+async fn marks_never_decrease(cache: Cache) {
+    let mut start = snapshot("g");
     start.positions.marks.0.insert(WriterId(7), Mark { base: 10, partitions: map([(1, 15)]) });
     assert!(cache.install(None, &start).await.unwrap());
     let mut flush = flush("g", 0, 0, 1, NOW);
@@ -137,7 +137,7 @@ async fn marks_rise_and_never_fall(cache: Cache) {
     assert_eq!((get(7, 0), get(7, 1), get(7, 2), get(8, 0), get(8, 1)), (10, 15, 10, 3, 0));
 }
 
-async fn an_image_replaces_everything(cache: Cache) {
+async fn a_snapshot_replaces_everything(cache: Cache) {
     filled(&cache).await;
     let mut before = flush("g", 0, 0, 5, NOW);
     before.advance.from.insert(3, 0);
@@ -145,7 +145,7 @@ async fn an_image_replaces_everything(cache: Cache) {
     before.advance.as_of = Some(5_000);
     before.advance.partitions = 4;
     done(&cache, &before).await;
-    let mut next = image("h");
+    let mut next = snapshot("h");
     next.positions.marks.0.insert(WriterId(9), Mark { base: 4, partitions: BTreeMap::new() });
     next.total = 77;
     next.minutes = map([(NOW.back(2), 7)]);
@@ -157,19 +157,19 @@ async fn an_image_replaces_everything(cache: Cache) {
     assert!(cache.has_counted(Token { writer: WriterId(9), partition: 5, seq: 4 }).await.unwrap());
 }
 
-async fn an_image_is_installed_only_over_what_was_seen(cache: Cache) {
-    assert!(!cache.install(Some(&"f".into()), &image("g")).await.unwrap());
-    assert!(cache.install(None, &image("g")).await.unwrap());
-    assert!(!cache.install(None, &image("h")).await.unwrap());
-    assert!(!cache.install(Some(&"f".into()), &image("h")).await.unwrap());
+async fn a_snapshot_is_installed_only_over_the_generation_that_was_seen(cache: Cache) {
+    assert!(!cache.install(Some(&"f".into()), &snapshot("g")).await.unwrap());
+    assert!(cache.install(None, &snapshot("g")).await.unwrap());
+    assert!(!cache.install(None, &snapshot("h")).await.unwrap());
+    assert!(!cache.install(Some(&"f".into()), &snapshot("h")).await.unwrap());
     assert_eq!(cache.positions().await.unwrap().unwrap().generation, "g");
-    assert!(cache.install(Some(&"g".into()), &image("h")).await.unwrap());
+    assert!(cache.install(Some(&"g".into()), &snapshot("h")).await.unwrap());
     assert_eq!(cache.positions().await.unwrap().unwrap().generation, "h");
 }
 
-/// RetentionCutoffs: an hour after the last touch, and at least an hour after it happened.
-async fn a_minute_leaves_after_the_window(cache: Cache) {
-    let mut start = image("g");
+/// A minute is kept for an hour after its last change, and at least for an hour after it ended.
+async fn a_minute_expires_after_the_window(cache: Cache) {
+    let mut start = snapshot("g");
     start.minutes = map([(NOW.back(59), 1), (NOW.back(500), 1)]);
     start.total = 2;
     assert!(cache.install(None, &start).await.unwrap());
@@ -192,7 +192,7 @@ async fn a_minute_leaves_after_the_window(cache: Cache) {
 }
 
 async fn a_range_sums_its_minutes(cache: Cache) {
-    let mut start = image("g");
+    let mut start = snapshot("g");
     start.minutes = map((0..100).map(|back| (NOW.back(back), back)));
     start.total = 5_000;
     assert!(cache.install(None, &start).await.unwrap());
@@ -206,15 +206,15 @@ async fn a_range_sums_its_minutes(cache: Cache) {
     assert_eq!(reading(&cache).await, Reading { total: 5_000, minutes_total: 0, as_of: 100, ..Reading::default() });
 }
 
-async fn as_of_is_the_earliest_partition_and_never_falls(cache: Cache) {
+async fn as_of_is_that_of_the_slowest_partition_and_never_decreases(cache: Cache) {
     filled(&cache).await;
-    done(&cache, &promise(0, 1_728_926_331_007, 2)).await;
+    done(&cache, &watermark(0, 1_728_926_331_007, 2)).await;
     assert_eq!(reading(&cache).await.as_of, 100);
-    done(&cache, &promise(1, 300, 2)).await;
+    done(&cache, &watermark(1, 300, 2)).await;
     assert_eq!(reading(&cache).await.as_of, 300);
-    done(&cache, &promise(1, 200, 2)).await;
+    done(&cache, &watermark(1, 200, 2)).await;
     assert_eq!(reading(&cache).await.as_of, 300);
-    done(&cache, &promise(1, 1_728_926_331_008, 2)).await;
+    done(&cache, &watermark(1, 1_728_926_331_008, 2)).await;
     assert_eq!(reading(&cache).await.as_of, 1_728_926_331_007);
     done(&cache, &flush("g", 1, 0, 1, NOW)).await;
     assert_eq!(cache.counters().await.unwrap().unwrap().as_of, 1_728_926_331_007);
@@ -222,7 +222,7 @@ async fn as_of_is_the_earliest_partition_and_never_falls(cache: Cache) {
 
 async fn a_grown_topic_holds_as_of_back(cache: Cache) {
     filled(&cache).await;
-    let mut both = promise(0, 200, 2);
+    let mut both = watermark(0, 200, 2);
     both.advance.from.insert(1, 0);
     both.advance.to.insert(1, 0);
     done(&cache, &both).await;
@@ -230,11 +230,11 @@ async fn a_grown_topic_holds_as_of_back(cache: Cache) {
     both.advance.partitions = 3;
     done(&cache, &both).await;
     assert_eq!(reading(&cache).await.as_of, 200);
-    done(&cache, &promise(2, 250, 3)).await;
+    done(&cache, &watermark(2, 250, 3)).await;
     assert_eq!(reading(&cache).await.as_of, 250);
 }
 
-async fn doubt_ends_with_the_next_filling(cache: Cache) {
+async fn a_rebuild_clears_the_suspect_mark(cache: Cache) {
     filled(&cache).await;
     cache.mark_suspect(&"another".into()).await.unwrap();
     assert!(!reading(&cache).await.suspect);
@@ -242,11 +242,11 @@ async fn doubt_ends_with_the_next_filling(cache: Cache) {
     assert!(reading(&cache).await.suspect);
     done(&cache, &flush("g", 0, 0, 1, NOW)).await;
     assert!(reading(&cache).await.suspect);
-    assert!(cache.install(Some(&"g".into()), &image("h")).await.unwrap());
+    assert!(cache.install(Some(&"g".into()), &snapshot("h")).await.unwrap());
     assert!(!reading(&cache).await.suspect);
 }
 
-async fn an_audit_is_remembered_until_the_next_filling(cache: Cache) {
+async fn an_audit_is_remembered_until_the_next_rebuild(cache: Cache) {
     filled(&cache).await;
     cache.audited(&"another".into(), 1_728_926_331_007).await.unwrap();
     assert_eq!(reading(&cache).await.last_audit, None);
@@ -256,14 +256,14 @@ async fn an_audit_is_remembered_until_the_next_filling(cache: Cache) {
         cache.read(Some((Minute(0), Minute(9_000)))).await.unwrap().unwrap().last_audit,
         Some(1_728_926_331_007)
     );
-    done(&cache, &promise(0, 200, 2)).await;
+    done(&cache, &watermark(0, 200, 2)).await;
     assert_eq!(reading(&cache).await.last_audit, Some(1_728_926_331_007));
-    assert!(cache.install(Some(&"g".into()), &image("h")).await.unwrap());
+    assert!(cache.install(Some(&"g".into()), &snapshot("h")).await.unwrap());
     assert_eq!(reading(&cache).await.last_audit, None);
 }
 
 async fn forgotten_writers_have_no_marks(cache: Cache) {
-    let mut start = image("g");
+    let mut start = snapshot("g");
     let mark = |base, at: Seq| Mark { base, partitions: map([(0, at), (1, at + 1)]) };
     start.positions.marks.0 = map([(WriterId(1), mark(5, 7)), (WriterId(11), mark(6, 8)), (WriterId(2), mark(7, 9))]);
     assert!(cache.install(None, &start).await.unwrap());
@@ -274,7 +274,7 @@ async fn forgotten_writers_have_no_marks(cache: Cache) {
 }
 
 async fn thousands_of_everything_fit(cache: Cache) {
-    let mut start = image("g");
+    let mut start = snapshot("g");
     start.positions.offsets = map((0..2_500).map(|partition| (partition, i64::from(partition))));
     let mark = |writer| Mark { base: writer, partitions: map([(3, writer + 1)]) };
     start.positions.marks.0 = map((1..=10_000).map(|writer| (WriterId(writer), mark(writer))));

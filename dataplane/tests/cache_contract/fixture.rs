@@ -1,4 +1,4 @@
-//! What the promises are asked with.
+//! Inputs and assertions of the cache tests.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -7,10 +7,10 @@ use ping_ports::{Advance, Applied, CacheSnapshot, CounterCache, Flush, Reading};
 use ping_redis::{RedisCache, RedisSettings};
 use ping_testbed::Redis;
 
-/// The minute it is in most of these tests.
+/// The current minute in most of these tests.
 pub(crate) const NOW: Minute = Minute(30_000_000);
 
-pub(crate) fn over(server: &Redis) -> RedisCache {
+pub(crate) fn connect(server: &Redis) -> RedisCache {
     RedisCache::new(&RedisSettings::new(server.url())).unwrap()
 }
 
@@ -20,8 +20,8 @@ pub(crate) fn map<K: Ord, V>(pairs: impl IntoIterator<Item = (K, V)>) -> BTreeMa
     pairs.into_iter().collect()
 }
 
-/// Two partitions, nothing counted.
-pub(crate) fn image(generation: &str) -> CacheSnapshot {
+/// Two partitions without events.
+pub(crate) fn snapshot(generation: &str) -> CacheSnapshot {
     CacheSnapshot {
         positions: Positions { generation: generation.into(), offsets: map([(0, 0), (1, 0)]), marks: Marks::default() },
         total: 0,
@@ -31,7 +31,7 @@ pub(crate) fn image(generation: &str) -> CacheSnapshot {
     }
 }
 
-/// `count` events of writer 7 in minute `at` on `partition`, at offsets `from` and up.
+/// `count` events of writer 7 in minute `at` on `partition`, from offset `from` on.
 pub(crate) fn flush(generation: &str, partition: Partition, from: Offset, count: i64, at: Minute) -> Flush {
     Flush {
         advance: Advance {
@@ -49,7 +49,7 @@ pub(crate) fn flush(generation: &str, partition: Partition, from: Offset, count:
 }
 
 pub(crate) async fn filled(cache: &Cache) {
-    assert!(cache.install(None, &image("g")).await.unwrap());
+    assert!(cache.install(None, &snapshot("g")).await.unwrap());
 }
 
 pub(crate) async fn done(cache: &Cache, flush: &Flush) {
@@ -69,8 +69,8 @@ pub(crate) async fn reading(cache: &Cache) -> Reading {
     cache.read(None).await.unwrap().unwrap()
 }
 
-/// Everything before `as_of` is counted on `partition`, and nothing else is said.
-pub(crate) fn promise(partition: Partition, as_of: Millis, partitions: u32) -> Flush {
+/// Advances the watermark of `partition` to `as_of` and counts nothing.
+pub(crate) fn watermark(partition: Partition, as_of: Millis, partitions: u32) -> Flush {
     Flush {
         advance: Advance {
             generation: "g".into(),

@@ -1,4 +1,4 @@
-//! What the sink promises when things go wrong under it, and the source when its broker does.
+//! Faults of producers and brokers: order and completeness survive them.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -15,24 +15,23 @@ use rdkafka::{
 };
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::stage::{Stage, expected, next, row, settings_of, started};
+use crate::fixture::{Fixture, expected, next, row, settings_of, started};
 
 const ROWS: usize = 25;
 const EVENTS: i64 = 3_000;
 
-fn settings(stage: &Stage) -> &KafkaSettings {
-    let Stage::Kafka(settings) = stage else { panic!("not Kafka") };
+fn settings(fixture: &Fixture) -> &KafkaSettings {
+    let Fixture::Kafka(settings) = fixture else { panic!("not Kafka") };
     settings
 }
 
-/// A publisher with a short temper: it goes away in the middle of a call, and comes back to the first row that it does not
-/// know to be published.
-async fn publish(sink: Arc<KafkaProducer>, rows: Vec<OutboxRow>, mut random: StdRng) -> usize {
+/// A publisher that cancels calls at random, and continues with the first row that it does not know to be published.
+async fn publish(producer: Arc<KafkaProducer>, rows: Vec<OutboxRow>, mut random: StdRng) -> usize {
     let (mut published, mut failures) = (0, 0);
     while published < rows.len() {
         let upto = rows.len().min(published + random.random_range(1..5));
         let limit = Duration::from_millis(if random.random_bool(0.5) { random.random_range(0..25) } else { 10_000 });
-        match timeout(limit, sink.publish(rows[published..upto].to_vec())).await {
+        match timeout(limit, producer.publish(rows[published..upto].to_vec())).await {
             Ok(Ok(())) => published = upto,
             Ok(Err(_)) | Err(_) => failures += 1,
         }
@@ -41,15 +40,15 @@ async fn publish(sink: Arc<KafkaProducer>, rows: Vec<OutboxRow>, mut random: Std
     failures
 }
 
-/// Breaks the producer for everybody, again and again: Kafka refuses this event, which is fatal to a stream without gaps.
-async fn poison(sink: Arc<KafkaProducer>, mut random: StdRng) {
+/// Breaks the shared producer repeatedly: Kafka rejects this event, which is fatal to a gapless producer.
+async fn poison(producer: Arc<KafkaProducer>, mut random: StdRng) {
     loop {
         sleep(Duration::from_millis(random.random_range(0..80))).await;
         let mut row = row(666, 1, 1, 5);
         let large: String = (0..900_000).map(|_| char::from(random.random_range(32..127_u8))).collect();
         let event = ping_core::Event { source: "".into(), kind: large.into(), ..row.batch.events[0].clone() };
         row.batch.events = Arc::new(vec![event]);
-        let refused = sink.publish(vec![row]).await;
+        let refused = producer.publish(vec![row]).await;
         assert!(refused.is_err());
     }
 }
@@ -61,14 +60,14 @@ async fn limit_batches(settings: &KafkaSettings) {
 }
 
 /// Every record of the topic: writer and number, per partition.
-async fn everything(stage: &Stage) -> BTreeMap<i32, Vec<(i64, Seq)>> {
-    let bounds = stage.bounds().bounds().await.unwrap();
+async fn everything(fixture: &Fixture) -> BTreeMap<i32, Vec<(i64, Seq)>> {
+    let bounds = fixture.bounds().bounds().await.unwrap();
     let total: i64 = bounds.values().map(|bounds| bounds.end).sum();
-    let mut source = started(stage, 0).await;
+    let mut consumer = started(fixture, 0).await;
     let mut read: BTreeMap<_, Vec<_>> = BTreeMap::new();
     let mut count = 0;
     while count < total {
-        let ConsumerEvent::Records(records) = next(source.as_mut()).await.unwrap() else {
+        let ConsumerEvent::Records(records) = next(consumer.as_mut()).await.unwrap() else {
             panic!("lost the partitions")
         };
         for record in records {
@@ -89,18 +88,18 @@ fn first_appearances(records: &[(i64, Seq)], writer: i64) -> Vec<Seq> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn whatever_breaks_every_number_first_appears_in_order() {
     let mut server = Kafka::start().await.unwrap();
-    let stage = Stage::kafka(&server.brokers()).await;
-    limit_batches(settings(&stage)).await;
-    let sink = Arc::new(KafkaProducer::new(settings(&stage)));
+    let fixture = Fixture::kafka(&server.brokers()).await;
+    limit_batches(settings(&fixture)).await;
+    let producer = Arc::new(KafkaProducer::new(settings(&fixture)));
     let rows = |writer: i64| -> Vec<_> {
         (0..ROWS).map(|place| row(writer, 1 + i64::try_from(place).unwrap() * EVENTS, EVENTS, 5)).collect()
     };
     let seed = u64::from(rand::random::<u32>());
     println!("seed {seed}");
     let random = |more: u64| StdRng::seed_from_u64(seed + more);
-    let poison = tokio::spawn(poison(Arc::clone(&sink), random(0)));
+    let poison = tokio::spawn(poison(Arc::clone(&producer), random(0)));
     let writers: Vec<_> = (1..=3)
-        .map(|writer| tokio::spawn(publish(Arc::clone(&sink), rows(writer), random(writer.unsigned_abs()))))
+        .map(|writer| tokio::spawn(publish(Arc::clone(&producer), rows(writer), random(writer.unsigned_abs()))))
         .collect();
     sleep(Duration::from_millis(400)).await;
     server.kill_9().await.unwrap();
@@ -112,7 +111,7 @@ async fn whatever_breaks_every_number_first_appears_in_order() {
     poison.abort();
     assert!(failures > 20, "too few failures to mean anything: {failures}");
 
-    let read = everything(&stage).await;
+    let read = everything(&fixture).await;
     let total: usize = read.values().map(Vec::len).sum();
     println!("{failures} failures, {total} records of {}", 3 * ROWS * usize::try_from(EVENTS).unwrap());
     for writer in 1..=3 {
@@ -128,32 +127,32 @@ async fn whatever_breaks_every_number_first_appears_in_order() {
 }
 
 #[tokio::test]
-async fn a_broker_that_was_away_is_found_again_and_one_that_is_gone_is_left() {
+async fn a_restarted_broker_is_found_again_and_a_dead_one_can_be_left() {
     let mut server = Kafka::start().await.unwrap();
-    let stage = Stage::kafka(&server.brokers()).await;
-    let sink = KafkaProducer::new(settings(&stage));
-    sink.publish(vec![row(7, 1, 10, 5)]).await.unwrap();
-    let mut source = started(&stage, 0).await;
+    let fixture = Fixture::kafka(&server.brokers()).await;
+    let producer = KafkaProducer::new(settings(&fixture));
+    producer.publish(vec![row(7, 1, 10, 5)]).await.unwrap();
+    let mut consumer = started(&fixture, 0).await;
     let mut count = 0;
     while count < 10 {
-        let ConsumerEvent::Records(records) = next(source.as_mut()).await.unwrap() else { panic!("no records") };
+        let ConsumerEvent::Records(records) = next(consumer.as_mut()).await.unwrap() else { panic!("no records") };
         count += records.len();
     }
     server.kill_9().await.unwrap();
-    // Shorter than the session, so that the partitions stay ours.
-    let waiting = timeout(Duration::from_secs(3), source.next()).await;
+    // Shorter than the session time-out, so that the partitions stay assigned.
+    let waiting = timeout(Duration::from_secs(3), consumer.next()).await;
     assert!(waiting.is_err(), "{waiting:?}");
-    assert!(stage.bounds().bounds().await.is_err());
+    assert!(fixture.bounds().bounds().await.is_err());
     server.restart().await.unwrap();
     let back = Instant::now();
-    let (published, ()) = tokio::join!(sink.publish(vec![row(7, 11, 10, 5)]), async {
+    let (published, ()) = tokio::join!(producer.publish(vec![row(7, 11, 10, 5)]), async {
         while count < 20 {
-            match next(source.as_mut()).await.unwrap() {
+            match next(consumer.as_mut()).await.unwrap() {
                 ConsumerEvent::Records(records) => count += records.len(),
-                // The group may have been dealt out anew meanwhile.
+                // The group may have been rebalanced in the meantime.
                 ConsumerEvent::Assigned(partitions) => {
                     count = 0;
-                    source.start(&partitions.into_iter().map(|partition| (partition, 0)).collect()).await.unwrap();
+                    consumer.start(&partitions.into_iter().map(|partition| (partition, 0)).collect()).await.unwrap();
                 }
                 ConsumerEvent::Revoked => {}
             }
@@ -162,28 +161,28 @@ async fn a_broker_that_was_away_is_found_again_and_one_that_is_gone_is_left() {
     published.unwrap();
     server.kill_9().await.unwrap();
     let leaving = Instant::now();
-    drop(source);
-    drop(sink);
+    drop(consumer);
+    drop(producer);
     assert!(leaving.elapsed() < Duration::from_secs(30), "{:?}", leaving.elapsed());
     assert!(back.elapsed() < Duration::from_secs(60), "{:?}", back.elapsed());
 }
 
-/// For dashboards only: what was committed says nothing about where a member starts.
+/// Committed offsets are for dashboards only: they do not affect where a member starts.
 #[tokio::test]
-async fn what_is_committed_can_be_seen_and_is_not_believed() {
+async fn committed_offsets_are_visible_and_never_used() {
     let server = Kafka::start().await.unwrap();
-    let stage = Stage::kafka(&server.brokers()).await;
-    KafkaProducer::new(settings(&stage)).publish(vec![row(7, 1, 100, 5)]).await.unwrap();
-    let mut source = started(&stage, 0).await;
-    source.commit(&BTreeMap::from([(1, 20)]));
-    let mut config = settings_of(settings(&stage));
-    let dashboard: BaseConsumer = config.set("group.id", &settings(&stage).group).create().unwrap();
-    let topic = settings(&stage).topic.clone();
+    let fixture = Fixture::kafka(&server.brokers()).await;
+    KafkaProducer::new(settings(&fixture)).publish(vec![row(7, 1, 100, 5)]).await.unwrap();
+    let mut consumer = started(&fixture, 0).await;
+    consumer.commit(&BTreeMap::from([(1, 20)]));
+    let mut config = settings_of(settings(&fixture));
+    let dashboard: BaseConsumer = config.set("group.id", &settings(&fixture).group).create().unwrap();
+    let topic = settings(&fixture).topic.clone();
     let committed = tokio::task::spawn_blocking(move || {
-        let mut question = TopicPartitionList::new();
-        question.add_partition(&topic, 1);
+        let mut request = TopicPartitionList::new();
+        request.add_partition(&topic, 1);
         for _ in 0..50 {
-            let answer = dashboard.committed_offsets(question.clone(), Duration::from_secs(5)).unwrap();
+            let answer = dashboard.committed_offsets(request.clone(), Duration::from_secs(5)).unwrap();
             if answer.elements()[0].offset() != KafkaOffset::Invalid {
                 return answer.elements()[0].offset();
             }
@@ -192,8 +191,8 @@ async fn what_is_committed_can_be_seen_and_is_not_believed() {
         KafkaOffset::Invalid
     });
     assert_eq!(committed.await.unwrap(), KafkaOffset::Offset(20));
-    drop(source);
-    source = started(&stage, 0).await;
-    let ConsumerEvent::Records(records) = next(source.as_mut()).await.unwrap() else { panic!("no records") };
+    drop(consumer);
+    consumer = started(&fixture, 0).await;
+    let ConsumerEvent::Records(records) = next(consumer.as_mut()).await.unwrap() else { panic!("no records") };
     assert_eq!(records[0].offset, 0);
 }

@@ -1,4 +1,4 @@
-//! The existing system's table is taken over, row by row and once.
+//! The existing system's table is imported: every row once.
 
 use std::sync::{
     Arc,
@@ -12,7 +12,7 @@ use ping_testbed::Postgres;
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
 use uuid::Uuid;
 
-use crate::stage::{THEN, batch, database, event};
+use crate::fixture::{THEN, batch, database, event};
 
 struct Existing {
     store: Arc<PostgresStore>,
@@ -20,7 +20,7 @@ struct Existing {
     _server: Arc<Postgres>,
 }
 
-/// A database where `sql` was run.
+/// A database prepared with `sql`.
 async fn existing(sql: &str) -> Existing {
     let (server, url) = database().await;
     let mut tables = PgConnection::connect(&url).await.unwrap();
@@ -29,7 +29,7 @@ async fn existing(sql: &str) -> Existing {
     Existing { store, tables, _server: server }
 }
 
-async fn counts(store: &PostgresStore, count: i64) {
+async fn assert_count(store: &PostgresStore, count: i64) {
     let recount = store.recount().await.unwrap();
     let sums = [recount.rows, recount.total, recount.minutes_total, recount.days_total];
     assert_eq!((sums, recount.differing_minutes), ([count; 4], vec![]));
@@ -48,34 +48,34 @@ async fn a_hundred_thousand_rows_are_imported_once() {
     )
     .await;
     assert_eq!(existing.store.migrate().await.unwrap(), 100_000);
-    counts(&existing.store, 100_000).await;
+    assert_count(&existing.store, 100_000).await;
     let range = TimeRange::new(THEN + 7_250, THEN + 7_250 * 1_001).unwrap();
     assert_eq!(existing.store.count(Some(range)).await.unwrap(), 1_000);
     assert_eq!(existing.store.migrate().await.unwrap(), 0);
     existing.tables.execute("INSERT INTO pings (pinged_at) VALUES (now()), (now())").await.unwrap();
     assert_eq!(existing.store.import_pings().await.unwrap(), 2);
-    counts(&existing.store, 100_002).await;
+    assert_count(&existing.store, 100_002).await;
     assert_eq!(existing.store.count(None).await.unwrap(), 100_002);
 }
 
 #[tokio::test]
-async fn every_type_of_the_columns_is_understood() {
-    let at = ["timestamptz", "timestamp", "bigint"];
-    let now = ["to_timestamp(1728926331.25)", "to_timestamp(1728926331.25) AT TIME ZONE 'UTC'", "1728926331250"];
-    for (at, now) in at.into_iter().zip(now) {
+async fn every_supported_column_type_is_imported() {
+    let types = ["timestamptz", "timestamp", "bigint"];
+    let values = ["to_timestamp(1728926331.25)", "to_timestamp(1728926331.25) AT TIME ZONE 'UTC'", "1728926331250"];
+    for (pinged_at, value) in types.into_iter().zip(values) {
         for id in ["bigint", "int", "smallint", "text", "varchar(40)"] {
-            let sql = format!("CREATE TABLE pings (id {id}, pinged_at {at}); SET timezone = 'Asia/Tokyo'");
-            let insert = format!("INSERT INTO pings VALUES ('1', {now}), ('2', {now})");
+            let sql = format!("CREATE TABLE pings (id {id}, pinged_at {pinged_at}); SET timezone = 'Asia/Tokyo'");
+            let insert = format!("INSERT INTO pings VALUES ('1', {value}), ('2', {value})");
             let existing = existing(&[sql, insert].join(";")).await;
-            assert_eq!(existing.store.migrate().await.unwrap(), 2, "{id} {at}");
+            assert_eq!(existing.store.migrate().await.unwrap(), 2, "{id} {pinged_at}");
             let range = TimeRange::new(THEN + 250, THEN + 251).unwrap();
-            assert_eq!(existing.store.count(Some(range)).await.unwrap(), 2, "{id} {at}");
+            assert_eq!(existing.store.count(Some(range)).await.unwrap(), 2, "{id} {pinged_at}");
         }
     }
 }
 
 #[tokio::test]
-async fn a_uuid_stays_and_is_not_counted_again() {
+async fn a_uuid_is_kept_and_not_counted_again() {
     let sql = "CREATE TABLE pings (id uuid PRIMARY KEY, pinged_at bigint NOT NULL);
         INSERT INTO pings VALUES ('00000000-0000-0000-0000-000000000001', 1728926331000),
             ('00000000-0000-0000-0000-000000000002', 1728926331000)";
@@ -86,11 +86,11 @@ async fn a_uuid_stays_and_is_not_counted_again() {
     assert_eq!(new.known, [Uuid::from_u128(2)].into());
     let found: Vec<Event> = existing.store.find(&[Uuid::from_u128(1)]).await.unwrap();
     assert_eq!(found, [event(1, THEN)]);
-    counts(&existing.store, 3).await;
+    assert_count(&existing.store, 3).await;
 }
 
 #[tokio::test]
-async fn other_columns_are_refused_in_words() {
+async fn unsupported_columns_are_refused_with_an_explanation() {
     let text = refusal("CREATE TABLE pings (id bigint, pinged_at date)").await;
     assert!(text.contains("id of type bigint and pinged_at of type date") && text.contains("timestamptz"), "{text}");
     let text = refusal("CREATE TABLE pings (key text, pinged_at bigint)").await;
@@ -108,7 +108,7 @@ async fn replicas_may_start_at_once() {
     let starts = (0..6).map(|_| existing.store.migrate());
     let imported: Vec<_> = futures::future::join_all(starts).await.into_iter().map(Result::unwrap).collect();
     assert_eq!(imported.iter().sum::<u64>(), 5_000);
-    counts(&existing.store, 5_000).await;
+    assert_count(&existing.store, 5_000).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -134,5 +134,5 @@ async fn rows_written_meanwhile_are_imported_now_or_next_time() {
     let rows = writing.await.unwrap();
     imported += existing.store.import_pings().await.unwrap();
     assert_eq!(imported, rows);
-    counts(&existing.store, i64::try_from(rows).unwrap()).await;
+    assert_count(&existing.store, i64::try_from(rows).unwrap()).await;
 }

@@ -1,14 +1,14 @@
-//! What every store promises: one body per promise, one case per adapter; then what only a durable one can promise.
+//! The contract of every store: one body per promise, one test per adapter; then the promises of durable stores only.
 #![cfg(test)]
 #![allow(unreachable_pub, missing_docs, reason = "a test binary has no callers")]
 
 mod commits;
+mod fixture;
 mod imports;
 mod outages;
 mod outbox;
-mod planted;
 mod restarts;
-mod stage;
+mod tampering;
 mod totals;
 mod views;
 mod writers;
@@ -17,7 +17,7 @@ macro_rules! case {
     ($theme:ident, $promise:ident, $open:ident) => {
         #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
         async fn $promise() {
-            crate::$theme::$promise(&crate::stage::$open().await).await;
+            crate::$theme::$promise(&crate::fixture::$open().await).await;
         }
     };
 }
@@ -41,46 +41,46 @@ mod every {
             the_same_id_counts_once
             known_ids_are_reported
             a_batch_of_known_ids_moves_the_writer_and_nothing_else
-            what_was_said_first_stays
-            names_survive
+            the_first_version_of_an_event_stays
+            sources_and_kinds_survive
             overlapping_batches_count_each_id_once
             a_batch_of_thousands_is_one_commit
         ]
         writers: [
-            an_id_is_never_used_again
-            closing_tells_the_last_number
+            a_writer_id_is_never_reused
+            closing_returns_the_last_number
             a_closed_writer_commits_nothing
-            a_writer_that_never_was_commits_nothing
-            a_commit_that_meets_closing_is_in_or_out
+            an_unknown_writer_commits_nothing
+            a_commit_that_races_with_closing_is_in_or_out
             renewing_keeps_a_writer_open
             an_expired_writer_is_closed
             a_commit_renews_the_lease
         ]
         outbox: [
             a_row_comes_back_as_it_was_committed
-            rows_come_in_order_and_up_to_the_limit
+            rows_are_returned_in_order_up_to_the_limit
             forgotten_rows_are_gone_and_later_ones_stay
-            an_orphan_is_lent_to_one
+            an_orphan_is_lent_to_one_caller
             a_writer_without_rows_is_no_orphan
-            the_frontier_is_the_oldest_row
+            the_watermark_is_the_oldest_row
         ]
         totals: [
             a_range_counts_what_is_in_it
-            a_snapshot_is_of_one_moment
+            a_snapshot_is_consistent
             a_snapshot_holds_the_window_and_what_was_touched
-            folding_keeps_every_count
-            open_and_unpublished_writers_are_not_folded
-            folding_at_once_folds_each_writer_once
+            compaction_keeps_every_count
+            open_and_unpublished_writers_are_not_compacted
+            concurrent_compactions_compact_each_writer_once
             a_recount_agrees
         ]
         views: [
-            a_step_is_taken_once
+            a_step_is_applied_once
             late_events_correct_their_window
-            views_promise_what_the_slowest_partition_does
-            a_rebuild_says_what_the_steps_said
-            a_day_that_is_over_counts_as_before
+            the_watermark_is_that_of_the_slowest_partition
+            a_rebuild_equals_the_steps
+            a_closed_day_keeps_its_count
             the_busiest_come_first
-            what_is_too_old_goes
+            expired_rows_are_deleted
             totals_over_time_are_those_of_the_rows
         ]
     }
@@ -89,10 +89,10 @@ mod every {
 mod durable {
     contract! {
         [sqlite postgres]
-        planted: [
-            a_lost_row_is_found
+        tampering: [
+            a_deleted_row_is_found
             a_wrong_minute_is_found
-            a_wrong_day_and_a_wrong_total_are_seen
+            a_wrong_day_and_a_wrong_total_are_found
         ]
     }
 }

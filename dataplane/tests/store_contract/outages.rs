@@ -1,4 +1,4 @@
-//! What is certain after a call failed, and how soon the store is itself again.
+//! What is certain after a failed call, and how soon the store works again.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use ping_testbed::Postgres;
 use sqlx::{Connection, Executor, PgConnection};
 use tokio::time::{sleep, timeout};
 
-use crate::stage::{LEASE, batch, events};
+use crate::fixture::{LEASE, batch, events};
 
 const TIMEOUT: Duration = Duration::from_millis(300);
 
@@ -29,7 +29,7 @@ async fn a_restart_costs_no_acknowledgement_and_at_most_one_answer() {
     let mut server = Postgres::start().await.unwrap();
     let store = store(&server, Duration::from_secs(5)).await;
     let writer = store.open_writer(LEASE).await.unwrap();
-    // Several connections, all dead after the restart.
+    // Several connections, all of which are broken after the restart.
     let commits = (1..=5).map(|seq| commit(&store, writer, seq));
     futures::future::join_all(commits).await.into_iter().for_each(Result::unwrap);
     server.kill_9().await.unwrap();
@@ -74,7 +74,7 @@ async fn a_server_that_only_reads_refuses() {
     assert_eq!(store.count(None).await.unwrap(), 1);
 }
 
-/// A commit that waits for `blocker` until nobody waits for its answer.
+/// A commit that is blocked until its caller times out.
 async fn lose_an_answer(store: &PostgresStore, writer: WriterId) {
     let result = commit(store, writer, 1).await;
     assert!(matches!(result, Err(CommitError::Unknown(_))), "{result:?}");
@@ -87,7 +87,7 @@ async fn a_commit_that_comes_after_closing_has_no_effect() {
     let writer = store.open_writer(LEASE).await.unwrap();
     let mut blocker = PgConnection::connect(&server.superuser_url()).await.unwrap();
     let mut blocked = blocker.begin().await.unwrap();
-    // The statement waits before it has looked at its writer.
+    // The statement blocks before it has read its writer.
     blocked.execute("LOCK TABLE events IN ACCESS EXCLUSIVE MODE").await.unwrap();
     lose_an_answer(&store, writer).await;
     assert_eq!(store.close_writer(writer).await.unwrap(), 0);
@@ -101,22 +101,22 @@ async fn a_commit_that_comes_after_closing_has_no_effect() {
 async fn closing_waits_for_a_commit_whose_answer_is_lost() {
     let server = Postgres::start().await.unwrap();
     let store = store(&server, TIMEOUT).await;
-    let patient = self::store(&server, Duration::from_secs(5)).await;
+    let patient_store = self::store(&server, Duration::from_secs(5)).await;
     let writer = store.open_writer(LEASE).await.unwrap();
     let mut blocker = PgConnection::connect(&server.superuser_url()).await.unwrap();
     let mut blocked = blocker.begin().await.unwrap();
-    // The statement has its writer and waits to know whether this id is taken.
-    let take = "INSERT INTO events VALUES ('00000000-0000-0000-0000-000000000001', 0)";
-    blocked.execute(take).await.unwrap();
+    // The statement has locked its writer and waits for the other transaction to know whether this id is stored.
+    let insert = "INSERT INTO events VALUES ('00000000-0000-0000-0000-000000000001', 0)";
+    blocked.execute(insert).await.unwrap();
     lose_an_answer(&store, writer).await;
-    assert!(timeout(TIMEOUT, patient.close_writer(writer)).await.is_err());
+    assert!(timeout(TIMEOUT, patient_store.close_writer(writer)).await.is_err());
     blocked.rollback().await.unwrap();
-    assert_eq!(patient.close_writer(writer).await.unwrap(), 1);
+    assert_eq!(patient_store.close_writer(writer).await.unwrap(), 1);
     assert_eq!(store.count(None).await.unwrap(), 1);
 }
 
 #[tokio::test]
-async fn a_session_that_is_ended_leaves_the_outcome_open() {
+async fn a_terminated_session_leaves_the_outcome_unknown() {
     let server = Postgres::start().await.unwrap();
     let store = store(&server, Duration::from_secs(5)).await;
     let writer = store.open_writer(LEASE).await.unwrap();

@@ -1,4 +1,4 @@
-//! The file outlives the process, however that ends.
+//! The file survives the process, even one that is killed.
 
 use std::{
     io::{BufRead, BufReader},
@@ -11,10 +11,10 @@ use ping_memory::SystemClock;
 use ping_ports::{CommitError, EventStore, Outbox, TotalsStore};
 use ping_sqlite::{OpenError, SqliteStore};
 
-use crate::stage::{LEASE, THEN, batch, event, events};
+use crate::fixture::{LEASE, THEN, batch, event, events};
 
-/// Where the child finds its file.
-const FILE: &str = "STORE_CONTRACT_FILE";
+/// Environment variable with the path of the child's file.
+const FILE_VARIABLE: &str = "STORE_CONTRACT_FILE";
 /// Events per commit of the child.
 const BATCH: i64 = 40;
 
@@ -67,7 +67,7 @@ async fn kill_9_loses_nothing_that_was_acknowledged() {
     for round in 1..=2 {
         let mut child = Command::new(std::env::current_exe().unwrap())
             .args(["restarts::a_child_that_commits_until_it_is_killed", "--exact", "--ignored", "--nocapture"])
-            .env(FILE, &path)
+            .env(FILE_VARIABLE, &path)
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
@@ -92,7 +92,7 @@ async fn kill_9_loses_nothing_that_was_acknowledged() {
 #[tokio::test]
 #[ignore = "run by the test above, as another process"]
 async fn a_child_that_commits_until_it_is_killed() {
-    let Some(path) = std::env::var_os(FILE) else { return };
+    let Some(path) = std::env::var_os(FILE_VARIABLE) else { return };
     let store = open(Path::new(&path)).await.unwrap();
     let writer = store.open_writer(LEASE).await.unwrap();
     for seq in (1..).step_by(40) {

@@ -1,4 +1,4 @@
-//! The views per source add what is new, once, and say what the rows say after a rebuild.
+//! The views per source count every event once, and a rebuild gives the same result.
 
 use std::collections::BTreeMap;
 
@@ -9,13 +9,13 @@ use ping_ports::{Advance, Applied};
 use rand::{Rng, SeedableRng, rngs::StdRng};
 use uuid::Uuid;
 
-use crate::stage::{Stage, THEN};
+use crate::fixture::{Fixture, THEN};
 
 const HOUR: i64 = 3_600_000;
 /// The generation that [`built`] makes.
 const GENERATION: &str = "first";
 
-fn kept() -> RetentionCutoffs {
+fn cutoffs() -> RetentionCutoffs {
     Retention::default().at(THEN)
 }
 
@@ -35,11 +35,11 @@ fn event(id: u128, source: &str, kind: &str, at: i64) -> Event {
     }
 }
 
-async fn built(stage: &Stage, ends: &[(Partition, i64)]) -> String {
+async fn built(fixture: &Fixture, ends: &[(Partition, i64)]) -> String {
     let ends = ends.iter().copied().collect();
     let generation = GENERATION.to_owned();
-    assert!(stage.store.rebuild(None, &generation, &ends, kept()).await.unwrap());
-    let views = stage.store.positions().await.unwrap().unwrap();
+    assert!(fixture.store.rebuild(None, &generation, &ends, cutoffs()).await.unwrap());
+    let views = fixture.store.positions().await.unwrap().unwrap();
     assert_eq!((&views.positions.generation, views.unique_sources), (&generation, true));
     generation
 }
@@ -55,94 +55,97 @@ fn step(generation: &str, partition: Partition, at: i64) -> Advance {
     }
 }
 
-async fn total(stage: &Stage, source: &str) -> i64 {
-    let summary = stage.store.summary(source, Window(0)).await.unwrap();
+async fn total(fixture: &Fixture, source: &str) -> i64 {
+    let summary = fixture.store.summary(source, Window(0)).await.unwrap();
     summary.map_or(0, |summary| summary.kinds.values().map(|span| span.count).sum())
 }
 
-pub async fn a_step_is_taken_once(stage: &Stage) {
-    assert_eq!(stage.store.positions().await.unwrap(), None);
-    assert!(matches!(stage.store.apply(&step("g", 0, 0), &of("a", "", THEN)).await.unwrap(), Applied::Stale(_)));
-    let generation = built(stage, &[(0, 5), (1, 0)]).await;
+pub async fn a_step_is_applied_once(fixture: &Fixture) {
+    assert_eq!(fixture.store.positions().await.unwrap(), None);
+    assert!(matches!(fixture.store.apply(&step("g", 0, 0), &of("a", "", THEN)).await.unwrap(), Applied::Stale(_)));
+    let generation = built(fixture, &[(0, 5), (1, 0)]).await;
     let first = step(&generation, 0, 5);
-    assert_eq!(stage.store.apply(&first, &of("a", "", THEN)).await.unwrap(), Applied::Done);
+    assert_eq!(fixture.store.apply(&first, &of("a", "", THEN)).await.unwrap(), Applied::Done);
     for stale in [first.clone(), step("another", 0, 6), step(&generation, 0, 9), step(&generation, 1, 1)] {
-        assert!(matches!(stage.store.apply(&stale, &of("a", "", THEN)).await.unwrap(), Applied::Stale(_)), "{stale:?}");
+        assert!(
+            matches!(fixture.store.apply(&stale, &of("a", "", THEN)).await.unwrap(), Applied::Stale(_)),
+            "{stale:?}"
+        );
     }
     // All positions or none: the first is right, the second is not.
     let mut both = step(&generation, 0, 6);
     both.from.insert(1, 3);
     both.to.insert(1, 4);
-    assert!(matches!(stage.store.apply(&both, &of("a", "", THEN)).await.unwrap(), Applied::Stale(_)));
-    assert_eq!(total(stage, "a").await, 1);
-    let positions = stage.store.positions().await.unwrap().unwrap().positions;
+    assert!(matches!(fixture.store.apply(&both, &of("a", "", THEN)).await.unwrap(), Applied::Stale(_)));
+    assert_eq!(total(fixture, "a").await, 1);
+    let positions = fixture.store.positions().await.unwrap().unwrap().positions;
     assert_eq!((&positions.offsets[&0], positions.offsets[&1]), (&6, 0));
     assert_eq!((positions.marks.get(WriterId(7), 0), positions.marks.get(WriterId(7), 1)), (6, 0));
     // A partition that the topic has grown by stands at 0.
-    assert_eq!(stage.store.apply(&step(&generation, 2, 0), &of("b", "", THEN)).await.unwrap(), Applied::Done);
-    assert_eq!(stage.store.positions().await.unwrap().unwrap().positions.offsets[&2], 1);
+    assert_eq!(fixture.store.apply(&step(&generation, 2, 0), &of("b", "", THEN)).await.unwrap(), Applied::Done);
+    assert_eq!(fixture.store.positions().await.unwrap().unwrap().positions.offsets[&2], 1);
 }
 
-pub async fn views_promise_what_the_slowest_partition_does(stage: &Stage) {
-    assert_eq!(stage.store.as_of().await.unwrap(), 0);
-    let generation = built(stage, &[(0, 0), (1, 0)]).await;
-    let rebuilt = stage.store.as_of().await.unwrap();
-    assert!(rebuilt > 0, "what is built from the rows has them all");
+pub async fn the_watermark_is_that_of_the_slowest_partition(fixture: &Fixture) {
+    assert_eq!(fixture.store.as_of().await.unwrap(), 0);
+    let generation = built(fixture, &[(0, 0), (1, 0)]).await;
+    let rebuilt = fixture.store.as_of().await.unwrap();
+    assert!(rebuilt > 0, "a rebuild includes all rows");
     let advance_to =
         |partition, at, as_of| Advance { as_of: Some(as_of), partitions: 2, ..step(&generation, partition, at) };
     for (advance, all) in [
         (advance_to(0, 0, rebuilt + 500), rebuilt),
         (advance_to(1, 0, rebuilt + 300), rebuilt + 300),
-        // A time never falls, and a step without a promise changes none.
+        // A watermark never decreases, and a step without one changes nothing.
         (advance_to(0, 1, rebuilt - 500), rebuilt + 300),
         (step(&generation, 1, 1), rebuilt + 300),
-        // A partition that is new promises what the others did.
+        // A new partition starts with the lowest watermark of the others.
         (Advance { partitions: 3, ..advance_to(1, 2, rebuilt + 900) }, rebuilt + 300),
     ] {
-        assert_eq!(stage.store.apply(&advance, &of("a", "", THEN)).await.unwrap(), Applied::Done);
-        assert_eq!(stage.store.as_of().await.unwrap(), all, "{advance:?}");
+        assert_eq!(fixture.store.apply(&advance, &of("a", "", THEN)).await.unwrap(), Applied::Done);
+        assert_eq!(fixture.store.as_of().await.unwrap(), all, "{advance:?}");
     }
-    // One that was refused promises nothing.
+    // A rejected step changes no watermark.
     let stale = Advance { generation: "another".into(), ..advance_to(0, 2, rebuilt + 9_000) };
-    assert!(matches!(stage.store.apply(&stale, &of("a", "", THEN)).await.unwrap(), Applied::Stale(_)));
-    assert_eq!(stage.store.as_of().await.unwrap(), rebuilt + 300);
+    assert!(matches!(fixture.store.apply(&stale, &of("a", "", THEN)).await.unwrap(), Applied::Stale(_)));
+    assert_eq!(fixture.store.as_of().await.unwrap(), rebuilt + 300);
 }
 
-pub async fn late_events_correct_their_window(stage: &Stage) {
-    let generation = built(stage, &[(0, 0)]).await;
+pub async fn late_events_correct_their_window(fixture: &Fixture) {
+    let generation = built(fixture, &[(0, 0)]).await;
     let window = Window::of(THEN);
     let (early, late) = (window.start() + 1_000, window.start() + 31_000);
     for (at, time) in [late, early, late - 10_000].into_iter().enumerate() {
         let at = i64::try_from(at).unwrap();
-        let applied = stage.store.apply(&step(&generation, 0, at), &of("a", "opened", time)).await.unwrap();
+        let applied = fixture.store.apply(&step(&generation, 0, at), &of("a", "opened", time)).await.unwrap();
         assert_eq!(applied, Applied::Done);
     }
-    let windows = stage.store.windows("a", window, Window(window.0 + 1)).await.unwrap();
+    let windows = fixture.store.windows("a", window, Window(window.0 + 1)).await.unwrap();
     let span = Span { count: 3, first: early, last: late };
     assert_eq!((windows, span.average_interval()), ([(window, span)].into(), Some(15_000.0)));
-    let summary = stage.store.summary("a", window).await.unwrap().unwrap();
+    let summary = fixture.store.summary("a", window).await.unwrap().unwrap();
     assert_eq!((summary.recent, summary.kinds), (3, [("opened".into(), span)].into()));
     assert_eq!(
-        stage.store.days("a", Day::of(THEN), Day(Day::of(THEN).0 + 1)).await.unwrap(),
+        fixture.store.days("a", Day::of(THEN), Day(Day::of(THEN).0 + 1)).await.unwrap(),
         [(Day::of(THEN), 3)].into()
     );
-    assert_eq!(stage.store.summary("nobody", window).await.unwrap(), None);
+    assert_eq!(fixture.store.summary("unknown", window).await.unwrap(), None);
 }
 
-/// Everything that can be asked, to compare.
-async fn everything(stage: &Stage) -> impl PartialEq + std::fmt::Debug {
-    let top = stage.store.top(None, 100).await.unwrap();
+/// Everything that can be read, to compare.
+async fn everything(fixture: &Fixture) -> impl PartialEq + std::fmt::Debug {
+    let top = fixture.store.top(None, 100).await.unwrap();
     let mut each = Vec::new();
     for (source, _) in &top {
-        let summary = stage.store.summary(source, Window(0)).await.unwrap();
-        let windows = stage.store.windows(source, Window(0), Window(i64::MAX)).await.unwrap();
-        let uniques = stage.store.uniques(Minute(0), Minute(i64::MAX)).await.unwrap();
-        each.push((summary, uniques, windows, stage.store.days(source, Day(0), Day(i64::MAX)).await.unwrap()));
+        let summary = fixture.store.summary(source, Window(0)).await.unwrap();
+        let windows = fixture.store.windows(source, Window(0), Window(i64::MAX)).await.unwrap();
+        let uniques = fixture.store.uniques(Minute(0), Minute(i64::MAX)).await.unwrap();
+        each.push((summary, uniques, windows, fixture.store.days(source, Day(0), Day(i64::MAX)).await.unwrap()));
     }
     (top, each)
 }
 
-pub async fn a_rebuild_says_what_the_steps_said(stage: &Stage) {
+pub async fn a_rebuild_equals_the_steps(fixture: &Fixture) {
     let mut random = StdRng::seed_from_u64(3);
     let mut events = Vec::new();
     for id in 0..400 {
@@ -150,58 +153,58 @@ pub async fn a_rebuild_says_what_the_steps_said(stage: &Stage) {
         let kind = ["", "opened"][random.random_range(0..2)];
         events.push(event(id, source, kind, THEN - random.random_range(0..9 * 24 * HOUR)));
     }
-    let generation = built(stage, &[(0, 0)]).await;
-    let writer = stage.open().await;
+    let generation = built(fixture, &[(0, 0)]).await;
+    let writer = fixture.open().await;
     for (place, batch) in (0..).zip(events.chunks(50)) {
-        stage.commit(writer, place * 50 + 1, batch.to_vec()).await;
+        fixture.commit(writer, place * 50 + 1, batch.to_vec()).await;
         let mut counts = SourceCounts::default();
         for event in batch {
             counts.add(&event.source, &event.kind, event.timestamp_ms);
         }
-        let applied = stage.store.apply(&step(&generation, 0, place), &kept().keep(counts)).await.unwrap();
+        let applied = fixture.store.apply(&step(&generation, 0, place), &cutoffs().keep(counts)).await.unwrap();
         assert_eq!(applied, Applied::Done);
     }
-    let stepwise = everything(stage).await;
+    let stepwise = everything(fixture).await;
     let ends = BTreeMap::from([(0, 77), (1, 5)]);
     let new = "second".to_owned();
-    assert!(!stage.store.rebuild(None, &new, &ends, kept()).await.unwrap(), "another processor was faster");
-    assert!(stage.store.rebuild(Some(&generation), &new, &ends, kept()).await.unwrap());
-    assert_eq!(everything(stage).await, stepwise);
-    let positions = stage.store.positions().await.unwrap().unwrap().positions;
+    assert!(!fixture.store.rebuild(None, &new, &ends, cutoffs()).await.unwrap(), "another processor was faster");
+    assert!(fixture.store.rebuild(Some(&generation), &new, &ends, cutoffs()).await.unwrap());
+    assert_eq!(everything(fixture).await, stepwise);
+    let positions = fixture.store.positions().await.unwrap().unwrap().positions;
     assert_eq!((&positions.offsets, positions.marks.get(writer, 4)), (&ends, 400));
     assert!(matches!(
-        stage.store.apply(&step(&generation, 0, 77), &of("a", "", THEN)).await.unwrap(),
+        fixture.store.apply(&step(&generation, 0, 77), &of("a", "", THEN)).await.unwrap(),
         Applied::Stale(_)
     ));
 }
 
-pub async fn a_day_that_is_over_counts_as_before(stage: &Stage) {
+pub async fn a_closed_day_keeps_its_count(fixture: &Fixture) {
     const DAY: i64 = 24 * HOUR;
-    let generation = built(stage, &[(0, 0)]).await;
+    let generation = built(fixture, &[(0, 0)]).await;
     let (first, last) = (Day(Day::of(THEN).0 - 9), Day(Day::of(THEN).0 + 9));
     let range = TimeRange::new(first.start(), last.start()).unwrap().whole_windows().unwrap();
     let mut expected = BTreeMap::new();
     // Days that have passed, and the day of an event; windows are kept for a week.
     let all = [(0, 0), (0, -1), (0, -9), (1, 0), (1, 1), (1, -1), (3, 3), (3, 0), (12, 3), (12, 0), (12, 8), (30, 8)];
     for (place, (passed, day)) in (0..).zip(all) {
-        let kept = Retention::default().at(THEN + passed * DAY);
-        // Whoever was away for long finds old days that nobody closed, and adds to them before or after closing them.
+        let cutoffs = Retention::default().at(THEN + passed * DAY);
+        // A processor that was down for long finds old days that are still open, and adds to them before or after closing them.
         if place % 2 == 0 {
-            stage.store.apply_retention(kept).await.unwrap();
+            fixture.store.apply_retention(cutoffs).await.unwrap();
         }
-        let counts = kept.keep(of("a", "", THEN + day * DAY));
-        assert_eq!(stage.store.apply(&step(&generation, 0, place), &counts).await.unwrap(), Applied::Done);
+        let counts = cutoffs.keep(of("a", "", THEN + day * DAY));
+        assert_eq!(fixture.store.apply(&step(&generation, 0, place), &counts).await.unwrap(), Applied::Done);
         *expected.entry(Day::of(THEN + day * DAY)).or_insert(0) += 1;
         for _ in 0..2 {
-            assert_eq!(stage.store.days("a", first, last).await.unwrap(), expected, "{place}");
-            assert_eq!(stage.store.top(Some(&range), 9).await.unwrap(), [("a".to_owned(), place + 1)], "{place}");
-            stage.store.apply_retention(kept).await.unwrap();
+            assert_eq!(fixture.store.days("a", first, last).await.unwrap(), expected, "{place}");
+            assert_eq!(fixture.store.top(Some(&range), 9).await.unwrap(), [("a".to_owned(), place + 1)], "{place}");
+            fixture.store.apply_retention(cutoffs).await.unwrap();
         }
     }
 }
 
-pub async fn the_busiest_come_first(stage: &Stage) {
-    let generation = built(stage, &[(0, 0)]).await;
+pub async fn the_busiest_come_first(fixture: &Fixture) {
+    let generation = built(fixture, &[(0, 0)]).await;
     let midnight = Day::of(THEN).start();
     let mut counts = SourceCounts::default();
     for (source, times) in [("a", vec![1, 2, 3]), ("b", vec![-1, 4]), ("c", vec![-2, -HOUR, 5, 6])] {
@@ -209,45 +212,45 @@ pub async fn the_busiest_come_first(stage: &Stage) {
             counts.add(source, "", midnight + at);
         }
     }
-    assert_eq!(stage.store.apply(&step(&generation, 0, 0), &counts).await.unwrap(), Applied::Done);
+    assert_eq!(fixture.store.apply(&step(&generation, 0, 0), &counts).await.unwrap(), Applied::Done);
     let top = async |start: i64, end: i64, limit| {
         let range = TimeRange::new(midnight + start, midnight + end).unwrap().whole_windows().unwrap();
-        let top = stage.store.top(Some(&range), limit).await.unwrap();
+        let top = fixture.store.top(Some(&range), limit).await.unwrap();
         top.into_iter().map(|(source, count)| format!("{source}{count}")).collect::<Vec<_>>()
     };
-    assert_eq!(stage.store.top(None, 2).await.unwrap(), [("c".to_owned(), 4), ("a".to_owned(), 3)]);
+    assert_eq!(fixture.store.top(None, 2).await.unwrap(), [("c".to_owned(), 4), ("a".to_owned(), 3)]);
     assert_eq!(top(0, 24 * HOUR, 9).await, ["a3", "c2", "b1"]);
     assert_eq!(top(-300_000, 300_000, 9).await, ["a3", "c3", "b2"]);
     assert_eq!(top(-HOUR, 24 * HOUR, 1).await, ["c4"]);
 }
 
-pub async fn what_is_too_old_goes(stage: &Stage) {
-    let generation = built(stage, &[(0, 0)]).await;
+pub async fn expired_rows_are_deleted(fixture: &Fixture) {
+    let generation = built(fixture, &[(0, 0)]).await;
     let mut counts = of("a", "", THEN);
     counts.merge(&of("a", "", THEN - 6 * 24 * HOUR));
-    assert_eq!(stage.store.apply(&step(&generation, 0, 0), &counts).await.unwrap(), Applied::Done);
-    let windows = async || stage.store.windows("a", Window(0), Window(i64::MAX)).await.unwrap().len();
-    stage.store.apply_retention(kept()).await.unwrap();
+    assert_eq!(fixture.store.apply(&step(&generation, 0, 0), &counts).await.unwrap(), Applied::Done);
+    let windows = async || fixture.store.windows("a", Window(0), Window(i64::MAX)).await.unwrap().len();
+    fixture.store.apply_retention(cutoffs()).await.unwrap();
     assert_eq!(windows().await, 2);
     let later = Retention { windows: 2, days: Some(1) }.at(THEN);
-    stage.store.apply_retention(later).await.unwrap();
+    fixture.store.apply_retention(later).await.unwrap();
     assert_eq!(windows().await, 1);
-    assert_eq!(stage.store.days("a", Day(0), Day(i64::MAX)).await.unwrap(), [(Day::of(THEN), 1)].into());
-    assert_eq!(total(stage, "a").await, 2, "what was ever seen stays");
-    // A day that comes back has a place again; the mark of a writer that never was is gone.
+    assert_eq!(fixture.store.days("a", Day(0), Day(i64::MAX)).await.unwrap(), [(Day::of(THEN), 1)].into());
+    assert_eq!(total(fixture, "a").await, 2, "totals per source never expire");
+    // A day whose partition was dropped gets a new one. The mark of an unknown writer is gone.
     let again = Retention::default().at(THEN).keep(of("a", "", THEN - 6 * 24 * HOUR));
-    assert_eq!(stage.store.apply(&step(&generation, 0, 1), &again).await.unwrap(), Applied::Done);
+    assert_eq!(fixture.store.apply(&step(&generation, 0, 1), &again).await.unwrap(), Applied::Done);
     assert_eq!(windows().await, 2);
 }
 
-pub async fn totals_over_time_are_those_of_the_rows(stage: &Stage) {
-    let writer = stage.open().await;
+pub async fn totals_over_time_are_those_of_the_rows(fixture: &Fixture) {
+    let writer = fixture.open().await;
     let times = [THEN, THEN + 1, THEN + 24 * HOUR];
     let events = (1..).zip(times).map(|(id, at)| event(id, "", "", at)).collect();
-    stage.commit(writer, 1, events).await;
+    fixture.commit(writer, 1, events).await;
     let (minute, day) = (Minute::of(THEN), Day::of(THEN));
-    let minutes = stage.store.all_minutes(minute, Minute(minute.0 + 5)).await.unwrap();
+    let minutes = fixture.store.all_minutes(minute, Minute(minute.0 + 5)).await.unwrap();
     assert_eq!(minutes, [(minute, 2)].into());
-    let days = stage.store.all_days(day, Day(day.0 + 2)).await.unwrap();
+    let days = fixture.store.all_days(day, Day(day.0 + 2)).await.unwrap();
     assert_eq!(days, [(day, 2), (Day(day.0 + 1), 1)].into());
 }

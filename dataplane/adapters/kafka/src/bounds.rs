@@ -1,4 +1,4 @@
-//! Where the log begins and ends.
+//! The first and last offsets of the log.
 
 use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
 
@@ -11,18 +11,18 @@ use rdkafka::{
     topic_partition_list::TopicPartitionListElem,
 };
 
-use super::{ANSWER, KafkaSettings, blocking, failed, logging::Logging, topics::partitions_of};
+use super::{KafkaSettings, QUERY_TIMEOUT, blocking, failed, logging::Logging, topics::partitions_of};
 use ping_core::Partition;
 use ping_ports::{Bounds, LogBounds, LogError};
 
-/// Log lines of librdkafka taken off its queue at once.
-const LINES: usize = 100;
+/// Log lines of librdkafka that one call takes off its queue.
+const MAX_LOG_LINES_PER_CALL: usize = 100;
 
-/// Asks for the first and last offsets. A client of its own, that belongs to no group and fetches nothing.
+/// Reads the first and last offsets. It has a client of its own, which belongs to no group and fetches nothing.
 #[derive(Clone)]
-pub struct KafkaBounds(Arc<Asking>);
+pub struct KafkaBounds(Arc<OffsetClient>);
 
-struct Asking {
+struct OffsetClient {
     topic: String,
     client: BaseConsumer<Logging>,
 }
@@ -39,23 +39,23 @@ impl KafkaBounds {
     /// # Errors
     /// When librdkafka does not accept the settings.
     pub fn new(settings: &KafkaSettings) -> Result<Self, LogError> {
-        // The end is where the next record goes, whether or not somebody's transaction is open before it.
+        // The end is where the next record goes, even if a transaction before it is still open.
         let mut config = settings.client();
         config.set("isolation.level", "read_uncommitted");
         let client = BaseConsumer::from_config_and_context(&config, Logging).map_err(failed)?;
-        Ok(Self(Arc::new(Asking { topic: settings.topic.clone(), client })))
+        Ok(Self(Arc::new(OffsetClient { topic: settings.topic.clone(), client })))
     }
 }
 
-impl Asking {
-    /// Three requests, however many partitions there are.
+impl OffsetClient {
+    /// Sends three requests, for any number of partitions.
     fn bounds(&self) -> Result<BTreeMap<Partition, Bounds>, LogError> {
-        for _ in 0..LINES {
+        for _ in 0..MAX_LOG_LINES_PER_CALL {
             if self.client.poll(Duration::ZERO).is_none() {
                 break;
             }
         }
-        let metadata = self.client.fetch_metadata(Some(&self.topic), ANSWER).map_err(failed)?;
+        let metadata = self.client.fetch_metadata(Some(&self.topic), QUERY_TIMEOUT).map_err(failed)?;
         let partitions = partitions_of(&metadata, &self.topic)?;
         let partitions = Partition::try_from(partitions).map_err(failed)?;
         let low = self.offsets(partitions, Offset::Beginning)?;
@@ -64,13 +64,13 @@ impl Asking {
         Ok(bounds.collect())
     }
 
-    /// Asks the leaders for all partitions at once: what the request calls a time may be the beginning or the end.
+    /// Asks the leaders for all partitions at once. Instead of a time, the request may name the beginning or the end.
     fn offsets(&self, partitions: Partition, which: Offset) -> Result<BTreeMap<Partition, i64>, LogError> {
-        let mut question = TopicPartitionList::with_capacity(partitions.unsigned_abs() as usize);
+        let mut request = TopicPartitionList::with_capacity(partitions.unsigned_abs() as usize);
         for partition in 0..partitions {
-            question.add_partition_offset(&self.topic, partition, which).map_err(failed)?;
+            request.add_partition_offset(&self.topic, partition, which).map_err(failed)?;
         }
-        let answer = self.client.offsets_for_times(question, ANSWER).map_err(failed)?;
+        let answer = self.client.offsets_for_times(request, QUERY_TIMEOUT).map_err(failed)?;
         let offset = |element: &TopicPartitionListElem<'_>| {
             element.error().map_err(failed)?;
             match element.offset() {
@@ -85,7 +85,7 @@ impl Asking {
 #[async_trait]
 impl LogBounds for KafkaBounds {
     async fn bounds(&self) -> Result<BTreeMap<Partition, Bounds>, LogError> {
-        let asking = Arc::clone(&self.0);
-        blocking(move || asking.bounds()).await
+        let client = Arc::clone(&self.0);
+        blocking(move || client.bounds()).await
     }
 }

@@ -1,5 +1,8 @@
-//! The log in Kafka. A record's value is an `Event` of `event.proto`, with its writer and number in it; its key is the source,
-//! its timestamp the time of the commit.
+//! The log in Kafka. A record's value is an `Event` of `event.proto`, including its writer and number; its key is the source, its
+//! timestamp the time of the commit.
+//!
+//! Clients, settings and the record format belong here. When to publish and where to start reading do not: that is in ping-ingest
+//! and ping-projections.
 
 mod bounds;
 mod log_consumer;
@@ -22,14 +25,14 @@ use std::{error::Error, time::Duration};
 
 use ping_ports::LogError;
 
-/// Longest time for one answer to a question about topics and offsets.
-const ANSWER: Duration = Duration::from_secs(5);
+/// Limit of one request about topics or offsets.
+const QUERY_TIMEOUT: Duration = Duration::from_secs(5);
 
 fn failed(error: impl Error + Send + Sync + 'static) -> LogError {
     LogError(Box::new(error))
 }
 
-/// Runs a call that blocks, out of the way of the runtime.
+/// Runs a blocking call on a thread for such calls.
 async fn blocking<T: Send + 'static>(
     call: impl FnOnce() -> Result<T, LogError> + Send + 'static,
 ) -> Result<T, LogError> {

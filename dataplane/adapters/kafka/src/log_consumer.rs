@@ -1,5 +1,5 @@
-//! Reading as a member of the group of processors. The group deals out the partitions; where to start is told by the
-//! cache, so nothing that Kafka keeps about offsets is believed.
+//! Reading as a member of the group of processors. The group assigns the partitions. The cache decides where to start; the offsets
+//! that Kafka stores are never read.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -27,18 +27,18 @@ use super::{KafkaSettings, failed, logging, record};
 use ping_core::Partition;
 use ping_ports::{ConsumerEvent, LogConsumer, LogError, Record};
 
-/// Records handed out at once, at most.
-const CHUNK: usize = 1_000;
-/// Longest time to leave the group in.
+/// Maximum number of records per event.
+const MAX_RECORDS: usize = 1_000;
+/// How long leaving the group may take.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// A member of the group.
 pub struct KafkaConsumer {
     topic: String,
     config: ClientConfig,
-    /// There until the source is dropped.
+    /// Absent after leaving the group, until the next call joins it again.
     consumer: Option<StreamConsumer<Membership>>,
-    /// An error that came behind records.
+    /// An error that was received after records which are returned first.
     failure: Option<KafkaError>,
 }
 
@@ -48,7 +48,7 @@ impl fmt::Debug for KafkaConsumer {
     }
 }
 
-/// What the group said and the processor has not heard yet.
+/// Changes of the assignment that the processor has not received yet.
 #[derive(Default)]
 struct Membership(Mutex<VecDeque<ConsumerEvent>>);
 
@@ -69,12 +69,12 @@ impl ClientContext for Membership {
 }
 
 impl ConsumerContext for Membership {
-    /// Called while polling. Nothing is fetched before `start` says from where; until then the member holds an empty
-    /// assignment, so that the group can rebalance without waiting for the cache to answer.
+    /// Called while polling. Nothing is fetched before `start` sets the offsets. Until then the member has an empty assignment, so
+    /// that the group can rebalance without waiting for the cache to answer.
     fn rebalance(&self, consumer: &BaseConsumer<Self>, what: RDKafkaRespErr, partitions: &mut TopicPartitionList) {
-        let given = what == RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS;
-        let _ = if given { consumer.assign(&TopicPartitionList::new()) } else { consumer.unassign() };
-        let assigned = given && partitions.count() > 0;
+        let assign = what == RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS;
+        let _ = if assign { consumer.assign(&TopicPartitionList::new()) } else { consumer.unassign() };
+        let assigned = assign && partitions.count() > 0;
         self.0.lock().push_back(if assigned {
             ConsumerEvent::Assigned(partitions.elements().iter().map(|element| element.partition()).collect())
         } else {
@@ -92,14 +92,14 @@ impl KafkaConsumer {
         let mut config = settings.client();
         config
             .set("group.id", &settings.group)
-            // An eager assignor: all partitions are dealt out anew, and `Assigned` names all that are ours.
+            // An eager assignor: each rebalance assigns all partitions again, and `Assigned` lists all of this member.
             .set("partition.assignment.strategy", "range")
-            // A killed processor's partitions move within six seconds; that is as low as brokers allow by default.
+            // A killed processor's partitions move within six seconds, the lowest value that brokers allow by default.
             .set("session.timeout.ms", "6000")
             .set("heartbeat.interval.ms", "1500")
-            // One that is alive and does not poll, because its cache is away, holds a rebalance up for a minute at most.
+            // A processor that does not poll, because its cache is unavailable, delays a rebalance for a minute at most.
             .set("max.poll.interval.ms", "60000")
-            // An offset that is not in the log any more is an error: the processor then rebuilds the cache.
+            // An offset that is no longer in the log is an error: the processor then rebuilds the cache.
             .set("auto.offset.reset", "error")
             // Offsets are committed for lag dashboards, once a second, and only those passed to `commit`.
             .set("enable.auto.commit", "true")
@@ -107,7 +107,7 @@ impl KafkaConsumer {
             .set("enable.auto.offset.store", "false")
             .set("isolation.level", "read_uncommitted")
             .set("fetch.error.backoff.ms", "100")
-            // Each waiting record costs librdkafka some 400 bytes, so little waits, and its room is refilled at once.
+            // Each queued record costs librdkafka about 400 bytes, so the queue is short and refilled at once.
             .set("queued.min.messages", "20000")
             .set("queued.max.messages.kbytes", "8192")
             .set("fetch.message.max.bytes", "262144")
@@ -115,9 +115,9 @@ impl KafkaConsumer {
         for (name, value) in settings.profile.settings() {
             config.set(*name, *value);
         }
-        let mut source = Self { topic: settings.topic.clone(), config, consumer: None, failure: None };
-        source.join()?;
-        Ok(source)
+        let mut reader = Self { topic: settings.topic.clone(), config, consumer: None, failure: None };
+        reader.join()?;
+        Ok(reader)
     }
 
     fn join(&mut self) -> Result<(), LogError> {
@@ -129,13 +129,13 @@ impl KafkaConsumer {
 
     fn leave(&mut self) {
         let Some(consumer) = self.consumer.take() else { return };
-        // Leaving takes a word with the broker, and as long as it takes to give up when there is none.
+        // Leaving sends a request to the broker; without a broker it would block until the request times out.
         let (left, wait) = mpsc::channel::<()>();
-        let farewell = move || {
+        let leave = move || {
             drop(consumer);
             drop(left);
         };
-        if thread::Builder::new().name("kafka-farewell".into()).spawn(farewell).is_ok() {
+        if thread::Builder::new().name("kafka-leave".into()).spawn(leave).is_ok() {
             let _ = wait.recv_timeout(SHUTDOWN_TIMEOUT);
         }
     }
@@ -147,11 +147,11 @@ impl Drop for KafkaConsumer {
     }
 }
 
-fn gone() -> LogError {
-    LogError("the consumer is gone".into())
+fn not_joined() -> LogError {
+    LogError("the consumer has left the group".into())
 }
 
-/// What a record says.
+/// The record of a message.
 fn record(message: &BorrowedMessage<'_>) -> Record {
     let value = message.payload().unwrap_or_default();
     Record {
@@ -161,8 +161,8 @@ fn record(message: &BorrowedMessage<'_>) -> Record {
     }
 }
 
-/// Whether librdkafka goes on by itself after `error`. It has told its log.
-fn passes(error: &KafkaError) -> bool {
+/// Whether librdkafka recovers from `error` by itself. It has logged the error.
+fn is_transient(error: &KafkaError) -> bool {
     use RDKafkaErrorCode::{
         AllBrokersDown, BrokerTransportFailure, CoordinatorLoadInProgress, CoordinatorNotAvailable, NotCoordinator,
         OperationTimedOut, PollExceeded, RequestTimedOut, Resolve,
@@ -183,25 +183,25 @@ fn passes(error: &KafkaError) -> bool {
     )
 }
 
-/// Takes what is there. Nothing taken is held over a wait, so a future that is dropped loses nothing.
-fn take(
+/// Takes what is available. Nothing is held across a wait, so dropping the future loses nothing.
+fn poll(
     mut stream: Pin<&mut MessageStream<'_, Membership>>,
     membership: &Membership,
     failure: &mut Option<KafkaError>,
     context: &mut Context<'_>,
 ) -> Poll<Result<ConsumerEvent, LogError>> {
     let mut records = Vec::new();
-    while failure.is_none() && records.len() < CHUNK {
+    while failure.is_none() && records.len() < MAX_RECORDS {
         match stream.as_mut().poll_next(context) {
             Poll::Ready(Some(Ok(message))) => records.push(record(&message)),
-            Poll::Ready(Some(Err(error))) => *failure = Some(error).filter(|error| !passes(error)),
+            Poll::Ready(Some(Err(error))) => *failure = Some(error).filter(|error| !is_transient(error)),
             Poll::Ready(None) | Poll::Pending => break,
         }
     }
     if !records.is_empty() {
         return Poll::Ready(Ok(ConsumerEvent::Records(records)));
     }
-    // Polling is also when the group tells us things.
+    // Polling may have called `rebalance`.
     if let Some(event) = membership.next() {
         return Poll::Ready(Ok(event));
     }
@@ -217,16 +217,16 @@ impl LogConsumer for KafkaConsumer {
         if self.consumer.is_none() {
             self.join()?;
         }
-        let Self { consumer: Some(consumer), failure, .. } = self else { return Err(gone()) };
+        let Self { consumer: Some(consumer), failure, .. } = self else { return Err(not_joined()) };
         if let Some(event) = consumer.context().next() {
             return Ok(event);
         }
         let result = {
             let mut stream = pin!(consumer.stream());
-            poll_fn(|context| take(stream.as_mut(), consumer.context(), failure, context)).await
+            poll_fn(|context| poll(stream.as_mut(), consumer.context(), failure, context)).await
         };
         if consumer.client().fatal_error().is_some() {
-            // It never recovers; the next call joins anew.
+            // A fatal error is permanent; the next call joins again with a new consumer.
             self.leave();
         }
         result
@@ -234,19 +234,19 @@ impl LogConsumer for KafkaConsumer {
 
     async fn start(&mut self, offsets: &BTreeMap<Partition, ping_core::Offset>) -> Result<(), LogError> {
         self.failure = None;
-        let consumer = self.consumer.as_ref().ok_or_else(gone)?;
+        let consumer = self.consumer.as_ref().ok_or_else(not_joined)?;
         let mut partitions = TopicPartitionList::with_capacity(offsets.len());
         for (partition, offset) in offsets {
             partitions.add_partition_offset(&self.topic, *partition, Offset::Offset(*offset)).map_err(failed)?;
         }
-        // librdkafka 2.12 aborts when an assignment takes the place of one whose partitions it is still stopping (its issue
-        // 5573, mended after 2.15). It has stopped them when it answers the second of these calls.
+        // librdkafka 2.12 aborts when an assignment replaces one whose partitions it is still stopping (its issue 5573, fixed after
+        // 2.15). With `unassign` first, it has stopped them by the time it answers `assign`.
         consumer.unassign().map_err(failed)?;
-        // When it returns, records that were fetched before are void: librdkafka drops them at the head of its queue.
+        // When this returns, records that were fetched before are invalid: librdkafka drops them at the head of its queue.
         consumer.assign(&partitions).map_err(failed)
     }
 
-    /// RetentionCutoffs, and committed once a second. An error is nobody's concern: no offset in Kafka is ever read back.
+    /// Stores the offsets; librdkafka commits them once a second. Errors are ignored, because no offset is ever read back.
     fn commit(&self, offsets: &BTreeMap<Partition, ping_core::Offset>) {
         let Some(consumer) = &self.consumer else { return };
         let mut partitions = TopicPartitionList::with_capacity(offsets.len());

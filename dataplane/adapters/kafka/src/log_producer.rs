@@ -1,4 +1,4 @@
-//! Publishing.
+//! Publishing events and dead letters.
 
 use std::{
     fmt,
@@ -21,22 +21,22 @@ use tokio::time::{Instant, sleep};
 
 use super::{
     KafkaSettings, blocking, failed,
-    producer::{Broken, DeliveryBatch, Handed, Producer, TIMEOUT},
+    producer::{DeliveryBatch, Enqueued, PROGRESS_TIMEOUT, Producer, PublishError},
     record::Encoder,
 };
 use ping_core::Partition;
 use ping_ports::{DeadLetter, LogError, LogProducer, OutboxRow};
 
-/// A call with more events than this hands them over on another thread: each takes about a microsecond.
-const FEW: usize = 200;
-/// Pause while the queue is full.
-const FULL: Duration = Duration::from_millis(2);
+/// A call with more events than this enqueues them on a thread for blocking work: each takes about a microsecond.
+const MAX_INLINE_EVENTS: usize = 200;
+/// Pause before enqueueing again when the queue is full.
+const QUEUE_FULL_PAUSE: Duration = Duration::from_millis(2);
 
-/// The topic of events and the one of dead letters.
+/// Publishes to the topic of events and to the topic of dead letters.
 pub struct KafkaProducer {
     topic: Arc<str>,
     dead_letter_topic: String,
-    /// As many partitions as the topic had when somebody asked.
+    /// How many partitions the topic had when this was last queried; 0 before the first query.
     partitions: AtomicU32,
     events: Producers,
     letters: Producers,
@@ -48,7 +48,7 @@ impl fmt::Debug for KafkaProducer {
     }
 }
 
-/// The line in use, made when it is needed; a broken one is replaced.
+/// The current producer. It is created when needed and replaced after a failure.
 struct Producers {
     config: ClientConfig,
     current: Mutex<Option<Arc<Producer>>>,
@@ -59,19 +59,19 @@ impl Producers {
         Self { config, current: Mutex::new(None) }
     }
 
-    fn line(&self) -> Result<Arc<Producer>, LogError> {
+    fn current(&self) -> Result<Arc<Producer>, LogError> {
         let mut current = self.current.lock();
-        if let Some(line) = current.as_ref().filter(|line| line.is_usable()) {
-            return Ok(Arc::clone(line));
+        if let Some(producer) = current.as_ref().filter(|producer| producer.is_usable()) {
+            return Ok(Arc::clone(producer));
         }
-        let line = Arc::new(Producer::open(&self.config)?);
-        *current = Some(Arc::clone(&line));
-        Ok(line)
+        let producer = Arc::new(Producer::open(&self.config)?);
+        *current = Some(Arc::clone(&producer));
+        Ok(producer)
     }
 }
 
 impl KafkaProducer {
-    /// Does not connect yet, nor start a thread: the first record does.
+    /// Does not connect or start a thread yet: the first record does.
     #[must_use]
     pub fn new(settings: &KafkaSettings) -> Self {
         let mut events = settings.client();
@@ -79,16 +79,16 @@ impl KafkaProducer {
             .set("enable.idempotence", "true")
             .set("enable.gapless.guarantee", "true")
             .set("acks", "all")
-            // An event is never given up: it is durable elsewhere, and leaving it out would break the order.
+            // An event never times out: it is durable in the outbox, and leaving it out would break the order.
             .set("message.timeout.ms", "0")
-            // A call hands over all it has, so waiting for more makes larger batches of nothing: 0 costs no more CPU than 2,
+            // A call enqueues everything it has, so lingering would not make batches larger. 0 ms costs no more CPU than 2 ms,
             // here and in the broker, and saves the 2 ms.
             .set("linger.ms", "0")
-            // 23 instead of 62 bytes a record on disk and to the replicas, for 0.07 s of CPU per 100,000 in batches of 50.
+            // 23 instead of 62 bytes per record, on disk and to the replicas, for 0.07 s of CPU per 100,000 in batches of 50.
             .set("compression.type", "lz4")
             .set("queue.buffering.max.messages", "100000")
             .set("queue.buffering.max.kbytes", "65536")
-            // A batch is the least that a processor gets at once, so it bounds the processor's memory, too.
+            // A processor receives whole batches, so this also bounds its memory.
             .set("batch.num.messages", "2000")
             .set("batch.size", "262144");
         let mut letters = settings.client();
@@ -103,60 +103,62 @@ impl KafkaProducer {
     }
 }
 
-/// Rows on their way into a line.
-struct Loading {
-    line: Arc<Producer>,
-    call: Arc<DeliveryBatch>,
+/// Rows that are being enqueued.
+struct Enqueueing {
+    producer: Arc<Producer>,
+    delivery: Arc<DeliveryBatch>,
     topic: Arc<str>,
     rows: Vec<OutboxRow>,
-    /// Where it stands: row, and record in it.
-    at: (usize, usize),
-    /// How many partitions the topic has, and whether that was asked for this call.
-    partitions: (u32, bool),
+    /// The next record: index of its row, and index within the row.
+    next: (usize, usize),
+    /// How many partitions the topic has.
+    partitions: u32,
+    /// Whether that number was queried during this call.
+    partitions_are_current: bool,
     encoder: Encoder,
 }
 
-/// Why a loading stopped.
+/// Why enqueueing stopped.
 enum Stop {
-    /// Everything is handed over.
+    /// Every record is enqueued.
     Done,
-    /// There is no room.
-    Full,
-    /// A record wants a partition beyond those known; there may be more by now.
-    Beyond,
+    /// The queue is full.
+    QueueFull,
+    /// A record belongs to a partition that is not known; the topic may have grown.
+    UnknownPartition,
 }
 
-impl Loading {
-    /// Hands over as many records as fit.
-    fn load(&mut self) -> Result<Stop, LogError> {
-        while let Some(row) = self.rows.get(self.at.0) {
-            for (seq, partition, event) in row.records().skip(self.at.1) {
-                let Some(partition) = self.existing(partition) else { return Ok(Stop::Beyond) };
+impl Enqueueing {
+    /// Enqueues as many records as fit.
+    fn run(&mut self) -> Result<Stop, LogError> {
+        while let Some(row) = self.rows.get(self.next.0) {
+            for (seq, partition, event) in row.records().skip(self.next.1) {
+                let Some(partition) = self.existing(partition) else { return Ok(Stop::UnknownPartition) };
                 let value = self.encoder.encode(row.batch.writer, seq, event);
-                let mut record = BaseRecord::with_opaque_to(&self.topic, Arc::clone(&self.call))
+                let mut record = BaseRecord::with_opaque_to(&self.topic, Arc::clone(&self.delivery))
                     .partition(partition)
                     .timestamp(row.committed.at)
                     .payload(value);
                 record.key = (!event.source.is_empty()).then_some(event.source.as_bytes());
-                match self.line.hand(record)? {
-                    Handed::Over => self.at.1 += 1,
-                    Handed::Full => return Ok(Stop::Full),
-                    Handed::NoPartition if self.partitions.1 => return Err(unknown_partition()),
-                    Handed::NoPartition => return Ok(Stop::Beyond),
+                match self.producer.enqueue(record)? {
+                    Enqueued::Yes => self.next.1 += 1,
+                    Enqueued::QueueFull => return Ok(Stop::QueueFull),
+                    Enqueued::UnknownPartition if self.partitions_are_current => return Err(unknown_partition()),
+                    Enqueued::UnknownPartition => return Ok(Stop::UnknownPartition),
                 }
             }
-            self.at = (self.at.0 + 1, 0);
+            self.next = (self.next.0 + 1, 0);
         }
         Ok(Stop::Done)
     }
 
-    /// `partition`, or its stand-in when the topic was made anew with fewer of them.
+    /// `partition`, or a substitute if the topic was recreated with fewer partitions. `None` if the topic may have grown.
     fn existing(&self, partition: Partition) -> Option<Partition> {
-        let (count, asked) = (self.partitions.0.cast_signed(), self.partitions.1);
+        let count = self.partitions.cast_signed();
         if partition < count {
             return Some(partition);
         }
-        (asked && count > 0).then(|| partition % count)
+        (self.partitions_are_current && count > 0).then(|| partition % count)
     }
 }
 
@@ -165,36 +167,39 @@ fn unknown_partition() -> LogError {
 }
 
 impl KafkaProducer {
-    /// Asks the cluster.
-    async fn ask_partitions(&self) -> Result<u32, LogError> {
-        let (line, topic) = (self.events.line()?, Arc::clone(&self.topic));
-        let partitions = blocking(move || line.partitions(&topic)).await?;
+    /// Queries the number of partitions from the cluster.
+    async fn query_partitions(&self) -> Result<u32, LogError> {
+        let (producer, topic) = (self.events.current()?, Arc::clone(&self.topic));
+        let partitions = blocking(move || producer.partitions(&topic)).await?;
         self.partitions.store(partitions, Ordering::Relaxed);
         Ok(partitions)
     }
 
-    /// Hands everything over, on another thread if it is much.
-    async fn load(&self, mut loading: Loading) -> Result<(), LogError> {
-        let many = loading.rows.iter().map(|row| row.batch.events.len()).sum::<usize>() > FEW;
-        let mut moved = (loading.at, Instant::now());
+    /// Enqueues everything, on another thread if there are many events.
+    async fn enqueue(&self, mut rows: Enqueueing) -> Result<(), LogError> {
+        let many = rows.rows.iter().map(|row| row.batch.events.len()).sum::<usize>() > MAX_INLINE_EVENTS;
+        let mut progress = (rows.next, Instant::now());
         loop {
             let stop = if many {
-                let result = blocking(move || loading.load().map(|stop| (stop, loading))).await?;
-                loading = result.1;
+                let result = blocking(move || rows.run().map(|stop| (stop, rows))).await?;
+                rows = result.1;
                 result.0
             } else {
-                loading.load()?
+                rows.run()?
             };
             match stop {
                 Stop::Done => return Ok(()),
-                Stop::Beyond => loading.partitions = (self.ask_partitions().await?, true),
-                Stop::Full => sleep(FULL).await,
+                Stop::UnknownPartition => {
+                    rows.partitions = self.query_partitions().await?;
+                    rows.partitions_are_current = true;
+                }
+                Stop::QueueFull => sleep(QUEUE_FULL_PAUSE).await,
             }
-            if moved.0 != loading.at {
-                moved = (loading.at, Instant::now());
-            } else if moved.1.elapsed() > TIMEOUT {
-                loading.line.give_up();
-                return Err(failed(Broken::Silent));
+            if progress.0 != rows.next {
+                progress = (rows.next, Instant::now());
+            } else if progress.1.elapsed() > PROGRESS_TIMEOUT {
+                rows.producer.abandon();
+                return Err(failed(PublishError::NoProgress));
             }
         }
     }
@@ -203,26 +208,27 @@ impl KafkaProducer {
 #[async_trait]
 impl LogProducer for KafkaProducer {
     async fn publish(&self, rows: Vec<OutboxRow>) -> Result<(), LogError> {
-        let (line, call) = (self.events.line()?, DeliveryBatch::new());
-        let loading = Loading {
-            line: Arc::clone(&line),
-            call: Arc::clone(&call),
+        let (producer, delivery) = (self.events.current()?, DeliveryBatch::new());
+        let rows = Enqueueing {
+            producer: Arc::clone(&producer),
+            delivery: Arc::clone(&delivery),
             topic: Arc::clone(&self.topic),
             rows,
-            at: (0, 0),
-            partitions: (self.partitions.load(Ordering::Relaxed), false),
+            next: (0, 0),
+            partitions: self.partitions.load(Ordering::Relaxed),
+            partitions_are_current: false,
             encoder: Encoder::default(),
         };
-        self.load(loading).await?;
-        line.acknowledged(&call).await
+        self.enqueue(rows).await?;
+        producer.acknowledged(&delivery).await
     }
 
     async fn partitions(&self) -> Result<u32, LogError> {
-        self.ask_partitions().await
+        self.query_partitions().await
     }
 
     async fn dead_letter(&self, letters: Vec<DeadLetter>) -> Result<(), LogError> {
-        let (line, call) = (self.letters.line()?, DeliveryBatch::new());
+        let (producer, delivery) = (self.letters.current()?, DeliveryBatch::new());
         for letter in &letters {
             let headers = OwnedHeaders::new()
                 .insert(Header { key: "reason", value: Some(&letter.reason.to_string()) })
@@ -230,14 +236,14 @@ impl LogProducer for KafkaProducer {
                 .insert(Header { key: "partition", value: Some(&letter.partition.to_string()) })
                 .insert(Header { key: "offset", value: Some(&letter.offset.to_string()) });
             let record = || {
-                BaseRecord::<(), _, _>::with_opaque_to(&self.dead_letter_topic, Arc::clone(&call))
+                BaseRecord::<(), _, _>::with_opaque_to(&self.dead_letter_topic, Arc::clone(&delivery))
                     .headers(headers.clone())
                     .payload(letter.value.as_slice())
             };
-            while let Handed::Full = line.hand(record())? {
-                sleep(FULL).await;
+            while let Enqueued::QueueFull = producer.enqueue(record())? {
+                sleep(QUEUE_FULL_PAUSE).await;
             }
         }
-        line.acknowledged(&call).await
+        producer.acknowledged(&delivery).await
     }
 }

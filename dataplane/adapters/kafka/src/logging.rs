@@ -1,4 +1,4 @@
-//! What librdkafka has to say goes to `tracing`.
+//! Forwards librdkafka's log to `tracing`.
 
 use rdkafka::{ClientContext, config::RDKafkaLogLevel, error::KafkaError};
 
@@ -21,9 +21,9 @@ impl rdkafka::consumer::ConsumerContext for Logging {}
 pub(super) fn log(level: RDKafkaLogLevel, facility: &str, message: &str) {
     use RDKafkaLogLevel::{Alert, Critical, Emerg, Error, Warning};
     match (level, facility) {
-        // One line for each setting that is called experimental.
+        // One line for each setting that librdkafka calls experimental.
         (_, "CONFWARN") => tracing::debug!(target: "librdkafka", facility, "{message}"),
-        // A broker is away; said again every half minute while it is.
+        // A broker is unavailable; repeated every half minute.
         (_, "FAIL") => tracing::info!(target: "librdkafka", facility, "{message}"),
         (Emerg | Alert | Critical | Error, _) => tracing::warn!(target: "librdkafka", facility, "{message}"),
         (Warning, _) => tracing::info!(target: "librdkafka", facility, "{message}"),
@@ -31,7 +31,7 @@ pub(super) fn log(level: RDKafkaLogLevel, facility: &str, message: &str) {
     }
 }
 
-/// What librdkafka tells the program beside its log; errors that matter here come back from the call that met them.
+/// Errors that librdkafka reports outside of calls. Those that matter are also returned by the call that they affect.
 pub(super) fn error(error: &KafkaError, reason: &str) {
     tracing::debug!(target: "librdkafka", %error, "{reason}");
 }

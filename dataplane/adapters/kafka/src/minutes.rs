@@ -1,4 +1,4 @@
-//! The compacted topic of minutes: one record each, by the minute, so that the last word stays.
+//! The compacted topic of minute summaries. Records are keyed by minute, so compaction keeps the last summary of each.
 
 use std::{fmt, time::Duration};
 
@@ -13,14 +13,14 @@ use rdkafka::{
 use super::{KafkaSettings, failed, logging::Logging};
 use ping_ports::{LogError, MinuteSummary, MinuteTopic};
 
-/// Longest wait for a place in the queue.
-const ROOM: Duration = Duration::from_secs(1);
+/// How long to wait for space in the producer's queue.
+const ENQUEUE_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// The topic of minutes.
+/// Publishes minute summaries.
 pub struct KafkaMinutes {
     topic: String,
     config: ClientConfig,
-    /// Made when there is something to tell.
+    /// Created for the first summary.
     producer: Mutex<Option<FutureProducer<Logging>>>,
 }
 
@@ -31,7 +31,7 @@ impl fmt::Debug for KafkaMinutes {
 }
 
 impl KafkaMinutes {
-    /// Does not connect yet: the first minute does. None when nobody is to be told.
+    /// Does not connect yet: the first summary does. `None` when no topic is configured.
     #[must_use]
     pub fn new(settings: &KafkaSettings) -> Option<Self> {
         let topic = settings.minutes_topic.clone()?;
@@ -45,12 +45,12 @@ impl KafkaMinutes {
     }
 
     fn producer(&self) -> Result<FutureProducer<Logging>, LogError> {
-        let mut held = self.producer.lock();
-        if let Some(producer) = held.as_ref() {
+        let mut current = self.producer.lock();
+        if let Some(producer) = current.as_ref() {
             return Ok(producer.clone());
         }
         let producer = FutureProducer::from_config_and_context(&self.config, Logging).map_err(failed)?;
-        Ok(held.insert(producer).clone())
+        Ok(current.insert(producer).clone())
     }
 }
 
@@ -61,7 +61,7 @@ impl MinuteTopic for KafkaMinutes {
         for minute in minutes {
             let (key, value) = (minute.minute.0.to_string(), serde_json::to_string(minute).map_err(failed)?);
             let record = FutureRecord::to(&self.topic).key(&key).payload(&value);
-            producer.send(record, ROOM).await.map_err(|(error, _)| failed(error))?;
+            producer.send(record, ENQUEUE_TIMEOUT).await.map_err(|(error, _)| failed(error))?;
         }
         Ok(())
     }

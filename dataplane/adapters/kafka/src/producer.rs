@@ -1,12 +1,13 @@
-//! One producer, from its creation to its first failure.
+//! A producer that is used until its first failure.
 //!
-//! The promise behind publishing is about runs: on every partition, the events of one writer appear in runs that ascend
-//! without gaps, each starting at or before the first event that is not published; so every number *first* appears in
-//! ascending order. A line keeps it: what enters it leaves it in order (idempotence), nothing is left out before something
-//! that arrives (gapless guarantee), and after the first failure nothing enters any more. What is still inside when a line is
-//! given up may arrive or not, now or a little later; it is the continuation of a run without gaps either way, and the run
-//! that repeats it on the next line starts before it. So lines may even overlap, and a publisher that went away in the middle
-//! leaves a shorter run behind, nothing worse.
+//! Publishing guarantees *runs*: on every partition, the events of one writer appear in ascending runs without gaps, and each run
+//! starts at or before the first event that is not yet published. So every number appears for the *first* time in ascending order.
+//!
+//! A producer keeps this guarantee in three ways: records leave it in the order in which they were enqueued (idempotence), no record
+//! is left out before a later one arrives (gapless guarantee), and after the first failure it accepts no more records. Records still
+//! queued when a producer is abandoned may or may not arrive, now or later. Either way they continue a run without gaps, and the run
+//! that repeats them on the next producer starts before them. So producers may overlap, and a publisher that is cancelled in the
+//! middle of a call leaves a shorter run, nothing worse.
 
 use std::{
     fmt,
@@ -28,63 +29,63 @@ use rdkafka::{
 };
 use tokio::{sync::Notify, time::timeout};
 
-use super::{ANSWER, failed, logging, topics::partitions_of};
+use super::{QUERY_TIMEOUT, failed, logging, topics::partitions_of};
 use ping_ports::LogError;
 
-/// A call whose records make no progress for this long has failed.
-pub(super) const TIMEOUT: Duration = Duration::from_secs(20);
+/// A call fails when none of its records makes progress for this long.
+pub(super) const PROGRESS_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// Records that were handed over together.
+/// The records that one call enqueues, and how many are still unacknowledged.
 #[derive(Debug)]
 pub(super) struct DeliveryBatch {
-    /// Not acknowledged yet; one more while the call is still handing over.
-    waiting: AtomicI64,
+    /// Unacknowledged records, plus one while the call is still enqueueing.
+    pending: AtomicI64,
     failed: AtomicBool,
     changed: Notify,
 }
 
 impl DeliveryBatch {
     pub(super) fn new() -> Arc<Self> {
-        Arc::new(Self { waiting: AtomicI64::new(1), failed: AtomicBool::new(false), changed: Notify::new() })
+        Arc::new(Self { pending: AtomicI64::new(1), failed: AtomicBool::new(false), changed: Notify::new() })
     }
 
-    fn settle(&self) {
-        if self.waiting.fetch_sub(1, Ordering::AcqRel) == 1 {
+    fn acknowledge_one(&self) {
+        if self.pending.fetch_sub(1, Ordering::AcqRel) == 1 {
             self.changed.notify_one();
         }
     }
 }
 
-/// What became of an attempt to hand a record over.
+/// The result of enqueueing a record.
 #[derive(Debug)]
-pub(super) enum Handed {
-    /// It is on its way.
-    Over,
-    /// There is no room now.
-    Full,
-    /// The topic has no such partition, as far as the producer knows.
-    NoPartition,
+pub(super) enum Enqueued {
+    /// The record is on its way.
+    Yes,
+    /// The queue is full.
+    QueueFull,
+    /// The producer does not know such a partition.
+    UnknownPartition,
 }
 
 /// Why records are not published.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Broken {
-    #[error("the producer was given up after an earlier failure")]
-    Before,
-    #[error("no record was acknowledged for {} s", TIMEOUT.as_secs())]
-    Silent,
-    #[error("a record was not delivered")]
+pub(super) enum PublishError {
+    #[error("the producer was abandoned after an earlier failure")]
+    Abandoned,
+    #[error("Kafka acknowledged no record for {} s", PROGRESS_TIMEOUT.as_secs())]
+    NoProgress,
+    #[error("Kafka did not accept a record")]
     Undelivered(#[source] KafkaError),
 }
 
-/// Counts acknowledgements; notices the first failure.
+/// Receives delivery reports: counts acknowledgements and records the first failure.
 #[derive(Default)]
-struct Reports {
+struct DeliveryReports {
     broken: AtomicBool,
-    why: Mutex<Option<KafkaError>>,
+    first_error: Mutex<Option<KafkaError>>,
 }
 
-impl ClientContext for Reports {
+impl ClientContext for DeliveryReports {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
         logging::log(level, facility, message);
     }
@@ -94,22 +95,22 @@ impl ClientContext for Reports {
     }
 }
 
-impl ProducerContext<NoCustomPartitioner> for Reports {
+impl ProducerContext<NoCustomPartitioner> for DeliveryReports {
     type DeliveryOpaque = Arc<DeliveryBatch>;
 
-    fn delivery(&self, result: &DeliveryResult<'_>, call: Arc<DeliveryBatch>) {
-        let Err((error, _)) = result else { return call.settle() };
+    fn delivery(&self, result: &DeliveryResult<'_>, batch: Arc<DeliveryBatch>) {
+        let Err((error, _)) = result else { return batch.acknowledge_one() };
         self.broken.store(true, Ordering::Release);
-        self.why.lock().get_or_insert_with(|| error.clone());
-        call.failed.store(true, Ordering::Release);
-        call.changed.notify_one();
+        self.first_error.lock().get_or_insert_with(|| error.clone());
+        batch.failed.store(true, Ordering::Release);
+        batch.changed.notify_one();
     }
 }
 
-/// One producer, from its creation to its first failure.
+/// A producer that is used until its first failure.
 pub(super) struct Producer {
-    /// There until the line is dropped.
-    producer: Option<ThreadedProducer<Reports>>,
+    /// Present until this is dropped.
+    producer: Option<ThreadedProducer<DeliveryReports>>,
 }
 
 impl fmt::Debug for Producer {
@@ -120,7 +121,7 @@ impl fmt::Debug for Producer {
 
 impl Producer {
     pub(super) fn open(config: &ClientConfig) -> Result<Self, LogError> {
-        let producer = ThreadedProducer::from_config_and_context(config, Reports::default()).map_err(failed)?;
+        let producer = ThreadedProducer::from_config_and_context(config, DeliveryReports::default()).map_err(failed)?;
         Ok(Self { producer: Some(producer) })
     }
 
@@ -129,75 +130,75 @@ impl Producer {
         self.producer().is_ok_and(|producer| !producer.context().broken.load(Ordering::Acquire))
     }
 
-    fn producer(&self) -> Result<&ThreadedProducer<Reports>, LogError> {
-        self.producer.as_ref().ok_or_else(|| failed(Broken::Before))
+    fn producer(&self) -> Result<&ThreadedProducer<DeliveryReports>, LogError> {
+        self.producer.as_ref().ok_or_else(|| failed(PublishError::Abandoned))
     }
 
-    /// Hands one record over, as part of `call`.
-    pub(super) fn hand<K, P>(&self, record: BaseRecord<'_, K, P, Arc<DeliveryBatch>>) -> Result<Handed, LogError>
+    /// Enqueues one record, as part of `batch`.
+    pub(super) fn enqueue<K, P>(&self, record: BaseRecord<'_, K, P, Arc<DeliveryBatch>>) -> Result<Enqueued, LogError>
     where
         K: ToBytes + ?Sized,
         P: ToBytes + ?Sized,
     {
         let producer = self.producer()?;
         if producer.context().broken.load(Ordering::Acquire) {
-            return Err(failed(Broken::Before));
+            return Err(failed(PublishError::Abandoned));
         }
-        record.delivery_opaque.waiting.fetch_add(1, Ordering::AcqRel);
-        let Err((error, record)) = producer.send(record) else { return Ok(Handed::Over) };
-        record.delivery_opaque.waiting.fetch_sub(1, Ordering::AcqRel);
+        record.delivery_opaque.pending.fetch_add(1, Ordering::AcqRel);
+        let Err((error, record)) = producer.send(record) else { return Ok(Enqueued::Yes) };
+        record.delivery_opaque.pending.fetch_sub(1, Ordering::AcqRel);
         match error.rdkafka_error_code() {
-            Some(RDKafkaErrorCode::QueueFull) => Ok(Handed::Full),
-            Some(RDKafkaErrorCode::UnknownPartition) => Ok(Handed::NoPartition),
+            Some(RDKafkaErrorCode::QueueFull) => Ok(Enqueued::QueueFull),
+            Some(RDKafkaErrorCode::UnknownPartition) => Ok(Enqueued::UnknownPartition),
             _ => {
-                self.give_up();
-                Err(failed(Broken::Undelivered(error)))
+                self.abandon();
+                Err(failed(PublishError::Undelivered(error)))
             }
         }
     }
 
-    /// Waits until everything handed over as part of `call` is acknowledged.
-    pub(super) async fn acknowledged(&self, call: &DeliveryBatch) -> Result<(), LogError> {
-        call.settle();
+    /// Waits until every record of `batch` is acknowledged.
+    pub(super) async fn acknowledged(&self, batch: &DeliveryBatch) -> Result<(), LogError> {
+        batch.acknowledge_one();
         loop {
-            let before = call.waiting.load(Ordering::Acquire);
+            let before = batch.pending.load(Ordering::Acquire);
             if before <= 0 {
                 return Ok(());
             }
-            if call.failed.load(Ordering::Acquire) {
-                return Err(failed(self.why()));
+            if batch.failed.load(Ordering::Acquire) {
+                return Err(failed(self.error()));
             }
-            let silent = timeout(TIMEOUT, call.changed.notified()).await.is_err();
-            if silent && call.waiting.load(Ordering::Acquire) == before {
-                self.give_up();
-                return Err(failed(Broken::Silent));
+            let timed_out = timeout(PROGRESS_TIMEOUT, batch.changed.notified()).await.is_err();
+            if timed_out && batch.pending.load(Ordering::Acquire) == before {
+                self.abandon();
+                return Err(failed(PublishError::NoProgress));
             }
         }
     }
 
-    fn why(&self) -> Broken {
-        let why = self.producer().ok().and_then(|producer| producer.context().why.lock().clone());
-        why.map_or(Broken::Before, Broken::Undelivered)
+    fn error(&self) -> PublishError {
+        let error = self.producer().ok().and_then(|producer| producer.context().first_error.lock().clone());
+        error.map_or(PublishError::Abandoned, PublishError::Undelivered)
     }
 
-    /// From now on nothing enters.
-    pub(super) fn give_up(&self) {
+    /// Accepts no more records from now on.
+    pub(super) fn abandon(&self) {
         if let Some(producer) = &self.producer {
             producer.context().broken.store(true, Ordering::Release);
         }
     }
 
-    /// How many partitions `topic` has now; asks the cluster, and blocks meanwhile.
+    /// The current number of partitions of `topic`. Asks the cluster, and blocks until it answers.
     pub(super) fn partitions(&self, topic: &str) -> Result<u32, LogError> {
-        let metadata = self.producer()?.client().fetch_metadata(Some(topic), ANSWER).map_err(failed)?;
+        let metadata = self.producer()?.client().fetch_metadata(Some(topic), QUERY_TIMEOUT).map_err(failed)?;
         partitions_of(&metadata, topic)
     }
 }
 
 impl Drop for Producer {
-    /// Empties the queues first, which can take half a second.
+    /// Closes the producer on a thread of its own, because emptying its queues can take half a second.
     fn drop(&mut self) {
         let producer = self.producer.take();
-        let _ = thread::Builder::new().name("kafka-farewell".into()).spawn(move || drop(producer));
+        let _ = thread::Builder::new().name("kafka-close".into()).spawn(move || drop(producer));
     }
 }

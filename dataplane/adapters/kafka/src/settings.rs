@@ -1,10 +1,10 @@
-//! Where Kafka is and how to talk to it.
+//! Connection settings.
 
 use std::{fmt, path::PathBuf};
 
 use rdkafka::ClientConfig;
 
-/// Where the log is.
+/// The cluster, its topics and the consumer group.
 #[derive(Clone, Debug)]
 pub struct KafkaSettings {
     /// `host:port[,host:port…]`.
@@ -13,29 +13,29 @@ pub struct KafkaSettings {
     pub topic: String,
     /// Topic for records that cannot be counted.
     pub dead_letter_topic: String,
-    /// Topic that is told of every minute that is over; none: nobody is told.
+    /// Topic for per-minute summaries. `None`: no summaries are published.
     pub minutes_topic: Option<String>,
     /// Consumer group of the processors.
     pub group: String,
-    /// How soon the group wants new records.
+    /// How the group fetches records.
     pub profile: FetchProfile,
-    /// How to be let in.
+    /// Encryption and authentication.
     pub security: KafkaSecurity,
 }
 
-/// How soon a group wants new records. Each answer to a fetch costs the broker more than the records in it.
+/// When the broker answers a fetch request. Each answer costs the broker more CPU than the records in it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum FetchProfile {
-    /// As soon as there is one.
+    /// As soon as there is a record.
     #[default]
     LowLatency,
-    /// 256 KiB of them, or what came within 200 ms. Not more at once: with 256 KiB of each of six partitions the client was seen
-    /// to keep a core for 9 ms, while others waited for it.
+    /// At 256 KiB of records or after 200 ms. The limit applies to the whole answer: with 256 KiB for each of six partitions the
+    /// client occupied a core for 9 ms.
     Bulk,
 }
 
 impl FetchProfile {
-    /// What a consumer is told of it.
+    /// The settings of the consumer.
     pub(super) fn settings(self) -> &'static [(&'static str, &'static str)] {
         match self {
             Self::LowLatency => &[("fetch.min.bytes", "1"), ("fetch.wait.max.ms", "500")],
@@ -43,14 +43,14 @@ impl FetchProfile {
                 ("fetch.min.bytes", "262144"),
                 ("fetch.wait.max.ms", "200"),
                 ("fetch.max.bytes", "262144"),
-                // librdkafka wants it to be no more; a record that is larger is read all the same.
+                // librdkafka requires this to be at most `fetch.max.bytes`. Larger records are still read.
                 ("message.max.bytes", "262144"),
             ],
         }
     }
 }
 
-/// How to be let in. The default is plaintext.
+/// Encryption and authentication. The default is plaintext.
 #[derive(Clone, Default)]
 pub struct KafkaSecurity {
     /// `plaintext`, `ssl`, `sasl_plaintext` or `sasl_ssl`.
@@ -79,7 +79,7 @@ impl fmt::Debug for KafkaSecurity {
 }
 
 impl KafkaSettings {
-    /// The usual topics and group, in plaintext.
+    /// The default topics and group, in plaintext.
     #[must_use]
     pub fn new(brokers: impl Into<String>) -> Self {
         Self {
@@ -93,18 +93,18 @@ impl KafkaSettings {
         }
     }
 
-    /// What every client needs.
+    /// The settings that all clients share.
     pub(super) fn client(&self) -> ClientConfig {
         let mut config = ClientConfig::new();
         config
             .set("bootstrap.servers", &self.brokers)
             .set("client.id", "ping")
             .set("socket.keepalive.enable", "true")
-            // A broker that comes back is found within a second.
+            // Reconnects within a second after a broker comes back.
             .set("reconnect.backoff.max.ms", "1000")
-            // A topic that grew is noticed soon.
+            // Notices new partitions within ten seconds.
             .set("topic.metadata.refresh.interval.ms", "10000")
-            // A topic made by accident has the wrong number of partitions.
+            // An automatically created topic would have the wrong number of partitions.
             .set("allow.auto.create.topics", "false");
         let KafkaSecurity { protocol, sasl_mechanism, sasl_username, sasl_password, ca_file, cert_file, key_file } =
             &self.security;
@@ -143,7 +143,7 @@ mod tests {
         KafkaSettings { security, ..KafkaSettings::new("127.0.0.1:1") }
     }
 
-    /// librdkafka says at once what it was built without.
+    /// librdkafka rejects settings that it was built without.
     #[tokio::test]
     async fn every_kind_of_security_is_built_in() {
         for protocol in ["plaintext", "ssl"] {

@@ -1,4 +1,4 @@
-//! The topics themselves.
+//! Creating topics.
 
 use rdkafka::{
     admin::{AdminClient, AdminOptions, NewTopic, TopicReplication},
@@ -7,13 +7,13 @@ use rdkafka::{
     metadata::Metadata,
 };
 
-use super::{ANSWER, KafkaSettings, failed, logging::Logging};
+use super::{KafkaSettings, QUERY_TIMEOUT, failed, logging::Logging};
 use ping_ports::LogError;
 
-/// Makes the topics that are not there. One that exists stays as it is.
+/// Creates missing topics. Existing topics are not changed.
 ///
 /// # Errors
-/// When Kafka does not answer, or refuses.
+/// When Kafka does not answer or rejects a topic.
 pub async fn ensure_topics(settings: &KafkaSettings, partitions: u32, replication: u32) -> Result<(), LogError> {
     let partitions = i32::try_from(partitions).map_err(failed)?;
     let replication = i32::try_from(replication).map_err(failed)?;
@@ -23,11 +23,11 @@ pub async fn ensure_topics(settings: &KafkaSettings, partitions: u32, replicatio
         NewTopic::new(&settings.dead_letter_topic, 1, TopicReplication::Fixed(replication)),
     ];
     if let Some(minutes) = &settings.minutes_topic {
-        // The last word on a minute stays.
+        // Compaction keeps the last summary of each minute.
         let topic = NewTopic::new(minutes, 1, TopicReplication::Fixed(replication));
         topics.push(topic.set("cleanup.policy", "compact"));
     }
-    let options = AdminOptions::new().request_timeout(Some(ANSWER)).operation_timeout(Some(ANSWER));
+    let options = AdminOptions::new().request_timeout(Some(QUERY_TIMEOUT)).operation_timeout(Some(QUERY_TIMEOUT));
     for result in admin.create_topics(&topics, &options).await.map_err(failed)? {
         match result {
             Ok(_) | Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => {}
@@ -37,7 +37,7 @@ pub async fn ensure_topics(settings: &KafkaSettings, partitions: u32, replicatio
     Ok(())
 }
 
-/// How many partitions `metadata` says that `topic` has.
+/// The number of partitions of `topic` according to `metadata`.
 pub(super) fn partitions_of(metadata: &Metadata, topic: &str) -> Result<u32, LogError> {
     let topic = metadata.topics().iter().find(|known| known.name() == topic);
     let Some(topic) = topic else { return Err(failed(KafkaError::MetadataFetch(RDKafkaErrorCode::UnknownTopic))) };

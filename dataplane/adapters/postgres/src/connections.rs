@@ -1,5 +1,7 @@
-//! Connections that stay open between calls. Not sqlx's pool: that asks the server for a sign of life after every use, a round
-//! trip per commit, and hands connections out in turn, where one lane is best served by one warm backend.
+//! A pool of connections that stay open between calls.
+//!
+//! Not sqlx's pool: it pings the server after every use, which adds a round trip to each commit (two instead of one), and it hands
+//! out connections in turn, although a lane is served best by the same warm backend.
 
 use std::{
     sync::{
@@ -16,20 +18,20 @@ use tokio::{
     time::{Instant, timeout},
 };
 
-use super::failure::{Failure, Health, NoAnswer};
+use super::failure::{ConnectError, ConnectionHealth, Failure, Timeout};
 
-/// How long to wait for a connection.
-const WAIT: Duration = Duration::from_secs(2);
-/// A connection idle for longer is asked for a sign of life before it is used …
-const FRESH: Duration = Duration::from_secs(1);
-/// … and has this long to give it.
-const SIGN: Duration = Duration::from_millis(500);
+/// How long a call waits for a connection.
+const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(2);
+/// A connection that was idle for longer is pinged before it is used.
+const MAX_IDLE_WITHOUT_PING: Duration = Duration::from_secs(1);
+/// How long a connection may take to answer that ping.
+const PING_TIMEOUT: Duration = Duration::from_millis(500);
 
-/// Commits rely on reading what others have just committed; a statement that the server gives up while it waits for a replica
-/// would look committed and be on one machine only.
+/// Commits rely on reading what others have just committed. The server must not cancel a statement that waits for a replica:
+/// the client would take it for undone, although it is committed on one machine.
 const SESSION: &str = "SET default_transaction_isolation = 'read committed'; SET statement_timeout = 0";
 
-/// How often connections turned out to be broken. An idle one that answered before the last time is not trusted any more.
+/// Counts how often connections turned out to be broken. Idle connections from an earlier epoch are discarded.
 #[derive(Clone, Debug, Default)]
 pub(super) struct PoolEpoch(Arc<AtomicU64>);
 
@@ -39,61 +41,67 @@ struct Idle {
     epoch: u64,
 }
 
-pub(super) struct Connections {
+pub(super) struct ConnectionPool {
     options: PgConnectOptions,
     session: String,
     idle: Mutex<Vec<Idle>>,
-    room: Semaphore,
+    permits: Semaphore,
     epoch: PoolEpoch,
 }
 
-/// A connection in use. Dropped before its call is finished, it is closed: nobody knows what it would answer next.
+/// A connection in use. It is closed if it is dropped before its call is finished: an answer may still be on its way.
 pub(super) struct PooledConnection<'a> {
     connection: PgConnection,
-    home: &'a Connections,
-    _room: SemaphorePermit<'a>,
+    pool: &'a ConnectionPool,
+    _permit: SemaphorePermit<'a>,
 }
 
-impl Connections {
-    /// At most `most` connections at once, each with some settings more.
-    pub(super) fn new(options: PgConnectOptions, most: usize, settings: &str, epoch: PoolEpoch) -> Self {
+impl ConnectionPool {
+    /// At most `max_connections` at once; each runs `settings` when it is opened.
+    pub(super) fn new(options: PgConnectOptions, max_connections: usize, settings: &str, epoch: PoolEpoch) -> Self {
         let session = [SESSION, settings].join("; ");
-        Self { options, session, idle: Mutex::default(), room: Semaphore::new(most.max(1)), epoch }
+        Self { options, session, idle: Mutex::default(), permits: Semaphore::new(max_connections.max(1)), epoch }
     }
 
-    /// The connection used last, or a new one.
-    pub(super) async fn take(&self) -> Result<PooledConnection<'_>, Failure> {
-        let held = async {
-            let room = self.room.acquire().await.map_err(|closed| Failure::NotSent(closed.into()))?;
-            let connection = match self.pop().await {
+    /// The connection that was used last, or a new one.
+    pub(super) async fn acquire(&self) -> Result<PooledConnection<'_>, Failure> {
+        let acquired = async {
+            let permit = self.permits.acquire().await.map_err(|closed| Failure::NotSent(closed.into()))?;
+            let connection = match self.pop_idle().await {
                 Some(connection) => connection,
                 None => self.connect().await.map_err(|error| Failure::NotSent(error.into()))?,
             };
-            Ok(PooledConnection { connection, home: self, _room: room })
+            Ok(PooledConnection { connection, pool: self, _permit: permit })
         };
-        timeout(WAIT, held).await.unwrap_or_else(|_| Err(Failure::NotSent(NoAnswer.into())))
+        timeout(ACQUIRE_TIMEOUT, acquired).await.unwrap_or_else(|_| Err(Failure::NotSent(self.timed_out().into())))
     }
 
-    async fn connect(&self) -> Result<PgConnection, sqlx::Error> {
-        let mut connection = self.options.connect().await?;
-        sqlx::raw_sql(AssertSqlSafe(self.session.as_str())).execute(&mut connection).await?;
+    fn timed_out(&self) -> ConnectError {
+        ConnectError::timed_out(&self.options, ACQUIRE_TIMEOUT)
+    }
+
+    async fn connect(&self) -> Result<PgConnection, ConnectError> {
+        let failed = |error| ConnectError::new(&self.options, &error);
+        let mut connection = self.options.connect().await.map_err(failed)?;
+        sqlx::raw_sql(AssertSqlSafe(self.session.as_str())).execute(&mut connection).await.map_err(failed)?;
         Ok(connection)
     }
 
-    async fn pop(&self) -> Option<PgConnection> {
+    async fn pop_idle(&self) -> Option<PgConnection> {
         loop {
             let Idle { mut connection, since, epoch } = self.idle.lock().pop()?;
             if epoch != self.epoch.0.load(Ordering::Relaxed) {
                 continue;
             }
-            if since.elapsed() < FRESH || matches!(timeout(SIGN, connection.ping()).await, Ok(Ok(()))) {
+            let fresh = since.elapsed() < MAX_IDLE_WITHOUT_PING;
+            if fresh || matches!(timeout(PING_TIMEOUT, connection.ping()).await, Ok(Ok(()))) {
                 return Some(connection);
             }
             self.advance_epoch();
         }
     }
 
-    fn push(&self, connection: PgConnection) {
+    fn push_idle(&self, connection: PgConnection) {
         let epoch = self.epoch.0.load(Ordering::Relaxed);
         self.idle.lock().push(Idle { connection, since: Instant::now(), epoch });
     }
@@ -105,33 +113,33 @@ impl Connections {
 
 impl PooledConnection<'_> {
     /// The connection, for the statement of this call.
-    pub(super) fn connection(&mut self) -> &mut PgConnection {
+    pub(super) fn get_mut(&mut self) -> &mut PgConnection {
         &mut self.connection
     }
 
-    /// Puts it back unused.
-    pub(super) fn keep(self) {
-        self.home.push(self.connection);
+    /// Returns the connection to the pool.
+    pub(super) fn release(self) {
+        self.pool.push_idle(self.connection);
     }
 
-    /// Ends the call: keeps the connection if it is worth keeping, and says what is certain if there is no answer.
-    pub(super) fn finish<T>(self, answer: Answer<T>) -> Result<T, Failure> {
-        let (failure, health) = match answer {
+    /// Ends the call: returns a usable connection to the pool, closes any other, and classifies the error if there is one.
+    pub(super) fn finish<T>(self, result: TimedResult<T>) -> Result<T, Failure> {
+        let (failure, health) = match result {
             Ok(Ok(value)) => {
-                self.keep();
+                self.release();
                 return Ok(value);
             }
-            Ok(Err(error)) => Failure::judge(error),
-            Err(_) => (Failure::Unknown(NoAnswer.into()), Health::AllBroken),
+            Ok(Err(error)) => Failure::classify(error),
+            Err(_) => (Failure::Unknown(Timeout.into()), ConnectionHealth::AllBroken),
         };
         match health {
-            Health::Sound => self.keep(),
-            Health::Broken => {}
-            Health::AllBroken => self.home.advance_epoch(),
+            ConnectionHealth::Usable => self.release(),
+            ConnectionHealth::Broken => {}
+            ConnectionHealth::AllBroken => self.pool.advance_epoch(),
         }
         Err(failure)
     }
 }
 
-/// What came back from the server, if it did in time.
-pub(super) type Answer<T> = Result<Result<T, sqlx::Error>, tokio::time::error::Elapsed>;
+/// The server's answer, unless the call timed out.
+pub(super) type TimedResult<T> = Result<Result<T, sqlx::Error>, tokio::time::error::Elapsed>;

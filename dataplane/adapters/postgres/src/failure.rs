@@ -1,88 +1,149 @@
-//! What is certain after a call failed.
+//! What is certain after a call failed, and how it is reported.
+
+use std::{io::ErrorKind, time::Duration};
 
 use sqlx::{
     Error,
-    postgres::{PgDatabaseError, PgSeverity},
+    postgres::{PgConnectOptions, PgDatabaseError, PgSeverity},
 };
 
 use ping_ports::{Cause, CommitError, StoreError};
+use ping_sql::SqlError;
 
-/// Why a call has no answer.
+/// Postgres cannot be reached, or rejects the login.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot connect to Postgres at {host}:{port}: {reason}; check --postgres-url")]
+pub struct ConnectError {
+    host: String,
+    port: u16,
+    reason: String,
+}
+
+impl ConnectError {
+    /// Describes `error` in one phrase: sqlx and the system repeat each other's text.
+    pub(super) fn new(options: &PgConnectOptions, error: &Error) -> Self {
+        let reason = match error {
+            Error::Io(error) => match error.kind() {
+                known @ (ErrorKind::ConnectionRefused
+                | ErrorKind::ConnectionReset
+                | ErrorKind::ConnectionAborted
+                | ErrorKind::HostUnreachable
+                | ErrorKind::NetworkUnreachable
+                | ErrorKind::NotFound
+                | ErrorKind::TimedOut
+                | ErrorKind::UnexpectedEof) => known.to_string(),
+                _ => error.to_string(),
+            },
+            Error::Database(error) => error.message().to_owned(),
+            other => other.to_string(),
+        };
+        Self::with_reason(options, reason)
+    }
+
+    /// No connection within `limit`: the server does not answer, or every connection is in use.
+    pub(super) fn timed_out(options: &PgConnectOptions, limit: Duration) -> Self {
+        Self::with_reason(options, format!("no connection within {} s", limit.as_secs()))
+    }
+
+    fn with_reason(options: &PgConnectOptions, reason: String) -> Self {
+        Self { host: options.get_host().to_owned(), port: options.get_port(), reason }
+    }
+}
+
+/// Why a call failed.
 #[derive(Debug)]
 pub(super) enum Failure {
-    /// No connection: the statement was never sent.
+    /// There was no connection: the statement was never sent.
     NotSent(Cause),
-    /// The server said that it undid the statement.
-    Undone(Cause),
-    /// The statement may have taken effect, or may yet.
+    /// The server reported that it rolled the statement back.
+    RolledBack(Error),
+    /// The statement may have taken effect, or may still do so.
     Unknown(Cause),
 }
 
 /// What a failure says about the connection it happened on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Health {
+pub(super) enum ConnectionHealth {
     /// Only the statement failed.
-    Sound,
-    /// This connection is of no more use.
+    Usable,
+    /// This connection must be closed.
     Broken,
-    /// Most likely none of the connections made so far is.
+    /// Most likely no connection made so far works.
     AllBroken,
 }
 
 #[derive(Debug, thiserror::Error)]
-#[error("no answer in time")]
-pub(super) struct NoAnswer;
+#[error("Postgres did not answer in time")]
+pub(super) struct Timeout;
 
 impl Failure {
-    /// Judges an error that came after sending.
-    pub(super) fn judge(error: Error) -> (Self, Health) {
-        let Error::Database(database) = &error else { return (Self::Unknown(error.into()), Health::AllBroken) };
+    /// Classifies an error that came after the statement was sent.
+    pub(super) fn classify(error: Error) -> (Self, ConnectionHealth) {
+        let Error::Database(database) = &error else { return Self::unknown(error) };
         let severity = database.try_downcast_ref::<PgDatabaseError>().map(PgDatabaseError::severity);
         let code = database.code().unwrap_or_default();
         let health = match code.get(..2) {
-            Some("22" | "23" | "40") if severity == Some(PgSeverity::Error) => Health::Sound,
-            // Read-only: the server is not the primary any more; 57P: it is going down.
-            Some("25" | "57" | "08") => Health::AllBroken,
-            _ => Health::Broken,
+            Some("22" | "23" | "40") if severity == Some(PgSeverity::Error) => ConnectionHealth::Usable,
+            // 25: read-only, so the server is no longer the primary. 57P: it is shutting down.
+            Some("25" | "57" | "08") => ConnectionHealth::AllBroken,
+            _ => ConnectionHealth::Broken,
         };
-        // An ERROR of these classes aborts the statement, and with it everything: there is no other in its transaction.
-        // 40003 says itself that it does not know; FATAL and PANIC end the session wherever it was.
-        let undone = matches!(
+        // An ERROR of these classes aborts the statement and with it the transaction, which holds no other statement. 40003
+        // means that the outcome is unknown; FATAL and PANIC end the session at any point.
+        let rolled_back = matches!(
             code.get(..2),
             Some("0A" | "21" | "22" | "23" | "25" | "26" | "28" | "40" | "42" | "44" | "53" | "54" | "55" | "57")
         );
-        if undone && severity == Some(PgSeverity::Error) && code != "40003" {
-            (Self::Undone(error.into()), health)
+        if rolled_back && severity == Some(PgSeverity::Error) && code != "40003" {
+            (Self::RolledBack(error), health)
         } else {
-            (Self::Unknown(error.into()), Health::AllBroken)
+            Self::unknown(error)
         }
     }
 
-    /// Nothing was done because an event's id is in the store.
+    fn unknown(error: Error) -> (Self, ConnectionHealth) {
+        (Self::Unknown(SqlError(error).into()), ConnectionHealth::AllBroken)
+    }
+
+    /// Nothing was committed because the store already has an event with the same id.
     pub(super) fn is_known_id(&self) -> bool {
-        let Self::Undone(cause) = self else { return false };
-        let database = cause.downcast_ref().and_then(Error::as_database_error);
+        let Self::RolledBack(error) = self else { return false };
+        let database = error.as_database_error();
         database.is_some_and(|error| error.is_unique_violation() && error.constraint() == Some("events_pkey"))
-    }
-
-    fn cause(self) -> Cause {
-        match self {
-            Self::NotSent(cause) | Self::Undone(cause) | Self::Unknown(cause) => cause,
-        }
     }
 }
 
 impl From<Failure> for StoreError {
     fn from(failure: Failure) -> Self {
-        Self(failure.cause())
+        Self(match failure {
+            Failure::NotSent(cause) | Failure::Unknown(cause) => cause,
+            Failure::RolledBack(error) => SqlError(error).into(),
+        })
     }
 }
 
 impl From<Failure> for CommitError {
     fn from(failure: Failure) -> Self {
         match failure {
-            Failure::NotSent(cause) | Failure::Undone(cause) => Self::Refused(cause),
+            Failure::NotSent(cause) => Self::Refused(cause),
+            Failure::RolledBack(error) => Self::Refused(SqlError(error).into()),
             Failure::Unknown(cause) => Self::Unknown(cause),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{error::Error as _, io, str::FromStr};
+
+    use super::*;
+
+    #[test]
+    fn a_refused_connection_is_reported_with_its_address_and_one_cause() {
+        let options = PgConnectOptions::from_str("postgres://ping@db.example:6432/ping").unwrap();
+        let error = ConnectError::new(&options, &Error::Io(io::Error::from(ErrorKind::ConnectionRefused)));
+        let text = "cannot connect to Postgres at db.example:6432: connection refused; check --postgres-url";
+        assert_eq!(error.to_string(), text);
+        assert!(error.source().is_none());
     }
 }

@@ -1,26 +1,32 @@
-//! Taking over the table of the existing system.
+//! Importing the table `pings` of the existing system.
 
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, FromRow, PgConnection};
 
-use super::PostgresStore;
+use super::{ConnectError, PostgresStore};
+use ping_sql::SqlError;
 
-/// Why the table `pings` cannot be taken over.
+/// Why the table `pings` cannot be imported.
 #[derive(Debug, thiserror::Error)]
 pub enum ImportError {
-    /// Its columns have other types.
+    /// A column is missing or has a type that cannot be imported.
     #[error(
-        "the table pings has {found}, and this can import an id of type uuid, bigint, integer, smallint or text with a pinged_at of type timestamptz, timestamp (taken as UTC) or bigint (milliseconds); change the types, or rename the table to leave it out"
+        "the table pings has {found}; supported are an id of type uuid, bigint, integer, smallint or text and a pinged_at of type timestamptz, timestamp (taken as UTC) or bigint (milliseconds); change the types, or rename the table to skip the import"
     )]
     Columns {
-        /// What it has instead.
+        /// The columns and types that were found.
         found: String,
     },
-    /// Some rows say nothing.
-    #[error("{0} rows of the table pings have no id or no pinged_at; set or delete them, or rename the table")]
-    Absent(i64),
-    /// Postgres refused.
-    #[error("postgres refused")]
-    Postgres(#[from] sqlx::Error),
+    /// Some rows lack an id or a time.
+    #[error(
+        "{0} rows of the table pings have no id or no pinged_at; set or delete them, or rename the table to skip the import"
+    )]
+    MissingValues(i64),
+    /// Postgres cannot be reached, or rejects the login.
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
+    /// A statement failed.
+    #[error(transparent)]
+    Postgres(#[from] SqlError),
 }
 
 const COLUMNS: &str = "SELECT format('%I.%I', n.nspname, c.relname) AS name,
@@ -31,7 +37,7 @@ const COLUMNS: &str = "SELECT format('%I.%I', n.nspname, c.relname) AS name,
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE n.nspname = current_schema() AND c.relname = 'pings' AND c.relkind IN ('r', 'p')";
 
-/// A table to import.
+/// The table to import.
 #[derive(Debug, FromRow)]
 struct Table {
     name: String,
@@ -40,24 +46,24 @@ struct Table {
 }
 
 impl Table {
-    /// The id of a row and its time in milliseconds, as SQL.
+    /// SQL expressions for the id of a row and for its time in milliseconds.
     fn expressions(&self) -> Result<(&'static str, &'static str), ImportError> {
         let id = match self.id.as_deref() {
             Some("uuid") => "id",
             Some("bigint" | "integer" | "smallint" | "text" | "character varying") => "md5('pings:' || id)::uuid",
-            _ => return Err(self.refuse()),
+            _ => return Err(self.unsupported()),
         };
-        let at = match self.pinged_at.as_deref() {
+        let timestamp_ms = match self.pinged_at.as_deref() {
             Some("timestamp with time zone" | "timestamp without time zone") => {
                 "floor(extract(epoch FROM pinged_at) * 1000)::bigint"
             }
             Some("bigint") => "pinged_at",
-            _ => return Err(self.refuse()),
+            _ => return Err(self.unsupported()),
         };
-        Ok((id, at))
+        Ok((id, timestamp_ms))
     }
 
-    fn refuse(&self) -> ImportError {
+    fn unsupported(&self) -> ImportError {
         let column = |name: &str, found: &Option<String>| match found {
             Some(found) => format!("{name} of type {found}"),
             None => format!("no {name}"),
@@ -67,59 +73,77 @@ impl Table {
 }
 
 impl PostgresStore {
-    /// Copies the rows of the existing system's table `pings` that were not copied before, if there is such a table in the
-    /// current schema. They belong to no lane and never appear in the log: they are in the totals and the rollups at once.
+    /// Copies the rows of the existing system's table `pings` that were not copied before, if the current schema has such a
+    /// table. The rows belong to no writer and never appear in the log; the totals and rollups include them at once. Returns how
+    /// many were copied.
     ///
     /// # Errors
-    /// When the table is not as the existing system made it, or Postgres refuses.
+    /// When the table has columns that cannot be imported, or Postgres fails.
     pub async fn import_pings(&self) -> Result<u64, ImportError> {
-        let mut connection = self.options.connect().await?;
-        let imported = match sqlx::query_as::<_, Table>(COLUMNS).fetch_optional(&mut connection).await? {
-            Some(table) => import(&mut connection, &table).await?,
-            None => 0,
-        };
-        connection.close().await?;
+        let failed = |error| ConnectError::new(&self.options, &error);
+        let mut connection = self.options.connect().await.map_err(failed)?;
+        let imported = import(&mut connection).await?;
+        connection.close().await.map_err(SqlError)?;
         Ok(imported)
     }
 }
 
-async fn import(connection: &mut PgConnection, table: &Table) -> Result<u64, ImportError> {
-    let (id, at) = table.expressions()?;
+async fn import(connection: &mut PgConnection) -> Result<u64, ImportError> {
+    let table = sqlx::query_as::<_, Table>(COLUMNS).fetch_optional(&mut *connection).await.map_err(SqlError)?;
+    let Some(table) = table else { return Ok(0) };
+    let (id, timestamp_ms) = table.expressions()?;
     let name = &table.name;
-    let mut transaction = connection.begin().await?;
-    // Nothing new is the usual answer, and needs no lock.
     let missing = format!(
-        "(SELECT {id} AS id, {at} AS timestamp_ms FROM {name}) AS ping
+        "(SELECT {id} AS id, {timestamp_ms} AS timestamp_ms FROM {name}) AS ping
         WHERE NOT EXISTS (SELECT FROM events e WHERE e.id = ping.id)"
     );
+    match copy(connection, name, &missing).await.map_err(SqlError)? {
+        Copied::Rows(count) => Ok(count),
+        Copied::MissingValues(count) => Err(ImportError::MissingValues(count)),
+    }
+}
+
+/// The result of copying.
+enum Copied {
+    Rows(u64),
+    /// Nothing was copied: so many rows lack an id or a time.
+    MissingValues(i64),
+}
+
+/// Copies the rows `missing` from the table `name`.
+async fn copy(connection: &mut PgConnection, name: &str, missing: &str) -> Result<Copied, sqlx::Error> {
+    let mut transaction = connection.begin().await?;
+    // Usually nothing is new, and finding that out needs no lock.
     let any = AssertSqlSafe(format!("SELECT EXISTS (SELECT FROM {missing})"));
     if !sqlx::query_scalar::<_, bool>(any).fetch_one(&mut *transaction).await? {
-        return Ok(0);
+        return Ok(Copied::Rows(0));
     }
-    // Its writers wait until we are done, and other importers too.
+    // Blocks writers of the table and other importers until the end.
     let lock = AssertSqlSafe(format!("LOCK TABLE {name} IN SHARE ROW EXCLUSIVE MODE"));
     sqlx::query(lock).execute(&mut *transaction).await?;
-    let absent = AssertSqlSafe(format!("SELECT count(*) FROM {name} WHERE id IS NULL OR pinged_at IS NULL"));
-    let absent = sqlx::query_scalar::<_, i64>(absent).fetch_one(&mut *transaction).await?;
-    if absent > 0 {
-        return Err(ImportError::Absent(absent));
+    let incomplete = AssertSqlSafe(format!("SELECT count(*) FROM {name} WHERE id IS NULL OR pinged_at IS NULL"));
+    let incomplete = sqlx::query_scalar::<_, i64>(incomplete).fetch_one(&mut *transaction).await?;
+    if incomplete > 0 {
+        return Ok(Copied::MissingValues(incomplete));
     }
     let copy = AssertSqlSafe(format!(
         "WITH inserted AS (
             INSERT INTO events (id, timestamp_ms) SELECT id, timestamp_ms FROM {missing}
             ON CONFLICT (id) DO NOTHING RETURNING timestamp_ms),
-        fresh AS MATERIALIZED (SELECT timestamp_ms AS at, count(*) AS n FROM inserted GROUP BY 1),
-        counted AS (INSERT INTO millisecond_counts (timestamp_ms, count) SELECT at, n FROM fresh),
-        rolled AS (
+        new_counts AS MATERIALIZED (SELECT timestamp_ms, count(*) AS count FROM inserted GROUP BY 1),
+        insert_millisecond_counts AS (
+            INSERT INTO millisecond_counts (timestamp_ms, count) SELECT timestamp_ms, count FROM new_counts),
+        add_to_rollups AS (
             INSERT INTO rollups AS r (width_minutes, bucket, writer, count, touched_at)
-            SELECT 1, at / 60000, 0, sum(n)::bigint, now() FROM fresh GROUP BY 2
-            UNION ALL SELECT 1440, at / 86400000, 0, sum(n)::bigint, now() FROM fresh GROUP BY 2
+            SELECT 1, timestamp_ms / 60000, 0, sum(count)::bigint, now() FROM new_counts GROUP BY 2
+            UNION ALL SELECT 1440, timestamp_ms / 86400000, 0, sum(count)::bigint, now() FROM new_counts GROUP BY 2
             ON CONFLICT (width_minutes, bucket, writer)
             DO UPDATE SET count = r.count + excluded.count, touched_at = excluded.touched_at),
-        moved AS (UPDATE writers SET total = total + (SELECT coalesce(sum(n), 0) FROM fresh)::bigint WHERE id = 0)
-        SELECT coalesce(sum(n), 0)::bigint FROM fresh"
+        add_to_total AS (
+            UPDATE writers SET total = total + (SELECT coalesce(sum(count), 0) FROM new_counts)::bigint WHERE id = 0)
+        SELECT coalesce(sum(count), 0)::bigint FROM new_counts"
     ));
-    let imported = sqlx::query_scalar::<_, i64>(copy).fetch_one(&mut *transaction).await?;
+    let copied = sqlx::query_scalar::<_, i64>(copy).fetch_one(&mut *transaction).await?;
     transaction.commit().await?;
-    Ok(imported.unsigned_abs())
+    Ok(Copied::Rows(copied.unsigned_abs()))
 }

@@ -1,5 +1,5 @@
-//! What was committed and may not be published. A writer's rows leave from the front only, so whoever looks for its first one
-//! begins at the number in `published` and never walks over the dead.
+//! The outbox: commits that may not be published yet. Rows of a writer are deleted in order, so a search for the first one starts
+//! at the number in `published` and never scans dead rows.
 
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
@@ -13,41 +13,15 @@ use ping_core::{Millis, Seq, WriterId};
 use ping_ports::{Batch, Committed, Outbox, OutboxRow, OutboxWatermark, StoreError};
 use ping_sql::outbox_payload;
 
-/// Numbers within a writer follow each other, so the row where the limit is reached is found by its number.
-const UNPUBLISHED: &str = "WITH first AS (
-    SELECT first_seq FROM outbox WHERE writer = $1 AND last_seq > $2 ORDER BY last_seq LIMIT 1),
-last AS (
-    SELECT last_seq FROM outbox WHERE writer = $1 AND last_seq >= (SELECT first_seq + $3 - 1 FROM first)
-    ORDER BY last_seq LIMIT 1)
-SELECT first_seq, partitions, \"partition\", committed_ms, known, payload FROM outbox
-WHERE writer = $1 AND last_seq > $2 AND last_seq <= coalesce((SELECT last_seq FROM last), 9223372036854775807)
-ORDER BY last_seq";
+const UNPUBLISHED: &str = include_str!("sql/outbox_unpublished.sql");
+const FORGET: &str = include_str!("sql/outbox_forget.sql");
 
-const FORGET: &str = "WITH before AS (SELECT coalesce((SELECT seq FROM published WHERE writer = $1), 0) AS seq),
-noted AS (
-    INSERT INTO published AS p (writer, seq) VALUES ($1, $2)
-    ON CONFLICT (writer) DO UPDATE SET seq = greatest(p.seq, excluded.seq))
-DELETE FROM outbox WHERE writer = $1 AND last_seq > (SELECT seq FROM before) AND last_seq <= $2";
-
-/// A writer whose row is locked is at work, whatever its lease says.
+/// A writer whose row is locked is committing, even if its lease has expired.
 const EXPIRE: &str = "WITH expired AS (
     SELECT id FROM writers WHERE open AND lease_until < now() FOR UPDATE SKIP LOCKED)
 UPDATE writers w SET open = false, closed_at = now() FROM expired WHERE w.id = expired.id";
-
-const LEND: &str = "WITH orphan AS (
-    SELECT w.id FROM writers w LEFT JOIN published p ON p.writer = w.id
-    WHERE NOT w.open AND w.lent_until <= now() AND w.last_seq > coalesce(p.seq, 0)
-        AND EXISTS (SELECT FROM outbox o WHERE o.writer = w.id AND o.last_seq > coalesce(p.seq, 0))
-    ORDER BY w.id LIMIT 1 FOR UPDATE OF w SKIP LOCKED)
-UPDATE writers w SET lent_until = now() + $1 * interval '1 ms' FROM orphan WHERE w.id = orphan.id RETURNING w.id";
-
-/// One probe of the index per writer that may have rows.
-const WATERMARK: &str = "SELECT floor(extract(epoch FROM now()) * 1000)::bigint, min(oldest.committed_ms)
-FROM writers w LEFT JOIN published p ON p.writer = w.id
-CROSS JOIN LATERAL (
-    SELECT committed_ms FROM outbox o WHERE o.writer = w.id AND o.last_seq > coalesce(p.seq, 0)
-    ORDER BY o.last_seq LIMIT 1) AS oldest
-WHERE w.last_seq > coalesce(p.seq, 0)";
+const CLAIM_ORPHAN: &str = include_str!("sql/outbox_claim_orphan.sql");
+const WATERMARK: &str = include_str!("sql/outbox_watermark.sql");
 
 #[derive(FromRow)]
 struct Row {
@@ -78,36 +52,37 @@ impl Row {
 #[async_trait]
 impl Outbox for PostgresStore {
     async fn unpublished(&self, writer: WriterId, after: Seq, limit: usize) -> Result<Vec<OutboxRow>, StoreError> {
-        let mut held = self.writing.take().await?;
+        let mut connection = self.write_pool.acquire().await?;
+        // A limit beyond the largest sequence number is no limit.
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
         let query = sqlx::query_as::<_, Row>(UNPUBLISHED).bind(writer.0).bind(after).bind(limit);
-        let answer = timeout(self.timeout, query.fetch_all(held.connection())).await;
-        held.finish(answer)?.into_iter().map(|row| row.decode(writer)).collect()
+        let result = timeout(self.timeout, query.fetch_all(connection.get_mut())).await;
+        connection.finish(result)?.into_iter().map(|row| row.decode(writer)).collect()
     }
 
     async fn forget(&self, writer: WriterId, seq: Seq) -> Result<(), StoreError> {
-        let mut held = self.writing.take().await?;
+        let mut connection = self.write_pool.acquire().await?;
         let query = sqlx::query(FORGET).bind(writer.0).bind(seq);
-        let answer = timeout(self.timeout, query.execute(held.connection())).await;
-        held.finish(answer)?;
+        let result = timeout(self.timeout, query.execute(connection.get_mut())).await;
+        connection.finish(result)?;
         Ok(())
     }
 
     async fn claim_orphan(&self, lease: Duration) -> Result<Option<WriterId>, StoreError> {
-        let mut held = self.writing.take().await?;
-        let answer = timeout(self.timeout, async {
-            sqlx::query(EXPIRE).execute(held.connection()).await?;
-            sqlx::query_scalar(LEND).bind(millis(lease)).fetch_optional(held.connection()).await
+        let mut connection = self.write_pool.acquire().await?;
+        let result = timeout(self.timeout, async {
+            sqlx::query(EXPIRE).execute(connection.get_mut()).await?;
+            sqlx::query_scalar(CLAIM_ORPHAN).bind(millis(lease)).fetch_optional(connection.get_mut()).await
         });
-        let answer = answer.await;
-        Ok(held.finish(answer)?.map(WriterId))
+        let result = result.await;
+        Ok(connection.finish(result)?.map(WriterId))
     }
 
     async fn outbox_watermark(&self) -> Result<OutboxWatermark, StoreError> {
-        let mut held = self.writing.take().await?;
+        let mut connection = self.write_pool.acquire().await?;
         let query = sqlx::query_as::<_, (Millis, Option<Millis>)>(WATERMARK);
-        let answer = timeout(self.timeout, query.fetch_one(held.connection())).await;
-        let (now, oldest_unpublished) = held.finish(answer)?;
+        let result = timeout(self.timeout, query.fetch_one(connection.get_mut())).await;
+        let (now, oldest_unpublished) = connection.finish(result)?;
         Ok(OutboxWatermark { now, oldest_unpublished })
     }
 }

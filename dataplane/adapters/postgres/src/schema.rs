@@ -1,39 +1,45 @@
-//! The schema, brought up to date by whoever starts first.
+//! Schema migrations. Every server runs them at its start.
 
 use sqlx::{ConnectOptions, Connection, migrate::Migrator};
 
-use super::{ImportError, PostgresStore};
+use super::{ConnectError, ImportError, PostgresStore};
 
 static MIGRATOR: Migrator = sqlx::migrate!();
 
-/// Why the schema is not as we need it.
+/// Why the schema is not up to date.
 #[derive(Debug, thiserror::Error)]
 pub enum MigrateError {
-    /// Postgres did not let us in.
-    #[error("no connection for the migrations")]
-    Connect(#[source] sqlx::Error),
-    /// A migration failed, or is not the one that was applied.
-    #[error("the schema could not be migrated")]
-    Schema(#[from] sqlx::migrate::MigrateError),
-    /// The existing system's table could not be taken over.
-    #[error("the table pings could not be imported")]
-    Import(#[from] ImportError),
+    /// Postgres cannot be reached, or rejects the login.
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
+    /// A migration failed, or differs from the one that was applied under its number.
+    // No source: sqlx repeats it in its own text.
+    #[error("cannot migrate the Postgres schema: {0}")]
+    Schema(sqlx::migrate::MigrateError),
+    /// The existing system's table could not be imported.
+    #[error("cannot import the table pings")]
+    Import(#[source] ImportError),
 }
 
 impl PostgresStore {
-    /// Applies the migrations that are missing, then takes over the existing system's table; returns how many of its rows were
-    /// new. Any number of replicas may do it at once: one does the work, the others wait for it. Migrations of a later version
-    /// are left alone, so that a program can be rolled back.
+    /// Applies missing migrations, then imports the existing system's table; returns how many of its rows were new. Any number
+    /// of replicas may call this at once: one does the work, the others wait for it. Migrations of a later version are ignored,
+    /// so that a program can be rolled back.
     ///
     /// # Errors
-    /// When Postgres refuses, or the table `pings` is not as the existing system made it.
+    /// When Postgres cannot be reached, a migration fails, or the table `pings` has columns that cannot be imported.
     pub async fn migrate(&self) -> Result<u64, MigrateError> {
-        let mut connection = self.options.connect().await.map_err(MigrateError::Connect)?;
+        let failed = |error| ConnectError::new(&self.options, &error);
+        let mut connection = self.options.connect().await.map_err(failed)?;
         let mut migrator = Migrator { migrations: MIGRATOR.migrations.clone(), ..Migrator::DEFAULT };
-        // Not `run`: its future is not Send, so that nobody could migrate in the background.
-        migrator.set_ignore_missing(true).run_direct(None, &mut connection, false).await?;
-        // Its session would hold the lock of the migrations if it stayed.
+        // Not `run`: its future is not Send, which would rule out migrating in a background task.
+        let migrated = migrator.set_ignore_missing(true).run_direct(None, &mut connection, false).await;
+        migrated.map_err(MigrateError::Schema)?;
+        // The session holds the migration lock until it ends.
         let _ = connection.close().await;
-        Ok(self.import_pings().await?)
+        match self.import_pings().await {
+            Err(ImportError::Connect(error)) => Err(MigrateError::Connect(error)),
+            imported => imported.map_err(MigrateError::Import),
+        }
     }
 }

@@ -10,7 +10,7 @@ use sqlx::{
 };
 use tokio::time::timeout;
 
-use super::{PostgresStore, totals::TIMEOUT};
+use super::{PostgresStore, totals::LARGE_READ_TIMEOUT};
 use ping_core::{Day, Millis, Minute, Span, Window, WindowSplit};
 use ping_ports::{SourceReader, SourceSummary, StoreError};
 
@@ -18,28 +18,18 @@ const AS_OF: &str = "SELECT coalesce(min(as_of_ms), 0) FROM source_positions";
 const SUMMARY: &str = "SELECT kind, count, first_ms, last_ms,
     (SELECT coalesce(sum(count), 0)::bigint FROM source_windows WHERE source = $1 AND bucket >= $2)
 FROM source_kinds WHERE source = $1";
-/// One look into the index for each, whatever the planner knew of the table when it was empty.
+/// One index look-up per pair, even if the planner still has the statistics of an empty table.
 const COUNTS: &str =
     "SELECT coalesce((SELECT count FROM source_kinds k WHERE k.source = p.source AND k.kind = p.kind), 0)
-FROM unnest($1::text[], $2::text[]) WITH ORDINALITY AS p (source, kind, place) ORDER BY place";
-const EVER: &str = "SELECT source, sum(count)::bigint AS n FROM source_kinds GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT $1";
-const TOP: &str = "SELECT source, sum(count)::bigint AS n FROM (
-    SELECT source, count FROM source_windows
-    WHERE (bucket >= $2 AND bucket < $3) OR (bucket >= $4 AND bucket < $5)
-    UNION ALL SELECT source, count FROM source_past_days WHERE day >= $6 AND day < $7
-    UNION ALL SELECT source, count FROM source_windows
-    WHERE bucket >= greatest($8, (SELECT max(days_from) * 288 FROM source_views)) AND bucket < $9) AS pieces
-GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT $1";
+FROM unnest($1::text[], $2::text[]) WITH ORDINALITY AS p (source, kind, position) ORDER BY position";
+const TOP_EVER: &str =
+    "SELECT source, sum(count)::bigint AS count FROM source_kinds GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT $1";
+const TOP: &str = include_str!("sql/sources_top.sql");
 const WINDOWS: &str = "SELECT bucket, count, first_ms, last_ms FROM source_windows
 WHERE source = $1 AND bucket >= $2 AND bucket < $3";
-/// A day that is not over is in its windows.
-const DAYS: &str = "SELECT day, sum(count)::bigint FROM (
-    SELECT day, count FROM source_past_days WHERE source = $1 AND day >= $2 AND day < $3
-    UNION ALL SELECT bucket / 288, count FROM source_windows
-    WHERE source = $1 AND bucket >= greatest($4, (SELECT max(days_from) * 288 FROM source_views)) AND bucket < $5
-) AS pieces GROUP BY 1";
+const DAYS: &str = include_str!("sql/sources_days.sql");
 const UNIQUES: &str = "SELECT minute, count(*) FROM source_minutes WHERE minute >= $1 AND minute < $2 GROUP BY 1";
-const ALL: &str = "SELECT bucket, sum(count)::bigint FROM rollups
+const ROLLUPS: &str = "SELECT bucket, sum(count)::bigint FROM rollups
 WHERE width_minutes = $1 AND bucket >= $2 AND bucket < $3 GROUP BY 1";
 
 impl PostgresStore {
@@ -47,9 +37,9 @@ impl PostgresStore {
     where
         T: Send + Unpin + for<'r> sqlx::FromRow<'r, PgRow>,
     {
-        let mut held = self.reading.take().await?;
-        let answer = timeout(TIMEOUT, query.fetch_all(held.connection())).await;
-        Ok(held.finish(answer)?)
+        let mut connection = self.read_pool.acquire().await?;
+        let result = timeout(LARGE_READ_TIMEOUT, query.fetch_all(connection.get_mut())).await;
+        Ok(connection.finish(result)?)
     }
 }
 
@@ -77,8 +67,8 @@ impl SourceReader for PostgresStore {
 
     async fn top(&self, range: Option<&WindowSplit>, limit: u32) -> Result<Vec<(String, i64)>, StoreError> {
         let limit = i64::from(limit);
-        let Some(range) = range else { return self.rows(sqlx::query_as(EVER).bind(limit)).await };
-        let piece = |place: usize| range.windows.get(place).map_or((0, 0), |(from, to)| (from.0, to.0));
+        let Some(range) = range else { return self.rows(sqlx::query_as(TOP_EVER).bind(limit)).await };
+        let piece = |index: usize| range.windows.get(index).map_or((0, 0), |(from, to)| (from.0, to.0));
         let (from, to) = range.days.first().copied().unwrap_or_default();
         let windows = (Window::of(from.start()).0, Window::of(to.start()).0);
         let mut query = sqlx::query_as(TOP).bind(limit);
@@ -108,12 +98,12 @@ impl SourceReader for PostgresStore {
     }
 
     async fn all_minutes(&self, from: Minute, to: Minute) -> Result<BTreeMap<Minute, i64>, StoreError> {
-        let rows: Vec<(i64, i64)> = self.rows(sqlx::query_as(ALL).bind(1).bind(from.0).bind(to.0)).await?;
+        let rows: Vec<(i64, i64)> = self.rows(sqlx::query_as(ROLLUPS).bind(1).bind(from.0).bind(to.0)).await?;
         Ok(rows.into_iter().map(|(minute, count)| (Minute(minute), count)).collect())
     }
 
     async fn all_days(&self, from: Day, to: Day) -> Result<BTreeMap<Day, i64>, StoreError> {
-        let rows: Vec<(i64, i64)> = self.rows(sqlx::query_as(ALL).bind(1440).bind(from.0).bind(to.0)).await?;
+        let rows: Vec<(i64, i64)> = self.rows(sqlx::query_as(ROLLUPS).bind(1440).bind(from.0).bind(to.0)).await?;
         Ok(rows.into_iter().map(|(day, count)| (Day(day), count)).collect())
     }
 }

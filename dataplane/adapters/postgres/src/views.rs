@@ -1,4 +1,4 @@
-//! The views per source: where they stand, making them anew, and what goes when.
+//! The views per source: their positions, rebuilding them, and retention.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -17,17 +17,18 @@ use ping_core::{
 };
 use ping_ports::{Advance, Applied, SourceViews, StoreError, ViewPositions};
 
-/// Reading every row may take this long.
-const REBUILD: Duration = Duration::from_secs(60 * 60);
-/// Making or dropping a partition waits for whoever reads.
-const TIMEOUT: Duration = Duration::from_secs(30);
+/// Limit of a rebuild, which reads every row.
+const REBUILD_TIMEOUT: Duration = Duration::from_secs(60 * 60);
+/// Limit of creating or dropping partitions, which waits for readers.
+const PARTITION_TIMEOUT: Duration = Duration::from_secs(30);
 /// Stands for every partition of the log in `source_marks`.
-const ALL: Partition = -1;
-/// Windows of a day.
-const WINDOWS: i64 = 288;
-/// Columns of a partition, and how large a sample of them is taken to plan by. Migration 6 says why; partitions don't inherit it.
-const SAMPLED: [&str; 5] = ["source", "bucket", "count", "first_ms", "last_ms"];
-const SAMPLE: u32 = 10;
+const ALL_PARTITIONS: Partition = -1;
+/// Five-minute windows per day.
+const WINDOWS_PER_DAY: i64 = 288;
+/// Columns of a partition with a small statistics target: migration 1 says why. Partitions do not inherit it.
+const SAMPLED_COLUMNS: [&str; 5] = ["source", "bucket", "count", "first_ms", "last_ms"];
+/// Their statistics target; the default is 100.
+const STATISTICS_TARGET: u32 = 10;
 
 const POSITIONS: &str = "SELECT generation, unique_sources,
     ARRAY(SELECT \"partition\" FROM source_positions ORDER BY 1) AS partitions,
@@ -37,9 +38,9 @@ const POSITIONS: &str = "SELECT generation, unique_sources,
     ARRAY(SELECT seq FROM source_marks ORDER BY writer, \"partition\") AS seqs
 FROM source_views";
 
-/// Without it a client that is lost in a transaction would hold its locks for ever.
-const ABANDONED: &str = "SET LOCAL idle_in_transaction_session_timeout = '10s'";
-/// The lock before the first look: who applies is done by then, and nobody begins.
+/// Releases the locks of a client that is lost in the middle of its transaction.
+const IDLE_TIMEOUT: &str = "SET LOCAL idle_in_transaction_session_timeout = '10s'";
+/// The lock comes before the snapshot: by then every running `apply` has finished, and none can start.
 const REBUILD_BEGIN: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ";
 const REBUILD_LOCK: &str = "LOCK TABLE source_views IN EXCLUSIVE MODE";
 const CLEAR: [&str; 7] = [
@@ -67,15 +68,15 @@ const FILL_MARKS: &str =
 const FILL_POSITIONS: &str = "INSERT INTO source_positions (\"partition\", next, as_of_ms)
 SELECT p.*, floor(extract(epoch FROM now()) * 1000)::bigint FROM unnest($1::int[], $2::bigint[]) AS p";
 
-/// Nobody adds anything between the lock and the end: a window is in its day's row or still counts itself, never both.
+/// Blocks `apply` until the end of the transaction: a window is counted in its day's row or by itself, never in both.
 const CLOSE_LOCK: &str = "SELECT days_from FROM source_views WHERE days_from < $1 FOR UPDATE";
 const CLOSE_DAYS: &str = "INSERT INTO source_past_days AS d (source, day, count)
 SELECT source, bucket / 288, sum(count)::bigint FROM source_windows WHERE bucket >= $1 * 288 AND bucket < $2 * 288
 GROUP BY 1, 2 ORDER BY 1, 2 ON CONFLICT (source, day) DO UPDATE SET count = d.count + excluded.count";
-const CLOSED: &str = "UPDATE source_views SET days_from = $1";
+const ADVANCE_DAYS_FROM: &str = "UPDATE source_views SET days_from = $1";
 
-/// A writer that was compacted long ago has nothing on its way.
-const FORGET: &str = "DELETE FROM source_marks m WHERE NOT EXISTS (SELECT FROM writers w WHERE w.id = m.writer)";
+/// A writer without a row was compacted; no event of it is still on its way.
+const FORGET_MARKS: &str = "DELETE FROM source_marks m WHERE NOT EXISTS (SELECT FROM writers w WHERE w.id = m.writer)";
 const DROP_MINUTES: &str = "DELETE FROM source_minutes WHERE minute < $1";
 const DROP_DAYS: &str = "DELETE FROM source_past_days WHERE day < $1";
 const PARTITIONS: &str =
@@ -97,7 +98,7 @@ impl PositionsRow {
         let mut marks = Marks::default();
         for ((writer, partition), seq) in self.writers.into_iter().zip(self.marked).zip(self.seqs) {
             let mark: &mut Mark = marks.0.entry(WriterId(writer)).or_default();
-            if partition == ALL {
+            if partition == ALL_PARTITIONS {
                 mark.base = seq;
             } else {
                 mark.partitions.insert(partition, seq);
@@ -109,51 +110,56 @@ impl PositionsRow {
     }
 }
 
-/// Days whose partition is known to be there.
+/// Days whose partition of `source_windows` is known to exist.
 #[derive(Debug, Default)]
 pub(super) struct KnownPartitions(Mutex<BTreeSet<Day>>);
 
-/// The partition of a day: `source_windows_20241014`.
-fn name(day: Day) -> String {
-    // What is no time of jiff's is no day of an event's.
-    let start = Timestamp::from_millisecond(day.start()).unwrap_or_default();
-    format!("source_windows_{}", start.strftime("%Y%m%d"))
+/// The name of a day's partition: `source_windows_20241014`. Fails for a day that is not in the years -9999 to 9999.
+fn partition_name(day: Day) -> Result<String, StoreError> {
+    let start = Timestamp::from_millisecond(day.start()).map_err(|error| StoreError(error.into()))?;
+    Ok(format!("source_windows_{}", start.strftime("%Y%m%d")))
+}
+
+/// The statement that creates a day's partition unless it exists.
+fn create_partition(day: Day) -> Result<String, StoreError> {
+    let (name, from) = (partition_name(day)?, day.0 * WINDOWS_PER_DAY);
+    let to = from + WINDOWS_PER_DAY;
+    let statistics =
+        SAMPLED_COLUMNS.map(|column| format!("ALTER {column} SET STATISTICS {STATISTICS_TARGET}")).join(", ");
+    // Not `IF NOT EXISTS`: altering an existing partition again would wait for a vacuum of it.
+    Ok(format!(
+        "; DO $$ BEGIN IF to_regclass('{name}') IS NULL THEN
+            CREATE TABLE {name} PARTITION OF source_windows FOR VALUES FROM ({from}) TO ({to}) WITH (fillfactor = 80);
+            ALTER TABLE {name} {statistics};
+        END IF; END $$"
+    ))
 }
 
 impl PostgresStore {
-    /// Makes the partitions of `days` that are not there.
-    async fn cover(&self, days: impl IntoIterator<Item = Day>) -> Result<(), StoreError> {
+    /// Creates the missing partitions for `days`.
+    async fn create_partitions(&self, days: impl IntoIterator<Item = Day>) -> Result<(), StoreError> {
         let missing: Vec<_> = {
-            let covered = self.covered.0.lock();
-            days.into_iter().filter(|day| !covered.contains(day)).collect()
+            let known = self.known_partitions.0.lock();
+            days.into_iter().filter(|day| !known.contains(day)).collect()
         };
         if missing.is_empty() {
             return Ok(());
         }
-        let make = |day: &Day| {
-            let (name, from) = (name(*day), day.0 * WINDOWS);
-            let to = from + WINDOWS;
-            let samples = SAMPLED.map(|column| format!("ALTER {column} SET STATISTICS {SAMPLE}")).join(", ");
-            // Not `IF NOT EXISTS`: what is there is not altered again, which would wait for whoever vacuums it.
-            format!(
-                "; DO $$ BEGIN IF to_regclass('{name}') IS NULL THEN
-                    CREATE TABLE {name} PARTITION OF source_windows FOR VALUES FROM ({from}) TO ({to}) WITH (fillfactor = 80);
-                    ALTER TABLE {name} {samples};
-                END IF; END $$"
-            )
-        };
-        // One at a time: two that make the same table at once would be in each other's way.
-        let lock = "SELECT pg_advisory_xact_lock(hashtext('source_windows'))".to_owned();
-        let sql: String = std::iter::once(lock).chain(missing.iter().map(make)).collect();
-        let mut held = self.writing.take().await?;
-        let answer = timeout(TIMEOUT, sqlx::raw_sql(AssertSqlSafe(sql)).execute(held.connection())).await;
-        held.finish(answer)?;
-        self.covered.0.lock().extend(missing);
+        // The lock lets one process create partitions at a time: two that create the same one would fail.
+        let mut sql = "SELECT pg_advisory_xact_lock(hashtext('source_windows'))".to_owned();
+        for day in &missing {
+            sql += &create_partition(*day)?;
+        }
+        let mut connection = self.write_pool.acquire().await?;
+        let create = sqlx::raw_sql(AssertSqlSafe(sql)).execute(connection.get_mut());
+        let result = timeout(PARTITION_TIMEOUT, create).await;
+        connection.finish(result)?;
+        self.known_partitions.0.lock().extend(missing);
         Ok(())
     }
 }
 
-/// Everything anew, in one transaction; false when somebody else was faster.
+/// Rebuilds all views in one transaction; false when another process has rebuilt them since `seen`.
 async fn rebuild(
     connection: &mut PgConnection,
     seen: Option<&Generation>,
@@ -162,7 +168,7 @@ async fn rebuild(
     kept: RetentionCutoffs,
 ) -> Result<bool, sqlx::Error> {
     let mut transaction = connection.begin_with(REBUILD_BEGIN).await?;
-    sqlx::raw_sql(ABANDONED).execute(&mut *transaction).await?;
+    sqlx::raw_sql(IDLE_TIMEOUT).execute(&mut *transaction).await?;
     sqlx::raw_sql(REBUILD_LOCK).execute(&mut *transaction).await?;
     let held: Option<Generation> =
         sqlx::query_scalar("SELECT generation FROM source_views").fetch_optional(&mut *transaction).await?;
@@ -178,7 +184,7 @@ async fn rebuild(
     if let Some(first) = kept.minutes {
         sqlx::query(FILL_MINUTES).bind(first.start()).execute(&mut *transaction).await?;
     }
-    sqlx::query(FILL_MARKS).bind(ALL).execute(&mut *transaction).await?;
+    sqlx::query(FILL_MARKS).bind(ALL_PARTITIONS).execute(&mut *transaction).await?;
     let (partitions, offsets): (Vec<Partition>, Vec<Offset>) = ends.iter().map(|(on, end)| (*on, *end)).unzip();
     sqlx::query(FILL_POSITIONS).bind(partitions).bind(offsets).execute(&mut *transaction).await?;
     let filled = sqlx::query("INSERT INTO source_views (generation, unique_sources, days_from) VALUES ($1, $2, $3)");
@@ -187,37 +193,50 @@ async fn rebuild(
     Ok(true)
 }
 
-/// Gives the days that are over rows of their own, whoever is first.
+/// Moves the counts of closed days from their windows to rows of their own, unless another process has done so.
 async fn close_days(connection: &mut PgConnection, kept: RetentionCutoffs) -> Result<(), sqlx::Error> {
     let mut transaction = connection.begin().await?;
-    sqlx::raw_sql(ABANDONED).execute(&mut *transaction).await?;
+    sqlx::raw_sql(IDLE_TIMEOUT).execute(&mut *transaction).await?;
     let from: Option<i64> = sqlx::query_scalar(CLOSE_LOCK).bind(kept.today.0).fetch_optional(&mut *transaction).await?;
     if let Some(from) = from {
         let close = sqlx::query(CLOSE_DAYS).bind(from.max(kept.days.0)).bind(kept.today.0);
         close.execute(&mut *transaction).await?;
-        sqlx::query(CLOSED).bind(kept.today.0).execute(&mut *transaction).await?;
+        sqlx::query(ADVANCE_DAYS_FROM).bind(kept.today.0).execute(&mut *transaction).await?;
     }
     transaction.commit().await
+}
+
+/// Deletes what is older than `kept`, and the partitions before `oldest`.
+async fn drop_expired(connection: &mut PgConnection, kept: RetentionCutoffs, oldest: &str) -> Result<(), sqlx::Error> {
+    sqlx::query(FORGET_MARKS).execute(&mut *connection).await?;
+    sqlx::query(DROP_MINUTES).bind(kept.minutes.map_or(0, |first| first.0)).execute(&mut *connection).await?;
+    sqlx::query(DROP_DAYS).bind(kept.days.0).execute(&mut *connection).await?;
+    let partitions: Vec<String> = sqlx::query_scalar(PARTITIONS).fetch_all(&mut *connection).await?;
+    // Their names sort like their days.
+    for expired in partitions.iter().filter(|partition| partition.as_str() < oldest) {
+        sqlx::raw_sql(AssertSqlSafe(format!("DROP TABLE IF EXISTS {expired}"))).execute(&mut *connection).await?;
+    }
+    Ok(())
 }
 
 #[async_trait]
 impl SourceViews for PostgresStore {
     async fn positions(&self) -> Result<Option<ViewPositions>, StoreError> {
-        let mut held = self.writing.take().await?;
+        let mut connection = self.write_pool.acquire().await?;
         let query = sqlx::query_as::<_, PositionsRow>(POSITIONS);
-        let answer = timeout(self.timeout, query.fetch_optional(held.connection())).await;
-        Ok(held.finish(answer)?.map(PositionsRow::positions))
+        let result = timeout(self.timeout, query.fetch_optional(connection.get_mut())).await;
+        Ok(connection.finish(result)?.map(PositionsRow::positions))
     }
 
     async fn apply(&self, advance: &Advance, counts: &SourceCounts) -> Result<Applied, StoreError> {
         let windowed: BTreeSet<_> = counts.windows.keys().map(|(_, window)| window.day()).collect();
-        self.cover(windowed.iter().copied()).await?;
+        self.create_partitions(windowed.iter().copied()).await?;
         match self.advance(advance, counts, &windowed).await {
             Ok(true) => Ok(Applied::Done),
-            Ok(false) => Ok(Applied::Stale("the views stand elsewhere".into())),
+            Ok(false) => Ok(Applied::Stale("the views are at other positions".into())),
             Err(error) => {
-                // A partition may have been dropped by somebody whose clock is ahead.
-                self.covered.0.lock().clear();
+                // A process whose clock is ahead may have dropped a partition.
+                self.known_partitions.0.lock().clear();
                 Err(error)
             }
         }
@@ -230,34 +249,22 @@ impl SourceViews for PostgresStore {
         ends: &BTreeMap<Partition, Offset>,
         kept: RetentionCutoffs,
     ) -> Result<bool, StoreError> {
-        // An event may be a day ahead of us.
-        self.cover((kept.windows.0..=kept.today.0 + 2).map(Day)).await?;
-        let mut held = self.writing.take().await?;
-        let answer = timeout(REBUILD, rebuild(held.connection(), seen, new, ends, kept)).await;
-        Ok(held.finish(answer)?)
+        // An event may be up to a day in the future.
+        self.create_partitions((kept.windows.0..=kept.today.0 + 2).map(Day)).await?;
+        let mut connection = self.write_pool.acquire().await?;
+        let result = timeout(REBUILD_TIMEOUT, rebuild(connection.get_mut(), seen, new, ends, kept)).await;
+        Ok(connection.finish(result)?)
     }
 
     async fn apply_retention(&self, kept: RetentionCutoffs) -> Result<(), StoreError> {
-        let mut held = self.writing.take().await?;
-        let answer = timeout(REBUILD, close_days(held.connection(), kept)).await;
-        held.finish(answer)?;
-        let mut held = self.writing.take().await?;
-        let oldest = name(kept.windows);
-        let answer = timeout(TIMEOUT, async {
-            let connection = held.connection();
-            sqlx::query(FORGET).execute(&mut *connection).await?;
-            sqlx::query(DROP_MINUTES).bind(kept.minutes.map_or(0, |first| first.0)).execute(&mut *connection).await?;
-            sqlx::query(DROP_DAYS).bind(kept.days.0).execute(&mut *connection).await?;
-            let partitions: Vec<String> = sqlx::query_scalar(PARTITIONS).fetch_all(&mut *connection).await?;
-            // Their names are in the order of their days.
-            for old in partitions.into_iter().filter(|partition| *partition < oldest) {
-                sqlx::raw_sql(AssertSqlSafe(format!("DROP TABLE IF EXISTS {old}"))).execute(&mut *connection).await?;
-            }
-            Ok(())
-        });
-        let answer = answer.await;
-        held.finish(answer)?;
-        self.covered.0.lock().retain(|day| *day >= kept.windows);
+        let mut connection = self.write_pool.acquire().await?;
+        let result = timeout(REBUILD_TIMEOUT, close_days(connection.get_mut(), kept)).await;
+        connection.finish(result)?;
+        let oldest = partition_name(kept.windows)?;
+        let mut pooled = self.write_pool.acquire().await?;
+        let result = timeout(PARTITION_TIMEOUT, drop_expired(pooled.get_mut(), kept, &oldest)).await;
+        pooled.finish(result)?;
+        self.known_partitions.0.lock().retain(|day| *day >= kept.windows);
         Ok(())
     }
 }
@@ -269,6 +276,6 @@ mod tests {
 
     #[test]
     fn a_days_partition_is_named_after_it() {
-        assert_eq!(name(Window::of(1_728_926_331_000).day()), "source_windows_20241014");
+        assert_eq!(partition_name(Window::of(1_728_926_331_000).day()).unwrap(), "source_windows_20241014");
     }
 }

@@ -1,86 +1,87 @@
--- Applies one flush: counters and positions change together, or nothing does and the reason is returned.
--- Everything is checked before the first write, so that a server that refuses writes refuses the whole.
--- Numbers that may be large stay strings; they are only compared as numbers.
+-- Applies one flush: counters and positions change together, or nothing changes and the reason is returned.
+-- Everything is checked before the first write, so that a server that refuses writes refuses all of them.
+-- Large numbers stay strings, because Lua numbers lose precision; they become numbers only to be compared.
+-- ARGV: the ten values below, then the lists `froms`, `moves`, `marks` and `minutes`, each described where it is read.
 local counters, positions, watermark, touched = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local generation, total, now, oldest, as_of, partitions = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6]
 local froms, moves, marks, minutes = tonumber(ARGV[7]), tonumber(ARGV[8]), tonumber(ARGV[9]), tonumber(ARGV[10])
 local unpack = table.unpack or unpack
-local CHUNK = 1000 -- what `unpack` takes at once, with room to spare; even, so that pairs stay together
+local CHUNK = 1000 -- arguments per `unpack`, well below its limit; even, so that pairs stay together
 
--- Calls act(first, last) for pieces of first..last.
-local function pieces(first, last, act)
+-- Calls act(first, last) for each chunk of first..last.
+local function in_chunks(first, last, act)
   for from = first, last, CHUNK do
     act(from, math.min(from + CHUNK - 1, last))
   end
 end
 
--- Values of the fields ARGV[first..last] of `positions`; false where there is none.
+-- The values of the fields ARGV[first..last] of `positions`; false where a field is missing.
 local function positions_of(first, last)
-  local all = {}
-  pieces(first, last, function(from, to)
+  local values = {}
+  in_chunks(first, last, function(from, to)
     for _, value in ipairs(redis.call('HMGET', positions, unpack(ARGV, from, to))) do
-      all[#all + 1] = value
+      values[#values + 1] = value
     end
   end)
-  return all
+  return values
 end
 
-local held = redis.call('HGET', positions, 'generation')
-if not held or redis.call('HEXISTS', counters, 'total') == 0 then
+local current_generation = redis.call('HGET', positions, 'generation')
+if not current_generation or redis.call('HEXISTS', counters, 'total') == 0 then
   return 'the cache is empty'
 end
-if held ~= generation then
-  return 'its generation is ' .. held
+if current_generation ~= generation then
+  return 'its generation is ' .. current_generation
 end
 
--- froms: fields, then the offsets they must hold.
-local at = 10
-for index, offset in ipairs(positions_of(at + 1, at + froms)) do
-  local expected = ARGV[at + froms + index]
+-- froms: the offset fields, then the offsets that they must contain. A missing one counts as 0.
+local list = 10
+for index, offset in ipairs(positions_of(list + 1, list + froms)) do
+  local expected = ARGV[list + froms + index]
   if (offset or '0') ~= expected then
-    return 'partition ' .. string.sub(ARGV[at + index], 8) .. ' stands at ' .. (offset or '0') .. ', not ' .. expected
+    return 'partition ' .. string.sub(ARGV[list + index], 8) .. ' stands at ' .. (offset or '0') .. ', not ' .. expected
   end
 end
 
 -- moves: pairs of field and offset.
-at = at + 2 * froms
-pieces(at + 1, at + 2 * moves, function(from, to)
+list = list + 2 * froms
+in_chunks(list + 1, list + 2 * moves, function(from, to)
   redis.call('HSET', positions, unpack(ARGV, from, to))
 end)
 
--- marks: fields in twos, the writer's base and its mark on the partition, then the numbers. A mark never falls.
-at = at + 2 * moves
-local known = positions_of(at + 1, at + 2 * marks)
-local raised = {}
+-- marks: pairs of fields (the writer's base and its mark on the partition), then the numbers. A mark never decreases.
+list = list + 2 * moves
+local current = positions_of(list + 1, list + 2 * marks)
+local changes = {}
 for index = 1, marks do
-  local seq = ARGV[at + 2 * marks + index]
-  local base, mark = known[2 * index - 1] or 0, known[2 * index] or 0
+  local seq = ARGV[list + 2 * marks + index]
+  local base, mark = current[2 * index - 1] or 0, current[2 * index] or 0
   if tonumber(seq) > math.max(tonumber(base), tonumber(mark)) then
-    raised[#raised + 1] = ARGV[at + 2 * index]
-    raised[#raised + 1] = seq
+    changes[#changes + 1] = ARGV[list + 2 * index]
+    changes[#changes + 1] = seq
   end
 end
-pieces(1, #raised, function(from, to)
-  redis.call('HSET', positions, unpack(raised, from, to))
+in_chunks(1, #changes, function(from, to)
+  redis.call('HSET', positions, unpack(changes, from, to))
 end)
 
--- minutes: pairs of minute and count. A minute is kept by the later of itself and its last touch.
-at = at + 3 * marks
+-- minutes: pairs of minute and count. Retention uses the later of the minute itself and its last change.
+list = list + 3 * marks
 if total ~= '0' then
   redis.call('HINCRBY', counters, 'total', total)
 end
-for index = at + 1, at + 2 * minutes, 2 do
+for index = list + 1, list + 2 * minutes, 2 do
   local minute = ARGV[index]
   redis.call('HINCRBY', counters, 'minute:' .. minute, ARGV[index + 1])
   redis.call('ZADD', touched, tonumber(minute) > tonumber(now) and minute or now, minute)
 end
-local gone = redis.call('ZRANGEBYSCORE', touched, '-inf', oldest)
-if #gone > 0 then
-  for index, minute in ipairs(gone) do
-    gone[index] = 'minute:' .. minute
+local expired = redis.call('ZRANGEBYSCORE', touched, '-inf', oldest)
+if #expired > 0 then
+  for index, minute in ipairs(expired) do
+    expired[index] = 'minute:' .. minute
   end
-  pieces(1, #gone, function(from, to)
-    redis.call('HDEL', counters, unpack(gone, from, to))
+  in_chunks(1, #expired, function(from, to)
+    redis.call('HDEL', counters, unpack(expired, from, to))
   end)
   redis.call('ZREMRANGEBYSCORE', touched, '-inf', oldest)
 end
@@ -96,7 +97,7 @@ if as_of ~= '' then
       end
     end
   end
-  -- A partition that is new promises no more than the others did.
+  -- A new partition starts with the lowest watermark of the others.
   for partition = 0, tonumber(partitions) - 1 do
     local field = 'as_of:' .. partition
     if not times[field] then

@@ -1,4 +1,4 @@
-//! What is where in the cache. Operators read `ping:counters` with `HGETALL`; the other keys are ours.
+//! Keys and fields of the cache. Operators may read `ping:counters` with `HGETALL`; the other keys are internal.
 
 use std::collections::BTreeMap;
 
@@ -11,9 +11,9 @@ pub(super) const COUNTERS: &str = "ping:counters";
 pub(super) const POSITIONS: &str = "ping:positions";
 /// Hash: `as_of:<partition>`, `partitions` (how many the topic has), `suspect`, `last_audit`.
 pub(super) const WATERMARK: &str = "ping:watermark";
-/// Sorted set: minutes, by the later of themselves and their last touch.
+/// Sorted set: minutes, scored by the later of the minute itself and its last change.
 pub(super) const TOUCHED: &str = "ping:touched";
-/// All of them, in the order in which every script takes them.
+/// All keys, in the order in which the scripts expect them.
 pub(super) const KEYS: [&str; 4] = [COUNTERS, POSITIONS, WATERMARK, TOUCHED];
 
 pub(super) const GENERATION: &str = "generation";
@@ -22,7 +22,7 @@ pub(super) const SUSPECT: &str = "suspect";
 pub(super) const LAST_AUDIT: &str = "last_audit";
 const PARTITIONS: &str = "partitions";
 
-/// A hash, as the server tells it.
+/// The fields and values of a hash.
 pub(super) type Fields = Vec<(String, String)>;
 
 pub(super) fn offset(partition: Partition) -> String {
@@ -41,7 +41,7 @@ pub(super) fn minute(minute: Minute) -> String {
     format!("minute:{}", minute.0)
 }
 
-/// Whose mark a field of `ping:positions` is, if it is one, and on which partition.
+/// The writer and, unless it is the base, the partition of a mark in `ping:positions`; `None` for other fields.
 pub(super) fn mark_of(field: &str) -> Option<(WriterId, Option<Partition>)> {
     let name = field.strip_prefix("mark:")?;
     match name.split_once(':') {
@@ -51,22 +51,24 @@ pub(super) fn mark_of(field: &str) -> Option<(WriterId, Option<Partition>)> {
 }
 
 /// The content of every key, in the order of [`KEYS`]; the last one as score and member.
-pub(super) fn contents(image: &CacheSnapshot) -> [Fields; 4] {
-    let counters = image.minutes.iter().map(|(at, count)| (minute(*at), count.to_string()));
-    let counters = std::iter::once((TOTAL.to_owned(), image.total.to_string())).chain(counters);
+pub(super) fn contents(snapshot: &CacheSnapshot) -> [Fields; 4] {
+    let counters = snapshot.minutes.iter().map(|(time, count)| (minute(*time), count.to_string()));
+    let counters = std::iter::once((TOTAL.to_owned(), snapshot.total.to_string())).chain(counters);
 
-    let Positions { generation, offsets, marks } = &image.positions;
+    let Positions { generation, offsets, marks } = &snapshot.positions;
     let mut positions = vec![(GENERATION.to_owned(), generation.clone())];
     positions.extend(offsets.iter().map(|(partition, next)| (offset(*partition), next.to_string())));
-    for (writer, held) in &marks.0 {
-        positions.push((base(*writer), held.base.to_string()));
-        positions.extend(held.partitions.iter().map(|(partition, seq)| (mark(*writer, *partition), seq.to_string())));
+    for (writer, mark_of_writer) in &marks.0 {
+        positions.push((base(*writer), mark_of_writer.base.to_string()));
+        positions.extend(
+            mark_of_writer.partitions.iter().map(|(partition, seq)| (mark(*writer, *partition), seq.to_string())),
+        );
     }
 
-    let watermark = offsets.keys().map(|partition| (format!("as_of:{partition}"), image.as_of.to_string()));
+    let watermark = offsets.keys().map(|partition| (format!("as_of:{partition}"), snapshot.as_of.to_string()));
     let watermark = std::iter::once((PARTITIONS.to_owned(), offsets.len().to_string())).chain(watermark);
 
-    let touched = image.minutes.keys().map(|at| (image.now.max(*at).0.to_string(), at.0.to_string()));
+    let touched = snapshot.minutes.keys().map(|at| (snapshot.now.max(*at).0.to_string(), at.0.to_string()));
     [counters.collect(), positions, watermark.collect(), touched.collect()]
 }
 
@@ -80,11 +82,11 @@ pub(super) fn positions(fields: &Fields) -> Option<Positions> {
         } else if let Some(partition) = field.strip_prefix("offset:").and_then(|name| name.parse().ok()) {
             offsets.insert(partition, value.parse().ok()?);
         } else if let Some((writer, partition)) = mark_of(field) {
-            let held = marks.0.entry(writer).or_default();
+            let mark = marks.0.entry(writer).or_default();
             let seq: Seq = value.parse().ok()?;
             match partition {
-                Some(partition) => _ = held.partitions.insert(partition, seq),
-                None => held.base = seq,
+                Some(partition) => _ = mark.partitions.insert(partition, seq),
+                None => mark.base = seq,
             }
         }
     }
@@ -104,12 +106,12 @@ pub(super) fn minutes(fields: &Fields) -> BTreeMap<Minute, i64> {
     fields.iter().filter_map(minute).collect()
 }
 
-/// The value of `name`, if there is one.
+/// The value of the field `name`.
 pub(super) fn value<'a>(fields: &'a Fields, name: &str) -> Option<&'a str> {
     fields.iter().find(|(field, _)| field == name).map(|(_, value)| value.as_str())
 }
 
-/// Reads `ping:watermark`: everything acknowledged before this is counted on every partition.
+/// The watermark in `ping:watermark`: every event acknowledged before this time is counted, on every partition.
 pub(super) fn as_of(fields: &Fields) -> Millis {
     let times = fields.iter().filter(|(field, _)| field.starts_with("as_of:"));
     times.map(|(_, at)| at.parse().unwrap_or(0)).min().unwrap_or(0)

@@ -1,4 +1,7 @@
-//! The cache in Redis, or whatever speaks its protocol. One script changes counters and positions together.
+//! The cache in Redis, Dragonfly or Valkey. One Lua script changes counters and positions together.
+//!
+//! Keys, scripts and the connection belong here. What is counted, when the cache is rebuilt and how a status is decided do not:
+//! that is in ping-projections and ping-query.
 
 mod layout;
 mod link;
@@ -20,31 +23,31 @@ use self::{
 use ping_core::{Generation, Millis, Minute, Positions, Token, WriterId};
 use ping_ports::{Applied, CacheCounters, CacheError, CacheSnapshot, CounterCache, Flush, Reading};
 
-/// A range of more minutes than this is summed over the whole hash.
-const FEW_MINUTES: i64 = 180;
-/// Fields in one command.
-const CHUNK: usize = 1_000;
+/// Longest range, in minutes, that is read minute by minute. A longer one is summed over the whole hash.
+const MAX_MINUTES_BY_FIELD: i64 = 180;
+/// Fields per `HDEL`.
+const FIELDS_PER_COMMAND: usize = 1_000;
 
 /// Where the cache is.
 #[derive(Clone)]
 pub struct RedisSettings {
     /// `redis://host:port`, or `rediss://…` for TLS.
     pub url: String,
-    /// The password; wins over one in the URL.
+    /// The password. It takes precedence over one in the URL.
     pub password: Option<String>,
-    /// Longest time to wait for an answer.
+    /// How long a command may take.
     pub response_timeout: Duration,
 }
 
 impl RedisSettings {
-    /// Without a password, and with the usual timeout.
+    /// Without a password, and with a time-out of 2 s.
     #[must_use]
     pub fn new(url: impl Into<String>) -> Self {
         Self { url: url.into(), password: None, response_timeout: Duration::from_secs(2) }
     }
 }
 
-/// CacheCounters and positions in Redis, Dragonfly or Valkey.
+/// Counters and positions in Redis, Dragonfly or Valkey.
 pub struct RedisCache {
     link: Link,
     scripts: Scripts,
@@ -57,10 +60,10 @@ impl fmt::Debug for RedisCache {
 }
 
 impl RedisCache {
-    /// Does not connect yet: the first question does, and every first one after an error.
+    /// Does not connect yet: the first command does, and the first one after an error.
     ///
     /// # Errors
-    /// When the URL is not one.
+    /// When the URL is not valid.
     pub fn new(settings: &RedisSettings) -> Result<Self, CacheError> {
         let link = Link::new(settings).map_err(|error| CacheError(Box::new(error)))?;
         Ok(Self { link, scripts: Scripts::new() })
@@ -68,24 +71,24 @@ impl RedisCache {
 }
 
 impl RedisCache {
-    /// Asks for each minute by name.
+    /// Reads the field of each minute.
     async fn read_each(&self, minutes: impl Iterator<Item = Minute>) -> Result<Option<Reading>, CacheError> {
         let mut counts = redis::cmd("HMGET");
         counts.arg(COUNTERS).arg(TOTAL);
         for minute in minutes {
             counts.arg(layout::minute(minute));
         }
-        let question = [Cmd::hexists(POSITIONS, GENERATION), Cmd::hgetall(WATERMARK), counts];
-        let (filled, watermark, counts): (bool, Fields, Vec<Option<i64>>) = self.link.transaction(&question).await?;
+        let commands = [Cmd::hexists(POSITIONS, GENERATION), Cmd::hgetall(WATERMARK), counts];
+        let (filled, watermark, counts): (bool, Fields, Vec<Option<i64>>) = self.link.transaction(&commands).await?;
         let mut counts = counts.into_iter();
         let total = counts.next().flatten().filter(|_| filled);
         Ok(total.map(|total| reading(&watermark, total, counts.flatten().sum())))
     }
 
-    /// Looks through all minutes.
+    /// Reads all fields and sums the minutes in the range.
     async fn read_all(&self, minutes: Range<Minute>) -> Result<Option<Reading>, CacheError> {
-        let question = [Cmd::hexists(POSITIONS, GENERATION), Cmd::hgetall(WATERMARK), Cmd::hgetall(COUNTERS)];
-        let (filled, watermark, counters): (bool, Fields, Fields) = self.link.transaction(&question).await?;
+        let commands = [Cmd::hexists(POSITIONS, GENERATION), Cmd::hgetall(WATERMARK), Cmd::hgetall(COUNTERS)];
+        let (filled, watermark, counters): (bool, Fields, Fields) = self.link.transaction(&commands).await?;
         let within = layout::minutes(&counters).range(minutes).map(|(_, count)| count).sum();
         let total = layout::total(&counters).filter(|_| filled);
         Ok(total.map(|total| reading(&watermark, total, within)))
@@ -101,9 +104,9 @@ fn reading(watermark: &Fields, total: i64, minutes_total: i64) -> Reading {
 #[async_trait]
 impl CounterCache for RedisCache {
     async fn positions(&self) -> Result<Option<Positions>, CacheError> {
-        let question = [Cmd::hexists(COUNTERS, TOTAL), Cmd::hgetall(POSITIONS)];
-        let (counting, fields): (bool, Fields) = self.link.transaction(&question).await?;
-        Ok(if counting { layout::positions(&fields) } else { None })
+        let commands = [Cmd::hexists(COUNTERS, TOTAL), Cmd::hgetall(POSITIONS)];
+        let (has_total, fields): (bool, Fields) = self.link.transaction(&commands).await?;
+        Ok(if has_total { layout::positions(&fields) } else { None })
     }
 
     async fn apply(&self, flush: &Flush) -> Result<Applied, CacheError> {
@@ -112,15 +115,15 @@ impl CounterCache for RedisCache {
         Ok(refusal.map_or(Applied::Done, Applied::Stale))
     }
 
-    async fn install(&self, seen: Option<&Generation>, image: &CacheSnapshot) -> Result<bool, CacheError> {
-        let contents = layout::contents(image);
+    async fn install(&self, seen: Option<&Generation>, snapshot: &CacheSnapshot) -> Result<bool, CacheError> {
+        let contents = layout::contents(snapshot);
         let arguments = |command: &mut Cmd| script::install(command, seen, &contents);
         self.link.script(&self.scripts.install, &arguments).await
     }
 
     async fn read(&self, minutes: Option<(Minute, Minute)>) -> Result<Option<Reading>, CacheError> {
         let (from, to) = minutes.unwrap_or((Minute(0), Minute(0)));
-        if to.0.saturating_sub(from.0) <= FEW_MINUTES {
+        if to.0.saturating_sub(from.0) <= MAX_MINUTES_BY_FIELD {
             self.read_each((from.0..to.0).map(Minute)).await
         } else {
             self.read_all(from..to).await
@@ -128,15 +131,15 @@ impl CounterCache for RedisCache {
     }
 
     async fn has_counted(&self, token: Token) -> Result<bool, CacheError> {
-        let mut question = redis::cmd("HMGET");
-        question.arg(POSITIONS).arg(layout::base(token.writer)).arg(layout::mark(token.writer, token.partition));
-        let marks: Vec<Option<i64>> = self.link.command(&question).await?;
+        let mut command = redis::cmd("HMGET");
+        command.arg(POSITIONS).arg(layout::base(token.writer)).arg(layout::mark(token.writer, token.partition));
+        let marks: Vec<Option<i64>> = self.link.command(&command).await?;
         Ok(marks.into_iter().flatten().any(|mark| mark >= token.seq))
     }
 
     async fn counters(&self) -> Result<Option<CacheCounters>, CacheError> {
-        let question = [Cmd::hgetall(WATERMARK), Cmd::hgetall(COUNTERS), Cmd::hgetall(POSITIONS)];
-        let (watermark, counters, positions): (Fields, Fields, Fields) = self.link.transaction(&question).await?;
+        let commands = [Cmd::hgetall(WATERMARK), Cmd::hgetall(COUNTERS), Cmd::hgetall(POSITIONS)];
+        let (watermark, counters, positions): (Fields, Fields, Fields) = self.link.transaction(&commands).await?;
         let total = layout::total(&counters);
         let Some((positions, total)) = layout::positions(&positions).zip(total) else { return Ok(None) };
         Ok(Some(CacheCounters {
@@ -159,13 +162,14 @@ impl CounterCache for RedisCache {
     }
 
     async fn forget_writers(&self, writers: &[WriterId]) -> Result<(), CacheError> {
-        let mut question = redis::cmd("HKEYS");
-        let fields: Vec<String> = self.link.command(question.arg(POSITIONS)).await?;
+        let mut command = redis::cmd("HKEYS");
+        let fields: Vec<String> = self.link.command(command.arg(POSITIONS)).await?;
         let writers: BTreeSet<_> = writers.iter().collect();
-        let theirs = |field: &&String| layout::mark_of(field).is_some_and(|(writer, _)| writers.contains(&writer));
-        let fields: Vec<_> = fields.iter().filter(theirs).collect();
-        // Not in one step, and it need not be: these writers never appear again, in whatever filling.
-        for fields in fields.chunks(CHUNK) {
+        let is_forgotten =
+            |field: &&String| layout::mark_of(field).is_some_and(|(writer, _)| writers.contains(&writer));
+        let fields: Vec<_> = fields.iter().filter(is_forgotten).collect();
+        // This need not be atomic: the ids of these writers are never used again, in any generation.
+        for fields in fields.chunks(FIELDS_PER_COMMAND) {
             let mut removal = redis::cmd("HDEL");
             self.link.command::<()>(removal.arg(POSITIONS).arg(fields)).await?;
         }

@@ -1,7 +1,7 @@
-//! One connection, made when it is needed and made anew after any error.
+//! One connection, opened at the first command and replaced after any error.
 //!
-//! Not `redis::aio::ConnectionManager`: that one keeps a connection whose peer went silent until TCP gives it up after many
-//! minutes, and never recovers from a refusal while connecting (`LOADING`, a wrong password, a replica).
+//! Not `redis::aio::ConnectionManager`: it keeps a connection to a silent peer until TCP gives up after many minutes, and it never
+//! recovers when the server rejects the client while connecting (`LOADING`, a wrong password, a replica).
 
 use std::{
     future::Future,
@@ -22,18 +22,18 @@ use redis::{
 use super::{RedisSettings, layout::KEYS, script::Script};
 use ping_ports::CacheError;
 
-/// Longest time to connect in.
-const CONNECT: Duration = Duration::from_secs(2);
+/// How long connecting may take.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// A connection that is there, or being made; everybody waits for the same one.
-type Connecting = Shared<BoxFuture<'static, RedisResult<MultiplexedConnection>>>;
+/// A connection that is open or being opened. All callers share it.
+type SharedConnection = Shared<BoxFuture<'static, RedisResult<MultiplexedConnection>>>;
 
-/// The way to the server.
+/// A client of one server.
 pub(super) struct Link {
     client: Client,
     config: AsyncConnectionConfig,
-    current: Mutex<Option<Connecting>>,
-    broken: AtomicU64,
+    current: Mutex<Option<SharedConnection>>,
+    broken_connections: AtomicU64,
 }
 
 impl Link {
@@ -46,24 +46,24 @@ impl Link {
         let tcp = TcpSettings::default().set_nodelay(true);
         let client = Client::open(info.set_redis_settings(redis).set_tcp_settings(tcp))?;
         let config = AsyncConnectionConfig::new()
-            .set_connection_timeout(Some(CONNECT))
+            .set_connection_timeout(Some(CONNECT_TIMEOUT))
             .set_response_timeout(Some(settings.response_timeout));
-        Ok(Self { client, config, current: Mutex::new(None), broken: AtomicU64::new(0) })
+        Ok(Self { client, config, current: Mutex::new(None), broken_connections: AtomicU64::new(0) })
     }
 
-    /// How many connections broke. While it is the same, whoever answers is the server that answered before.
-    pub(super) fn broken(&self) -> u64 {
-        self.broken.load(Ordering::Acquire)
+    /// How many connections have broken. While the number stays the same, all answers come from the same server.
+    pub(super) fn broken_connections(&self) -> u64 {
+        self.broken_connections.load(Ordering::Acquire)
     }
 
-    /// One command.
+    /// Runs one command.
     pub(super) async fn command<T: FromRedisValue + Send>(&self, command: &Cmd) -> Result<T, CacheError> {
-        self.ask(|mut connection| async move { command.query_async(&mut connection).await }).await
+        self.run(|mut connection| async move { command.query_async(&mut connection).await }).await
     }
 
-    /// Several commands in one step and one round trip.
+    /// Runs several commands atomically, in one round trip.
     ///
-    /// `Pipeline::atomic` would do, if its bookkeeping did not underflow when the server refuses `MULTI` (redis 1.8.1).
+    /// Not `Pipeline::atomic`: its bookkeeping underflows when the server rejects `MULTI` (redis 1.8.1).
     pub(super) async fn transaction<T: FromRedisValue + Send>(&self, commands: &[Cmd]) -> Result<T, CacheError> {
         let mut pipeline = redis::pipe();
         pipeline.cmd("MULTI").ignore();
@@ -71,11 +71,11 @@ impl Link {
             pipeline.add_command(command.clone()).ignore();
         }
         pipeline.cmd("EXEC");
-        let answer = self.ask(|mut connection| async move { pipeline.query_async(&mut connection).await });
-        answer.await.map(|(answers,): (T,)| answers)
+        let answers = self.run(|mut connection| async move { pipeline.query_async(&mut connection).await });
+        answers.await.map(|(answers,): (T,)| answers)
     }
 
-    /// A script with the counters' keys and `arguments`.
+    /// Runs a script on the counters' keys.
     pub(super) async fn script<T: FromRedisValue + Send>(
         &self,
         script: &Script,
@@ -84,18 +84,18 @@ impl Link {
         self.script_on(script, &KEYS, arguments).await
     }
 
-    /// A script with `keys` and `arguments`. Its text travels only when the server does not know it.
+    /// Runs a script on `keys`. Its text is sent only if the server does not know it.
     pub(super) async fn script_on<T: FromRedisValue + Send>(
         &self,
         script: &Script,
         keys: &[impl AsRef<str> + Sync],
         arguments: &(impl Fn(&mut Cmd) + Sync),
     ) -> Result<T, CacheError> {
-        self.ask(|mut connection| async move {
-            let unknown = ErrorKind::Server(ServerErrorKind::NoScript);
+        self.run(|mut connection| async move {
+            let unknown_script = ErrorKind::Server(ServerErrorKind::NoScript);
             match script.call(keys, arguments).query_async(&mut connection).await {
-                Err(error) if error.kind() == unknown => {
-                    script.introduce(keys, arguments).query_async(&mut connection).await
+                Err(error) if error.kind() == unknown_script => {
+                    script.call_with_text(keys, arguments).query_async(&mut connection).await
                 }
                 result => result,
             }
@@ -103,23 +103,23 @@ impl Link {
         .await
     }
 
-    async fn ask<T, A, F>(&self, ask: A) -> Result<T, CacheError>
+    async fn run<T, C, F>(&self, call: C) -> Result<T, CacheError>
     where
-        A: FnOnce(MultiplexedConnection) -> F + Send,
+        C: FnOnce(MultiplexedConnection) -> F + Send,
         F: Future<Output = RedisResult<T>> + Send,
     {
-        let connecting = self.connecting();
-        let result = match connecting.clone().await {
-            Ok(connection) => ask(connection).await,
+        let connection = self.connection();
+        let result = match connection.clone().await {
+            Ok(connection) => call(connection).await,
             Err(error) => Err(error),
         };
         if result.is_err() {
-            self.forget(&connecting);
+            self.discard(&connection);
         }
         result.map_err(|error| CacheError(Box::new(error)))
     }
 
-    fn connecting(&self) -> Connecting {
+    fn connection(&self) -> SharedConnection {
         let connect = || {
             let (client, config) = (self.client.clone(), self.config.clone());
             async move { client.get_multiplexed_async_connection_with_config(&config).await }.boxed().shared()
@@ -127,10 +127,10 @@ impl Link {
         self.current.lock().get_or_insert_with(connect).clone()
     }
 
-    fn forget(&self, failed: &Connecting) {
+    fn discard(&self, failed: &SharedConnection) {
         let mut current = self.current.lock();
         if current.as_ref().is_some_and(|current| current.ptr_eq(failed)) {
-            self.broken.fetch_add(1, Ordering::Release);
+            self.broken_connections.fetch_add(1, Ordering::Release);
             *current = None;
         }
     }

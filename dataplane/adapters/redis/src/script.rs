@@ -1,5 +1,5 @@
-//! Scripts and what they are called with. All keys are declared, no script reads a clock, nothing is newer than Redis 7.0:
-//! Dragonfly and Valkey run them, too.
+//! Scripts and their arguments. All keys are declared, no script reads a clock, and nothing is newer than Redis 7.0, so that
+//! Dragonfly and Valkey run them as well.
 
 use redis::Cmd;
 
@@ -7,7 +7,7 @@ use super::layout::{self, Fields};
 use ping_core::Generation;
 use ping_ports::Flush;
 
-/// A script, known to the server by its hash once it has run.
+/// A script. Once it has run, the server knows it by its hash.
 pub(super) struct Script {
     text: &'static str,
     hash: String,
@@ -18,19 +18,19 @@ impl Script {
         Self { text, hash: redis::Script::new(text).get_hash().to_owned() }
     }
 
-    /// The call by hash.
+    /// Calls the script by its hash.
     pub(super) fn call(&self, keys: &[impl AsRef<str>], arguments: &impl Fn(&mut Cmd)) -> Cmd {
         Self::invoke("EVALSHA", &self.hash, keys, arguments)
     }
 
-    /// The call by text, from which the server learns the hash.
-    pub(super) fn introduce(&self, keys: &[impl AsRef<str>], arguments: &impl Fn(&mut Cmd)) -> Cmd {
+    /// Calls the script by its text, which also teaches the server the hash.
+    pub(super) fn call_with_text(&self, keys: &[impl AsRef<str>], arguments: &impl Fn(&mut Cmd)) -> Cmd {
         Self::invoke("EVAL", self.text, keys, arguments)
     }
 
-    fn invoke(how: &str, what: &str, keys: &[impl AsRef<str>], arguments: &impl Fn(&mut Cmd)) -> Cmd {
+    fn invoke(name: &str, script: &str, keys: &[impl AsRef<str>], arguments: &impl Fn(&mut Cmd)) -> Cmd {
         let mut command = Cmd::with_capacity(64, 1_024);
-        command.arg(how).arg(what).arg(keys.len());
+        command.arg(name).arg(script).arg(keys.len());
         for key in keys {
             command.arg(key.as_ref());
         }
@@ -39,7 +39,7 @@ impl Script {
     }
 }
 
-/// All of them.
+/// The scripts of the counters.
 pub(super) struct Scripts {
     pub(super) apply: Script,
     pub(super) install: Script,
@@ -58,7 +58,7 @@ impl Scripts {
     }
 }
 
-/// What `apply.lua` reads: a head, then lists whose lengths the head gives.
+/// The arguments of `apply.lua`: a header, then lists whose lengths are in the header.
 pub(super) fn apply(command: &mut Cmd, flush: &Flush) {
     let advance = &flush.advance;
     command.arg(&advance.generation).arg(flush.total).arg(flush.now.0).arg(flush.now.back(flush.window).0);
@@ -87,7 +87,7 @@ pub(super) fn apply(command: &mut Cmd, flush: &Flush) {
     }
 }
 
-/// What `install.lua` reads: the generation to replace, then the content of every key.
+/// The arguments of `install.lua`: the generation to replace, then the content of every key.
 pub(super) fn install(command: &mut Cmd, seen: Option<&Generation>, contents: &[Fields]) {
     command.arg(seen.map_or("", String::as_str));
     for pairs in contents {

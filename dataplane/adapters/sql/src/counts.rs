@@ -1,33 +1,33 @@
-//! What a batch adds to the counts that both databases keep.
+//! What a batch adds to the counts in both databases.
 
 use std::collections::BTreeMap;
 
 use ping_core::{Event, Millis, Minute};
 
-/// Minutes in a day: the width of the wider rollup.
-const DAY: i32 = 1440;
+/// Width of a daily rollup, in minutes.
+const DAY_MINUTES: i32 = 1440;
 
-/// The events of a batch, added up.
+/// The counts of a batch.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct BatchCounts {
-    /// By their time.
+    /// Events per millisecond.
     pub per_millisecond: BTreeMap<Millis, i64>,
-    /// By width in minutes, and bucket.
+    /// Events per width in minutes (1 or 1440) and bucket.
     pub rollups: BTreeMap<(i32, i64), i64>,
 }
 
 impl BatchCounts {
-    /// Adds up `events`.
+    /// Counts `events`.
     #[must_use]
     pub fn of<'a>(events: impl IntoIterator<Item = &'a Event>) -> Self {
         let mut counts = Self::default();
         for event in events {
             *counts.per_millisecond.entry(event.timestamp_ms).or_insert(0) += 1;
         }
-        for (at, count) in &counts.per_millisecond {
-            let minute = Minute::of(*at).0;
+        for (timestamp_ms, count) in &counts.per_millisecond {
+            let minute = Minute::of(*timestamp_ms).0;
             *counts.rollups.entry((1, minute)).or_insert(0) += count;
-            *counts.rollups.entry((DAY, minute.div_euclid(DAY.into()))).or_insert(0) += count;
+            *counts.rollups.entry((DAY_MINUTES, minute.div_euclid(DAY_MINUTES.into()))).or_insert(0) += count;
         }
         counts
     }
@@ -40,7 +40,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_batch_is_added_up_by_millisecond_minute_and_day() {
+    fn a_batch_is_counted_by_millisecond_minute_and_day() {
         let event = |at| Event {
             id: Uuid::nil(),
             timestamp_ms: at,

@@ -1,4 +1,4 @@
-//! The events of an outbox row as bytes: an `EventBatch` of event.proto whose events have no writer and seq (the row has them).
+//! The events of an outbox row as bytes: an `EventBatch` of event.proto. Its events have no writer and seq; the row has them.
 
 use prost::{
     Message,
@@ -9,7 +9,7 @@ use uuid::Uuid;
 use ping_core::Event;
 use ping_proto::{self as proto, EventBatch};
 
-/// Why a payload cannot be read: the row was not written by this program.
+/// Why a payload cannot be decoded: this program did not write the row.
 #[derive(Debug, thiserror::Error)]
 pub enum PayloadError {
     /// It is not an `EventBatch`.

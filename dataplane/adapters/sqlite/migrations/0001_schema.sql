@@ -1,6 +1,6 @@
 -- The embedded store of record. One process writes it, so counts need no row per writer.
 
--- One row per lane's stay; ids are never used again. Row 0 holds what was folded.
+-- One row per writer session of a lane; ids are never reused. Row 0 holds the totals of compacted writers.
 CREATE TABLE writers (
     id          INTEGER PRIMARY KEY AUTOINCREMENT,
     open        INTEGER NOT NULL DEFAULT 1,
@@ -13,18 +13,18 @@ CREATE TABLE writers (
 
 INSERT INTO writers (id, open, lease_until, closed_ms) VALUES (0, 0, 0, 0);
 
--- What happened, once by id. An absent source is unnamed, an absent kind is "ping".
+-- The events, one row per id. `source` is null when the client named none; a null `kind` means "ping".
 CREATE TABLE events (
-    id          BLOB    NOT NULL PRIMARY KEY,
+    id           BLOB    NOT NULL PRIMARY KEY,
     timestamp_ms INTEGER NOT NULL,
-    source      TEXT,
-    kind        TEXT
+    source       TEXT,
+    kind         TEXT
 ) STRICT, WITHOUT ROWID;
 
--- How many events there were in which millisecond: for the ragged edges of a range.
+-- Events per millisecond: they answer for the edges of a range, which are shorter than a minute.
 CREATE TABLE millisecond_counts (
     timestamp_ms INTEGER NOT NULL PRIMARY KEY,
-    count       INTEGER NOT NULL
+    count        INTEGER NOT NULL
 ) STRICT;
 
 -- Counts per minute (width 1) and day (width 1440).
@@ -36,8 +36,8 @@ CREATE TABLE rollups (
     PRIMARY KEY (width_minutes, bucket)
 ) STRICT, WITHOUT ROWID;
 
--- One row per commit that the log may not have yet; `payload` is an EventBatch of event.proto without writer and seq, `known`
--- the ids of its events that were in the store before, 16 bytes each.
+-- One row per commit that the log may not have yet. `payload` is an EventBatch of event.proto without writer and seq; `known` lists
+-- the ids in it that were stored before and must not be published, 16 bytes each.
 CREATE TABLE outbox (
     writer       INTEGER NOT NULL,
     first_seq    INTEGER NOT NULL,

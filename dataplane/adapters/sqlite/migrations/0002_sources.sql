@@ -1,20 +1,21 @@
--- The views per source, made by the processor from the log. Counts and positions change in one transaction. The log of the
--- embedded mode begins anew at each start, and so do they: from `events`.
+-- The views per source. The processor writes them, from the log; counts and positions change in one transaction. The log of the
+-- embedded mode starts empty each time, so the views are rebuilt from `events` at every start.
 
--- Which filling it is: one row once they were built.
+-- The generation of the views: one row once they were built.
 CREATE TABLE source_views (
     generation     TEXT    NOT NULL,
     -- Whether this generation holds unique sources per minute (0 or 1). All flushes into it must then include them.
     unique_sources INTEGER NOT NULL
 ) STRICT;
 
--- Next offset per partition of the log.
+-- The next offset per partition of the log. Every event acknowledged before `as_of_ms` and published to the partition is counted.
 CREATE TABLE source_positions (
     "partition" INTEGER NOT NULL PRIMARY KEY,
-    next        INTEGER NOT NULL
+    next        INTEGER NOT NULL,
+    as_of_ms    INTEGER NOT NULL DEFAULT 0
 ) STRICT;
 
--- What was counted of each writer: on one partition, or on all of them (partition -1) when the views were built.
+-- The last counted number of each writer: on one partition, or on all of them (partition -1) when the views were built.
 CREATE TABLE source_marks (
     writer      INTEGER NOT NULL,
     "partition" INTEGER NOT NULL,
@@ -40,7 +41,7 @@ CREATE TABLE source_days (
     PRIMARY KEY (source, day)
 ) STRICT, WITHOUT ROWID;
 
--- How often a source did what, first and last. An empty kind is "ping".
+-- Events per source and kind, with the first and the last time. An empty kind means "ping".
 CREATE TABLE source_kinds (
     source   TEXT    NOT NULL,
     kind     TEXT    NOT NULL,
@@ -48,4 +49,11 @@ CREATE TABLE source_kinds (
     first_ms INTEGER NOT NULL,
     last_ms  INTEGER NOT NULL,
     PRIMARY KEY (source, kind)
+) STRICT, WITHOUT ROWID;
+
+-- The distinct sources of each minute of the last hour.
+CREATE TABLE source_minutes (
+    minute INTEGER NOT NULL,
+    source TEXT    NOT NULL,
+    PRIMARY KEY (minute, source)
 ) STRICT, WITHOUT ROWID;

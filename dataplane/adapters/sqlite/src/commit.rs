@@ -1,30 +1,31 @@
-//! The commit: one transaction. As in Postgres every event is first taken for new; when fewer went in than were sent, nothing
-//! is done, and the known ones are looked up before the second try.
+//! The commit: one transaction. As in Postgres, every event is first assumed to be new. If fewer rows were inserted than sent, the
+//! transaction is rolled back, the known ids are looked up, and a second attempt leaves them out.
 
 use std::collections::HashSet;
 
 use sqlx::{QueryBuilder, Sqlite, SqliteConnection, query_builder::Separated};
 use uuid::Uuid;
 
-use super::{among, turn};
+use super::{begin_write, where_in};
 use ping_core::{Event, Millis};
 use ping_ports::{Batch, CommitError, Committed};
-use ping_sql::{BatchCounts, outbox_payload};
+use ping_sql::{BatchCounts, SqlError, outbox_payload};
 
-/// Rows per statement. Only these, so that each is prepared once; the largest stays far below SQLite's limit of variables.
-const SIZES: [usize; 4] = [512, 64, 8, 1];
+/// Rows per statement. Only these sizes are used, so that few statements need to be prepared; the largest stays far below SQLite's
+/// limit of 32,766 variables.
+const ROWS_PER_STATEMENT: [usize; 4] = [512, 64, 8, 1];
 
-const MOVE: &str = "UPDATE writers SET last_seq = $2, total = total + $3, lease_until = $4 WHERE id = $1";
-const NOTE: &str =
+const UPDATE_WRITER: &str = "UPDATE writers SET last_seq = $2, total = total + $3, lease_until = $4 WHERE id = $1";
+const INSERT_OUTBOX: &str =
     "INSERT INTO outbox (writer, first_seq, last_seq, partitions, \"partition\", committed_ms, known, payload)
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8)";
 
-/// How far a try came.
-enum Tried {
+/// The result of one attempt.
+enum Attempt {
     Committed,
     Fenced,
-    /// Some ids are known, and which is not.
-    MetKnown,
+    /// Some ids were already stored; which ones is not known yet.
+    KnownIds,
 }
 
 /// Commits `batch` at time `now`.
@@ -37,9 +38,9 @@ pub(super) async fn commit(
     let mut committed = Committed { at: now, known: HashSet::new() };
     loop {
         match attempt(writer, batch, &committed, lease_until).await? {
-            Tried::Committed => return Ok(committed),
-            Tried::Fenced => return Err(CommitError::Fenced),
-            Tried::MetKnown => committed.known = known(writer, &batch.events).await.map_err(refused)?,
+            Attempt::Committed => return Ok(committed),
+            Attempt::Fenced => return Err(CommitError::Fenced),
+            Attempt::KnownIds => committed.known = known(writer, &batch.events).await.map_err(refused)?,
         }
     }
 }
@@ -49,57 +50,57 @@ async fn attempt(
     batch: &Batch,
     committed: &Committed,
     lease_until: Millis,
-) -> Result<Tried, CommitError> {
-    let mut transaction = turn(writer).await.map_err(refused)?;
+) -> Result<Attempt, CommitError> {
+    let mut transaction = begin_write(writer).await.map_err(refused)?;
     let fence = sqlx::query("SELECT 1 FROM writers WHERE id = $1 AND open").bind(batch.writer.0);
     if fence.fetch_optional(&mut *transaction).await.map_err(refused)?.is_none() {
-        return Ok(Tried::Fenced);
+        return Ok(Attempt::Fenced);
     }
     let mut new: Vec<_> = batch.events.iter().filter(|event| !committed.known.contains(&event.id)).collect();
-    // Neighbours in the table are written together.
+    // Sorted, because neighbours share a page of the table.
     new.sort_unstable_by_key(|event| event.id);
     if insert(&mut transaction, &new).await.map_err(refused)? < new.len() as u64 {
-        return Ok(Tried::MetKnown);
+        return Ok(Attempt::KnownIds);
     }
     count(&mut transaction, &new, committed.at).await.map_err(refused)?;
-    let moved = sqlx::query(MOVE).bind(batch.writer.0).bind(batch.last_seq());
-    let moved = moved.bind(i64::try_from(new.len()).unwrap_or(i64::MAX)).bind(lease_until);
-    moved.execute(&mut *transaction).await.map_err(refused)?;
-    note(&mut transaction, batch, committed).await.map_err(refused)?;
-    // Nothing was kept so far; from here on it may be.
-    transaction.commit().await.map_err(|error| CommitError::Unknown(error.into()))?;
-    Ok(Tried::Committed)
+    let update = sqlx::query(UPDATE_WRITER).bind(batch.writer.0).bind(batch.last_seq());
+    let update = update.bind(new.len() as i64).bind(lease_until);
+    update.execute(&mut *transaction).await.map_err(refused)?;
+    insert_outbox(&mut transaction, batch, committed).await.map_err(refused)?;
+    // Up to here nothing is stored; from here on the batch may be.
+    transaction.commit().await.map_err(|error| CommitError::Unknown(SqlError(error).into()))?;
+    Ok(Attempt::Committed)
 }
 
 fn refused(error: sqlx::Error) -> CommitError {
-    CommitError::Refused(error.into())
+    CommitError::Refused(SqlError(error).into())
 }
 
 async fn known(writer: &mut SqliteConnection, events: &[Event]) -> Result<HashSet<Uuid>, sqlx::Error> {
     let mut known = HashSet::new();
     for chunk in chunks(events) {
-        let mut query = among("SELECT id FROM events WHERE id", chunk.iter().map(|event| event.id));
+        let mut query = where_in("SELECT id FROM events WHERE id", chunk.iter().map(|event| event.id));
         known.extend(query.build_query_scalar::<Uuid>().fetch_all(&mut *writer).await?);
     }
     Ok(known)
 }
 
-/// How many were new.
+/// Inserts the events whose ids are new; returns how many.
 async fn insert(writer: &mut SqliteConnection, events: &[&Event]) -> Result<u64, sqlx::Error> {
     let plain = events.iter().all(|event| event.source.is_empty() && event.kind.is_empty());
-    let known = " ON CONFLICT (id) DO NOTHING";
+    let skip_known = " ON CONFLICT (id) DO NOTHING";
     if plain {
-        return write(writer, "INSERT INTO events (id, timestamp_ms) ", events, known, |row, event| {
+        return write(writer, "INSERT INTO events (id, timestamp_ms) ", events, skip_known, |row, event| {
             row.push_bind(event.id).push_bind(event.timestamp_ms);
         })
         .await;
     }
-    let named = |text: &str| (!text.is_empty()).then(|| text.to_owned());
-    write(writer, "INSERT INTO events (id, timestamp_ms, source, kind) ", events, known, |row, event| {
+    let or_null = |text: &str| (!text.is_empty()).then(|| text.to_owned());
+    write(writer, "INSERT INTO events (id, timestamp_ms, source, kind) ", events, skip_known, |row, event| {
         row.push_bind(event.id)
             .push_bind(event.timestamp_ms)
-            .push_bind(named(&event.source))
-            .push_bind(named(&event.kind));
+            .push_bind(or_null(&event.source))
+            .push_bind(or_null(&event.kind));
     })
     .await
 }
@@ -113,8 +114,8 @@ async fn count(writer: &mut SqliteConnection, events: &[&Event], now: Millis) ->
         "INSERT INTO millisecond_counts (timestamp_ms, count) ",
         &per_millisecond,
         add,
-        |row, (at, count)| {
-            row.push_bind(*at).push_bind(*count);
+        |row, (timestamp_ms, count)| {
+            row.push_bind(*timestamp_ms).push_bind(*count);
         },
     )
     .await?;
@@ -128,9 +129,9 @@ async fn count(writer: &mut SqliteConnection, events: &[&Event], now: Millis) ->
     Ok(())
 }
 
-async fn note(writer: &mut SqliteConnection, batch: &Batch, committed: &Committed) -> Result<(), sqlx::Error> {
+async fn insert_outbox(writer: &mut SqliteConnection, batch: &Batch, committed: &Committed) -> Result<(), sqlx::Error> {
     let known: Vec<u8> = committed.known.iter().flat_map(|id| *id.as_bytes()).collect();
-    sqlx::query(NOTE)
+    sqlx::query(INSERT_OUTBOX)
         .bind(batch.writer.0)
         .bind(batch.first_seq)
         .bind(batch.last_seq())
@@ -144,7 +145,7 @@ async fn note(writer: &mut SqliteConnection, batch: &Batch, committed: &Committe
     Ok(())
 }
 
-/// Inserts rows in as few statements as `SIZES` allow, and says how many changed.
+/// Inserts rows in as few statements as possible; returns how many were inserted or changed.
 pub(super) async fn write<T: Sync>(
     writer: &mut SqliteConnection,
     into: &'static str,
@@ -161,10 +162,10 @@ pub(super) async fn write<T: Sync>(
     Ok(changed)
 }
 
-/// `rows` in pieces of the sizes above, as few as possible.
+/// `rows` in as few chunks of the sizes above as possible.
 fn chunks<T>(mut rows: &[T]) -> impl Iterator<Item = &[T]> {
     std::iter::from_fn(move || {
-        let size = SIZES.into_iter().find(|size| *size <= rows.len())?;
+        let size = ROWS_PER_STATEMENT.into_iter().find(|size| *size <= rows.len())?;
         let (chunk, rest) = rows.split_at(size);
         rows = rest;
         Some(chunk)
@@ -176,7 +177,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn any_number_of_rows_is_a_few_pieces() {
+    fn any_number_of_rows_is_a_few_chunks() {
         let sizes = |rows: usize| chunks(&vec![0; rows]).map(<[i32]>::len).collect::<Vec<_>>();
         assert_eq!(sizes(1000), [[512].as_slice(), &[64; 7], &[8; 5]].concat());
         assert_eq!((sizes(0), sizes(10)), (vec![], vec![8, 1, 1]));

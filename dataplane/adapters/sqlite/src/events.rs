@@ -5,7 +5,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use uuid::Uuid;
 
-use super::{SqliteStore, among, commit, failed, millis};
+use super::{SqliteStore, commit, failed, millis, where_in};
 use ping_core::{Event, Millis, Seq, WriterId};
 use ping_ports::{Batch, CommitError, Committed, EventStore, StoreError};
 
@@ -13,8 +13,8 @@ const OPEN: &str = "INSERT INTO writers (lease_until) VALUES ($1) RETURNING id";
 const RENEW: &str = "UPDATE writers SET lease_until = $2 WHERE id = $1 AND open";
 const CLOSE: &str = "UPDATE writers SET open = 0, closed_ms = coalesce(closed_ms, $2) WHERE id = $1 RETURNING last_seq";
 
-/// Ids per statement: far below SQLite's limit of variables.
-const IDS: usize = 1000;
+/// Ids per statement: far below SQLite's limit of 32,766 variables.
+const IDS_PER_STATEMENT: usize = 1000;
 
 #[derive(Debug, thiserror::Error)]
 #[error("there is no writer {0}")]
@@ -50,13 +50,13 @@ impl EventStore for SqliteStore {
 
     async fn find(&self, ids: &[Uuid]) -> Result<Vec<Event>, StoreError> {
         let mut found = Vec::new();
-        for chunk in ids.chunks(IDS) {
+        for chunk in ids.chunks(IDS_PER_STATEMENT) {
             let select = "SELECT id, timestamp_ms, coalesce(source, ''), coalesce(kind, '') FROM events WHERE id";
-            let mut query = among(select, chunk.iter().copied());
+            let mut query = where_in(select, chunk.iter().copied());
             let rows = query.build_query_as::<(Uuid, Millis, String, String)>().fetch_all(&self.readers).await;
-            let event = |(id, at, source, kind): (Uuid, Millis, String, String)| Event {
+            let event = |(id, timestamp_ms, source, kind): (Uuid, Millis, String, String)| Event {
                 id,
-                timestamp_ms: at,
+                timestamp_ms,
                 timestamp_assumed: false,
                 source: source.into(),
                 kind: kind.into(),

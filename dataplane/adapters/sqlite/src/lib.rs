@@ -1,5 +1,5 @@
-//! The store of record in one file, for one process: embedded mode. Writes take turns on one connection, each in a transaction
-//! that is on disk when it ends; reads have connections of their own and see what was committed before they began.
+//! The store of record in one SQLite file, for one process: the embedded mode. Writes share one connection, one transaction at a
+//! time, and are on disk when they return. Reads have connections of their own and see what was committed before they began.
 
 mod commit;
 mod events;
@@ -25,78 +25,80 @@ use tokio::sync::Mutex;
 
 use ping_core::Millis;
 use ping_ports::{Clock, StoreError};
+use ping_sql::SqlError;
 
 static MIGRATOR: Migrator = sqlx::migrate!();
 
-/// Reads at once.
-const READERS: u32 = 4;
-/// Pages of the writer's cache, as SQLite takes it: 64 MiB instead of 2, for ids in no order touch a page each.
-const CACHE: &str = "-65536";
-/// Pages in the write-ahead log before they go to the file: 32 MiB.
-const CHECKPOINT: &str = "8192";
+/// Connections for reading.
+const MAX_READERS: u32 = 4;
+/// Size of the writer's page cache, as a negative number of KiB: 64 MiB instead of 2, because random ids touch one page each.
+const CACHE_SIZE: &str = "-65536";
+/// Pages in the write-ahead log before it is copied to the file: 32 MiB.
+const CHECKPOINT_PAGES: &str = "8192";
 
 /// Implements every store port.
 pub struct SqliteStore {
     writer: Mutex<SqliteConnection>,
     readers: SqlitePool,
     clock: Arc<dyn Clock>,
-    /// Ours while this file is open.
+    /// Held while this store is open, so that no other process opens the file.
     _lock: File,
 }
 
-/// Why a file cannot be the store.
+/// Why a store cannot be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
-    /// Another process has it.
-    #[error("{0} is in use by another process; stop that one, or choose another file")]
+    /// Another process has opened it.
+    #[error("{0} is in use by another process; stop that process or choose another file")]
     InUse(PathBuf),
-    /// The file beside it, by which processes keep out of each other's way, cannot be made.
-    #[error("{0} cannot be locked")]
+    /// The lock file beside it cannot be created or locked.
+    #[error("cannot lock {0}")]
     Lock(PathBuf, #[source] io::Error),
     /// SQLite cannot read or write it.
-    #[error("{0} cannot be opened")]
-    Open(PathBuf, #[source] sqlx::Error),
-    /// It is of another program, or of a version that does not fit.
-    #[error("{0} cannot be brought up to date")]
-    Migrate(PathBuf, #[source] MigrateError),
+    #[error("cannot open {0}")]
+    Open(PathBuf, #[source] SqlError),
+    /// It belongs to another program, or to an incompatible version of this one.
+    // No source: sqlx repeats it in its own text.
+    #[error("cannot migrate the schema of {0}: {1}")]
+    Migrate(PathBuf, MigrateError),
 }
 
 impl SqliteStore {
-    /// Opens the store at `path`, made if it is missing, and closes the writers that a process before us left open: it is
-    /// gone, for the file is ours.
+    /// Opens the store at `path`, creating it if necessary, and closes the writers that an earlier process left open. That process
+    /// has ended, because this one holds the lock.
     ///
     /// # Errors
-    /// When another process has the file, or it cannot be read and written as a store.
+    /// When another process has opened the file, or it is not a readable and writable store.
     pub async fn open(path: impl AsRef<Path>, clock: Arc<dyn Clock>) -> Result<Self, OpenError> {
         let path = path.as_ref();
         let lock = lock(path)?;
-        let failed = |error| OpenError::Open(path.to_owned(), error);
+        let failed = |error| OpenError::Open(path.to_owned(), SqlError(error));
         let options = SqliteConnectOptions::new()
             .filename(path)
             .create_if_missing(true)
             .journal_mode(SqliteJournalMode::Wal)
             .synchronous(SqliteSynchronous::Full);
-        let writing = options.clone().pragma("cache_size", CACHE).pragma("wal_autocheckpoint", CHECKPOINT);
+        let writing = options.clone().pragma("cache_size", CACHE_SIZE).pragma("wal_autocheckpoint", CHECKPOINT_PAGES);
         let mut writer = writing.connect().await.map_err(failed)?;
         let mut migrator = Migrator { migrations: MIGRATOR.migrations.clone(), ..Migrator::DEFAULT };
         let migrated = migrator.set_ignore_missing(true).run(&mut writer).await;
         migrated.map_err(|error| OpenError::Migrate(path.to_owned(), error))?;
-        let abandon = "UPDATE writers SET open = 0, closed_ms = $1 WHERE open";
-        sqlx::query(abandon).bind(clock.now()).execute(&mut writer).await.map_err(failed)?;
-        let readers = SqlitePoolOptions::new().max_connections(READERS).test_before_acquire(false);
+        let close = "UPDATE writers SET open = 0, closed_ms = $1 WHERE open";
+        sqlx::query(close).bind(clock.now()).execute(&mut writer).await.map_err(failed)?;
+        let readers = SqlitePoolOptions::new().max_connections(MAX_READERS).test_before_acquire(false);
         let readers = readers.connect_lazy_with(options.create_if_missing(false).pragma("query_only", "on"));
         Ok(Self { writer: Mutex::new(writer), readers, clock, _lock: lock })
     }
 
-    /// When it was before looking, and one consistent look.
-    async fn look(&self) -> Result<(Millis, Transaction<'static, Sqlite>), StoreError> {
+    /// The time before the transaction, and a transaction that reads one snapshot.
+    async fn begin_read(&self) -> Result<(Millis, Transaction<'static, Sqlite>), StoreError> {
         let now = self.clock.now();
         Ok((now, self.readers.begin().await.map_err(failed)?))
     }
 }
 
-/// The turn to write; dropped before its commit, nothing is done.
-async fn turn(writer: &mut SqliteConnection) -> Result<Transaction<'_, Sqlite>, sqlx::Error> {
+/// Begins a transaction that writes. Dropped before its commit, it is rolled back.
+async fn begin_write(writer: &mut SqliteConnection) -> Result<Transaction<'_, Sqlite>, sqlx::Error> {
     writer.begin_with("BEGIN IMMEDIATE").await
 }
 
@@ -111,8 +113,8 @@ fn lock(path: &Path) -> Result<File, OpenError> {
     }
 }
 
-/// The query `select` of the rows whose key, named last in it, is one of `keys`; for fewer than SQLite's limit of variables.
-fn among<'q, K>(select: &str, keys: impl IntoIterator<Item = K>) -> QueryBuilder<Sqlite>
+/// `select` with ` IN (keys)` appended. `keys` must stay below SQLite's limit of 32,766 variables.
+fn where_in<'q, K>(select: &str, keys: impl IntoIterator<Item = K>) -> QueryBuilder<Sqlite>
 where
     K: Encode<'q, Sqlite> + Type<Sqlite>,
 {
@@ -126,9 +128,10 @@ where
 }
 
 fn failed(error: sqlx::Error) -> StoreError {
-    StoreError(error.into())
+    StoreError(SqlError(error).into())
 }
 
+/// A duration in milliseconds. One of more than 292 million years saturates.
 fn millis(duration: Duration) -> Millis {
     i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }

@@ -1,4 +1,4 @@
-//! What was committed and may not be published.
+//! The outbox: commits that may not be published yet.
 
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
@@ -6,24 +6,15 @@ use async_trait::async_trait;
 use sqlx::FromRow;
 use uuid::Uuid;
 
-use super::{SqliteStore, failed, millis, turn};
+use super::{SqliteStore, begin_write, failed, millis};
 use ping_core::{Millis, Seq, WriterId};
 use ping_ports::{Batch, Committed, Outbox, OutboxRow, OutboxWatermark, StoreError};
 use ping_sql::outbox_payload;
 
-/// Numbers within a writer follow each other, so the row where the limit is reached is found by its number.
-const UNPUBLISHED: &str = "WITH first AS (
-    SELECT first_seq FROM outbox WHERE writer = $1 AND last_seq > $2 ORDER BY last_seq LIMIT 1),
-last AS (
-    SELECT last_seq FROM outbox WHERE writer = $1 AND last_seq >= (SELECT first_seq + $3 - 1 FROM first)
-    ORDER BY last_seq LIMIT 1)
-SELECT first_seq, partitions, \"partition\", committed_ms, known, payload FROM outbox
-WHERE writer = $1 AND last_seq > $2 AND last_seq <= coalesce((SELECT last_seq FROM last), 9223372036854775807)
-ORDER BY last_seq";
-
+const UNPUBLISHED: &str = include_str!("sql/outbox_unpublished.sql");
 const FORGET: &str = "DELETE FROM outbox WHERE writer = $1 AND last_seq <= $2";
 const EXPIRE: &str = "UPDATE writers SET open = 0, closed_ms = $1 WHERE open AND lease_until < $1";
-const LEND: &str = "UPDATE writers SET lent_until = $2 WHERE id = (
+const CLAIM_ORPHAN: &str = "UPDATE writers SET lent_until = $2 WHERE id = (
     SELECT id FROM writers w WHERE NOT open AND lent_until <= $1
         AND EXISTS (SELECT 1 FROM outbox o WHERE o.writer = w.id)
     ORDER BY id LIMIT 1)
@@ -62,6 +53,7 @@ impl Row {
 #[async_trait]
 impl Outbox for SqliteStore {
     async fn unpublished(&self, writer: WriterId, after: Seq, limit: usize) -> Result<Vec<OutboxRow>, StoreError> {
+        // A limit beyond the largest sequence number is no limit.
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
         let query = sqlx::query_as::<_, Row>(UNPUBLISHED).bind(writer.0).bind(after).bind(limit);
         let rows = query.fetch_all(&self.readers).await.map_err(failed)?;
@@ -77,15 +69,15 @@ impl Outbox for SqliteStore {
     async fn claim_orphan(&self, lease: Duration) -> Result<Option<WriterId>, StoreError> {
         let mut writer = self.writer.lock().await;
         let now = self.clock.now();
-        let lend = async {
-            let mut transaction = turn(&mut writer).await?;
+        let claim = async {
+            let mut transaction = begin_write(&mut writer).await?;
             sqlx::query(EXPIRE).bind(now).execute(&mut *transaction).await?;
-            let lent = sqlx::query_scalar(LEND).bind(now).bind(now.saturating_add(millis(lease)));
-            let lent = lent.fetch_optional(&mut *transaction).await?;
+            let orphan = sqlx::query_scalar(CLAIM_ORPHAN).bind(now).bind(now.saturating_add(millis(lease)));
+            let orphan = orphan.fetch_optional(&mut *transaction).await?;
             transaction.commit().await?;
-            Ok(lent)
+            Ok(orphan)
         };
-        Ok(lend.await.map_err(failed)?.map(WriterId))
+        Ok(claim.await.map_err(failed)?.map(WriterId))
     }
 
     async fn outbox_watermark(&self) -> Result<OutboxWatermark, StoreError> {

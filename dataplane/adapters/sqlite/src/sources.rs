@@ -12,17 +12,13 @@ const AS_OF: &str = "SELECT coalesce(min(as_of_ms), 0) FROM source_positions";
 const SUMMARY: &str = "SELECT kind, count, first_ms, last_ms,
     (SELECT coalesce(sum(count), 0) FROM source_windows WHERE source = $1 AND bucket >= $2)
 FROM source_kinds WHERE source = $1";
-const EVER: &str = "SELECT source, sum(count) FROM source_kinds GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT $1";
-const TOP: &str = "SELECT source, sum(count) FROM (
-    SELECT source, count FROM source_windows
-    WHERE (bucket >= $2 AND bucket < $3) OR (bucket >= $4 AND bucket < $5)
-    UNION ALL SELECT source, count FROM source_days WHERE day >= $6 AND day < $7)
-GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT $1";
+const TOP_EVER: &str = "SELECT source, sum(count) FROM source_kinds GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT $1";
+const TOP: &str = include_str!("sql/sources_top.sql");
 const WINDOWS: &str = "SELECT bucket, count, first_ms, last_ms FROM source_windows
 WHERE source = $1 AND bucket >= $2 AND bucket < $3";
 const DAYS: &str = "SELECT day, count FROM source_days WHERE source = $1 AND day >= $2 AND day < $3";
 const UNIQUES: &str = "SELECT minute, count(*) FROM source_minutes WHERE minute >= $1 AND minute < $2 GROUP BY 1";
-const ALL: &str = "SELECT bucket, count FROM rollups WHERE width_minutes = $1 AND bucket >= $2 AND bucket < $3";
+const ROLLUPS: &str = "SELECT bucket, count FROM rollups WHERE width_minutes = $1 AND bucket >= $2 AND bucket < $3";
 
 #[async_trait]
 impl SourceReader for SqliteStore {
@@ -41,11 +37,11 @@ impl SourceReader for SqliteStore {
     }
 
     async fn counts(&self, pairs: &[(Box<str>, Box<str>)]) -> Result<Vec<i64>, StoreError> {
-        let mut look = self.readers.begin().await.map_err(failed)?;
+        let mut snapshot = self.readers.begin().await.map_err(failed)?;
         let mut counts = Vec::with_capacity(pairs.len());
         for (source, kind) in pairs {
             let query = sqlx::query_scalar("SELECT count FROM source_kinds WHERE source = $1 AND kind = $2");
-            let count = query.bind(source.to_string()).bind(kind.to_string()).fetch_optional(&mut *look).await;
+            let count = query.bind(source.to_string()).bind(kind.to_string()).fetch_optional(&mut *snapshot).await;
             counts.push(count.map_err(failed)?.unwrap_or(0));
         }
         Ok(counts)
@@ -53,9 +49,9 @@ impl SourceReader for SqliteStore {
 
     async fn top(&self, range: Option<&WindowSplit>, limit: u32) -> Result<Vec<(String, i64)>, StoreError> {
         let Some(range) = range else {
-            return sqlx::query_as(EVER).bind(limit).fetch_all(&self.readers).await.map_err(failed);
+            return sqlx::query_as(TOP_EVER).bind(limit).fetch_all(&self.readers).await.map_err(failed);
         };
-        let piece = |place: usize| range.windows.get(place).map_or((0, 0), |(from, to)| (from.0, to.0));
+        let piece = |index: usize| range.windows.get(index).map_or((0, 0), |(from, to)| (from.0, to.0));
         let days = range.days.first().map_or((0, 0), |(from, to)| (from.0, to.0));
         let mut query = sqlx::query_as(TOP).bind(limit);
         for (from, to) in [piece(0), piece(1), days] {
@@ -84,13 +80,13 @@ impl SourceReader for SqliteStore {
     }
 
     async fn all_minutes(&self, from: Minute, to: Minute) -> Result<BTreeMap<Minute, i64>, StoreError> {
-        let query = sqlx::query_as(ALL).bind(1).bind(from.0).bind(to.0);
+        let query = sqlx::query_as(ROLLUPS).bind(1).bind(from.0).bind(to.0);
         let rows: Vec<(i64, i64)> = query.fetch_all(&self.readers).await.map_err(failed)?;
         Ok(rows.into_iter().map(|(minute, count)| (Minute(minute), count)).collect())
     }
 
     async fn all_days(&self, from: Day, to: Day) -> Result<BTreeMap<Day, i64>, StoreError> {
-        let query = sqlx::query_as(ALL).bind(1440).bind(from.0).bind(to.0);
+        let query = sqlx::query_as(ROLLUPS).bind(1440).bind(from.0).bind(to.0);
         let rows: Vec<(i64, i64)> = query.fetch_all(&self.readers).await.map_err(failed)?;
         Ok(rows.into_iter().map(|(day, count)| (Day(day), count)).collect())
     }

@@ -1,4 +1,4 @@
-//! The adapters under one roof, and what the tests do with them.
+//! The adapters behind one type, and helpers of the tests.
 
 use std::{
     collections::{BTreeMap, HashSet},
@@ -27,18 +27,18 @@ use uuid::Uuid;
 pub(crate) const PARTITIONS: u32 = 3;
 const TIMEOUT: Duration = Duration::from_secs(30);
 
-/// A log that keeps, or does not keep, the promises.
-pub(crate) enum Stage {
+/// A log to test.
+pub(crate) enum Fixture {
     Memory(MemoryLog),
     Kafka(Box<KafkaSettings>),
 }
 
-impl Stage {
+impl Fixture {
     pub(crate) fn memory() -> Self {
         Self::Memory(MemoryLog::new(PARTITIONS))
     }
 
-    /// Topics of its own.
+    /// A log with topics of its own.
     pub(crate) async fn kafka(brokers: &str) -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let number = NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
@@ -52,7 +52,7 @@ impl Stage {
         Self::Kafka(Box::new(settings))
     }
 
-    /// The same, whose members are in no hurry.
+    /// The same log, read with `FetchProfile::Bulk`.
     pub(crate) fn in_bulk(mut self) -> Self {
         if let Self::Kafka(settings) = &mut self {
             settings.profile = FetchProfile::Bulk;
@@ -60,7 +60,7 @@ impl Stage {
         self
     }
 
-    pub(crate) fn sink(&self) -> Arc<dyn LogProducer> {
+    pub(crate) fn producer(&self) -> Arc<dyn LogProducer> {
         match self {
             Self::Memory(log) => Arc::new(log.clone()),
             Self::Kafka(settings) => Arc::new(KafkaProducer::new(settings)),
@@ -81,7 +81,7 @@ impl Stage {
         }
     }
 
-    /// Appends something that is no record of ours.
+    /// Appends a malformed record.
     pub(crate) async fn append(&self, partition: Partition, value: &[u8], why: Malformed) {
         match self {
             Self::Memory(log) => log.append(partition, Err((why, value.to_vec()))),
@@ -93,7 +93,7 @@ impl Stage {
         }
     }
 
-    /// Forgets what is below `offset`.
+    /// Deletes the records before `offset`.
     pub(crate) async fn truncate(&self, partition: Partition, offset: Offset) {
         match self {
             Self::Memory(log) => log.truncate(partition, offset),
@@ -106,7 +106,7 @@ impl Stage {
         }
     }
 
-    /// Values set aside, with the place where they were read.
+    /// The values of dead letters, with the partition and offset where they were read.
     pub(crate) async fn dead_letters(&self, count: usize) -> Vec<(String, Vec<u8>)> {
         match self {
             Self::Memory(log) => {
@@ -165,11 +165,11 @@ pub(crate) fn row(writer: i64, first_seq: Seq, count: i64, at: i64) -> OutboxRow
         partition: Partition::try_from(first_seq % i64::from(PARTITIONS)).unwrap(),
         lease: Duration::from_secs(10),
     };
-    // Kafka's retention goes by the time of the commit.
+    // Kafka's retention uses the time of the commit.
     OutboxRow { batch, committed: Committed { at: SystemClock.now(), known: HashSet::new() } }
 }
 
-/// Where `rows` say that their events travel, in order.
+/// Writer and number of the records that `rows` must produce, per partition and in order.
 pub(crate) fn expected(rows: &[OutboxRow]) -> BTreeMap<Partition, Vec<(i64, Seq)>> {
     let mut records: BTreeMap<_, Vec<_>> = BTreeMap::new();
     for row in rows {
@@ -180,32 +180,32 @@ pub(crate) fn expected(rows: &[OutboxRow]) -> BTreeMap<Partition, Vec<(i64, Seq)
     records
 }
 
-pub(crate) async fn next(source: &mut dyn LogConsumer) -> Result<ConsumerEvent, LogError> {
-    tokio::time::timeout(TIMEOUT, source.next()).await.expect("nothing came")
+pub(crate) async fn next(consumer: &mut dyn LogConsumer) -> Result<ConsumerEvent, LogError> {
+    tokio::time::timeout(TIMEOUT, consumer.next()).await.expect("no event in time")
 }
 
-pub(crate) async fn assigned(source: &mut dyn LogConsumer) -> Vec<Partition> {
+pub(crate) async fn assigned(consumer: &mut dyn LogConsumer) -> Vec<Partition> {
     loop {
-        if let ConsumerEvent::Assigned(mut partitions) = next(source).await.unwrap() {
+        if let ConsumerEvent::Assigned(mut partitions) = next(consumer).await.unwrap() {
             partitions.sort_unstable();
             return partitions;
         }
     }
 }
 
-/// Joins alone and starts everywhere at `from`.
-pub(crate) async fn started(stage: &Stage, from: Offset) -> Box<dyn LogConsumer> {
-    let mut source = stage.join();
-    let partitions = assigned(source.as_mut()).await;
+/// Joins as the only member and starts every partition at `from`.
+pub(crate) async fn started(fixture: &Fixture, from: Offset) -> Box<dyn LogConsumer> {
+    let mut consumer = fixture.join();
+    let partitions = assigned(consumer.as_mut()).await;
     assert_eq!(partitions, (0..Partition::try_from(PARTITIONS).unwrap()).collect::<Vec<_>>());
-    source.start(&partitions.into_iter().map(|partition| (partition, from)).collect()).await.unwrap();
-    source
+    consumer.start(&partitions.into_iter().map(|partition| (partition, from)).collect()).await.unwrap();
+    consumer
 }
 
-pub(crate) async fn records(source: &mut dyn LogConsumer, count: usize) -> Vec<Record> {
+pub(crate) async fn records(consumer: &mut dyn LogConsumer, count: usize) -> Vec<Record> {
     let mut records = Vec::new();
     while records.len() < count {
-        match next(source).await.unwrap() {
+        match next(consumer).await.unwrap() {
             ConsumerEvent::Records(more) => records.extend(more),
             other => panic!("{other:?}"),
         }
@@ -226,7 +226,7 @@ pub(crate) fn sorted(records: &[Record], from: Offset) -> BTreeMap<Partition, Ve
     sorted
 }
 
-/// Polls all members until every partition has exactly one of them; tells how many each has.
+/// Polls all members until every partition belongs to exactly one of them; returns how many each has.
 pub(crate) async fn settled(members: &mut [Box<dyn LogConsumer>]) -> Vec<usize> {
     let mut shares = vec![Vec::new(); members.len()];
     let everything: Vec<_> = (0..Partition::try_from(PARTITIONS).unwrap()).collect();

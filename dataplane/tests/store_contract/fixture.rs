@@ -1,4 +1,4 @@
-//! A store to test, and the time it lives in.
+//! A store to test, with its clock.
 
 use std::{
     any::Any,
@@ -20,15 +20,15 @@ use sqlx::{AssertSqlSafe, ConnectOptions, Connection, PgConnection, sqlite::Sqli
 use tokio::{sync::Mutex, time::sleep};
 use uuid::Uuid;
 
-/// Long enough not to run out.
+/// Long enough not to expire during a test.
 pub const LEASE: Duration = Duration::from_secs(60);
-/// 2024-10-14T17:18:51Z: when the events of most tests happened.
+/// 2024-10-14T17:18:51Z: the time of the events in most tests.
 pub const THEN: Millis = 1_728_926_331_000;
 
 pub trait Store: EventStore + Outbox + TotalsStore + SourceViews + SourceReader {}
 impl<S: EventStore + Outbox + TotalsStore + SourceViews + SourceReader> Store for S {}
 
-/// A clock that moves when it is told to.
+/// A clock that is advanced by hand.
 pub struct TestClock(AtomicI64);
 
 impl Clock for TestClock {
@@ -41,39 +41,39 @@ pub fn clock() -> Arc<TestClock> {
     Arc::new(TestClock(AtomicI64::new(SystemClock.now())))
 }
 
-/// Where somebody can change the tables behind the store's back.
-enum Backdoor {
+/// Direct access to the tables, for tests that tamper with them.
+enum Tables {
     None,
     Sqlite(PathBuf),
     Postgres(String),
 }
 
-pub struct Stage {
+pub struct Fixture {
     pub store: Arc<dyn Store>,
     clock: Option<Arc<TestClock>>,
-    backdoor: Backdoor,
-    _kept: Box<dyn Any + Send + Sync>,
+    tables: Tables,
+    _resources: Box<dyn Any + Send + Sync>,
 }
 
-pub async fn memory() -> Stage {
+pub async fn memory() -> Fixture {
     let clock = clock();
     let store = Arc::new(MemoryStore::new(clock.clone()));
-    Stage { store, clock: Some(clock), backdoor: Backdoor::None, _kept: Box::new(()) }
+    Fixture { store, clock: Some(clock), tables: Tables::None, _resources: Box::new(()) }
 }
 
-pub async fn sqlite() -> Stage {
+pub async fn sqlite() -> Fixture {
     let folder = tempfile::tempdir().unwrap();
     let clock = clock();
     let path = folder.path().join("ping.db");
     let store = Arc::new(SqliteStore::open(&path, clock.clone()).await.unwrap());
-    Stage { store, clock: Some(clock), backdoor: Backdoor::Sqlite(path), _kept: Box::new(folder) }
+    Fixture { store, clock: Some(clock), tables: Tables::Sqlite(path), _resources: Box::new(folder) }
 }
 
-pub async fn postgres() -> Stage {
+pub async fn postgres() -> Fixture {
     let (server, url) = database().await;
     let store = PostgresStore::connect(&url, &PostgresOptions::default()).await.unwrap();
     store.migrate().await.unwrap();
-    Stage { store: Arc::new(store), clock: None, backdoor: Backdoor::Postgres(url), _kept: Box::new(server) }
+    Fixture { store: Arc::new(store), clock: None, tables: Tables::Postgres(url), _resources: Box::new(server) }
 }
 
 /// An empty database of its own, on a server shared with the tests that run at the same time.
@@ -95,9 +95,9 @@ pub async fn database() -> (Arc<Postgres>, String) {
     (server, url)
 }
 
-impl Stage {
-    /// Lets time go by.
-    pub async fn pass(&self, duration: Duration) {
+impl Fixture {
+    /// Advances the clock, or waits if the store uses the real time.
+    pub async fn advance(&self, duration: Duration) {
         match &self.clock {
             Some(clock) => {
                 clock.0.fetch_add(i64::try_from(duration.as_millis()).unwrap(), Ordering::SeqCst);
@@ -106,15 +106,15 @@ impl Stage {
         }
     }
 
-    /// Changes the tables behind the store's back.
+    /// Changes the tables directly.
     pub async fn tamper(&self, sql: &'static str) {
-        match &self.backdoor {
-            Backdoor::None => panic!("nobody can reach into this store"),
-            Backdoor::Sqlite(path) => {
+        match &self.tables {
+            Tables::None => panic!("this store has no tables"),
+            Tables::Sqlite(path) => {
                 let mut connection = SqliteConnectOptions::new().filename(path).connect().await.unwrap();
                 sqlx::query(sql).execute(&mut connection).await.unwrap();
             }
-            Backdoor::Postgres(url) => {
+            Tables::Postgres(url) => {
                 let mut connection = PgConnection::connect(url).await.unwrap();
                 sqlx::query(sql).execute(&mut connection).await.unwrap();
             }
@@ -125,13 +125,13 @@ impl Stage {
         self.store.open_writer(LEASE).await.unwrap()
     }
 
-    /// Commits `events` as the ones from `first_seq` on.
+    /// Commits `events`, numbered from `first_seq` on.
     pub async fn commit(&self, writer: WriterId, first_seq: Seq, events: Vec<Event>) -> Committed {
         self.store.commit(&batch(writer, first_seq, events)).await.unwrap()
     }
 
-    /// Opens a writer, commits `events` and closes it; its id.
-    pub async fn visit(&self, events: Vec<Event>) -> WriterId {
+    /// Opens a writer, commits `events` and closes it; returns its id.
+    pub async fn closed_writer(&self, events: Vec<Event>) -> WriterId {
         let writer = self.open().await;
         self.commit(writer, 1, events).await;
         self.store.close_writer(writer).await.unwrap();
@@ -142,19 +142,19 @@ impl Stage {
         self.store.count(None).await.unwrap()
     }
 
-    /// The rows and every sum over them are `count`.
-    pub async fn counts(&self, count: i64) {
+    /// The number of rows and every sum over them are `count`.
+    pub async fn assert_count(&self, count: i64) {
         let recount = self.store.recount().await.unwrap();
         let sums = [recount.rows, recount.total, recount.minutes_total, recount.days_total];
         assert_eq!((sums, recount.differing_minutes), ([count; 4], vec![]));
     }
 }
 
-pub fn event(id: u128, at: Millis) -> Event {
-    Event { id: Uuid::from_u128(id), timestamp_ms: at, timestamp_assumed: false, source: "".into(), kind: "".into() }
+pub fn event(id: u128, timestamp_ms: Millis) -> Event {
+    Event { id: Uuid::from_u128(id), timestamp_ms, timestamp_assumed: false, source: "".into(), kind: "".into() }
 }
 
-/// Events with these ids, now.
+/// Events with these ids, at `THEN`.
 pub fn events(ids: impl IntoIterator<Item = u128>) -> Vec<Event> {
     ids.into_iter().map(|id| event(id, THEN)).collect()
 }
