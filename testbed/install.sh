@@ -187,7 +187,7 @@ share_classes() {
   done
   kill $broker
   wait $broker || true
-  # The archive only makes starts faster, so a JVM without support for it is no failure.
+  # A JVM without support for the archive only starts more slowly.
   if [ -f "$work/classes.jsa" ]; then
     mv "$work/classes.jsa" "$kafka/classes.jsa"
   else

@@ -46,7 +46,7 @@ impl Reads {
         report.add(format!("{name}: p95"), at(0.95), "ms");
         report.compare(format!("{name}: p99"), at(0.99), "ms", "the requirement", LIMIT_MS);
         report.add(format!("{name}: max"), at(1.0), "ms");
-        report.add(format!("{name}: answered by the cache"), self.cached as f64 / reads * 100.0, "%");
+        report.add(format!("{name}: share from the cache"), self.cached as f64 / reads * 100.0, "%");
         report.add(format!("{name}: CPU time withheld by the host"), self.stolen, "%");
         report.add(format!("{name}: reader with real-time priority"), f64::from(u8::from(self.realtime)), "thread");
     }

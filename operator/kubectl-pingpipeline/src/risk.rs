@@ -11,22 +11,22 @@ pub(crate) enum Risk {
     /// Pods are replaced one by one; events are accepted and counted throughout.
     Rolling,
     /// A component is slow or unavailable for a short time and recovers by itself.
-    Caution,
+    Moderate,
     /// A component stays unavailable, or acknowledged events or data can be lost.
     Danger,
 }
 
 /// Fields by path prefix, with the risk and effect of a change. The longest matching prefix applies.
 const FIELDS: &[(&str, Risk, &str)] = &[
-    ("cache.dragonfly", Risk::Caution, "cache pods restart; Postgres answers queries until the cache is rebuilt"),
-    ("cache.external", Risk::Caution, "Postgres answers queries until the new cache is filled"),
-    ("deletionPolicy", Risk::Caution, "determines what a later deletion does to the data"),
-    ("durability", Risk::Caution, "determines which settings are rejected"),
+    ("cache.dragonfly", Risk::Moderate, "cache pods restart; Postgres answers queries until the cache is rebuilt"),
+    ("cache.external", Risk::Moderate, "Postgres answers queries until the new cache is filled"),
+    ("deletionPolicy", Risk::Moderate, "determines what a later deletion does to the data"),
+    ("durability", Risk::Moderate, "determines which settings are rejected"),
     ("hibernate", Risk::Danger, "stops or starts the pipeline; no events are accepted while it is true"),
-    ("kafka.cluster", Risk::Caution, "brokers restart one by one; events are accepted, counts may lag"),
+    ("kafka.cluster", Risk::Moderate, "brokers restart one by one; events are accepted, counts may lag"),
     (
         "kafka.cluster.brokers.replicas",
-        Risk::Caution,
+        Risk::Moderate,
         "existing partitions are not moved; Strimzi does not remove a broker that still has partitions",
     ),
     ("kafka.cluster.brokers.storage", Risk::None, "volumes grow in place, if their StorageClass supports it"),
@@ -42,32 +42,32 @@ const FIELDS: &[(&str, Risk, &str)] = &[
     ("kafka.topic", Risk::None, "changes the topic in place"),
     (
         "kafka.topic.minInSyncReplicas",
-        Risk::Caution,
+        Risk::Moderate,
         "with fewer, losing a broker can lose events; with more, Kafka accepts no writes while brokers are unavailable",
     ),
-    ("kafka.topic.partitions", Risk::Caution, "cannot be reverted; partitions are reassigned to processors"),
-    ("kafka.topic.replicas", Risk::Caution, "requires Cruise Control in Strimzi"),
+    ("kafka.topic.partitions", Risk::Moderate, "cannot be reverted; partitions are reassigned to processors"),
+    ("kafka.topic.replicas", Risk::Moderate, "requires Cruise Control in Strimzi"),
     ("kafka.topic.retentionHours", Risk::None, "older events are deleted from Kafka; counts do not change"),
     ("monitoring", Risk::None, "changes PodMonitors only"),
-    ("networkPolicy", Risk::Caution, "changes allowed network traffic immediately"),
+    ("networkPolicy", Risk::Moderate, "changes allowed network traffic immediately"),
     (
         "postgres.cluster",
-        Risk::Caution,
+        Risk::Moderate,
         "instances restart one by one with a switchover: calls fail for some seconds and can be retried with the same event ID",
     ),
     ("postgres.cluster.backup", Risk::None, "changes schedule and destination of backups"),
     (
         "postgres.cluster.instances",
-        Risk::Caution,
+        Risk::Moderate,
         "adds or removes a standby; with fewer, fewer failures are tolerated",
     ),
     ("postgres.cluster.storage", Risk::None, "volumes grow in place, if their StorageClass supports it"),
     (
         "postgres.cluster.synchronous",
-        Risk::Caution,
+        Risk::Moderate,
         "with fewer copies, fewer failures are tolerated; with more, writes wait for more instances",
     ),
-    ("postgres.cluster.walStorage", Risk::Caution, "instances are replaced one by one"),
+    ("postgres.cluster.walStorage", Risk::Moderate, "instances are replaced one by one"),
     ("postgres.external", Risk::Danger, "the new Postgres does not have the events of the old one"),
     ("processor", Risk::Rolling, "processors are replaced one by one; counts may lag for seconds"),
     ("processor.autoscaling", Risk::None, "changes the number of processors"),
@@ -81,7 +81,7 @@ const FIELDS: &[(&str, Risk, &str)] = &[
     ("server.query.autoscaling", Risk::None, "changes the number of query servers"),
     ("server.query.replicas", Risk::None, "changes the number of query servers"),
     ("server.replicas", Risk::None, "changes the number of servers"),
-    ("server.service", Risk::Caution, "clients may need a new address or port"),
+    ("server.service", Risk::Moderate, "clients may need a new address or port"),
     (
         "sources",
         Risk::Rolling,
@@ -89,15 +89,15 @@ const FIELDS: &[(&str, Risk, &str)] = &[
     ),
     (
         "sources.dayRetentionDays",
-        Risk::Caution,
+        Risk::Moderate,
         "with fewer days, older counts are deleted permanently; pods are replaced one by one",
     ),
     (
         "sources.windowRetentionDays",
-        Risk::Caution,
+        Risk::Moderate,
         "with fewer days, older windows are deleted permanently; pods are replaced one by one",
     ),
-    ("suspend", Risk::Caution, "while true, the operator changes nothing and does not repair drift"),
+    ("suspend", Risk::Moderate, "while true, the operator changes nothing and does not repair drift"),
 ];
 
 /// Effect of splitting servers into roles, or of merging them again.
@@ -120,7 +120,7 @@ pub(crate) fn risk(path: &str, old: &Value, new: &Value) -> (Risk, &'static str)
         (path, Value::Null, _) | (path, _, Value::Null)
             if path.starts_with("server.ingest") || path.starts_with("server.query") =>
         {
-            return (Risk::Caution, SPLIT);
+            return (Risk::Moderate, SPLIT);
         }
         _ => {}
     }
@@ -166,7 +166,7 @@ mod tests {
         assert_eq!(of("server.replicas", json!(0)), Risk::Danger);
         assert_eq!(of("server.resources.limits.memory", json!("1Gi")), Risk::Rolling);
         assert_eq!(of("postgres.cluster.storage.size", json!("20Gi")), Risk::None);
-        assert_eq!(of("deletionPolicy", json!("Retain")), Risk::Caution);
+        assert_eq!(of("deletionPolicy", json!("Retain")), Risk::Moderate);
         assert_eq!(of("deletionPolicy", json!("Delete")), Risk::Danger);
         assert_eq!(of("serverless", json!(1)), Risk::Danger);
     }

@@ -32,7 +32,7 @@ impl Encoder {
     }
 }
 
-/// What a record says. Nobody needs its id, and an event without a source needs no memory: a tenth of the time of decoding all
+/// What a record says. Consumers do not need its id, and an event without a source needs no memory: a tenth of the time of decoding all
 /// of it.
 pub(super) fn decode(value: &[u8]) -> Result<LogEvent, Malformed> {
     let mut rest = value;

@@ -17,7 +17,7 @@ use ping_ports::{CACHE_TTL_MINUTES, CacheError, CachedStatus, Epoch, StatusCache
 const BUCKET_CAPACITY: u32 = 100;
 /// Seconds after its last change until a bucket expires.
 const BUCKET_TTL_SECONDS: u32 = 7 * 24 * 60 * 60;
-/// Entries per call of a script. The server answers nobody else while a script runs (10 µs per entry), and reads must take only a few
+/// Entries per call of a script. The server answers no other client while a script runs (10 µs per entry), and reads must take only a few
 /// milliseconds.
 const ENTRIES_PER_CALL: usize = 32;
 /// How long a header is reused. Meanwhile a read is one command instead of four, which saves a sixth of the CPU of this process and

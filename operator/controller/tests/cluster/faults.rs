@@ -99,7 +99,7 @@ async fn an_object_of_another_owner_is_left_alone_and_named() {
         "spec": { "ports": [{ "port": 1, "protocol": "TCP" }] },
     });
     let services = api(&test, Kind::Service, &test.namespace);
-    services.patch("demo-server", &PatchParams::apply("somebody"), &Patch::Apply(theirs)).await.unwrap();
+    services.patch("demo-server", &PatchParams::apply("another-controller"), &Patch::Apply(theirs)).await.unwrap();
     let _operator = Operator::plain(&test);
     test.create("demo", json!({})).await;
     until("NameTaken", async || {

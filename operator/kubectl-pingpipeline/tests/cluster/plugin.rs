@@ -107,7 +107,7 @@ async fn a_plan_names_each_change_and_its_risk_and_changes_nothing() {
     assert!(text.contains("3 fields would change"), "{text}");
     let first =
         |risk: &str| risks.iter().position(|word| *word == risk).unwrap_or_else(|| panic!("no {risk} in {text}"));
-    assert!(first("Danger") < first("Caution") && first("Caution") < first("None"), "{text}");
+    assert!(first("Danger") < first("Moderate") && first("Moderate") < first("None"), "{text}");
     let (code, text, _) = plan(json!({ "postgres": { "cluster": { "instances": 1 } } })).await;
     assert!(code == 1 && text.contains("a single disk holds the only copy"), "{text}");
     let (code, text, _) = plan(json!({ "sever": {} })).await;
