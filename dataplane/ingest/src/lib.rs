@@ -36,7 +36,7 @@ pub fn new_event_id() -> Uuid {
 /// How the write path behaves. The defaults are what the benchmarks run with.
 #[derive(Clone, Debug)]
 pub struct IngestSettings {
-    /// Concurrent write lanes. One is as fast as several on a fast disk. See [`Ingest::lane_handles`].
+    /// Concurrent write lanes. 1 is enough on fast disks. See [`Ingest::lane_handles`].
     pub lanes: usize,
     /// Maximum number of events that wait or are being committed, over all lanes. Beyond it, submissions are rejected.
     pub queue_events: usize,
