@@ -26,8 +26,8 @@ pub struct Event {
     pub id: Uuid,
     /// When it happened.
     pub timestamp_ms: Millis,
-    /// True when the caller sent no time, so the server filled in its own. A retry then gets another time, and is still the same
-    /// event.
+    /// True when the caller sent no time, so the server filled in its own. A retry then gets another time, and is still the
+    /// same event.
     pub timestamp_assumed: bool,
     /// Who reported it; empty when the event has no source.
     pub source: Box<str>,

@@ -61,8 +61,8 @@ impl RetentionCutoffs {
         counts
     }
 
-    /// The same without unique sources per minute. One row per source and minute is a quarter of the work, so they are only kept
-    /// when minutes are published.
+    /// The same without unique sources per minute. One row per source and minute is a quarter of the work, so they are only
+    /// kept when minutes are published.
     #[must_use]
     pub fn without_minutes(self) -> Self {
         Self { minutes: None, ..self }

@@ -125,8 +125,8 @@ pub enum RangeError {
     },
 }
 
-/// A range split for counting: whole days and whole minutes are read from rollups, the rest from rows. Every piece is half-open;
-/// days and minutes are in their own unit since the epoch.
+/// A range split for counting: whole days and whole minutes are read from rollups, the rest from rows. Every piece is
+/// half-open; days and minutes are in their own unit since the epoch.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RangeSplit {
     /// Milliseconds to count row by row: at most two pieces, each shorter than a minute.

@@ -59,8 +59,8 @@ impl Assembly {
         }
     }
 
-    /// A receipt per submission, in order. `known` are the ids that were stored before this batch, `stored` the events that have
-    /// these ids. Without a `batch`, because the answer to its commit was lost, no receipt has a token.
+    /// A receipt per submission, in order. `known` are the ids that were stored before this batch, `stored` the events that
+    /// have these ids. Without a `batch`, because the answer to its commit was lost, no receipt has a token.
     pub(super) fn receipts(
         &self,
         known: &HashSet<Uuid>,

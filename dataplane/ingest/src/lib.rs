@@ -36,7 +36,7 @@ pub fn new_event_id() -> Uuid {
 /// How the write path behaves. The defaults are what the benchmarks run with.
 #[derive(Clone, Debug)]
 pub struct IngestSettings {
-    /// Concurrent write lanes. One is enough on a fast disk. See [`Ingest::lane_handles`].
+    /// Concurrent write lanes. 1 is enough on fast disks. See [`Ingest::lane_handles`].
     pub lanes: usize,
     /// Maximum number of events that wait or are being committed, over all lanes. Beyond it, submissions are rejected.
     pub queue_events: usize,
@@ -97,9 +97,9 @@ struct Submission {
 
 /// A handle to one lane of the write path. Cheap to clone; the lanes drain and end when the last clone is dropped.
 ///
-/// Events submitted through the same handle are committed and published in order, so each connection uses one handle. Choosing the
-/// lane by source would also keep the order across connections, but a batch of several sources would then need several commits, some
-/// of which may fail.
+/// Events submitted through the same handle are committed and published in order, so each connection uses one handle.
+/// Choosing the lane by source would also keep the order across connections, but a batch of several sources would then need
+/// several commits, some of which may fail.
 #[derive(Clone)]
 pub struct Ingest {
     lanes: Arc<[mpsc::UnboundedSender<Submission>]>,
@@ -122,8 +122,8 @@ pub struct IngestPorts {
 }
 
 impl Ingest {
-    /// Starts lanes, publishers and the relay as tasks of `tasks`. They end once every clone of the returned handle is dropped and
-    /// what was accepted is committed and, within `settings.timeout`, published.
+    /// Starts lanes, publishers and the relay as tasks of `tasks`. They end once every clone of the returned handle is
+    /// dropped and what was accepted is committed and, within `settings.timeout`, published.
     pub fn start(
         ports: IngestPorts,
         settings: IngestSettings,

@@ -1,4 +1,5 @@
-//! A lane's publisher: outbox → log, in order. The lane hands it rows in memory; rows that did not fit are read from the outbox.
+//! A lane's publisher: outbox → log, in order. The lane hands it rows in memory; rows that did not fit are read from the
+//! outbox.
 
 use std::{
     sync::{
@@ -25,8 +26,8 @@ const ROWS: usize = 256;
 const EVENTS: Seq = 100_000;
 /// Events per round.
 const ROUND: usize = 50_000;
-/// Pause between rounds, unless half of the rows are used: each round costs the broker a produce request and a fetch, and waking
-/// up for each batch took a fifth of the lane's time (`docs/adr/0002`).
+/// Pause between rounds, unless half of the rows are used: each round costs the broker a produce request and a fetch, and
+/// waking up for each batch took a fifth of the lane's time (`docs/adr/0002`).
 const PAUSE: Duration = Duration::from_millis(20);
 /// Pause after a round of many events: under load, CPU time matters more than milliseconds.
 const LONG_PAUSE: Duration = Duration::from_millis(50);

@@ -1,5 +1,5 @@
-//! The comparison behind every audit: cache against store. Between two looks at the store every count can only grow, so a cached
-//! count that was read in between must lie between the two, once the cache has counted what the first look saw.
+//! The comparison behind every audit: cache against store. Between two looks at the store every count can only grow, so a
+//! cached count that was read in between must lie between the two, once the cache has counted what the first look saw.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -100,8 +100,8 @@ pub trait CounterCache: Send + Sync {
     /// another generation.
     async fn mark_suspect(&self, generation: &Generation) -> Result<(), CacheError>;
 
-    /// Notes that an audit that ended at `at` found the generation equal to the store. Does nothing when the cache holds another
-    /// generation.
+    /// Notes that an audit that ended at `at` found the generation equal to the store. Does nothing when the cache holds
+    /// another generation.
     async fn audited(&self, generation: &Generation, at: Millis) -> Result<(), CacheError>;
 
     /// Drops the marks of writers that can never appear again.

@@ -1,6 +1,7 @@
-//! The traits that the counting protocol depends on, in terms of the domain: stores, log, caches, clock. Their docs state what an
-//! implementation guarantees. `adapters/` implements them, each with one technology; the contract suites in `dataplane/tests` check
-//! every adapter; the simulation breaks the guarantees one at a time and checks that the count goes wrong.
+//! The traits that the counting protocol depends on, in terms of the domain: stores, log, caches, clock. Their docs state
+//! what an implementation guarantees. `adapters/` implements them, each with one technology; the contract suites in
+//! `dataplane/tests` check every adapter; the simulation breaks the guarantees one at a time and checks that the count goes
+//! wrong.
 //!
 //! Here belong traits, the values they exchange, and arithmetic on those values. No I/O, no clock, no retries.
 

@@ -44,8 +44,8 @@ pub struct StatusUpdate {
 /// A bounded cache of counts. It may drop any entry at any time; the counts of an entry only grow.
 #[async_trait]
 pub trait StatusCache: Send + Sync {
-    /// The cached counts of `source`. Unless its status is final, they are valid for [`CACHE_TTL_MINUTES`] and within their epoch
-    /// only. An epoch that another process begins may be noticed some milliseconds later.
+    /// The cached counts of `source`. Unless its status is final, they are valid for [`CACHE_TTL_MINUTES`] and within their
+    /// epoch only. An epoch that another process begins may be noticed some milliseconds later.
     async fn get(&self, source: &str, now: Minute) -> Result<CachedStatus, CacheError>;
 
     /// Raises the cached counts to these. `epoch` is the one in which the store was read; `None` for the current one.
@@ -58,6 +58,6 @@ pub trait StatusCache: Send + Sync {
     async fn begin_epoch(&self) -> Result<(), CacheError>;
 }
 
-/// How many minutes cached counts are valid, unless the status is final. Processors update the cache as they count, so this only
-/// limits the damage of a bug.
+/// How many minutes cached counts are valid, unless the status is final. Processors update the cache as they count, so this
+/// only limits the damage of a bug.
 pub const CACHE_TTL_MINUTES: i64 = 10;

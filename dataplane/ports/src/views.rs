@@ -27,13 +27,13 @@ pub trait SourceViews: Send + Sync {
     /// Their positions; `None` when they were never built.
     async fn positions(&self) -> Result<Option<ViewPositions>, StoreError>;
 
-    /// Adds `counts` and moves the positions in one atomic step, if generation and offsets are where `advance` starts. Otherwise
-    /// changes nothing.
+    /// Adds `counts` and moves the positions in one atomic step, if generation and offsets are where `advance` starts.
+    /// Otherwise changes nothing.
     async fn apply(&self, advance: &Advance, counts: &SourceCounts) -> Result<Applied, StoreError>;
 
-    /// Rebuilds everything under the generation `new` from one consistent look at the events, if the generation is still `seen`.
-    /// False when it is not. The positions are then `ends` and the last sequence number of every writer. The new generation
-    /// holds unique sources if `cutoffs` keep any.
+    /// Rebuilds everything under the generation `new` from one consistent look at the events, if the generation is still
+    /// `seen`. False when it is not. The positions are then `ends` and the last sequence number of every writer. The new
+    /// generation holds unique sources if `cutoffs` keep any.
     async fn rebuild(
         &self,
         seen: Option<&Generation>,
@@ -58,8 +58,8 @@ pub struct SourceSummary {
 /// Reads the views. Each answer is consistent in itself.
 #[async_trait]
 pub trait SourceReader: Send + Sync {
-    /// Every event acknowledged before this time is in the views. Read it before the answer that it is to hold for. 0 when there
-    /// is no watermark yet.
+    /// Every event acknowledged before this time is in the views. Read it before the answer that it is to hold for. 0 when
+    /// there is no watermark yet.
     async fn as_of(&self) -> Result<Millis, StoreError>;
 
     /// One source, with its events in the windows from `since` on; `None` when it has no events.

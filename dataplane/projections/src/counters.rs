@@ -87,9 +87,9 @@ impl Projection for CounterProjection {
         Ok(self.cache.apply(&flush).await?)
     }
 
-    /// The order matters: first the ends of the log, then the snapshot. Whatever lies below the ends was committed before it was
-    /// published, so the snapshot includes it. Whatever lies above them and was committed before the snapshot is skipped because
-    /// of its writer's mark.
+    /// The order matters: first the ends of the log, then the snapshot. Whatever lies below the ends was committed before it
+    /// was published, so the snapshot includes it. Whatever lies above them and was committed before the snapshot is skipped
+    /// because of its writer's mark.
     async fn rebuild(&self, seen: Option<&Generation>) -> Result<bool, CountError> {
         let bounds = self.bounds.bounds().await?;
         let now = self.minute();

@@ -1,6 +1,7 @@
-//! The count path: log → processor → projection. Events that are delivered twice, late, or to two processors at once are counted
-//! once, because a projection changes sums and positions together or not at all. There are two projections, each with its own
-//! processors: the counters in the cache ([`CounterProjection`]) and the views per source in the store ([`SourceProjection`]).
+//! The count path: log → processor → projection. Events that are delivered twice, late, or to two processors at once are
+//! counted once, because a projection changes sums and positions together or not at all. There are two projections, each with
+//! its own processors: the counters in the cache ([`CounterProjection`]) and the views per source in the store
+//! ([`SourceProjection`]).
 //!
 //! A [`Processor`] runs sessions. What a session does next is decided by pure code (`session_state`), done by a thin loop
 //! (`session`), and collected in a `delta` until it is flushed.

@@ -50,8 +50,8 @@ impl MinutePublisher {
         Self { reader, topic, published: Mutex::default() }
     }
 
-    /// Publishes what changed in the closed minutes that are due. A failure is logged and followed by a pause; counting continues,
-    /// and the minutes are published later.
+    /// Publishes what changed in the closed minutes that are due. A failure is logged and followed by a pause; counting
+    /// continues, and the minutes are published later.
     pub(super) async fn publish_closed(&self, now: Millis) {
         if let Err(error) = self.publish_due(now).await {
             tracing::warn!(error = chain(&error), "closed minutes not published; retrying");

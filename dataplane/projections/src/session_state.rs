@@ -244,8 +244,9 @@ impl<T: Sums> SessionState<T> {
         self.watermark_check = Task::Running;
     }
 
-    /// Notes a watermark, and schedules the next check. Returns the records that are not counted yet on the assigned partitions.
-    /// A watermark that is not reached yet stays: a processor that is always behind would otherwise never reach one.
+    /// Notes a watermark, and schedules the next check. Returns the records that are not counted yet on the assigned
+    /// partitions. A watermark that is not reached yet stays: a processor that is always behind would otherwise never reach
+    /// one.
     pub(super) fn watermark_checked(&mut self, watermark: LogWatermark, now: Instant) -> i64 {
         self.watermark_check = Task::At(now + self.settings.watermark_interval);
         let lag = watermark.lag(&self.assigned, &self.counted);

@@ -49,8 +49,8 @@ impl StatusProjection {
     }
 }
 
-/// Keeps the cache of statuses up to date. While the cache is unavailable nothing waits for it: readers then use the store. Once it
-/// is back, the first call begins a new epoch, which makes readers ignore what the cache held before.
+/// Keeps the cache of statuses up to date. While the cache is unavailable nothing waits for it: readers then use the store.
+/// Once it is back, the first call begins a new epoch, which makes readers ignore what the cache held before.
 pub(super) struct StatusUpdater {
     statuses: StatusProjection,
     clock: Arc<dyn Clock>,

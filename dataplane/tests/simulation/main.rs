@@ -1,5 +1,5 @@
-//! The fault simulation: the product's own lanes, publishers, relays, processors, rebuilds and audits over the memory adapters, with
-//! seeded faults at every await point and in virtual time. A seed determines a schedule completely.
+//! The fault simulation: the product's own lanes, publishers, relays, processors, rebuilds and audits over the memory
+//! adapters, with seeded faults at every await point and in virtual time. A seed determines a schedule completely.
 //!
 //! `SCHEDULES=n` sets how many schedules to run (default 10,000), `SEED=n` replays one.
 #![cfg(test)]

@@ -1,4 +1,5 @@
-//! One schedule: servers, processors and callers, the faults injected into them, and what must be true meanwhile and in the end.
+//! One schedule: servers, processors and callers, the faults injected into them, and what must be true meanwhile and in the
+//! end.
 
 use std::{sync::Arc, time::Duration};
 
@@ -225,7 +226,8 @@ impl World {
         }
     }
 
-    /// What must hold for a reader at any time: the count is never too high, and includes everything acknowledged before `as_of`.
+    /// What must hold for a reader at any time: the count is never too high, and includes everything acknowledged before
+    /// `as_of`.
     async fn check_reading(&self) -> Result<(), String> {
         let Some(reading) = self.cache.read(None).await.unwrap() else { return Ok(()) };
         let stored = self.store.count(None).await.unwrap();

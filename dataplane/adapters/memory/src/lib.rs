@@ -1,5 +1,5 @@
-//! In-process adapters: store, log, caches, clock. The embedded mode uses the log and the caches, and the store with `--memory`; the
-//! simulation uses all of them. Nothing is persisted, so every start begins empty.
+//! In-process adapters: store, log, caches, clock. The embedded mode uses the log and the caches, and the store with
+//! `--memory`; the simulation uses all of them. Nothing is persisted, so every start begins empty.
 
 mod cache;
 mod clock;

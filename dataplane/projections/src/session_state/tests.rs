@@ -1,4 +1,4 @@
-//! Each decision of the session, one test per rule.
+//! What a session does next, in every state it can be in.
 
 use super::*;
 use crate::counters::EventCounts;
@@ -43,13 +43,8 @@ fn watermark(end: Offset) -> LogWatermark {
 
 fn records(offsets: std::ops::Range<Offset>, source: &str) -> Vec<Record> {
     let record = |offset| {
-        let event = LogEvent {
-            writer: WriterId(1),
-            seq: offset + 1,
-            timestamp_ms: 0,
-            source: source.into(),
-            kind: "".into(),
-        };
+        let event =
+            LogEvent { writer: WriterId(1), seq: offset + 1, timestamp_ms: 0, source: source.into(), kind: "".into() };
         Record { partition: 1, offset, body: Ok(event) }
     };
     offsets.map(record).collect()
