@@ -106,7 +106,7 @@ async fn import(connection: &mut PgConnection) -> Result<u64, ImportError> {
 /// The result of copying.
 enum Copied {
     Rows(u64),
-    /// Nothing was copied: so many rows lack an id or a time.
+    /// Nothing was copied: this many rows lack an id or a time.
     MissingValues(i64),
 }
 

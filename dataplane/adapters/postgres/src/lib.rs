@@ -29,7 +29,7 @@ pub use self::{failure::ConnectError, import::ImportError, schema::MigrateError}
 use ping_ports::StoreError;
 use ping_sql::SqlError;
 
-/// Session settings for writing. The plan of a commit never depends on its values; planning each commit anew costs 11 % more CPU
+/// Session settings for writing. The plan of a commit never depends on its values; planning every commit costs 11 % more CPU
 /// at batches of 1 to 16 events.
 const WRITE_SETTINGS: &str = "SET plan_cache_mode = force_generic_plan";
 
