@@ -92,25 +92,25 @@ async fn a_replayed_flush_changes_nothing(cache: Cache) {
     filled(&cache).await;
     let once = flush("g", 1, 0, 5, NOW);
     done(&cache, &once).await;
-    assert_eq!(stale(&cache, &once).await, "partition 1 stands at 5, not 0");
+    assert_eq!(stale(&cache, &once).await, "partition 1 is at 5, not at 0");
     assert_eq!(reading(&cache).await.total, 5);
 }
 
 async fn a_flush_of_another_generation_or_offset_changes_nothing(cache: Cache) {
     filled(&cache).await;
-    assert_eq!(stale(&cache, &flush("h", 0, 0, 1, NOW)).await, "its generation is g");
+    assert_eq!(stale(&cache, &flush("h", 0, 0, 1, NOW)).await, "the generation is g");
     let mut ahead = flush("g", 0, 0, 1, NOW);
     ahead.advance.from.insert(1, 4);
     ahead.advance.to.insert(1, 5);
     ahead.advance.as_of = Some(900);
     ahead.advance.partitions = 2;
-    assert_eq!(stale(&cache, &ahead).await, "partition 1 stands at 0, not 4");
+    assert_eq!(stale(&cache, &ahead).await, "partition 1 is at 0, not at 4");
     assert_eq!(reading(&cache).await.as_of, 100);
 }
 
 async fn a_missing_offset_counts_as_zero(cache: Cache) {
     filled(&cache).await;
-    assert_eq!(stale(&cache, &flush("g", 9, 3, 1, NOW)).await, "partition 9 stands at 0, not 3");
+    assert_eq!(stale(&cache, &flush("g", 9, 3, 1, NOW)).await, "partition 9 is at 0, not at 3");
     done(&cache, &flush("g", 9, 0, 1, NOW)).await;
     assert_eq!(cache.positions().await.unwrap().unwrap().offsets[&9], 1);
 }

@@ -165,7 +165,7 @@ async fn rebuild(
     seen: Option<&Generation>,
     new: &Generation,
     ends: &BTreeMap<Partition, Offset>,
-    kept: RetentionCutoffs,
+    cutoffs: RetentionCutoffs,
 ) -> Result<bool, sqlx::Error> {
     let mut transaction = connection.begin_with(REBUILD_BEGIN).await?;
     sqlx::raw_sql(IDLE_TIMEOUT).execute(&mut *transaction).await?;
@@ -178,39 +178,44 @@ async fn rebuild(
     for clear in CLEAR {
         sqlx::query(clear).execute(&mut *transaction).await?;
     }
-    sqlx::query(FILL_WINDOWS).bind(kept.windows.start()).execute(&mut *transaction).await?;
-    sqlx::query(FILL_DAYS).bind(kept.days.start()).bind(kept.today.start()).execute(&mut *transaction).await?;
+    sqlx::query(FILL_WINDOWS).bind(cutoffs.windows.start()).execute(&mut *transaction).await?;
+    sqlx::query(FILL_DAYS).bind(cutoffs.days.start()).bind(cutoffs.today.start()).execute(&mut *transaction).await?;
     sqlx::query(FILL_KINDS).execute(&mut *transaction).await?;
-    if let Some(first) = kept.minutes {
+    if let Some(first) = cutoffs.minutes {
         sqlx::query(FILL_MINUTES).bind(first.start()).execute(&mut *transaction).await?;
     }
     sqlx::query(FILL_MARKS).bind(ALL_PARTITIONS).execute(&mut *transaction).await?;
     let (partitions, offsets): (Vec<Partition>, Vec<Offset>) = ends.iter().map(|(on, end)| (*on, *end)).unzip();
     sqlx::query(FILL_POSITIONS).bind(partitions).bind(offsets).execute(&mut *transaction).await?;
     let filled = sqlx::query("INSERT INTO source_views (generation, unique_sources, days_from) VALUES ($1, $2, $3)");
-    filled.bind(new).bind(kept.minutes.is_some()).bind(kept.today.0).execute(&mut *transaction).await?;
+    filled.bind(new).bind(cutoffs.minutes.is_some()).bind(cutoffs.today.0).execute(&mut *transaction).await?;
     transaction.commit().await?;
     Ok(true)
 }
 
 /// Moves the counts of closed days from their windows to rows of their own, unless another process has done so.
-async fn close_days(connection: &mut PgConnection, kept: RetentionCutoffs) -> Result<(), sqlx::Error> {
+async fn close_days(connection: &mut PgConnection, cutoffs: RetentionCutoffs) -> Result<(), sqlx::Error> {
     let mut transaction = connection.begin().await?;
     sqlx::raw_sql(IDLE_TIMEOUT).execute(&mut *transaction).await?;
-    let from: Option<i64> = sqlx::query_scalar(CLOSE_LOCK).bind(kept.today.0).fetch_optional(&mut *transaction).await?;
+    let from: Option<i64> =
+        sqlx::query_scalar(CLOSE_LOCK).bind(cutoffs.today.0).fetch_optional(&mut *transaction).await?;
     if let Some(from) = from {
-        let close = sqlx::query(CLOSE_DAYS).bind(from.max(kept.days.0)).bind(kept.today.0);
+        let close = sqlx::query(CLOSE_DAYS).bind(from.max(cutoffs.days.0)).bind(cutoffs.today.0);
         close.execute(&mut *transaction).await?;
-        sqlx::query(ADVANCE_DAYS_FROM).bind(kept.today.0).execute(&mut *transaction).await?;
+        sqlx::query(ADVANCE_DAYS_FROM).bind(cutoffs.today.0).execute(&mut *transaction).await?;
     }
     transaction.commit().await
 }
 
-/// Deletes what is older than `kept`, and the partitions before `oldest`.
-async fn drop_expired(connection: &mut PgConnection, kept: RetentionCutoffs, oldest: &str) -> Result<(), sqlx::Error> {
+/// Deletes what is older than `cutoffs`, and the partitions before `oldest`.
+async fn drop_expired(
+    connection: &mut PgConnection,
+    cutoffs: RetentionCutoffs,
+    oldest: &str,
+) -> Result<(), sqlx::Error> {
     sqlx::query(FORGET_MARKS).execute(&mut *connection).await?;
-    sqlx::query(DROP_MINUTES).bind(kept.minutes.map_or(0, |first| first.0)).execute(&mut *connection).await?;
-    sqlx::query(DROP_DAYS).bind(kept.days.0).execute(&mut *connection).await?;
+    sqlx::query(DROP_MINUTES).bind(cutoffs.minutes.map_or(0, |first| first.0)).execute(&mut *connection).await?;
+    sqlx::query(DROP_DAYS).bind(cutoffs.days.0).execute(&mut *connection).await?;
     let partitions: Vec<String> = sqlx::query_scalar(PARTITIONS).fetch_all(&mut *connection).await?;
     // Their names sort like their days.
     for expired in partitions.iter().filter(|partition| partition.as_str() < oldest) {
@@ -247,24 +252,24 @@ impl SourceViews for PostgresStore {
         seen: Option<&Generation>,
         new: &Generation,
         ends: &BTreeMap<Partition, Offset>,
-        kept: RetentionCutoffs,
+        cutoffs: RetentionCutoffs,
     ) -> Result<bool, StoreError> {
         // An event may be up to a day in the future.
-        self.create_partitions((kept.windows.0..=kept.today.0 + 2).map(Day)).await?;
+        self.create_partitions((cutoffs.windows.0..=cutoffs.today.0 + 2).map(Day)).await?;
         let mut connection = self.write_pool.acquire().await?;
-        let result = timeout(REBUILD_TIMEOUT, rebuild(connection.get_mut(), seen, new, ends, kept)).await;
+        let result = timeout(REBUILD_TIMEOUT, rebuild(connection.get_mut(), seen, new, ends, cutoffs)).await;
         Ok(connection.finish(result)?)
     }
 
-    async fn apply_retention(&self, kept: RetentionCutoffs) -> Result<(), StoreError> {
+    async fn apply_retention(&self, cutoffs: RetentionCutoffs) -> Result<(), StoreError> {
         let mut connection = self.write_pool.acquire().await?;
-        let result = timeout(REBUILD_TIMEOUT, close_days(connection.get_mut(), kept)).await;
+        let result = timeout(REBUILD_TIMEOUT, close_days(connection.get_mut(), cutoffs)).await;
         connection.finish(result)?;
-        let oldest = partition_name(kept.windows)?;
+        let oldest = partition_name(cutoffs.windows)?;
         let mut pooled = self.write_pool.acquire().await?;
-        let result = timeout(PARTITION_TIMEOUT, drop_expired(pooled.get_mut(), kept, &oldest)).await;
+        let result = timeout(PARTITION_TIMEOUT, drop_expired(pooled.get_mut(), cutoffs, &oldest)).await;
         pooled.finish(result)?;
-        self.known_partitions.0.lock().retain(|day| *day >= kept.windows);
+        self.known_partitions.0.lock().retain(|day| *day >= cutoffs.windows);
         Ok(())
     }
 }

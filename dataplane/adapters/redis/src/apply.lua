@@ -31,7 +31,7 @@ if not current_generation or redis.call('HEXISTS', counters, 'total') == 0 then
   return 'the cache is empty'
 end
 if current_generation ~= generation then
-  return 'its generation is ' .. current_generation
+  return 'the generation is ' .. current_generation
 end
 
 -- froms: the offset fields, then the offsets that they must contain. A missing one counts as 0.
@@ -39,7 +39,7 @@ local list = 10
 for index, offset in ipairs(positions_of(list + 1, list + froms)) do
   local expected = ARGV[list + froms + index]
   if (offset or '0') ~= expected then
-    return 'partition ' .. string.sub(ARGV[list + index], 8) .. ' stands at ' .. (offset or '0') .. ', not ' .. expected
+    return 'partition ' .. string.sub(ARGV[list + index], 8) .. ' is at ' .. (offset or '0') .. ', not at ' .. expected
   end
 end
 

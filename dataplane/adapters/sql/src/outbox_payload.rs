@@ -1,13 +1,15 @@
 //! The events of an outbox row as bytes: an `EventBatch` of event.proto. Its events have no writer and seq; the row has them.
 
-use prost::{
-    Message,
-    encoding::{WireType, encode_key, encode_varint, encoded_len_varint},
-};
+use prost::Message;
 use uuid::Uuid;
 
 use ping_core::Event;
 use ping_proto::{self as proto, EventBatch};
+
+/// The number of the field `events` in `EventBatch`.
+const EVENTS_TAG: u32 = 1;
+/// Encoded size of an event without a source and a kind, rounded up.
+const TYPICAL_EVENT_BYTES: usize = 32;
 
 /// Why a payload cannot be decoded: this program did not write the row.
 #[derive(Debug, thiserror::Error)]
@@ -20,38 +22,23 @@ pub enum PayloadError {
     NotAUuid(#[from] uuid::Error),
 }
 
-/// Encodes without building the messages: it is on the path of every commit.
+/// Encodes the events one after the other with one reused message. This is on the path of every commit, and building an `EventBatch`
+/// first takes three to five times as long (79 instead of 28 ns per event; 217 instead of 48 ns with a source and a kind).
 #[must_use]
 pub fn encode(events: &[Event]) -> Vec<u8> {
-    let lengths = events.iter().map(|event| 2 + encoded_len_varint(body_len(event) as u64) + body_len(event));
-    let mut bytes = Vec::with_capacity(lengths.sum());
+    let mut message = proto::Event::default();
+    let mut bytes = Vec::with_capacity(events.len() * TYPICAL_EVENT_BYTES);
     for event in events {
-        encode_slot(1, body_len(event), &mut bytes);
-        encode_slot(1, 16, &mut bytes);
-        bytes.extend_from_slice(event.id.as_bytes());
-        if event.timestamp_ms != 0 {
-            encode_key(2, WireType::Varint, &mut bytes);
-            encode_varint(event.timestamp_ms.cast_unsigned(), &mut bytes);
-        }
-        for (tag, text) in [(3, &event.source), (4, &event.kind)] {
-            if !text.is_empty() {
-                encode_slot(tag, text.len(), &mut bytes);
-                bytes.extend_from_slice(text.as_bytes());
-            }
-        }
+        message.id.clear();
+        message.id.extend_from_slice(event.id.as_bytes());
+        message.timestamp_ms = event.timestamp_ms;
+        message.source.clear();
+        message.source.push_str(&event.source);
+        message.kind.clear();
+        message.kind.push_str(&event.kind);
+        prost::encoding::message::encode(EVENTS_TAG, &message, &mut bytes);
     }
     bytes
-}
-
-fn encode_slot(tag: u32, length: usize, bytes: &mut Vec<u8>) {
-    encode_key(tag, WireType::LengthDelimited, bytes);
-    encode_varint(length as u64, bytes);
-}
-
-fn body_len(event: &Event) -> usize {
-    let text = |text: &str| if text.is_empty() { 0 } else { 1 + encoded_len_varint(text.len() as u64) + text.len() };
-    let at = if event.timestamp_ms == 0 { 0 } else { 1 + encoded_len_varint(event.timestamp_ms.cast_unsigned()) };
-    18 + at + text(&event.source) + text(&event.kind)
 }
 
 /// Decodes the events of a row.

@@ -38,10 +38,10 @@ async fn positions(snapshot: &mut Transaction<'_, Sqlite>) -> Result<Option<View
     let Some((generation, unique_sources)) = held else { return Ok(None) };
     let offsets: Vec<(Partition, Offset)> =
         sqlx::query_as("SELECT \"partition\", next FROM source_positions").fetch_all(&mut **snapshot).await?;
-    let held: Vec<(i64, Partition, Seq)> =
+    let rows: Vec<(i64, Partition, Seq)> =
         sqlx::query_as("SELECT writer, \"partition\", seq FROM source_marks").fetch_all(&mut **snapshot).await?;
     let mut marks = Marks::default();
-    for (writer, partition, seq) in held {
+    for (writer, partition, seq) in rows {
         let mark = marks.0.entry(WriterId(writer)).or_default();
         if partition == ALL_PARTITIONS {
             mark.base = seq;
@@ -56,14 +56,16 @@ async fn positions(snapshot: &mut Transaction<'_, Sqlite>) -> Result<Option<View
 /// The counts of all rows, and the last number of every writer, from one snapshot.
 async fn add_up(
     snapshot: &mut Transaction<'static, Sqlite>,
-    kept: RetentionCutoffs,
+    cutoffs: RetentionCutoffs,
 ) -> Result<(SourceCounts, Vec<(i64, Seq)>), sqlx::Error> {
     type Row<K> = (String, K, i64, Millis, Millis);
     let span = |count, first, last| Span { count, first, last };
-    let windows: Vec<Row<i64>> = sqlx::query_as(WINDOWS).bind(kept.windows.start()).fetch_all(&mut **snapshot).await?;
-    let days: Vec<(String, i64, i64)> = sqlx::query_as(DAYS).bind(kept.days.start()).fetch_all(&mut **snapshot).await?;
+    let windows: Vec<Row<i64>> =
+        sqlx::query_as(WINDOWS).bind(cutoffs.windows.start()).fetch_all(&mut **snapshot).await?;
+    let days: Vec<(String, i64, i64)> =
+        sqlx::query_as(DAYS).bind(cutoffs.days.start()).fetch_all(&mut **snapshot).await?;
     let kinds: Vec<Row<String>> = sqlx::query_as(KINDS).fetch_all(&mut **snapshot).await?;
-    let since = kept.minutes.map_or(Millis::MAX, Minute::start);
+    let since = cutoffs.minutes.map_or(Millis::MAX, Minute::start);
     let minutes: Vec<(i64, String)> = sqlx::query_as(MINUTES).bind(since).fetch_all(&mut **snapshot).await?;
     let writers = sqlx::query_as("SELECT id, last_seq FROM writers WHERE id <> 0").fetch_all(&mut **snapshot).await?;
     let counts = SourceCounts {
@@ -188,10 +190,10 @@ impl SourceViews for SqliteStore {
         seen: Option<&Generation>,
         new: &Generation,
         ends: &BTreeMap<Partition, Offset>,
-        kept: RetentionCutoffs,
+        cutoffs: RetentionCutoffs,
     ) -> Result<bool, StoreError> {
         let (now, mut snapshot) = self.begin_read().await?;
-        let (counts, writers) = add_up(&mut snapshot, kept).await.map_err(failed)?;
+        let (counts, writers) = add_up(&mut snapshot, cutoffs).await.map_err(failed)?;
         drop(snapshot);
         let mut writer = self.writer.lock().await;
         let install = async {
@@ -210,25 +212,25 @@ impl SourceViews for SqliteStore {
             set_positions(&mut transaction, ends, &marks).await?;
             raise_watermark(&mut transaction, now, ends.keys(), 0).await?;
             let filled = sqlx::query("INSERT INTO source_views (generation, unique_sources) VALUES ($1, $2)");
-            filled.bind(new).bind(kept.minutes.is_some()).execute(&mut *transaction).await?;
+            filled.bind(new).bind(cutoffs.minutes.is_some()).execute(&mut *transaction).await?;
             transaction.commit().await?;
             Ok(true)
         };
         install.await.map_err(failed)
     }
 
-    async fn apply_retention(&self, kept: RetentionCutoffs) -> Result<(), StoreError> {
+    async fn apply_retention(&self, cutoffs: RetentionCutoffs) -> Result<(), StoreError> {
         let mut writer = self.writer.lock().await;
         let apply_retention = async {
             let mut transaction = begin_write(&mut writer).await?;
             let forget = "DELETE FROM source_marks WHERE writer NOT IN (SELECT id FROM writers)";
             sqlx::query(forget).execute(&mut *transaction).await?;
             let windows = sqlx::query("DELETE FROM source_windows WHERE bucket < $1");
-            windows.bind(Window::of(kept.windows.start()).0).execute(&mut *transaction).await?;
+            windows.bind(Window::of(cutoffs.windows.start()).0).execute(&mut *transaction).await?;
             let minutes = sqlx::query("DELETE FROM source_minutes WHERE minute < $1");
-            minutes.bind(kept.minutes.map_or(0, |first| first.0)).execute(&mut *transaction).await?;
+            minutes.bind(cutoffs.minutes.map_or(0, |first| first.0)).execute(&mut *transaction).await?;
             let days = sqlx::query("DELETE FROM source_days WHERE day < $1");
-            days.bind(kept.days.0).execute(&mut *transaction).await?;
+            days.bind(cutoffs.days.0).execute(&mut *transaction).await?;
             transaction.commit().await
         };
         apply_retention.await.map_err(failed)
