@@ -14,14 +14,14 @@ use std::{
 use anyhow::Context;
 use ping_ingest::{IngestPorts, IngestSettings};
 use ping_memory::{LoggedMinutes, MemoryCache, MemoryLog, MemoryStatuses, MemoryStore, SystemClock};
-use ping_ports::{Clock, EventStore, Outbox, SourceReader, SourceViews, TotalsStore};
-use ping_projections::{self as projections, LogPorts, MinutePublisher};
+use ping_ports::{Clock, EventStore, LogConsumer, Outbox, SourceReader, SourceViews, TotalsStore};
+use ping_projections::{LogPorts, MinutePublisher, StatusProjection};
 use ping_query::{CountQuery, SourceQuery, StatusQuery};
 use ping_rpc::{Queries, TrustedProxies, health};
 use ping_runtime::admin::Readiness;
 use ping_sqlite::SqliteStore;
 use prometheus_client::registry::Registry;
-use tokio::task::JoinSet;
+use tokio::{net::TcpListener, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
 pub use args::DevArgs;
@@ -38,77 +38,98 @@ pub async fn run(args: DevArgs, process: ProcessArgs, shutdown: CancellationToke
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     if args.memory {
         let store = Arc::new(MemoryStore::new(Arc::clone(&clock)));
-        return serve(args, process, store, clock, shutdown).await;
+        return serve(args, process, Adapters::new(store, clock), shutdown).await;
     }
     fs::create_dir_all(&args.data).with_context(|| format!("cannot create the folder {}", args.data.display()))?;
     let store = Arc::new(SqliteStore::open(args.data.join("pings.db"), Arc::clone(&clock)).await?);
-    serve(args, process, store, clock, shutdown).await
+    serve(args, process, Adapters::new(store, clock), shutdown).await
 }
 
-async fn serve<S: EventStore + Outbox + TotalsStore + SourceViews + SourceReader + 'static>(
+/// All ports that a store of record implements.
+trait Store: EventStore + Outbox + TotalsStore + SourceViews + SourceReader + 'static {}
+
+impl<S: EventStore + Outbox + TotalsStore + SourceViews + SourceReader + 'static> Store for S {}
+
+async fn serve<S: Store>(
     args: DevArgs,
     process: ProcessArgs,
-    store: Arc<S>,
-    clock: Arc<dyn Clock>,
+    adapters: Adapters<S>,
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
-    let log = MemoryLog::new(PARTITIONS);
-    let cache = Arc::new(MemoryCache::default());
-    let statuses = Arc::new(MemoryStatuses::default());
     let readiness = Readiness::default();
     let mut registry = Registry::default();
     let mut tasks = JoinSet::new();
-    let checked = Arc::clone(&store);
+    let store = Arc::clone(&adapters.store);
     health::watch(&mut tasks, &readiness, "store", move || {
-        let store = Arc::clone(&checked);
+        let store = Arc::clone(&store);
         async move { store.outbox_watermark().await }
     });
-    let settings = args.count.settings();
     let listener = bind(args.listen, "--listen").await?;
     let address = listener.local_addr()?;
-    let server = ServerService {
-        listener,
-        ingest: Some((
-            IngestPorts { store: store.clone(), outbox: store.clone(), producer: Arc::new(log.clone()) },
-            IngestSettings::default(),
-        )),
-        queries: Some(Queries {
-            counts: CountQuery::new(cache.clone(), store.clone(), Arc::clone(&clock), settings.window),
-            sources: SourceQuery::new(store.clone(), Arc::clone(&clock), args.retention.retention()),
-            statuses: StatusQuery::new(args.status.rule(), statuses.clone(), store.clone(), Arc::clone(&clock)),
-            labels: args.status.labels()?,
-        }),
-        clock: Arc::clone(&clock),
-        proxies: TrustedProxies::new(args.trusted_proxies.clone()),
-    };
+    let server = adapters.server(&args, listener)?;
     let serving = server.run(&mut registry, &readiness, shutdown, process.drain()).await?;
-    let reader = store.clone();
-    let processor = ProcessorService {
-        cache,
-        totals: store.clone(),
-        views: store.clone(),
-        log: LogPorts { outbox: store, bounds: Arc::new(log.clone()), producer: Arc::new(log.clone()), clock },
-        cache_log: log.subscribe("counts"),
-        views_log: log.subscribe("views"),
-        settings,
-        retention: args.retention.retention(),
-        statuses: projections::StatusProjection { rule: args.status.rule(), cache: statuses, reader: reader.clone() },
-        minutes: Some(MinutePublisher::new(reader, Arc::new(LoggedMinutes))),
-    };
     // The processor stops after the server, so that it counts what the server drains.
     let served = CancellationToken::new();
-    let counting = processor.run(&mut registry, served.clone());
+    let counting = adapters.processor(&args).run(&mut registry, served.clone());
     serve_admin(process.admin_listen_on_loopback(), readiness, registry, &mut tasks).await?;
     greet(address, args.memory);
-    let (result, ()) = tokio::join!(
-        async {
-            let result = serving.await;
-            served.cancel();
-            result
-        },
-        counting
-    );
+    let serving = async {
+        let result = serving.await;
+        served.cancel();
+        result
+    };
+    let (result, ()) = tokio::join!(serving, counting);
     result
+}
+
+/// The adapters of the embedded mode, shared by server and processor.
+struct Adapters<S> {
+    store: Arc<S>,
+    log: MemoryLog,
+    cache: Arc<MemoryCache>,
+    statuses: Arc<MemoryStatuses>,
+    clock: Arc<dyn Clock>,
+}
+
+impl<S: Store> Adapters<S> {
+    fn new(store: Arc<S>, clock: Arc<dyn Clock>) -> Self {
+        Self { store, log: MemoryLog::new(PARTITIONS), cache: Arc::default(), statuses: Arc::default(), clock }
+    }
+
+    fn server(&self, args: &DevArgs, listener: TcpListener) -> anyhow::Result<ServerService> {
+        let Self { store, log, cache, statuses, clock } = self;
+        let window = args.count.settings().window;
+        let ports = IngestPorts { store: store.clone(), outbox: store.clone(), producer: Arc::new(log.clone()) };
+        Ok(ServerService {
+            listener,
+            ingest: Some((ports, IngestSettings::default())),
+            queries: Some(Queries {
+                counts: CountQuery::new(cache.clone(), store.clone(), Arc::clone(clock), window),
+                sources: SourceQuery::new(store.clone(), Arc::clone(clock), args.retention.retention()),
+                statuses: StatusQuery::new(args.status.rule(), statuses.clone(), store.clone(), Arc::clone(clock)),
+                labels: args.status.labels()?,
+            }),
+            clock: Arc::clone(clock),
+            proxies: TrustedProxies::new(args.trusted_proxies.clone()),
+        })
+    }
+
+    fn processor(self, args: &DevArgs) -> ProcessorService<impl LogConsumer + use<S>> {
+        let Self { store, log, cache, statuses, clock } = self;
+        let (bounds, sink) = (Arc::new(log.clone()), Arc::new(log.clone()));
+        ProcessorService {
+            cache,
+            totals: store.clone(),
+            views: store.clone(),
+            log: LogPorts { outbox: store.clone(), bounds, sink, clock },
+            cache_log: log.subscribe("counts"),
+            views_log: log.subscribe("views"),
+            settings: args.count.settings(),
+            retention: args.retention.retention(),
+            statuses: StatusProjection { rule: args.status.rule(), cache: statuses, reader: store.clone() },
+            minutes: Some(MinutePublisher::new(store, Arc::new(LoggedMinutes))),
+        }
+    }
 }
 
 /// Prints where the API listens and what to try.

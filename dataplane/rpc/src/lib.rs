@@ -9,6 +9,7 @@ mod errors;
 mod events;
 mod grpc;
 pub mod health;
+mod json_error;
 mod metrics;
 mod page;
 mod pings;

@@ -1,11 +1,11 @@
-//! The kill test: every part is killed with -9 under load, again and again. In the end every acknowledged id is in Postgres, and
-//! Postgres and the cache agree minute by minute. `ROUNDS=n` sets how often (default 3).
+//! The chaos test: kills every component with `kill -9` under load, repeatedly. At the end every acknowledged id is in Postgres, and
+//! Postgres and the cache agree minute by minute. `ROUNDS=n` sets the number of rounds (default 3).
 #![cfg(test)]
 #![allow(
     unreachable_pub,
     missing_docs,
     dead_code,
-    reason = "a test binary has no callers; the processes are shared with another"
+    reason = "a test binary has no callers; the process helpers are shared with the pipeline tests"
 )]
 
 #[path = "../pipeline/processes.rs"]
@@ -28,7 +28,7 @@ use sqlx::PgPool;
 use tokio::{task::JoinSet, time::sleep};
 use uuid::Uuid;
 
-/// Callers at once.
+/// Concurrent callers.
 const CALLERS: usize = 16;
 
 #[derive(Default)]
@@ -36,13 +36,13 @@ struct Load {
     acknowledged: Mutex<Vec<Uuid>>,
     count: AtomicU64,
     retries: AtomicU64,
-    over: AtomicBool,
+    stop: AtomicBool,
 }
 
-/// One caller: sends, and sends again with the same id until it is acknowledged.
+/// One caller: sends events, and retries each with the same id until it is acknowledged.
 async fn call(load: Arc<Load>, url: String, caller: usize) {
     let http = reqwest::Client::builder().timeout(Duration::from_secs(10)).build().unwrap();
-    while !load.over.load(Ordering::Relaxed) {
+    while !load.stop.load(Ordering::Relaxed) {
         let id = Uuid::now_v7();
         let source = if caller.is_multiple_of(2) { String::new() } else { format!("caller-{caller}") };
         let body = json!({"eventId": id, "timestampMs": jiff::Timestamp::now().as_millisecond(), "source": source});
@@ -60,16 +60,16 @@ async fn call(load: Arc<Load>, url: String, caller: usize) {
         }
         load.acknowledged.lock().push(id);
         load.count.fetch_add(1, Ordering::Relaxed);
-        // Some load is enough: the point is what is under way when something dies.
+        // Moderate load is enough: what matters is that calls are in flight when a component is killed.
         sleep(Duration::from_millis(2)).await;
     }
 }
 
-/// Waits until pings are acknowledged again.
+/// Waits until events are acknowledged again; returns how long that took.
 async fn flowing(load: &Load) -> Duration {
     let (started, before) = (Instant::now(), load.count.load(Ordering::Relaxed));
     while load.count.load(Ordering::Relaxed) < before + 50 {
-        assert!(started.elapsed() < Duration::from_secs(60), "no ping was acknowledged for a minute");
+        assert!(started.elapsed() < Duration::from_secs(60), "no event was acknowledged for a minute");
         sleep(Duration::from_millis(10)).await;
     }
     started.elapsed()
@@ -138,11 +138,11 @@ async fn nothing_is_lost_or_counted_twice_whatever_is_killed() {
         for victim in VICTIMS {
             kill(victim, &mut parts, &mut server, &mut processor).await;
             let waited = flowing(&load).await;
-            println!("round {round}: {victim} killed and back; pings flow again after {waited:?}");
+            println!("round {round}: {victim} killed and back; events are acknowledged again after {waited:?}");
             sleep(Duration::from_millis(500)).await;
         }
     }
-    load.over.store(true, Ordering::Relaxed);
+    load.stop.store(true, Ordering::Relaxed);
     while let Some(ended) = callers.join_next().await {
         ended.unwrap();
     }
@@ -171,7 +171,7 @@ async fn nothing_is_lost_or_counted_twice_whatever_is_killed() {
         .await
         .unwrap();
     println!(
-        "{} acknowledged, {} retries, {total} rows, cache equal {settled:?} after the last answer",
+        "{} acknowledged, {} retries, {total} rows, cache equal {settled:?} after the last acknowledgement",
         acknowledged.len(),
         load.retries.load(Ordering::Relaxed)
     );

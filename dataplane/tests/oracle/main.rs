@@ -1,13 +1,14 @@
-//! The oracle: plain SQL over the rows of Postgres says what every view must hold, and the views hold it: after events of 48
-//! hours that came shuffled, late, twice (10 %) and broken (5 %), with the processor killed ten times and the views lost once.
+//! The oracle test: plain SQL over the rows in Postgres computes what every view must contain, and the views contain it. The events of
+//! 48 hours arrive shuffled, late, duplicated (10 %) and invalid (5 %), while the processor is killed ten times and the views are
+//! deleted once.
 //!
-//! `EVENTS=n` sets how many (default 20,000), `SEED=n` which.
+//! `EVENTS=n` sets the number of events (default 20,000), `SEED=n` the random seed.
 #![cfg(test)]
 #![allow(
     unreachable_pub,
     missing_docs,
     dead_code,
-    reason = "a test binary has no callers; the processes are shared with another"
+    reason = "a test binary has no callers; the process helpers are shared with the pipeline tests"
 )]
 
 #[path = "../pipeline/processes.rs"]
@@ -25,15 +26,16 @@ use sqlx::{AssertSqlSafe, PgPool};
 use tokio::time::sleep;
 use uuid::Uuid;
 
-/// How far back events may have happened, in milliseconds.
-const SPAN: i64 = 48 * 3_600_000;
-/// How often the processor is killed on the way.
+/// The oldest event happened this long ago, in milliseconds.
+const MAX_AGE: i64 = 48 * 3_600_000;
+/// Number of times the processor is killed.
 const KILLS: usize = 10;
-/// Events of one call.
+/// Events per call.
 const BATCH: usize = 500;
 const SOURCES: u32 = 300;
 
-/// What each view must hold, from the rows alone and in other words than the views are made with; and what it holds.
+/// Per view: its name, a query that computes its contents from the rows alone, and a query that reads it. The first does not share SQL
+/// with the code that maintains the view.
 const ORACLE: [(&str, &str, &str); 7] = [
     (
         "windows",
@@ -88,11 +90,11 @@ fn variable(name: &str, default: u64) -> u64 {
     })
 }
 
-/// What is wrong with those that are refused, in turn.
-const BROKEN: [&str; 4] = ["Negative", "TooEarly", "NotAUuid", "Source"];
+/// The reasons for which invalid events are refused, in turn.
+const INVALID: [&str; 4] = ["Negative", "TooEarly", "NotAUuid", "Source"];
 
-/// A server, and a processor that keeps every view: who was there in which minute is kept when somebody is told.
-async fn telling() -> (Parts, Pingd, Pingd) {
+/// A server, and a processor that maintains every view. The sources per minute are only kept if minute summaries are published.
+async fn pipeline_with_minutes() -> (Parts, Pingd, Pingd) {
     let parts = Parts::start().await.unwrap();
     let topic = ["--kafka-minutes-topic", "ping-minutes"];
     Pingd::migrate_with(&parts, &topic).await;
@@ -100,26 +102,27 @@ async fn telling() -> (Parts, Pingd, Pingd) {
     (parts, server, processor)
 }
 
-/// Everything that is sent, in the order in which it is: the events, a tenth of them twice, and some that are refused.
-fn letters(count: usize, seed: u64) -> (Vec<RecordRequest>, usize) {
+/// The requests in the order in which they are sent: the events, a tenth of them twice, and 5 % invalid ones; and the number of invalid
+/// ones.
+fn requests(count: usize, seed: u64) -> (Vec<RecordRequest>, usize) {
     let mut random = StdRng::seed_from_u64(seed);
     let now = SystemClock.now();
     let mut events = Vec::with_capacity(count + count / 6);
     for _ in 0..count {
-        // A few sources are busy, most are not; some events are of nobody but their caller.
+        // A few sources have most of the events; some events have no source and get the caller's address.
         let source = random.random_range(0..SOURCES) * random.random_range(0..SOURCES) / SOURCES;
         let source = if random.random_bool(0.05) { String::new() } else { format!("source-{source}.example") };
-        let kind = ["", "delivered", "delivered", "opened", "bounced"][random.random_range(0..5)].to_owned();
-        let timestamp_ms = now - random.random_range(0..SPAN);
+        let kind = ["", "succeeded", "succeeded", "opened", "failed"][random.random_range(0..5)].to_owned();
+        let timestamp_ms = now - random.random_range(0..MAX_AGE);
         let id = Uuid::from_u128(random.random()).to_string();
         events.push(RecordRequest { event_id: id, source, kind, timestamp_ms, receipt: false });
     }
     let twice: Vec<_> = (0..count / 10).map(|_| events[random.random_range(0..count)].clone()).collect();
     events.extend(twice);
-    let broken = count / 20;
-    for place in 0..broken {
+    let invalid = count / 20;
+    for place in 0..invalid {
         let whole = events[random.random_range(0..count)].clone();
-        events.push(match BROKEN[place % BROKEN.len()] {
+        events.push(match INVALID[place % INVALID.len()] {
             "Negative" => RecordRequest { timestamp_ms: -1, ..whole },
             "TooEarly" => RecordRequest { timestamp_ms: now / 1_000, ..whole },
             "NotAUuid" => RecordRequest { event_id: "not a uuid".into(), ..whole },
@@ -127,17 +130,17 @@ fn letters(count: usize, seed: u64) -> (Vec<RecordRequest>, usize) {
         });
     }
     events.shuffle(&mut random);
-    (events, broken)
+    (events, invalid)
 }
 
-/// How many rows of each view the oracle does not know, or misses.
+/// The views that differ from the oracle, each with the number of missing and wrong rows.
 async fn differences(pool: &PgPool) -> Vec<String> {
     let mut found = Vec::new();
-    for (view, oracle, held) in ORACLE {
+    for (view, oracle, actual) in ORACLE {
         let sql = format!(
-            "WITH oracle AS ({oracle}), held AS ({held})
-            SELECT (SELECT count(*) FROM (TABLE oracle EXCEPT ALL TABLE held) AS missing),
-                (SELECT count(*) FROM (TABLE held EXCEPT ALL TABLE oracle) AS wrong)"
+            "WITH oracle AS ({oracle}), actual AS ({actual})
+            SELECT (SELECT count(*) FROM (TABLE oracle EXCEPT ALL TABLE actual) AS missing),
+                (SELECT count(*) FROM (TABLE actual EXCEPT ALL TABLE oracle) AS wrong)"
         );
         let (missing, wrong): (i64, i64) = sqlx::query_as(AssertSqlSafe(sql)).fetch_one(pool).await.unwrap();
         if missing + wrong > 0 {
@@ -147,18 +150,18 @@ async fn differences(pool: &PgPool) -> Vec<String> {
     found
 }
 
-/// Offsets that the views have reached, added up.
-async fn standing(pool: &PgPool) -> i64 {
+/// The sum of the offsets up to which the views have counted.
+async fn progress(pool: &PgPool) -> i64 {
     let sum = "SELECT coalesce(sum(next), 0)::bigint FROM source_positions";
     sqlx::query_scalar(sum).fetch_one(pool).await.unwrap()
 }
 
-/// Waits until the processor moved them: before, there is nothing to interrupt. Its group waits six seconds for one that was
-/// killed.
-async fn at_work(pool: &PgPool, before: i64) {
-    let begun = Instant::now();
-    while standing(pool).await == before {
-        assert!(begun.elapsed() < processes::TIMEOUT, "the views stand still");
+/// Waits until the processor has made progress since `before`, so that killing it interrupts something. Its consumer group waits six
+/// seconds for a member that was killed.
+async fn wait_for_progress(pool: &PgPool, before: i64) {
+    let started = Instant::now();
+    while progress(pool).await == before {
+        assert!(started.elapsed() < processes::TIMEOUT, "the views make no progress");
         sleep(Duration::from_millis(20)).await;
     }
 }
@@ -168,33 +171,33 @@ async fn every_view_is_what_the_rows_say() {
     let count = usize::try_from(variable("EVENTS", 20_000)).unwrap();
     let seed = variable("SEED", 1);
     println!("EVENTS={count} SEED={seed}");
-    let (parts, server, mut processor) = telling().await;
+    let (parts, server, mut processor) = pipeline_with_minutes().await;
     let pool = PgPool::connect(&parts.postgres.url()).await.unwrap();
-    let (letters, broken) = letters(count, seed);
+    let (requests, invalid) = requests(count, seed);
     let (mut accepted, mut refused) = (0, 0);
     let mut client = EventServiceClient::connect(server.api.clone()).await.unwrap();
-    let batches: Vec<_> = letters.chunks(BATCH).collect();
-    let (kill_every, lose_at) = ((batches.len() / (KILLS + 1)).max(1), batches.len() / 2);
-    let (mut kills, mut stand) = (0, 0);
+    let batches: Vec<_> = requests.chunks(BATCH).collect();
+    let (kill_every, delete_at) = ((batches.len() / (KILLS + 1)).max(1), batches.len() / 2);
+    let (mut kills, mut reached) = (0, 0);
     for (place, batch) in batches.iter().enumerate() {
         let answer = client.record_batch(RecordBatchRequest { events: batch.to_vec() }).await.unwrap().into_inner();
         accepted += answer.accepted;
         refused += answer.refused.len();
         assert!(answer.refused.iter().all(|refused| refused.code == "invalid_argument" && !refused.message.is_empty()));
         if place % kill_every == kill_every - 1 && kills < KILLS {
-            at_work(&pool, stand).await;
+            wait_for_progress(&pool, reached).await;
             processor.kill_9().await;
-            stand = standing(&pool).await;
+            reached = progress(&pool).await;
             processor.restart();
             kills += 1;
         }
-        if place == lose_at {
+        if place == delete_at {
             sqlx::query("DELETE FROM source_views").execute(&pool).await.unwrap();
         }
     }
-    assert_eq!((accepted, refused, kills), (i64::try_from(count).unwrap(), broken, KILLS));
-    for (place, reason) in BROKEN.iter().enumerate() {
-        let share = (broken + BROKEN.len() - 1 - place) / BROKEN.len();
+    assert_eq!((accepted, refused, kills), (i64::try_from(count).unwrap(), invalid, KILLS));
+    for (place, reason) in INVALID.iter().enumerate() {
+        let share = (invalid + INVALID.len() - 1 - place) / INVALID.len();
         let metric = format!("ping_rpc_invalid_pings_total{{reason=\"{reason}\"}}");
         assert_eq!(server.metric(&metric).await, share as f64, "{reason}");
     }
@@ -208,8 +211,8 @@ async fn every_view_is_what_the_rows_say() {
         assert!(quiet.elapsed() < timeout, "{found:?}\n{}", processor.log_tail());
         sleep(Duration::from_millis(200)).await;
     }
-    println!("every view equals the oracle {:?} after the last answer", quiet.elapsed());
-    // It stays so: what was still on its way came to nothing.
+    println!("every view equals the oracle {:?} after the last acknowledgement", quiet.elapsed());
+    // It stays so: events in flight must not be counted twice.
     sleep(Duration::from_secs(1)).await;
     assert_eq!(differences(&pool).await, [""; 0]);
     server.wait_for_count(i64::try_from(count).unwrap()).await;
@@ -217,7 +220,7 @@ async fn every_view_is_what_the_rows_say() {
 
 #[tokio::test]
 async fn the_oracle_notices_a_wrong_row() {
-    let (parts, server, processor) = telling().await;
+    let (parts, server, processor) = pipeline_with_minutes().await;
     let pool = PgPool::connect(&parts.postgres.url()).await.unwrap();
     let mut client = EventServiceClient::connect(server.api.clone()).await.unwrap();
     let event = |place: i64| RecordRequest {
@@ -226,9 +229,9 @@ async fn the_oracle_notices_a_wrong_row() {
         ..RecordRequest::default()
     };
     client.record_batch(RecordBatchRequest { events: (0..5).map(event).collect() }).await.unwrap();
-    let begun = Instant::now();
+    let started = Instant::now();
     while !differences(&pool).await.is_empty() {
-        assert!(begun.elapsed() < processes::TIMEOUT, "{}", processor.log_tail());
+        assert!(started.elapsed() < processes::TIMEOUT, "{}", processor.log_tail());
         sleep(Duration::from_millis(50)).await;
     }
     for (view, spoil) in [

@@ -24,7 +24,7 @@ async fn three_pings_are_counted_within_a_second() {
 
 #[tokio::test]
 async fn a_start_takes_less_than_a_second() {
-    // Other tests share the two cores, so that not each of them does.
+    // Other tests share the two cores, so not every start is that fast.
     let mut took = Vec::new();
     while took.len() < 10 {
         let started = Instant::now();

@@ -1,4 +1,4 @@
-//! `EventService`: who, what and when, by every protocol.
+//! `EventService` by every protocol: source, kind and time of events.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -18,7 +18,7 @@ use tokio::task::spawn_blocking;
 
 use crate::processes::{EXAMPLE, Pingd, TIMEOUT};
 
-/// Who and what is in the embedded file, in order.
+/// Source and kind of every event in the embedded database, sorted.
 async fn stored(data: &Path) -> Vec<(Option<String>, Option<String>)> {
     let file = SqliteConnectOptions::new().filename(data.join("pings.db")).read_only(true);
     let mut connection = file.connect().await.unwrap();
@@ -40,7 +40,7 @@ async fn an_event_without_a_source_is_the_callers_own() {
     let (status, answer) = pingd.ask("EventService/Record", &body).await.unwrap();
     assert_eq!(status, 200, "{answer}");
     assert!(answer["eventId"].is_string() && answer["token"].is_string(), "{answer}");
-    // A stranger's claim is not believed.
+    // A header from an untrusted caller is ignored.
     let url = format!("{}/ping.v1.EventService/Record", pingd.api);
     let claim = reqwest::Client::new().post(url).header("x-forwarded-for", "192.0.2.9").json(&json!({}));
     assert_eq!(claim.send().await.unwrap().status(), 200);
@@ -61,7 +61,7 @@ async fn a_trusted_proxy_says_whom_it_calls_for() {
     assert_eq!((&answer["accepted"], &answer["refused"][0]["index"]), (&json!("2"), &json!(2)), "{answer}");
     assert!(answer["refused"][0]["message"].as_str().unwrap().contains("negative"), "{answer}");
 
-    // The same by gRPC, one by one and as a stream.
+    // The same by gRPC, as single calls and as a stream.
     let mut client = EventServiceClient::connect(pingd.api.clone()).await.unwrap();
     let mut request = tonic::Request::new(RecordRequest::default());
     request.metadata_mut().insert("x-forwarded-for", "198.51.100.4".parse().unwrap());
@@ -92,19 +92,19 @@ async fn a_stream_keeps_the_order_of_a_source() {
         let token: ping_core::Token = answer.unwrap().token.unwrap().parse().unwrap();
         tokens.push((token.writer, token.partition, token.seq));
     }
-    // One writer, one partition, ascending: whoever reads the log reads them in this order.
+    // One writer, one partition, ascending: consumers of the log read the events in this order.
     assert!(tokens.is_sorted() && tokens.len() == 100, "{tokens:?}");
     assert!(tokens.iter().all(|token| token.0 == tokens[0].0 && token.1 == tokens[0].1));
 }
 
-/// Whoever sends single events faster than they are stored is slowed down; every one is acknowledged, on the one connection.
+/// A client that sends single events faster than they are stored is slowed down, not disconnected: every event is acknowledged.
 #[tokio::test]
 async fn a_stream_of_single_events_may_be_faster_than_the_store() {
     const EVENTS: usize = 20_000;
     let folder = tempfile::tempdir().unwrap();
     let pingd = Pingd::dev(&["--data", folder.path().to_str().unwrap()]).await;
     let mut client = EventServiceClient::connect(pingd.api.clone()).await.unwrap();
-    // What waits would be put into one frame; a client of another language sends a frame for each.
+    // Without the yield, the client would put waiting messages into one frame; clients in other languages send a frame for each.
     let batches = tokio_stream::iter(0..EVENTS).then(async |_| {
         tokio::task::yield_now().await;
         RecordBatchRequest { events: vec![RecordRequest { source: "s".into(), ..RecordRequest::default() }] }
@@ -118,7 +118,7 @@ async fn a_stream_of_single_events_may_be_faster_than_the_store() {
     pingd.wait_for_count(accepted).await;
 }
 
-/// So many events of the topic that have a kind, each partition in its order.
+/// The first `count` events of the topic that have a kind, each partition in order.
 fn published(brokers: &str, topic: &str, count: usize) -> Vec<Event> {
     let consumer: BaseConsumer =
         ClientConfig::new().set("bootstrap.servers", brokers).set("group.id", "listener").create().unwrap();
@@ -130,7 +130,7 @@ fn published(brokers: &str, topic: &str, count: usize) -> Vec<Event> {
     consumer.assign(&list).unwrap();
     let mut events = Vec::new();
     while events.len() < count {
-        let record = consumer.poll(TIMEOUT).expect("as many as were acknowledged").unwrap();
+        let record = consumer.poll(TIMEOUT).expect("every acknowledged event is in the topic").unwrap();
         let event = Event::decode(record.payload().unwrap()).unwrap();
         if !event.kind.is_empty() {
             events.push(event);
@@ -139,7 +139,7 @@ fn published(brokers: &str, topic: &str, count: usize) -> Vec<Event> {
     events
 }
 
-/// Three lanes, two connections, every batch of many sources: what one connection says of a source stays in its order.
+/// Three lanes, two connections, batches of many sources: events of a source from one connection stay in order.
 #[tokio::test]
 async fn a_connection_keeps_the_order_of_its_sources_with_several_lanes() {
     const BATCHES: i64 = 40;
@@ -155,7 +155,7 @@ async fn a_connection_keeps_the_order_of_its_sources_with_several_lanes() {
             timestamp_ms: EXAMPLE + place,
             ..RecordRequest::default()
         };
-        // A batch begins with another source each time.
+        // Each batch starts with another source.
         let batch =
             move |place: i64| RecordBatchRequest { events: (place * 31..(place + 1) * 31).map(event).collect() };
         let batches = tokio_stream::iter((0..BATCHES).map(batch));
@@ -165,13 +165,13 @@ async fn a_connection_keeps_the_order_of_its_sources_with_several_lanes() {
             let token: ping_core::Token = answer.unwrap().token.unwrap().parse().unwrap();
             writers.insert(token.writer);
         }
-        // By calls of its own on the same connection, too.
+        // Also by unary calls on the same connection.
         for place in BATCHES * 31..BATCHES * 31 + SOURCES {
             client.record(event(place)).await.unwrap();
         }
         writers
     };
-    // Until a server knows how many partitions there are it uses the first: a source then has two.
+    // Until a server knows the number of partitions, it uses the first, and a source could be on two. Wait until it knows.
     let mut spread = false;
     while !spread {
         for place in 0..SOURCES {

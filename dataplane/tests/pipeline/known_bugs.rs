@@ -1,5 +1,4 @@
-//! What the existing system of this design gets wrong, each as a test by name. (Retries, idle hours and upgrades also occur in
-//! every schedule of the simulation.)
+//! One test per bug of the existing system with this design. (The simulation also covers retries, idle hours and upgrades.)
 
 use std::time::{Duration, Instant};
 
@@ -14,7 +13,7 @@ use crate::processes::{EXAMPLE, Pingd, TIMEOUT, pipeline};
 async fn retry_after_a_timeout_counts_once() {
     let (_parts, mut server, _processor) = pipeline().await;
     let ids: Vec<_> = (0..100).map(|_| uuid::Uuid::now_v7().to_string()).collect();
-    // The caller hangs up before the answer, the server dies in the middle, and the caller tries again.
+    // The caller disconnects before the response, the server is killed halfway, and the caller retries.
     for (place, id) in ids.iter().enumerate() {
         let body = json!({"timestampMs": EXAMPLE, "eventId": id});
         let _ = tokio::time::timeout(Duration::from_micros(700), server.call("Ping", &body)).await;
@@ -37,7 +36,7 @@ async fn total_does_not_restart_after_an_idle_hour() {
         server.ping(json!({"timestampMs": EXAMPLE})).await;
     }
     server.wait_for_count(5).await;
-    // What an hour does to the existing system: its hash expires. Here the worst it could do is force a rebuild.
+    // In the existing system the hash expires after an hour. Here the worst case is an empty cache, which is rebuilt.
     let client = redis::Client::open(parts.redis.url()).unwrap();
     let mut connection = client.get_multiplexed_async_connection().await.unwrap();
     let ttl: i64 = redis::cmd("TTL").arg("ping:counters").query_async(&mut connection).await.unwrap();
@@ -50,14 +49,14 @@ async fn total_does_not_restart_after_an_idle_hour() {
 #[tokio::test]
 async fn an_upgrade_does_not_recount_the_topic() {
     let (parts, server, mut processor) = pipeline().await;
-    // One first: a cache that is filled from Postgres later, while nothing is published yet, has them all and has read none.
+    // Count one event first: otherwise the cache could be built from Postgres after all events, without reading a record.
     server.ping(json!({"timestampMs": EXAMPLE})).await;
     server.wait_for_count(1).await;
     for _ in 0..300 {
         server.ping(json!({"timestampMs": EXAMPLE})).await;
     }
     server.wait_for_count(301).await;
-    // Another version, another consumer group: the existing system starts at the beginning of the topic.
+    // A new version with a new consumer group: the existing system then reads the topic from the beginning.
     processor.terminate().await;
     let upgraded = Pingd::processor(&parts, &["--kafka-group", "ping-processor-v2"]).await;
     server.ping(json!({"timestampMs": EXAMPLE})).await;
@@ -72,7 +71,7 @@ async fn a_count_is_not_stale_until_the_next_event() {
     let (_parts, server, _processor) = pipeline().await;
     server.ping(json!({"timestampMs": EXAMPLE})).await;
     server.wait_for_count(1).await;
-    // Each of them is isolated: nothing comes after it until it is counted.
+    // Each event is isolated: none follows until it is counted.
     server.counts_within_a_second(1).await;
     let as_of = async || {
         let (_, answer) = server.call("PingCount", &json!({})).await.unwrap();
@@ -100,7 +99,7 @@ async fn no_row_without_event() {
     for _ in 0..10 {
         server.ping(json!({})).await;
     }
-    // The server that took them dies before it could publish them; its successor relays them.
+    // The server is killed before it can publish the events; its successor relays them.
     server.kill_9().await;
     parts.kafka.restart().await.unwrap();
     server.restart();
@@ -147,11 +146,11 @@ async fn the_fallback_is_not_a_full_scan() {
     }
     server.wait_for_count(5).await;
     parts.redis.kill_9().await.unwrap();
-    // It reads the rows when it begins, and its backends say so ten seconds later, or when they end.
+    // A processor reads the rows when it starts, and its backends report that up to ten seconds later, or when they end.
     processor.kill_9().await;
     let pool = sqlx::PgPool::connect(&parts.postgres.superuser_url()).await.unwrap();
     let scans = async || -> i64 {
-        // Statistics of a backend arrive when it is idle for a while.
+        // A backend reports its statistics after being idle for a while.
         sleep(Duration::from_millis(1_500)).await;
         let scans = "SELECT seq_scan + idx_scan FROM pg_stat_user_tables WHERE relname = 'events'";
         sqlx::query_scalar(scans).fetch_one(&pool).await.unwrap()

@@ -11,3 +11,4 @@ mod processes;
 mod protocols;
 mod real_parts;
 mod sources;
+mod statuses;

@@ -1,6 +1,6 @@
-//! Minutes that are over, as a consumer of their topic sees them.
+//! Summaries of closed minutes, as a consumer of their topic reads them.
 
-// The example that people copy is what reads here.
+// The tests read the topic with the example that users copy.
 #[path = "../../pingd/examples/minutes.rs"]
 #[allow(dead_code, reason = "its `main` is run as a program")]
 mod example;
@@ -27,10 +27,10 @@ use crate::processes::{Pingd, TIMEOUT};
 
 const TOPIC: &str = "ping-minutes";
 const MINUTE: i64 = 60_000;
-/// A minute that nobody can mean: a record of it makes the broker begin a new segment, and only old ones are compacted.
-const NUDGE: i64 = 0;
+/// A minute without events. A record of it makes the broker start a new segment; only older segments are compacted.
+const FILLER_MINUTE: i64 = 0;
 
-/// Every record of the topic, in order: the minute, and when it was told of.
+/// Every record of the topic, in order: the summary and when it was published.
 async fn records(parts: &Parts) -> Vec<(Summary, i64)> {
     let brokers = parts.kafka.brokers();
     let read = move || {
@@ -38,12 +38,12 @@ async fn records(parts: &Parts) -> Vec<(Summary, i64)> {
         example::read(&brokers, TOPIC, |summary, at| all.push((summary, at))).map(|()| all)
     };
     let mut all = spawn_blocking(read).await.unwrap().unwrap();
-    all.retain(|(summary, _)| summary.minute != NUDGE);
+    all.retain(|(summary, _)| summary.minute != FILLER_MINUTE);
     all
 }
 
-/// Waits until the topic says of `minute` that it had so many events and sources; every record then.
-async fn told(parts: &Parts, minute: i64, count: i64, unique: i64) -> Vec<(Summary, i64)> {
+/// Waits until the latest summary of `minute` has these counts; returns every record.
+async fn wait_for_summary(parts: &Parts, minute: i64, count: i64, unique: i64) -> Vec<(Summary, i64)> {
     let started = Instant::now();
     loop {
         let all = records(parts).await;
@@ -56,19 +56,22 @@ async fn told(parts: &Parts, minute: i64, count: i64, unique: i64) -> Vec<(Summa
     }
 }
 
-fn nudge(parts: &Parts) {
+fn start_segment(parts: &Parts) {
     let producer: ThreadedProducer<DefaultProducerContext> =
         ClientConfig::new().set("bootstrap.servers", parts.kafka.brokers()).create().unwrap();
-    let value = json!({"minute": NUDGE, "count": 0, "unique": 0}).to_string();
-    producer.send(BaseRecord::to(TOPIC).key(&NUDGE.to_string()).payload(&value)).map_err(|(error, _)| error).unwrap();
+    let value = json!({"minute": FILLER_MINUTE, "count": 0, "unique": 0}).to_string();
+    producer
+        .send(BaseRecord::to(TOPIC).key(&FILLER_MINUTE.to_string()).payload(&value))
+        .map_err(|(error, _)| error)
+        .unwrap();
     producer.flush(Duration::from_secs(10)).unwrap();
 }
 
-/// Two processors, of which the first to tell is killed: the other tells again what was told. Then the broker compacts.
+/// Two processors. When the publishing one is killed, the other publishes the same minutes again. Then the broker compacts.
 #[tokio::test]
 async fn minutes_close_by_the_clock_and_have_one_value_each_after_compaction() {
     let parts = Parts::start().await.unwrap();
-    // As `migrate` makes it, but in a hurry to compact.
+    // As `migrate` creates it, but compacted as soon as possible.
     let settings = [("cleanup.policy", "compact"), ("segment.ms", "500"), ("min.cleanable.dirty.ratio", "0.001")];
     parts.kafka.create_topic(TOPIC, 1, &settings).await.unwrap();
     let topic = ["--kafka-minutes-topic", TOPIC];
@@ -81,78 +84,92 @@ async fn minutes_close_by_the_clock_and_have_one_value_each_after_compaction() {
     }
     server.call("Ping", &json!({"timestampMs": minute * MINUTE})).await.unwrap();
     let mut processors = vec![Pingd::processor(&parts, &topic).await];
-    told(&parts, minute - 1, 0, 0).await;
+    wait_for_summary(&parts, minute - 1, 0, 0).await;
     processors.push(Pingd::processor(&parts, &topic).await);
-    told(&parts, minute, 6, 3).await;
-    // Nothing happens in the next ones; still they close. Other tests share the two cores, so that not each does within a second.
-    let mut late = Vec::new();
-    for silent in minute + 1..=minute + 3 {
-        let all = told(&parts, silent, 0, 0).await;
-        let (_, at) = all.iter().find(|(summary, _)| summary.minute == silent).unwrap();
-        late.push(at - (silent + 1) * MINUTE);
-        if late.last() < Some(&1_000) {
-            break;
-        }
-    }
-    println!("minutes without traffic were told of {late:?} ms after their end");
-    assert!(late.iter().any(|late| (0..1_000).contains(late)), "{late:?}");
-    let told_by = |all: &[(Summary, i64)]| {
-        let mut times = BTreeMap::new();
-        all.iter().for_each(|(summary, _)| *times.entry(summary.minute).or_insert(0) += 1);
-        times
-    };
-    // One of them has the first partition and tells; when both were killed once, whoever it was has been.
+    wait_for_summary(&parts, minute, 6, 3).await;
+    some_empty_minute_closes_within_a_second(&parts, minute).await;
+    // The processor with the first partition publishes. Killing each once kills that one.
     for processor in &mut processors {
         processor.kill_9().await;
         sleep(Duration::from_secs(8)).await;
         processor.restart();
         processor.wait_ready().await;
     }
+    some_minute_is_published_twice(&parts).await;
+    compaction_keeps_the_latest(&parts, minute).await;
+    example_prints(&parts, minute);
+}
+
+/// The minutes after `minute` have no events and close all the same. Other tests share the two cores, so not each closes within a
+/// second.
+async fn some_empty_minute_closes_within_a_second(parts: &Parts, minute: i64) {
+    let mut late = Vec::new();
+    for empty in minute + 1..=minute + 3 {
+        let all = wait_for_summary(parts, empty, 0, 0).await;
+        let (_, at) = all.iter().find(|(summary, _)| summary.minute == empty).unwrap();
+        late.push(at - (empty + 1) * MINUTE);
+        if late.last() < Some(&1_000) {
+            break;
+        }
+    }
+    println!("summaries of minutes without events were published {late:?} ms after the end of the minute");
+    assert!(late.iter().any(|late| (0..1_000).contains(late)), "{late:?}");
+}
+
+fn records_per_minute(all: &[(Summary, i64)]) -> BTreeMap<i64, usize> {
+    let mut times = BTreeMap::new();
+    all.iter().for_each(|(summary, _)| *times.entry(summary.minute).or_insert(0) += 1);
+    times
+}
+
+async fn some_minute_is_published_twice(parts: &Parts) {
     let started = Instant::now();
     let twice = loop {
-        let times = told_by(&records(&parts).await);
+        let times = records_per_minute(&records(parts).await);
         if times.values().any(|times| *times > 1) {
             break times;
         }
-        assert!(started.elapsed() < TIMEOUT, "nobody told anything twice: {times:?}");
+        assert!(started.elapsed() < TIMEOUT, "no summary was published twice: {times:?}");
         sleep(Duration::from_millis(500)).await;
     };
-    println!("how often each was told of before compaction: {twice:?}");
+    println!("records per minute before compaction: {twice:?}");
+}
+
+async fn compaction_keeps_the_latest(parts: &Parts, minute: i64) {
     let started = Instant::now();
     loop {
-        nudge(&parts);
-        let all = records(&parts).await;
+        start_segment(parts);
+        let all = records(parts).await;
         let newest = all.iter().map(|(summary, _)| summary.minute).max().unwrap();
-        // What is told of just now is still in the segment that is written to.
-        let (times, settled) = (told_by(&all), minute..=(minute + 1).min(newest));
+        // The newest records are still in the active segment.
+        let (times, settled) = (records_per_minute(&all), minute..=(minute + 1).min(newest));
         if settled.clone().all(|minute| times.get(&minute) == Some(&1)) {
             let brokers = parts.kafka.brokers();
-            let last = spawn_blocking(move || example::last_words(&brokers, TOPIC)).await.unwrap().unwrap();
-            assert_eq!(last[&minute], Summary { minute, count: 6, unique: 3 });
-            assert_eq!(last[&(minute + 1)], Summary { minute: minute + 1, count: 0, unique: 0 });
+            let latest = spawn_blocking(move || example::latest(&brokers, TOPIC)).await.unwrap().unwrap();
+            assert_eq!(latest[&minute], Summary { minute, count: 6, unique: 3 });
+            assert_eq!(latest[&(minute + 1)], Summary { minute: minute + 1, count: 0, unique: 0 });
             println!("compacted after {:?}", started.elapsed());
             break;
         }
         assert!(started.elapsed() < TIMEOUT, "not compacted: {all:?}");
         sleep(Duration::from_secs(1)).await;
     }
-    prints(&parts, minute);
 }
 
-/// A reader whose first connections are refused, as while brokers roll, reads once one is taken.
+/// A reader whose first connections are refused, as during a rolling restart, reads once one is accepted.
 #[tokio::test]
 async fn the_example_reads_though_no_broker_can_be_reached_at_first() {
     let parts = Parts::start().await.unwrap();
     parts.kafka.create_topic(TOPIC, 1, &[]).await.unwrap();
     let port = free_port().unwrap();
-    let reading = spawn_blocking(move || example::last_words(&format!("127.0.0.1:{port}"), TOPIC));
+    let reading = spawn_blocking(move || example::latest(&format!("127.0.0.1:{port}"), TOPIC));
     sleep(Duration::from_secs(2)).await;
     assert!(!reading.is_finished());
-    // Only the first broker's address is asked for by this door; the answer names the real one.
-    let door = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await.unwrap();
+    // The client only bootstraps through this proxy; the metadata then names the real broker.
+    let proxy = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await.unwrap();
     let brokers = parts.kafka.brokers();
     let open = tokio::spawn(async move {
-        let (mut client, _) = door.accept().await.unwrap();
+        let (mut client, _) = proxy.accept().await.unwrap();
         let mut broker = TcpStream::connect(brokers).await.unwrap();
         copy_bidirectional(&mut client, &mut broker).await
     });
@@ -160,11 +177,11 @@ async fn the_example_reads_though_no_broker_can_be_reached_at_first() {
     open.abort();
 }
 
-/// The example as a program, where it is built (`cargo test` of everything does; this test alone does not).
-fn prints(parts: &Parts, minute: i64) {
+/// Runs the example as a program, if it is built: `cargo test --workspace` builds it, this test alone does not.
+fn example_prints(parts: &Parts, minute: i64) {
     let program = std::path::Path::new(env!("CARGO_BIN_EXE_pingd")).with_file_name("examples").join("minutes");
     if !program.exists() {
-        println!("the example is not built here; its functions were run");
+        println!("the example is not built; only its functions were tested");
         return;
     }
     let output = Command::new(program).args([&parts.kafka.brokers(), TOPIC]).output().unwrap();

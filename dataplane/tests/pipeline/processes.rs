@@ -1,4 +1,4 @@
-//! `pingd` processes under test: started with free ports, killed and restarted with the same arguments, gone when dropped.
+//! `pingd` processes under test: started on free ports, killed and restarted with the same arguments, stopped when dropped.
 
 use std::{
     path::PathBuf,
@@ -13,13 +13,13 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-/// What a wait may take on two cores that run other tests, too. How long things really take is measured by `make bench`.
+/// Longest wait, on two cores that also run other tests. `make bench` measures how long things really take.
 pub const TIMEOUT: Duration = Duration::from_secs(180);
 
-/// The README's example.
+/// The timestamp in the README's examples.
 pub const EXAMPLE: i64 = 1_728_926_331_000;
 
-/// A server and a processor on parts of their own.
+/// Fresh Postgres, Kafka and Redis with a server and a processor.
 pub async fn pipeline() -> (Parts, Pingd, Pingd) {
     let parts = Parts::start().await.unwrap();
     Pingd::migrate(&parts).await;
@@ -27,7 +27,7 @@ pub async fn pipeline() -> (Parts, Pingd, Pingd) {
     (parts, server, processor)
 }
 
-/// One `pingd`.
+/// A `pingd` process.
 pub struct Pingd {
     args: Vec<String>,
     env: Vec<(&'static str, String)>,
@@ -39,7 +39,7 @@ pub struct Pingd {
 }
 
 impl Pingd {
-    /// `pingd dev` with more arguments.
+    /// Starts `pingd dev` with additional arguments.
     pub async fn dev(args: &[&str]) -> Self {
         let pingd = Self::start("dev", args, true, Vec::new());
         pingd.wait_ready().await;
@@ -50,7 +50,7 @@ impl Pingd {
         Self::server_with(parts, &[]).await
     }
 
-    /// With more arguments.
+    /// Starts `pingd server` with additional arguments.
     pub async fn server_with(parts: &Parts, args: &[&str]) -> Self {
         let pingd = Self::start("server", args, true, parts.env().to_vec());
         pingd.wait_ready().await;
@@ -63,12 +63,12 @@ impl Pingd {
         pingd
     }
 
-    /// Schema and topics.
+    /// Runs `pingd migrate`; returns its output.
     pub async fn migrate(parts: &Parts) -> String {
         Self::migrate_with(parts, &[]).await
     }
 
-    /// With more arguments.
+    /// Runs `pingd migrate` with additional arguments; returns its output.
     pub async fn migrate_with(parts: &Parts, args: &[&str]) -> String {
         let output = Command::new(env!("CARGO_BIN_EXE_pingd"))
             .args(["migrate", "--create-topics", "--replication", "1"])
@@ -131,25 +131,25 @@ impl Pingd {
         self.child.kill().await.unwrap();
     }
 
-    /// Starts it again, as it was.
+    /// Starts it again with the same arguments.
     pub fn restart(&mut self) {
         self.child = spawn(&self.args, &self.env, &self.log);
     }
 
-    /// SIGTERM; the exit code.
+    /// Sends SIGTERM; returns the exit code.
     pub async fn terminate(&mut self) -> Option<i32> {
         let pid = self.child.id().unwrap().to_string();
         assert!(std::process::Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
-        let status = timeout(TIMEOUT, self.child.wait()).await.expect("it drains and ends").unwrap();
+        let status = timeout(TIMEOUT, self.child.wait()).await.expect("it drains and exits").unwrap();
         status.code()
     }
 
-    /// A unary call by Connect JSON: HTTP status and body.
+    /// Calls a method of `PingService` by Connect JSON; returns HTTP status and body.
     pub async fn call(&self, method: &str, body: &Value) -> Result<(u16, Value), reqwest::Error> {
         self.ask(&format!("PingService/{method}"), body).await
     }
 
-    /// The same for a method of any service, e.g. `EventService/Record`.
+    /// Calls a method of any service, e.g. `EventService/Record`.
     pub async fn ask(&self, method: &str, body: &Value) -> Result<(u16, Value), reqwest::Error> {
         let url = format!("{}/ping.v1.{method}", self.api);
         let answer = self.http.post(url).json(body).timeout(Duration::from_secs(20)).send().await?;
@@ -162,7 +162,7 @@ impl Pingd {
         assert_eq!((status, answer), (200, json!({})), "{body}");
     }
 
-    /// The count and which store said so.
+    /// The count and the name of the store that answered.
     pub async fn count(&self, body: Value) -> (i64, String) {
         let (status, answer) = self.call("PingCount", &body).await.unwrap();
         assert_eq!(status, 200, "{answer}");
@@ -170,7 +170,7 @@ impl Pingd {
         (count, answer["store"].as_str().unwrap().to_owned())
     }
 
-    /// Waits until the cache says `expected`.
+    /// Waits until the cache has counted `expected` events.
     pub async fn wait_for_count(&self, expected: i64) {
         let started = Instant::now();
         loop {
@@ -197,8 +197,8 @@ impl Pingd {
         }
     }
 
-    /// Waits until a ping on its own is counted within a second, `count` being counted already. Other tests share the two
-    /// cores, so that not each of them is. The count then.
+    /// Sends events one by one until one is counted within a second; returns the count. `count` must be counted already. Other tests
+    /// share the two cores, so not every event is that fast.
     pub async fn counts_within_a_second(&self, mut count: i64) -> i64 {
         let mut waited = Vec::new();
         while waited.len() < 20 {
@@ -211,7 +211,7 @@ impl Pingd {
                 return count;
             }
         }
-        panic!("no ping was counted within a second: {waited:?}");
+        panic!("no event was counted within a second: {waited:?}");
     }
 
     /// One metric's value.

@@ -1,4 +1,4 @@
-//! Server and processor on Postgres, Kafka and Redis.
+//! Server and processor with Postgres, Kafka and Redis, which are killed and restarted.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! Statistics and statuses per source, from outside.
+//! Statistics per source, from outside.
 
 use std::time::Instant;
 
@@ -7,25 +7,28 @@ use ping_ports::Clock;
 use serde_json::{Value, json};
 use tokio::time::{Duration, sleep};
 
-use crate::processes::{Pingd, TIMEOUT, pipeline};
+use crate::{
+    processes::{Pingd, TIMEOUT, pipeline},
+    statuses::becomes,
+};
 
 const WINDOW: i64 = 300_000;
 
 impl Pingd {
-    async fn record(&self, source: &str, kind: &str, at: i64) {
+    pub async fn record(&self, source: &str, kind: &str, at: i64) {
         let body = json!({"source": source, "kind": kind, "timestampMs": at});
         let (status, answer) = self.ask("EventService/Record", &body).await.unwrap();
         assert_eq!(status, 200, "{answer}");
     }
 
-    async fn query(&self, method: &str, body: Value) -> Value {
+    pub async fn query(&self, method: &str, body: Value) -> Value {
         let (status, answer) = self.ask(&format!("SourceService/{method}"), &body).await.unwrap();
         assert_eq!(status, 200, "{answer}");
         answer
     }
 
     /// Waits until `source` has `count` events; returns its statistics.
-    async fn wait_for_source(&self, source: &str, count: i64) -> Value {
+    pub async fn wait_for_source(&self, source: &str, count: i64) -> Value {
         let started = Instant::now();
         loop {
             let stats = self.query("SourceStats", json!({"source": source})).await;
@@ -175,119 +178,6 @@ async fn what_cannot_be_answered_is_refused_in_words() {
         assert_eq!(answer["code"], code, "{method} {body}: {answer}");
         assert!(answer["message"].as_str().unwrap().contains(word), "{answer} should contain {word}");
     }
-}
-
-/// Waits until the status of `source` has the label `status`; returns how long it took.
-async fn becomes(server: &Pingd, source: &str, status: &str) -> Duration {
-    let started = Instant::now();
-    loop {
-        let answer = server.query("GetStatus", json!({"source": source})).await;
-        if answer["status"] == status {
-            return started.elapsed();
-        }
-        assert!(started.elapsed() < TIMEOUT, "{answer}, not {status}\n{}", server.log_tail());
-        sleep(Duration::from_millis(5)).await;
-    }
-}
-
-/// A status rule: the kinds whose thresholds are 1 and 1000, and the labels.
-struct Rule {
-    negative_kind: &'static str,
-    positive_kind: &'static str,
-    negative: &'static str,
-    positive: &'static str,
-}
-
-/// The default rule.
-const NEUTRAL: Rule =
-    Rule { negative_kind: "failed", positive_kind: "succeeded", negative: "negative", positive: "positive" };
-
-/// The rule of the example for mail domains; see `MAIL_DOMAIN_FLAGS`.
-const MAIL_DOMAINS: Rule =
-    Rule { negative_kind: "bounced", positive_kind: "delivered", negative: "not catch-all", positive: "catch-all" };
-
-const MAIL_DOMAIN_FLAGS: [&str; 6] = [
-    "--status-negative-when",
-    "bounced=1",
-    "--status-positive-when",
-    "delivered=1000",
-    "--status-labels",
-    "not catch-all,catch-all,unknown",
-];
-
-impl Rule {
-    /// Sends `count` events of the positive kind.
-    async fn support(&self, server: &Pingd, source: &str, count: usize) {
-        let events = vec![json!({"source": source, "kind": self.positive_kind}); count];
-        let (status, answer) = server.ask("EventService/RecordBatch", &json!({"events": events})).await.unwrap();
-        assert_eq!((status, &answer["accepted"]), (200, &json!(count.to_string())), "{answer}");
-    }
-}
-
-/// The 1000th event changes a status within a second. Other tests share the two cores, so not every attempt is that fast.
-async fn changes_within_a_second(server: &Pingd, rule: &Rule) {
-    let mut waited = Vec::new();
-    while waited.len() < 10 {
-        let source = format!("changes-{}.example", waited.len());
-        rule.support(server, &source, 999).await;
-        server.wait_for_source(&source, 999).await;
-        assert_eq!(server.query("GetStatus", json!({"source": source})).await["status"], "unknown");
-        rule.support(server, &source, 1).await;
-        waited.push(becomes(server, &source, rule.positive).await);
-        if waited.last() < Some(&Duration::from_secs(1)) {
-            println!("the 1000th event changed the status after {waited:?}");
-            return;
-        }
-    }
-    panic!("no status changed within a second: {waited:?}");
-}
-
-async fn statuses_follow_the_rule(server: &Pingd, rule: &Rule) {
-    changes_within_a_second(server, rule).await;
-    becomes(server, "example.com", "unknown").await;
-    rule.support(server, "example.com", 999).await;
-    server.wait_for_source("example.com", 999).await;
-    let answer = server.query("GetStatus", json!({"source": "example.com"})).await;
-    assert_eq!((&answer["verdict"], &answer["final"]), (&json!("VERDICT_UNKNOWN"), &json!(false)), "{answer}");
-    rule.support(server, "example.com", 1).await;
-    let positive = becomes(server, "example.com", rule.positive).await;
-    server.record("example.com", rule.negative_kind, 0).await;
-    let negative = becomes(server, "example.com", rule.negative).await;
-    println!("the status became positive after {positive:?}, negative after {negative:?}");
-    rule.support(server, "example.com", 2_000).await;
-    server.wait_for_source("example.com", 3_001).await;
-    let answer = server.query("GetStatus", json!({"source": "example.com"})).await;
-    assert_eq!((&answer["status"], &answer["final"]), (&json!(rule.negative), &json!(true)), "{answer}");
-    assert_eq!((&answer["verdict"], &answer["store"]), (&json!("VERDICT_NEGATIVE"), &json!("STORE_CACHE")), "{answer}");
-}
-
-#[tokio::test]
-async fn statuses_follow_the_rule_in_memory() {
-    statuses_follow_the_rule(&Pingd::dev(&["--memory"]).await, &NEUTRAL).await;
-    let mail_domains = Pingd::dev(&[&["--memory"], &MAIL_DOMAIN_FLAGS[..]].concat()).await;
-    statuses_follow_the_rule(&mail_domains, &MAIL_DOMAINS).await;
-    let flags =
-        ["--status-negative-when", "spam=2", "--status-positive-when", "ping=1", "--status-labels", "bad,good,new"];
-    let pingd = Pingd::dev(&[&["--memory"], &flags[..]].concat()).await;
-    pingd.record("a", "spam", 0).await;
-    pingd.wait_for_source("a", 1).await;
-    becomes(&pingd, "a", "new").await;
-    pingd.record("a", "", 0).await;
-    becomes(&pingd, "a", "good").await;
-    pingd.record("a", "spam", 0).await;
-    becomes(&pingd, "a", "bad").await;
-}
-
-#[tokio::test]
-async fn statuses_follow_the_rule_on_real_parts_and_without_the_cache() {
-    let (mut parts, server, _processor) = pipeline().await;
-    statuses_follow_the_rule(&server, &NEUTRAL).await;
-    parts.redis.kill_9().await.unwrap();
-    let answer = server.query("GetStatus", json!({"source": "example.com"})).await;
-    assert_eq!((&answer["status"], &answer["store"]), (&json!("negative"), &json!("STORE_DATABASE")));
-    parts.redis.restart_empty().await.unwrap();
-    NEUTRAL.support(&server, "other.com", 1_000).await;
-    becomes(&server, "other.com", "positive").await;
 }
 
 #[tokio::test]
