@@ -99,8 +99,10 @@ impl Encoder for EncodedCodec {
 mod tests {
     use std::{collections::BTreeSet, time::Duration};
 
-    use super::*;
-    use crate::load::args::{Mode, Rate};
+    use super::{
+        super::args::{Mode, Rate},
+        *,
+    };
 
     fn batches(ids: bool, sources: u32) -> Batches {
         let config = LoadConfig {
