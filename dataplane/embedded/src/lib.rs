@@ -116,12 +116,12 @@ impl<S: Store> Adapters<S> {
 
     fn processor(self, args: &DevArgs) -> ProcessorService<impl LogConsumer + use<S>> {
         let Self { store, log, cache, statuses, clock } = self;
-        let (bounds, sink) = (Arc::new(log.clone()), Arc::new(log.clone()));
+        let (bounds, producer) = (Arc::new(log.clone()), Arc::new(log.clone()));
         ProcessorService {
             cache,
             totals: store.clone(),
             views: store.clone(),
-            log: LogPorts { outbox: store.clone(), bounds, sink, clock },
+            log: LogPorts { outbox: store.clone(), bounds, producer, clock },
             cache_log: log.subscribe("counts"),
             views_log: log.subscribe("views"),
             settings: args.count.settings(),

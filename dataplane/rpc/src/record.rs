@@ -156,9 +156,11 @@ impl Api {
 
     fn validate(&self, received: ReceivedEvent<'_>) -> Result<Event, Status> {
         let ReceivedEvent { event_id, source, kind, timestamp_ms } = received;
-        Event::accept(timestamp_ms, event_id, source, kind, self.clock.now(), ping_ingest::new_event_id).map_err(|error| {
-            self.metrics.invalid.get_or_create(&[("reason", error.reason())]).inc();
-            errors::invalid(&error)
-        })
+        Event::accept(timestamp_ms, event_id, source, kind, self.clock.now(), ping_ingest::new_event_id).map_err(
+            |error| {
+                self.metrics.invalid.get_or_create(&[("reason", error.reason())]).inc();
+                errors::invalid(&error)
+            },
+        )
     }
 }
