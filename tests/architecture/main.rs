@@ -1,5 +1,6 @@
 //! Tests of the source itself, from its text and from what Cargo says of it: they start nothing and build in seconds.
 //!
+//! - `links`: links in the documentation lead somewhere, and guarantees name tests that exist.
 //! - `layers`: which crate may depend on which, and what must not be linked into a program.
 //! - `cycles`: no files of a crate import each other in a circle.
 //! - `sizes`: how long a file and a function may be.
@@ -10,6 +11,7 @@
 mod cycles;
 mod imports;
 mod layers;
+mod links;
 mod names;
 mod rules;
 mod sentences;

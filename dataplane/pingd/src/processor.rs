@@ -39,7 +39,7 @@ pub(crate) async fn run(args: ProcessorArgs, process: ProcessArgs, shutdown: Can
     let mut registry = Registry::default();
     let mut tasks = JoinSet::new();
     watch(&mut tasks, &readiness, &log, cache.clone());
-    // Only the counters must be fresh within milliseconds; the views can wait for larger fetches (bench/README.md).
+    // Only the counters must be fresh within milliseconds; the views can wait for larger fetches (docs/adr/0006).
     let views = KafkaSettings { group: format!("{}-views", kafka.group), profile: FetchProfile::Bulk, ..kafka.clone() };
     let reader = store.clone();
     let processor = ProcessorService {
