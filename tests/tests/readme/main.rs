@@ -201,7 +201,7 @@ fn embedded() {
     assert_eq!(shell.output(PING), "{}");
     shell.eventually(COUNT, r#""pingCount":"1""#);
     shell.output(CTL_PING);
-    shell.eventually(CTL_COUNT, "1 ping");
+    shell.eventually(CTL_COUNT, "1 event");
     shell.eventually(COUNT, r#""pingCount":"2""#);
     shell.eventually(CTL_VERIFY, "2");
     kubernetes();
