@@ -64,7 +64,7 @@ fn a_count_honours_its_range() {
     assert_eq!(server.count("--from 2024-10-14T00:00:00+02:00 --to 2024-10-16"), 2);
     assert_eq!(server.count("--to 1729036800001"), 3);
     let backwards = server.ctl("count --from 2025-01-02 --to 2025-01-01 --json").error(4);
-    assert!(backwards["error"]["message"].as_str().unwrap().contains("swap them"));
+    assert!(backwards["error"]["message"].as_str().unwrap().contains("swap the bounds"));
 }
 
 #[test]
