@@ -46,7 +46,7 @@ impl Minute {
 
     /// Timestamp of the `number`th event of this minute, in milliseconds since the Unix epoch.
     pub(crate) fn timestamp_ms(self, number: u64) -> i64 {
-        self.start_ms() + i64::try_from(number).unwrap_or_default() % MINUTE_MS
+        self.start_ms() + (number % MINUTE_MS.unsigned_abs()).cast_signed()
     }
 }
 
