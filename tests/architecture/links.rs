@@ -8,6 +8,8 @@ use crate::source::{assert_none, root, sources};
 
 /// `](target)`, up to an anchor.
 static LINK: LazyLock<Regex> = LazyLock::new(|| Regex::new(r"\]\(([^)# ]+)").unwrap());
+/// A source file in backticks, by the end of its path.
+static FILE: LazyLock<Regex> = LazyLock::new(|| Regex::new(r"`([a-z0-9_/.-]+\.(?:rs|lua|sql|proto|sh))`").unwrap());
 /// A test in the second column of a table: a name in backticks with at least one underscore.
 static TEST: LazyLock<Regex> = LazyLock::new(|| Regex::new(r"`([a-z0-9]+(?:_[a-z0-9]+)+)`").unwrap());
 /// A function, as Rust and generated tests define it.
@@ -29,6 +31,23 @@ fn every_link_leads_to_a_file() {
         }
     }
     assert_none("links lead nowhere", &broken);
+}
+
+#[test]
+fn every_file_that_a_page_names_exists() {
+    let files = sources(&root(), &["rs", "lua", "sql", "proto", "sh"]);
+    let mut missing = Vec::new();
+    for page in sources(&root(), &["md"]) {
+        for (number, line) in page.text.lines().enumerate() {
+            let names = FILE.captures_iter(line).map(|name| name[1].to_owned());
+            missing.extend(
+                names
+                    .filter(|name| *name != "foo.rs" && !files.iter().any(|file| file.path.ends_with(name)))
+                    .map(|name| format!("{}:{}: {name}", page.path.display(), number + 1)),
+            );
+        }
+    }
+    assert_none("files named in the documentation do not exist", &missing);
 }
 
 #[test]
