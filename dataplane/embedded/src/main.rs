@@ -1,4 +1,4 @@
-//! `pingd-dev`: `pingd dev` as a program of its own. Without the drivers for Postgres, Kafka and Redis it builds in a third of the time.
+//! `pingd-dev`: `pingd dev` as a program of its own. It has no driver for Postgres, Kafka or Redis, so it builds faster.
 
 use std::process::ExitCode;
 
