@@ -60,7 +60,7 @@ quick: install-build ## Runs the tests that start nothing, and 500 schedules of 
 	SCHEDULES=500 cargo test -q --workspace --lib --bins --test architecture --test pure --test simulation
 
 .PHONY: check
-check: install-build fmt clippy lint deny ## Checks formatting, lints, prose, names, layers and licences
+check: install-build fmt clippy lint proto deny ## Checks formatting, lints, prose, names, layers, the contract and licences
 
 .PHONY: test
 test: install-parts test-build ## Runs every test: units, simulation, real parts, chaos, control plane, README (JOBS=1 for one at a time)
@@ -148,13 +148,28 @@ lint: ## Checks spelling, phrases, names, layers, import cycles and sizes: see l
 	$(CACHE)/bin/typos --config lint/typos.toml
 	cargo test -q --workspace --test architecture
 
+# Accepted is what lint/proto.yaml says, and not an earlier commit: a clone may have none, and nothing is released yet. It is YAML
+# because a review can read it: its diff is what clients see.
+.PHONY: proto
+proto: ## Checks the contract: its style, and that it breaks no client of the accepted one. See proto/buf.yaml
+	@testbed/install.sh buf
+	$(CACHE)/bin/buf lint proto
+	$(CACHE)/bin/buf breaking proto --against lint/proto.yaml || \
+	  { echo 'Keep the accepted contract, or accept this one with `make proto-accept`.' >&2; exit 1; }
+
+.PHONY: proto-accept
+proto-accept: ## Accepts the contract as it is: rewrites lint/proto.yaml
+	@testbed/install.sh buf
+	$(CACHE)/bin/buf build proto --exclude-source-info -o lint/proto.yaml
+	sed -i '1i # Written by `make proto-accept`: the accepted contract, which `make proto` compares with proto/.' lint/proto.yaml
+
 .PHONY: deny
 deny: ## Checks licences and bans of dependencies
 	@testbed/install.sh deny
 	$(CACHE)/bin/cargo-deny --log-level error check bans licenses sources
 
-.PHONY: install-build install-parts install-bench install-images install-control-plane install-cluster
-install-build install-parts install-bench install-images:
+.PHONY: install-build install-parts install-bench install-images install-conformance install-control-plane install-cluster
+install-build install-parts install-bench install-images install-conformance:
 	@testbed/install.sh $(@:install-%=%)
 
 install-control-plane:

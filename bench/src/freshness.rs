@@ -37,7 +37,7 @@ async fn at_rate(pipeline: &Pipeline, rate: u32, seconds: u64) -> anyhow::Result
     let mut senders = JoinSet::new();
     let callers = rate.min(CALLERS);
     for _ in 0..callers {
-        let (mut client, acknowledged) = (pipeline.client().await?, Arc::clone(&acknowledged));
+        let (client, acknowledged) = (pipeline.client().await?, Arc::clone(&acknowledged));
         senders.spawn(async move {
             let mut tick = interval(Duration::from_secs(1) * callers / rate);
             tick.set_missed_tick_behavior(MissedTickBehavior::Burst);
@@ -50,7 +50,7 @@ async fn at_rate(pipeline: &Pipeline, rate: u32, seconds: u64) -> anyhow::Result
             anyhow::Ok(())
         });
     }
-    let mut client = pipeline.client().await?;
+    let client = pipeline.client().await?;
     let mut histogram = Histogram::new(3)?;
     let mut visible_before = 0;
     loop {

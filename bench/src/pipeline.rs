@@ -4,13 +4,13 @@ use std::{path::PathBuf, time::Duration};
 
 use anyhow::{Context, ensure};
 use ping_api::crd::PingPipelineSpec;
-use ping_proto::{PingCountRequest, ping_service_client::PingServiceClient};
+use ping_client::Client;
+use ping_proto::{PingCountRequest, Store};
 use ping_testbed::{Compiler, Kafka, Parts, Postgres, Redis, ports::free_port};
 use tokio::{
     process::{Child, Command},
     time::{Instant, sleep},
 };
-use tonic::transport::Channel;
 
 use crate::{cpu_shares::CpuShare, machine, manifest, report::Report};
 
@@ -134,8 +134,8 @@ impl Pipeline {
         Ok(format!("http://{listen}"))
     }
 
-    pub(crate) async fn client(&self) -> anyhow::Result<PingServiceClient<Channel>> {
-        Ok(PingServiceClient::connect(self.address.clone()).await?)
+    pub(crate) async fn client(&self) -> anyhow::Result<Client> {
+        Client::connect(&self.address).await.map_err(anyhow::Error::from_boxed)
     }
 
     /// Applies load until Kafka's JVM has compiled its code, which takes half a minute. Production brokers run for days.
@@ -156,7 +156,7 @@ impl Pipeline {
     pub(crate) async fn settle(&self) -> anyhow::Result<Duration> {
         let started = Instant::now();
         let stored = self.stored().await?;
-        let mut client = self.client().await?;
+        let client = self.client().await?;
         loop {
             let response = client.ping_count(PingCountRequest::default()).await?.into_inner();
             ensure!(
@@ -164,7 +164,7 @@ impl Pipeline {
                 "the cache counts {} events, but only {stored} are stored",
                 response.ping_count
             );
-            if response.ping_count == stored && response.store == ping_proto::Store::Cache as i32 {
+            if response.ping_count == stored && response.store.as_known() == Some(Store::Cache) {
                 return Ok(started.elapsed());
             }
             ensure!(

@@ -2,11 +2,11 @@
 //! directly on HTTP/2. Without the queueing and reconnecting of a full client it saves 0.08 cores at 5,000 reads per second.
 
 use anyhow::{Context, bail, ensure};
+use buffa::Message;
 use bytes::{BufMut, Bytes, BytesMut};
 use h2::client::{Builder, SendRequest};
 use http::{HeaderMap, Request, Uri, header};
 use ping_proto::{GetStatusRequest, GetStatusResponse};
-use prost::Message;
 use tokio::net::TcpStream;
 use tonic::{Code, Status};
 
@@ -42,7 +42,7 @@ impl Reader {
         let request =
             Request::post(self.uri).header(header::CONTENT_TYPE, "application/grpc").header(header::TE, "trailers");
         let (response, mut request_body) = self.requests.ready().await?.send_request(request.body(())?, false)?;
-        request_body.send_data(framed(&GetStatusRequest { source })?, true)?;
+        request_body.send_data(framed(&GetStatusRequest { source }), true)?;
         let (head, mut body) = response.await?.into_parts();
         check(&head.headers)?;
         let mut message = BytesMut::new();
@@ -53,16 +53,16 @@ impl Reader {
         }
         check(&body.trailers().await?.context("no trailers")?)?;
         ensure!(message.len() >= PREFIX_BYTES, "the response contains no message");
-        Ok(GetStatusResponse::decode(message.split_off(PREFIX_BYTES))?)
+        Ok(GetStatusResponse::decode_from_slice(&message[PREFIX_BYTES..])?)
     }
 }
 
-fn framed(message: &GetStatusRequest) -> anyhow::Result<Bytes> {
-    let mut frame = BytesMut::with_capacity(PREFIX_BYTES + message.encoded_len());
+fn framed(message: &GetStatusRequest) -> Bytes {
+    let mut frame = BytesMut::new();
     frame.put_u8(0);
-    frame.put_u32(u32::try_from(message.encoded_len())?);
-    message.encode(&mut frame)?;
-    Ok(frame.freeze())
+    frame.put_u32(message.encoded_len());
+    message.encode(&mut frame);
+    frame.freeze()
 }
 
 /// A server reports an error either in the initial headers or in the trailers.

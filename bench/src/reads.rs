@@ -143,7 +143,7 @@ async fn run(readers: Vec<Reader>, seconds: u64, source: fn(u64) -> String) -> a
                 let reader = readers[usize::try_from(turn)? % readers.len()].clone();
                 pending.spawn(async move {
                     let response = reader.status(source(turn)).await?;
-                    anyhow::Ok((due.elapsed(), response.store == i32::from(Store::Cache)))
+                    anyhow::Ok((due.elapsed(), response.store.as_known() == Some(Store::Cache)))
                 });
             }
         }

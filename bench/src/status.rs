@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use futures::{StreamExt, stream};
-use ping_proto::{RecordBatchRequest, RecordRequest, event_service_client::EventServiceClient};
+use ping_client::Client;
+use ping_proto::{RecordBatchRequest, RecordRequest};
 use tokio::{
     process::Command,
     time::{Instant, MissedTickBehavior, interval, sleep},
@@ -113,7 +114,7 @@ async fn fill(pipeline: &Pipeline) -> anyhow::Result<i64> {
         (0..times).map(move |_| event(name(source), kind))
     });
     let batches = stream::iter(events).chunks(BACKLOG_BATCH).map(|events| RecordBatchRequest { events });
-    let mut client = EventServiceClient::new(channel(&pipeline.address).await?);
+    let client = Client::new(channel(&pipeline.address).await?);
     let mut responses = client.record_stream(batches).await?.into_inner();
     let mut recorded = 0;
     while let Some(response) = responses.message().await? {
@@ -159,7 +160,7 @@ async fn ingest(channel: Channel, seconds: u64) -> anyhow::Result<f64> {
     });
     let batches = batches.take(usize::try_from(EVENTS / BATCH * seconds)?);
     let started = Instant::now();
-    let mut responses = EventServiceClient::new(channel).record_stream(batches).await?.into_inner();
+    let mut responses = Client::new(channel).record_stream(batches).await?.into_inner();
     let mut acknowledged = 0;
     while let Some(response) = responses.message().await? {
         acknowledged += response.accepted;

@@ -1,12 +1,14 @@
-//! The admin port: `/healthz` (the process responds), `/readyz` (its dependencies are available), `/metrics` (OpenMetrics text).
+//! The admin port: `/healthz` (the process responds), `/readyz` (its dependencies are available), `/metrics` (OpenMetrics text), and
+//! whatever a program adds.
 
 use std::{
     collections::BTreeMap,
     sync::{Arc, Mutex, PoisonError},
 };
 
+/// Routes of the admin port.
+pub use axum::Router;
 use axum::{
-    Router,
     extract::State,
     http::{StatusCode, header},
     response::IntoResponse,
@@ -57,7 +59,7 @@ struct Admin {
     registry: Arc<Registry>,
 }
 
-/// Serves the admin port on `listener` until `shutdown`.
+/// Serves the admin port on `listener` until `shutdown`, with the routes in `more`.
 ///
 /// # Errors
 /// If the listener fails.
@@ -65,13 +67,15 @@ pub async fn serve(
     listener: TcpListener,
     readiness: Readiness,
     registry: Arc<Registry>,
+    more: Router,
     shutdown: CancellationToken,
 ) -> std::io::Result<()> {
     let router = Router::new()
         .route("/healthz", get(async || "ok\n"))
         .route("/readyz", get(readyz))
         .route("/metrics", get(metrics))
-        .with_state(Admin { readiness, registry });
+        .with_state(Admin { readiness, registry })
+        .merge(more);
     axum::serve(listener, router).with_graceful_shutdown(shutdown.cancelled_owned()).await
 }
 

@@ -6,6 +6,20 @@
 pub const LISTEN: &str = "PING_LISTEN";
 /// CIDRs of proxies whose `X-Forwarded-For` is trusted, separated by commas. Default: none.
 pub const TRUSTED_PROXIES: &str = "PING_TRUSTED_PROXIES";
+/// Bytes that all requests of a server may hold together. Default 67108864 (64 MiB).
+pub const MAX_REQUEST_MEMORY: &str = "PING_MAX_REQUEST_MEMORY";
+/// Maximum number of open connections. Default 1000.
+pub const MAX_CONNECTIONS: &str = "PING_MAX_CONNECTIONS";
+/// Maximum number of open connections from one address that is not a trusted proxy. Default 500.
+pub const MAX_CONNECTIONS_PER_ADDRESS: &str = "PING_MAX_CONNECTIONS_PER_ADDRESS";
+/// Maximum number of concurrent HTTP/2 streams per connection. Default 100.
+pub const MAX_STREAMS_PER_CONNECTION: &str = "PING_MAX_STREAMS_PER_CONNECTION";
+/// Seconds for the first request of a connection to arrive. Default 10.
+pub const HEADER_TIMEOUT_SECONDS: &str = "PING_HEADER_TIMEOUT_SECONDS";
+/// Seconds after which an idle connection or stream is closed. Default 300.
+pub const IDLE_TIMEOUT_SECONDS: &str = "PING_IDLE_TIMEOUT_SECONDS";
+/// Seconds for a peer to accept more of a response, or to answer an HTTP/2 ping. Default 20.
+pub const PEER_TIMEOUT_SECONDS: &str = "PING_PEER_TIMEOUT_SECONDS";
 /// Address of the admin port: `/healthz`, `/readyz`, `/metrics`. Default `0.0.0.0:8081`.
 pub const ADMIN_LISTEN: &str = "PING_ADMIN_LISTEN";
 /// Connection URI of Postgres: `postgres://user:password@host:port/database`.
@@ -73,3 +87,5 @@ pub const LOG_FORMAT: &str = "PING_LOG_FORMAT";
 pub const IN_MEMORY: &str = "INMEMORY";
 /// Address of the server that `pingctl` talks to. Default `http://localhost:8080`. Set by users only, never by the operator.
 pub const CTL_ADDR: &str = "PINGCTL_ADDR";
+/// Address of the admin port that `pingctl verify` talks to. Default: the host of `PINGCTL_ADDR`, port 8081. Set by users only.
+pub const CTL_ADMIN_ADDR: &str = "PINGCTL_ADMIN_ADDR";

@@ -40,11 +40,26 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("ping-ingest", LOGIC),
     ("ping-projections", LOGIC),
     ("ping-query", LOGIC),
-    ("ping-rpc", &["ping-core", "ping-ports", "ping-proto", "ping-ingest", "ping-query", "ping-runtime"]),
+    // Knows HTTP and nothing of events.
+    ("ping-transport", &[]),
+    (
+        "ping-rpc",
+        &["ping-core", "ping-ports", "ping-proto", "ping-ingest", "ping-query", "ping-transport", "ping-runtime"],
+    ),
+    ("ping-client", &["ping-proto"]),
     // Wiring that programs share.
     (
         "ping-services",
-        &["ping-core", "ping-ports", "ping-ingest", "ping-projections", "ping-query", "ping-rpc", "ping-runtime"],
+        &[
+            "ping-core",
+            "ping-ports",
+            "ping-ingest",
+            "ping-projections",
+            "ping-query",
+            "ping-rpc",
+            "ping-transport",
+            "ping-runtime",
+        ],
     ),
     // Programs of the data plane.
     (
@@ -81,7 +96,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "ping-embedded",
         ],
     ),
-    ("pingctl", &["ping-proto", "ping-runtime"]),
+    ("pingctl", &["ping-client", "ping-proto", "ping-runtime"]),
     // Kubernetes.
     ("ping-api", &["ping-runtime"]),
     ("ping-plan", &["ping-api"]),
@@ -89,6 +104,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("kubectl-pingpipeline", &["ping-api", "ping-plan", "ping-proto", "ping-runtime"]),
     // Tests and measurements; these see what they test.
     ("ping-testbed", &["ping-runtime"]),
+    ("ping-conformance", &["ping-transport"]),
     ("ping-dataplane-tests", &["*"]),
     ("ping-tests", &["*"]),
     ("ping-architecture", &[]),

@@ -3,9 +3,8 @@
 use std::{net::SocketAddr, path::PathBuf};
 
 use clap::Args;
-use ipnet::IpNet;
 use ping_runtime::env;
-use ping_services::args::{CountArgs, RetentionArgs, StatusArgs};
+use ping_services::args::{CountArgs, RetentionArgs, StatusArgs, TransportArgs};
 
 /// Settings of the embedded mode.
 #[derive(Debug, Args)]
@@ -13,9 +12,9 @@ pub struct DevArgs {
     /// Address of the API
     #[arg(long, env = env::LISTEN, default_value = "127.0.0.1:8080")]
     pub listen: SocketAddr,
-    /// CIDRs of proxies whose X-Forwarded-For is trusted, e.g. 10.0.0.0/8. Events without a source use the caller's address
-    #[arg(long, env = env::TRUSTED_PROXIES, value_delimiter = ',')]
-    pub trusted_proxies: Vec<IpNet>,
+    /// Limits of connections and requests.
+    #[command(flatten)]
+    pub transport: TransportArgs,
     /// Keep all data in memory; nothing is persisted
     #[arg(long, env = env::IN_MEMORY, num_args = 0..=1, default_value_t = false, default_missing_value = "true")]
     pub memory: bool,

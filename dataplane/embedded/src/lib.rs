@@ -17,7 +17,7 @@ use ping_memory::{LoggedMinutes, MemoryCache, MemoryLog, MemoryStatuses, MemoryS
 use ping_ports::{Clock, EventStore, LogConsumer, Outbox, SourceReader, SourceViews, TotalsStore};
 use ping_projections::{LogPorts, MinutePublisher, StatusProjection};
 use ping_query::{CountQuery, SourceQuery, StatusQuery};
-use ping_rpc::{Queries, TrustedProxies, health};
+use ping_rpc::{Queries, health};
 use ping_runtime::admin::Readiness;
 use ping_sqlite::SqliteStore;
 use prometheus_client::registry::Registry;
@@ -67,11 +67,12 @@ async fn serve<S: Store>(
     let listener = bind(args.listen, "--listen").await?;
     let address = listener.local_addr()?;
     let server = adapters.server(&args, listener)?;
+    let admin = server.admin();
     let serving = server.run(&mut registry, &readiness, shutdown, process.drain()).await?;
     // The processor stops after the server, so that it counts what the server drains.
     let served = CancellationToken::new();
     let counting = adapters.processor(&args).run(&mut registry, served.clone());
-    serve_admin(process.admin_listen_on_loopback(), readiness, registry, &mut tasks).await?;
+    serve_admin(process.admin_listen_on_loopback(), readiness, registry, admin, &mut tasks).await?;
     greet(address, args.memory);
     let serving = async {
         let result = serving.await;
@@ -110,7 +111,7 @@ impl<S: Store> Adapters<S> {
                 labels: args.status.labels()?,
             }),
             clock: Arc::clone(clock),
-            proxies: TrustedProxies::new(args.trusted_proxies.clone()),
+            transport: args.transport.clone(),
         })
     }
 

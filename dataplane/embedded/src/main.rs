@@ -1,13 +1,10 @@
-//! `pingd-dev`: `pingd dev` as a program of its own. It has no driver for Postgres, Kafka or Redis, so it builds faster.
+//! `pingd-dev`: `pingd dev` as a program of its own. It has no driver for Postgres, Kafka or Redis, and no allocator of its own, so it builds faster.
 
 use std::process::ExitCode;
 
 use clap::Parser;
 use ping_embedded::DevArgs;
 use ping_services::{args::ProcessArgs, program};
-
-#[global_allocator]
-static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 /// Runs server and processor in one process, without infrastructure: for trying it out and for development
 #[derive(Debug, Parser)]

@@ -45,6 +45,12 @@ impl Address {
         host == "localhost" || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
     }
 
+    /// Another port of the same host.
+    pub(crate) fn with_port(&self, port: u16) -> Self {
+        let host = self.0.host().unwrap_or_default();
+        format!("http://{host}:{port}").parse().map_or_else(|_| self.clone(), Self)
+    }
+
     /// A channel that connects on the first call and reconnects after a failure.
     pub(crate) fn connect(&self, timeout: Duration) -> Channel {
         Endpoint::from(self.0.clone()).connect_timeout(timeout).tcp_nodelay(true).connect_lazy()
@@ -62,6 +68,7 @@ mod tests {
         assert_eq!(parse("10.0.0.1:9").unwrap(), "http://10.0.0.1:9");
         assert_eq!(parse("ping.svc").unwrap(), "http://ping.svc:8080");
         assert_eq!(parse("[::1]:9").unwrap(), "http://[::1]:9");
+        assert_eq!("[::1]:9".parse::<Address>().unwrap().with_port(8).to_string(), "http://[::1]:8");
         assert!(["", "https://x", "a b", "x/y", "u@x"].iter().all(|text| parse(text).is_err()));
     }
 

@@ -4,7 +4,7 @@ use clap::{Parser, Subcommand};
 
 use crate::{
     completions::CompletionsArgs, count::CountArgs, exit, global::GlobalArgs, load::LoadArgs, ping::PingArgs,
-    series::SeriesArgs, source::SourceArgs, status::StatusArgs, top::TopArgs, watch::WatchArgs,
+    series::SeriesArgs, source::SourceArgs, status::StatusArgs, top::TopArgs, verify::VerifyArgs, watch::WatchArgs,
 };
 
 /// Command-line client: send events, query counts, load-test and verify.
@@ -39,7 +39,7 @@ pub(crate) enum Command {
     /// Show counts over time, for all events or for one source.
     Series(SeriesArgs),
     /// Recount every row and compare with the cache (slow); exit 1 if they differ.
-    Verify,
+    Verify(VerifyArgs),
     /// Print a shell completion script.
     Completions(CompletionsArgs),
 }

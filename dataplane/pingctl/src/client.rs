@@ -3,13 +3,12 @@
 use std::time::Duration;
 
 use backon::{ExponentialBuilder, Retryable};
-use ping_proto::{
-    PingCountRequest, PingCountResponse, ping_service_client::PingServiceClient,
-    source_service_client::SourceServiceClient,
-};
-use tonic::{Request, Response, Status, transport::Channel};
+use ping_client::Client;
+use ping_proto::{PingCountRequest, PingCountResponse};
+use tonic::{Request, Response, Status};
 
 use crate::{
+    address::Address,
     exit::Exit,
     failure::{self, Failure},
     global::GlobalArgs,
@@ -24,10 +23,7 @@ const MAX_RETRY_AFTER: Duration = Duration::from_secs(2);
 
 /// A connection to a server.
 pub(crate) struct Server {
-    /// The client to pass to `call` for events and counts.
-    pub(crate) pings: PingServiceClient<Channel>,
-    /// The client to pass to `call` for what is known per source.
-    pub(crate) sources: SourceServiceClient<Channel>,
+    client: Client,
     address: String,
     timeout: Duration,
     retries: u32,
@@ -36,11 +32,14 @@ pub(crate) struct Server {
 impl Server {
     /// The server of the command line. `timeout` is that of each attempt.
     pub(crate) fn new(global: &GlobalArgs, timeout: Duration) -> Self {
-        let channel = global.addr.connect(timeout);
+        Self::at(&global.addr, global, timeout)
+    }
+
+    /// The server at another address than that of the command line.
+    pub(crate) fn at(address: &Address, global: &GlobalArgs, timeout: Duration) -> Self {
         Self {
-            pings: PingServiceClient::new(channel.clone()),
-            sources: SourceServiceClient::new(channel),
-            address: global.addr.to_string(),
+            client: Client::new(address.connect(timeout)),
+            address: address.to_string(),
             timeout,
             retries: global.retries,
         }
@@ -48,17 +47,16 @@ impl Server {
 
     /// Calls until the server answers, `retryable` rejects the error, or no retries are left. Returns the answer and the
     /// number of retries.
-    pub(crate) async fn call<C: Clone, Q: Clone, A>(
+    pub(crate) async fn call<Q: Clone, A, F: Future<Output = Result<Response<A>, Status>>>(
         &self,
-        client: &C,
         message: &Q,
         retryable: fn(&Status) -> bool,
-        method: impl AsyncFn(C, Request<Q>) -> Result<Response<A>, Status>,
+        method: impl Fn(&Client, Request<Q>) -> F,
     ) -> Result<(A, u32), Failure> {
         let attempt = || {
             let mut request = Request::new(message.clone());
             request.set_timeout(self.timeout);
-            method(client.clone(), request)
+            method(&self.client, request)
         };
         let mut retries = 0;
         let answer = attempt
@@ -75,8 +73,7 @@ impl Server {
 
     /// Queries the count.
     pub(crate) async fn ping_count(&self, request: &PingCountRequest) -> Result<PingCountResponse, Failure> {
-        let method = async |mut client: PingServiceClient<Channel>, request| client.ping_count(request).await;
-        self.call(&self.pings, request, is_retryable_query, method).await.map(|(answer, _)| answer)
+        self.call(request, is_retryable_query, Client::ping_count).await.map(|(answer, _)| answer)
     }
 }
 

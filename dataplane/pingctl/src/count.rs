@@ -36,8 +36,11 @@ pub(crate) struct CountArgs {
 pub(crate) async fn run(args: CountArgs, global: &GlobalArgs) -> anyhow::Result<Exit> {
     let server = Server::new(global, global.timeout());
     let waits = args.after.is_some();
-    let request =
-        PingCountRequest { time_range: args.range.range(), strong: args.strong, after: args.after.unwrap_or_default() };
+    let request = PingCountRequest {
+        time_range: args.range.range().into(),
+        strong: args.strong,
+        after: args.after.unwrap_or_default(),
+    };
     let answer = server.ping_count(&request).await.map_err(|failure| {
         let not_counted_yet = waits && failure.code == "deadline_exceeded";
         if not_counted_yet { Failure { exit: Exit::CheckFailed, ..failure } } else { failure }
@@ -58,10 +61,10 @@ pub(crate) fn to_json(answer: &PingCountResponse) -> Value {
         "lag_ms": answer.lag_ms,
         "exact": answer.exact,
         "last_audit_ms": answer.last_audit_ms,
-        "store": match answer.store() {
-            Store::Cache => "cache",
-            Store::Database => "database",
-            Store::Unspecified => "unknown",
+        "store": match answer.store.as_known() {
+            Some(Store::Cache) => "cache",
+            Some(Store::Database) => "database",
+            _ => "unknown",
         },
     })
 }
@@ -70,10 +73,10 @@ fn text(answer: &PingCountResponse) -> String {
     let (count, as_of) = (output::events(answer.ping_count), output::time(answer.as_of_ms));
     let lag = output::grouped(answer.lag_ms);
     let exact = if answer.exact { "exact" } else { "approximate" };
-    let store = match answer.store() {
-        Store::Cache => format!("lag {lag} ms, from the cache"),
-        Store::Database => "from the database".to_owned(),
-        Store::Unspecified => format!("lag {lag} ms"),
+    let store = match answer.store.as_known() {
+        Some(Store::Cache) => format!("lag {lag} ms, from the cache"),
+        Some(Store::Database) => "from the database".to_owned(),
+        _ => format!("lag {lag} ms"),
     };
     format!("{count}  {exact} as of {as_of} ({store})")
 }

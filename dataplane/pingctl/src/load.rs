@@ -14,7 +14,7 @@ mod uuids;
 
 use std::{sync::Arc, thread, time::Instant};
 
-use ping_proto::ping_service_client::PingServiceClient;
+use ping_client::Client;
 use tokio::{
     task::{JoinError, JoinSet},
     time::{sleep_until, timeout},
@@ -33,7 +33,7 @@ pub(crate) async fn run(args: &LoadArgs, global: &GlobalArgs) -> anyhow::Result<
     let pacer = Arc::clone(&run);
     // Ends by itself shortly after the end of the schedule.
     thread::spawn(move || pacer.schedule.pace());
-    let mut senders = start_senders(&run)?;
+    let mut senders = start_senders(&run);
     tokio::select! {
         joined = finish(&run, &mut senders) => joined?,
         () = progress::show(&run) => {}
@@ -56,23 +56,23 @@ pub(crate) async fn run(args: &LoadArgs, global: &GlobalArgs) -> anyhow::Result<
 }
 
 /// Starts the senders of all connections.
-fn start_senders(run: &Arc<Run>) -> anyhow::Result<JoinSet<()>> {
+fn start_senders(run: &Arc<Run>) -> JoinSet<()> {
     let mut senders = JoinSet::new();
     for connection in 0..run.config.connections {
         let channel = run.config.address.connect(run.config.timeout);
         match run.config.mode {
             Mode::Stream => {
-                senders.spawn(StreamSender::new(Arc::clone(run), channel)?.send());
+                senders.spawn(StreamSender::new(Arc::clone(run), Client::new(channel)).send());
             }
             Mode::Unary => {
-                let client = PingServiceClient::new(channel);
+                let client = Client::new(channel);
                 for first in (connection..).take(run.config.in_flight) {
                     senders.spawn(unary::send(Arc::clone(run), client.clone(), first));
                 }
             }
         }
     }
-    Ok(senders)
+    senders
 }
 
 /// Waits until everything is sent and settled. Ends early on Ctrl-C, and when acknowledgements exceed the timeout.

@@ -59,7 +59,7 @@ fn run(cli: Cli) -> anyhow::Result<Exit> {
             Command::Status(args) => status::run(args, &global).await,
             Command::Top(args) => top::run(args, &global).await,
             Command::Series(args) => series::run(args, &global).await,
-            Command::Verify => verify::run(&global).await,
+            Command::Verify(args) => verify::run(args, &global).await,
             Command::Completions(args) => completions::run(&args, &mut Cli::command()),
         }
     })

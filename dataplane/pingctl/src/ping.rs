@@ -7,6 +7,7 @@ use std::{
 
 use clap::Args;
 use futures::{StreamExt, stream};
+use ping_client::Client;
 use ping_proto::PingRequest;
 use serde_json::json;
 use uuid::Uuid;
@@ -87,8 +88,7 @@ async fn send(server: &Server, args: &PingArgs) -> Result<Acknowledged, Failure>
         kind: args.kind.clone(),
         receipt: args.receipt,
     };
-    let sent =
-        server.call(&server.pings, &request, is_retryable, async |mut client, request| client.ping(request).await);
+    let sent = server.call(&request, is_retryable, Client::ping);
     let (answer, retries) = sent.await.map_err(|failure| suggest_same_id(failure, id))?;
     Ok(Acknowledged { id, token: answer.token, retries })
 }

@@ -2,7 +2,9 @@
 
 use std::io;
 
+use buffa::MessageField;
 use clap::{Args, ValueEnum};
+use ping_client::Client;
 use ping_proto::{SeriesRequest, SeriesResponse, Step, TimeRange};
 use serde_json::json;
 
@@ -60,11 +62,10 @@ pub(crate) async fn run(args: SeriesArgs, global: &GlobalArgs) -> anyhow::Result
     let default_range = || TimeRange { start: time::now() - DEFAULT_RANGE_MS, end: 0 };
     let request = SeriesRequest {
         source: args.source,
-        time_range: Some(args.range.range().unwrap_or_else(default_range)),
+        time_range: MessageField::some(args.range.range().unwrap_or_else(default_range)),
         step: args.step.map_or(Step::Unspecified, Step::from).into(),
     };
-    let called = server
-        .call(&server.sources, &request, is_retryable_query, async |mut client, request| client.series(request).await);
+    let called = server.call(&request, is_retryable_query, Client::series);
     let (answer, _) = called.await?;
     match global.format() {
         Format::Text => print(&answer)?,

@@ -3,6 +3,7 @@
 use std::io;
 
 use clap::Args;
+use ping_client::Client;
 use ping_proto::{SourceStatsRequest, SourceStatsResponse};
 use serde_json::json;
 
@@ -26,9 +27,7 @@ pub(crate) struct SourceArgs {
 pub(crate) async fn run(args: SourceArgs, global: &GlobalArgs) -> anyhow::Result<Exit> {
     let server = Server::new(global, global.timeout());
     let request = SourceStatsRequest { source: args.source };
-    let called = server.call(&server.sources, &request, is_retryable_query, async |mut client, request| {
-        client.source_stats(request).await
-    });
+    let called = server.call(&request, is_retryable_query, Client::source_stats);
     let (stats, _) = called.await?;
     match global.format() {
         Format::Text => print(&stats)?,

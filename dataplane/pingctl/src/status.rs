@@ -1,6 +1,7 @@
 //! `pingctl status`
 
 use clap::Args;
+use ping_client::Client;
 use ping_proto::{GetStatusRequest, Verdict};
 use serde_json::json;
 
@@ -24,19 +25,17 @@ pub(crate) struct StatusArgs {
 pub(crate) async fn run(args: StatusArgs, global: &GlobalArgs) -> anyhow::Result<Exit> {
     let server = Server::new(global, global.timeout());
     let request = GetStatusRequest { source: args.source };
-    let called = server.call(&server.sources, &request, is_retryable_query, async |mut client, request| {
-        client.get_status(request).await
-    });
+    let called = server.call(&request, is_retryable_query, Client::get_status);
     let (answer, _) = called.await?;
     match global.format() {
         Format::Text => output::line(&answer.status)?,
         Format::Json => output::line(json!({
             "source": request.source,
             "status": answer.status,
-            "verdict": match answer.verdict() {
-                Verdict::Negative => "negative",
-                Verdict::Positive => "positive",
-                Verdict::Unknown | Verdict::Unspecified => "unknown",
+            "verdict": match answer.verdict.as_known() {
+                Some(Verdict::Negative) => "negative",
+                Some(Verdict::Positive) => "positive",
+                _ => "unknown",
             },
             "final": answer.r#final,
             "negative_events": answer.negative_events,

@@ -1,6 +1,7 @@
 //! `pingctl top`
 
 use clap::Args;
+use ping_client::Client;
 use ping_proto::{TimeRange, TopSourcesRequest};
 use serde_json::json;
 
@@ -32,10 +33,8 @@ pub(crate) struct TopArgs {
 /// Shows the sources with the most events.
 pub(crate) async fn run(args: TopArgs, global: &GlobalArgs) -> anyhow::Result<Exit> {
     let server = Server::new(global, global.timeout());
-    let request = TopSourcesRequest { time_range: args.range.range().map(widen), limit: args.number };
-    let called = server.call(&server.sources, &request, is_retryable_query, async |mut client, request| {
-        client.top_sources(request).await
-    });
+    let request = TopSourcesRequest { time_range: args.range.range().map(widen).into(), limit: args.number };
+    let called = server.call(&request, is_retryable_query, Client::top_sources);
     let (answer, _) = called.await?;
     match global.format() {
         Format::Text => {

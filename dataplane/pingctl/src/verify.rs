@@ -2,26 +2,40 @@
 
 use std::{io, time::Duration};
 
+use clap::Args;
+use ping_client::Client;
 use ping_proto::{VerifyRequest, VerifyResponse};
+use ping_runtime::env;
 use serde_json::json;
 
 use crate::{
+    address::Address,
     client::{Server, is_retryable_query},
     exit::Exit,
     global::GlobalArgs,
     output::{self, Format, events, grouped},
 };
 
+/// Port of the server's admin interface, which has the recount.
+const ADMIN_PORT: u16 = 8081;
 /// Timeout unless `--timeout` sets another: the server reads every row.
 const DEFAULT_VERIFY_TIMEOUT: Duration = Duration::from_secs(300);
 
+/// Arguments of `pingctl verify`.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:
+  pingctl verify --admin-addr http://localhost:8081")]
+pub(crate) struct VerifyArgs {
+    /// Address of the server's admin port. Default: the host of --addr, port 8081.
+    #[arg(long, value_name = "ADDRESS", env = env::CTL_ADMIN_ADDR)]
+    admin_addr: Option<Address>,
+}
+
 /// Asks the server to recount, and prints the comparison.
-pub(crate) async fn run(global: &GlobalArgs) -> anyhow::Result<Exit> {
-    let server = Server::new(global, global.timeout_or(DEFAULT_VERIFY_TIMEOUT));
-    let called = server.call(&server.pings, &VerifyRequest {}, is_retryable_query, async |mut client, request| {
-        client.verify(request).await
-    });
-    let (answer, _) = called.await?;
+pub(crate) async fn run(args: VerifyArgs, global: &GlobalArgs) -> anyhow::Result<Exit> {
+    let address = args.admin_addr.unwrap_or_else(|| global.addr.with_port(ADMIN_PORT));
+    let server = Server::at(&address, global, global.timeout_or(DEFAULT_VERIFY_TIMEOUT));
+    let (answer, _) = server.call(&VerifyRequest {}, is_retryable_query, Client::verify).await?;
     match global.format() {
         Format::Text => print(&answer)?,
         Format::Json => output::line(json!({

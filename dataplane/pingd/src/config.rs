@@ -3,10 +3,9 @@
 use std::{net::SocketAddr, path::PathBuf};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use ipnet::IpNet;
 use ping_embedded::DevArgs;
 use ping_runtime::env;
-use ping_services::args::{CountArgs, ProcessArgs, RetentionArgs, StatusArgs};
+use ping_services::args::{CountArgs, ProcessArgs, RetentionArgs, StatusArgs, TransportArgs};
 
 use ping_ingest::IngestSettings;
 use ping_kafka::{FetchProfile, KafkaSecurity, KafkaSettings};
@@ -68,9 +67,9 @@ pub(crate) struct ServerArgs {
     /// Address of the API: gRPC, gRPC-Web and Connect
     #[arg(long, env = env::LISTEN, default_value = "0.0.0.0:8080")]
     pub(crate) listen: SocketAddr,
-    /// CIDRs of proxies whose X-Forwarded-For is trusted, e.g. 10.0.0.0/8. Events without a source use the caller's address
-    #[arg(long, env = env::TRUSTED_PROXIES, value_delimiter = ',')]
-    pub(crate) trusted_proxies: Vec<IpNet>,
+    /// Limits of connections and requests.
+    #[command(flatten)]
+    pub(crate) transport: TransportArgs,
     /// Role of this server; ingestion and queries scale independently
     #[arg(long, env = env::ROLE, value_enum, default_value = "all")]
     pub(crate) role: Role,

@@ -11,7 +11,7 @@ use ping_postgres::{PostgresOptions, PostgresStore};
 use ping_projections::{LogPorts, MinutePublisher, StatusProjection};
 use ping_redis::{RedisCache, RedisStatuses};
 use ping_rpc::health;
-use ping_runtime::admin::Readiness;
+use ping_runtime::admin::{Readiness, Router};
 use ping_services::args::ProcessArgs;
 use prometheus_client::registry::Registry;
 use tokio::{
@@ -55,7 +55,7 @@ pub(crate) async fn run(args: ProcessorArgs, process: ProcessArgs, shutdown: Can
         minutes: KafkaMinutes::new(&kafka).map(|topic| MinutePublisher::new(reader, Arc::new(topic))),
     };
     let counting = processor.run(&mut registry, shutdown.clone());
-    serve_admin(process.admin_listen(), readiness, registry, &mut tasks).await?;
+    serve_admin(process.admin_listen(), readiness, registry, Router::new(), &mut tasks).await?;
     let overdue = async {
         shutdown.cancelled().await;
         sleep(process.drain().max(Duration::from_secs(1))).await;

@@ -13,7 +13,7 @@ use ping_ports::{Clock, Outbox};
 use ping_postgres::{PostgresOptions, PostgresStore};
 use ping_query::{CountQuery, SourceQuery, StatusQuery};
 use ping_redis::{RedisCache, RedisStatuses};
-use ping_rpc::{Queries, TrustedProxies, health};
+use ping_rpc::{Queries, health};
 use ping_runtime::admin::Readiness;
 use ping_services::args::ProcessArgs;
 use prometheus_client::registry::Registry;
@@ -46,10 +46,11 @@ pub(crate) async fn run(args: ServerArgs, process: ProcessArgs, shutdown: Cancel
         }),
         queries,
         clock,
-        proxies: TrustedProxies::new(args.trusted_proxies.clone()),
+        transport: args.transport.clone(),
     };
+    let admin = server.admin();
     let serving = server.run(&mut registry, &readiness, shutdown, process.drain()).await?;
-    serve_admin(process.admin_listen(), readiness, registry, &mut tasks).await?;
+    serve_admin(process.admin_listen(), readiness, registry, admin, &mut tasks).await?;
     serving.await
 }
 

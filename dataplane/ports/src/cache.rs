@@ -90,8 +90,8 @@ pub trait CounterCache: Send + Sync {
     /// Total and the sum over `minutes` (half-open); `None` when the cache is empty.
     async fn read(&self, minutes: Option<(Minute, Minute)>) -> Result<Option<Reading>, CacheError>;
 
-    /// Whether the event of `token` is counted.
-    async fn has_counted(&self, token: Token) -> Result<bool, CacheError>;
+    /// Whether the event of each token is counted, in the order of `tokens`.
+    async fn have_counted(&self, tokens: &[Token]) -> Result<Vec<bool>, CacheError>;
 
     /// All counters; `None` when the cache is empty.
     async fn counters(&self) -> Result<Option<CacheCounters>, CacheError>;

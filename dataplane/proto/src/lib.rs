@@ -1,10 +1,26 @@
-//! The wire contract: messages, services, proto3 JSON and descriptors, generated from `proto/ping/v1` by `build.rs`.
+//! The wire contract, generated from `proto/ping/v1` by `build.rs`: messages with proto3 JSON, the traits of the services, and
+//! descriptors.
 //!
 //! Nothing here is written by hand. Conversions belong to the crates that use the messages.
-#![allow(missing_docs, unreachable_pub, clippy::all, clippy::pedantic, reason = "generated")]
 
-tonic::include_proto!("ping.v1");
-include!(concat!(env!("OUT_DIR"), "/ping.v1.serde.rs"));
+/// When JSON leaves a field out that has its default value: see `show_zeros` in `build.rs`.
+fn never<T: ?Sized>(_: &T) -> bool {
+    false
+}
 
-/// The encoded `FileDescriptorSet`, for reflection.
+/// Messages and services of the API.
+#[allow(missing_docs, unreachable_pub, unexpected_cfgs, clippy::all, clippy::pedantic, reason = "generated")]
+mod api {
+    connectrpc::include_generated!("connect.rs");
+}
+
+/// Messages of the log and of the outbox. Not part of the API.
+#[allow(missing_docs, unreachable_pub, clippy::all, clippy::pedantic, reason = "generated")]
+pub mod log {
+    include!(concat!(env!("OUT_DIR"), "/log/ping.v1.rs"));
+}
+
+pub use api::{google::rpc as errors, grpc::health::v1 as health, ping::v1::*};
+
+/// The encoded `FileDescriptorSet` of the API and of the health service, for reflection.
 pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));

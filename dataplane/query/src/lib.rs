@@ -5,6 +5,7 @@
 
 mod sources;
 mod status;
+mod waiters;
 
 use std::{sync::Arc, time::Duration};
 
@@ -12,12 +13,11 @@ pub use sources::{AsOf, Point, SourceError, SourceQuery, Step};
 pub use status::{SourceStatus, StatusQuery};
 
 use tokio::time::{Instant, sleep};
+use waiters::Waiters;
 
 use ping_core::{Millis, Minute, TimeRange, Token};
 use ping_ports::{Clock, CounterCache, Reading, Recount, StoreError, TotalsStore};
 
-/// Pause between two checks whether the event of a token is counted.
-const TOKEN_POLL_INTERVAL: Duration = Duration::from_millis(5);
 /// Pause between two checks whether the cache has caught up with the store, in [`CountQuery::verify`].
 const CATCH_UP_POLL_INTERVAL: Duration = Duration::from_millis(20);
 /// Longest wait for the cache to catch up with the store, in [`CountQuery::verify`].
@@ -69,6 +69,9 @@ pub enum QueryError {
     /// The event of the token was not counted before the deadline.
     #[error("the event of this token is not counted yet; retry, or use strong=true")]
     NotCountedYet,
+    /// Too many callers wait for an event of theirs to be counted.
+    #[error("{0} calls with `after` are waiting already; retry later, or use strong=true")]
+    TooManyWaiting(usize),
 }
 
 /// The result of comparing rows, totals, rollups and cache.
@@ -91,13 +94,15 @@ pub struct CountQuery {
     totals: Arc<dyn TotalsStore>,
     clock: Arc<dyn Clock>,
     window: i64,
+    waiters: Waiters,
 }
 
 impl CountQuery {
     /// `window`: number of recent minutes for which the cache has complete counts.
     #[must_use]
     pub fn new(cache: Arc<dyn CounterCache>, totals: Arc<dyn TotalsStore>, clock: Arc<dyn Clock>, window: i64) -> Self {
-        Self { cache, totals, clock, window }
+        let waiters = Waiters::new(Arc::clone(&cache));
+        Self { cache, totals, clock, window, waiters }
     }
 
     /// Counts events. If the request has a token, waits for its event until `deadline`.
@@ -107,7 +112,7 @@ impl CountQuery {
     pub async fn count(&self, request: CountRequest, deadline: Instant) -> Result<CountResponse, QueryError> {
         if !request.strong {
             if let Some(token) = request.after {
-                self.wait_for(token, deadline).await?;
+                self.waiters.wait(token, deadline).await?;
             }
             if let Some(response) = self.read_cache(request.range).await {
                 return Ok(response);
@@ -139,19 +144,6 @@ impl CountQuery {
     fn cached_minutes(&self, range: TimeRange, now: Millis) -> Option<(Minute, Minute)> {
         let (start, end) = range.whole_minutes()?;
         (start > Minute::of(now).back(self.window - 1)).then_some((start, end))
-    }
-
-    async fn wait_for(&self, token: Token, deadline: Instant) -> Result<(), QueryError> {
-        loop {
-            // An unavailable cache may be back before the deadline.
-            if self.cache.has_counted(token).await.unwrap_or(false) {
-                return Ok(());
-            }
-            if Instant::now() + TOKEN_POLL_INTERVAL > deadline {
-                return Err(QueryError::NotCountedYet);
-            }
-            sleep(TOKEN_POLL_INTERVAL).await;
-        }
     }
 
     /// Recounts every row and compares the result with totals, rollups and cache. Events may arrive meanwhile, so the cache must lie

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
+use connectrpc::ConnectError;
 use tokio_util::sync::CancellationToken;
-use tonic::Status;
 
 use crate::RpcMetrics;
 use ping_ingest::Ingest;
@@ -64,14 +64,14 @@ impl Api {
         ingest.lane_handles().into_iter().map(|lane| Self { ingest: Some(lane), ..self.clone() }).collect()
     }
 
-    pub(super) fn ingest(&self) -> Result<&Ingest, Status> {
+    pub(super) fn ingest(&self) -> Result<&Ingest, ConnectError> {
         let message =
             "this server only answers queries (--role query); send events to a server with role ingest or all";
-        self.ingest.as_ref().ok_or_else(|| Status::failed_precondition(message))
+        self.ingest.as_ref().ok_or_else(|| ConnectError::failed_precondition(message))
     }
 
-    pub(super) fn queries(&self) -> Result<&Queries, Status> {
+    pub(super) fn queries(&self) -> Result<&Queries, ConnectError> {
         let message = "this server only accepts events (--role ingest); query a server with role query or all";
-        self.queries.as_deref().ok_or_else(|| Status::failed_precondition(message))
+        self.queries.as_deref().ok_or_else(|| ConnectError::failed_precondition(message))
     }
 }

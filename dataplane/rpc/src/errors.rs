@@ -1,94 +1,152 @@
-//! Converts domain errors to gRPC status, and gRPC status to Connect errors.
+//! Converts domain errors to errors of the protocol: a code, a message that says how to fix it, and standard details for programs.
+//!
+//! What goes wrong inside (addresses, SQL, user names) is logged under an id; the caller gets the id.
 
-use http::StatusCode;
-use tonic::{Code, Status, metadata::MetadataValue};
+use std::time::Duration;
 
+use connectrpc::{ConnectError, ErrorDetail};
+use http::{HeaderMap, HeaderValue, header};
 use ping_core::{EventError, RangeError};
 use ping_ingest::Refusal;
 use ping_ports::{StoreError, chain};
+use ping_proto::errors::{BadRequest, ErrorInfo, RetryInfo, bad_request::FieldViolation};
 use ping_query::{QueryError, SourceError};
+use uuid::Uuid;
 
-pub(super) fn invalid(error: &EventError) -> Status {
-    Status::invalid_argument(error.to_string())
-}
-
-pub(super) fn invalid_range(error: &RangeError) -> Status {
-    Status::invalid_argument(error.to_string())
-}
-
-pub(super) fn refused(refusal: &Refusal) -> Status {
-    match refusal {
-        Refusal::Full(after) => {
-            let mut status = Status::resource_exhausted(refusal.to_string());
-            let seconds = after.as_secs_f64().ceil().max(1.0).to_string();
-            if let Ok(seconds) = seconds.parse() {
-                status.metadata_mut().insert("retry-after", seconds);
-            }
-            status
-        }
-        // For programs: an event sent without an id is safe to retry only if nothing was recorded.
-        Refusal::Unavailable(_) | Refusal::ShuttingDown => unavailable_with(refusal, "nothing-recorded"),
-        Refusal::OutcomeUnknown(_) => unavailable_with(refusal, "unknown"),
-    }
-}
-
-fn unavailable_with(refusal: &Refusal, outcome: &'static str) -> Status {
-    let mut status = Status::unavailable(refusal.to_string());
-    status.metadata_mut().insert("ping-outcome", MetadataValue::from_static(outcome));
-    status
-}
+/// Who defines the reasons in `ErrorInfo`.
+const DOMAIN: &str = "pingpipeline.io";
+/// Pause before a retry while the store is unavailable.
+const STORE_RETRY: Duration = Duration::from_secs(1);
+/// Response header that says whether an event may have been recorded: `nothing-recorded` or `unknown`.
+const OUTCOME: &str = "ping-outcome";
 
 /// The event id is already used for different content.
 pub(super) const CONFLICT: &str = "event_id is already used for an event with different content; send a new id for a new event, or the same content for a retry";
 
 /// `PingCountRequest.after` cannot be read.
-pub(super) const INVALID_TOKEN: &str =
-    "`after` is not a valid token; use the `token` returned by Ping with receipt=true";
+const INVALID_TOKEN: &str = "`after` is not a valid token; use the `token` returned by Ping with receipt=true";
 
-pub(super) fn query(error: &QueryError) -> Status {
+/// An invalid request. `field` is the path of the field that is wrong.
+pub(super) fn invalid_field(field: &str, message: String) -> ConnectError {
+    let violation =
+        FieldViolation { field: field.to_owned(), description: message.clone(), ..FieldViolation::default() };
+    let details = BadRequest { field_violations: vec![violation], ..BadRequest::default() };
+    ConnectError::invalid_argument(message).with_detail(ErrorDetail::from_message("google.rpc.BadRequest", &details))
+}
+
+pub(super) fn invalid_event(error: &EventError) -> ConnectError {
+    let field = match error {
+        EventError::Negative(_) | EventError::TooEarly(_) | EventError::TooLate { .. } => "timestamp_ms",
+        EventError::NotAUuid(_) => "event_id",
+        EventError::Source(_) => "source",
+        EventError::Kind(_) => "kind",
+    };
+    invalid_field(field, error.to_string())
+}
+
+pub(super) fn invalid_range(error: &RangeError) -> ConnectError {
+    invalid_field("time_range", error.to_string())
+}
+
+pub(super) fn invalid_token() -> ConnectError {
+    invalid_field("after", INVALID_TOKEN.to_owned())
+}
+
+pub(super) fn conflict() -> ConnectError {
+    with_reason(ConnectError::already_exists(CONFLICT), "EVENT_ID_CONFLICT", [])
+}
+
+/// A limit is reached: the caller may retry after `delay`.
+pub(super) fn exhausted(message: impl Into<String>, reason: &str, delay: Duration) -> ConnectError {
+    retry_after(with_reason(ConnectError::resource_exhausted(message), reason, []), delay)
+}
+
+/// The process holds as much for requests as it may.
+pub(super) fn out_of_memory() -> ConnectError {
+    let message = "the server holds as many requests as its memory allows; retry later";
+    exhausted(message, "MEMORY_LIMIT", Duration::from_secs(1))
+}
+
+pub(super) fn refused(refusal: &Refusal) -> ConnectError {
+    match refusal {
+        Refusal::Full(delay) => exhausted(refusal.to_string(), "QUEUE_FULL", *delay),
+        // For programs: an event sent without an id is safe to retry only if nothing was recorded.
+        Refusal::ShuttingDown => {
+            outcome(ConnectError::unavailable(refusal.to_string()), "SHUTTING_DOWN", "nothing-recorded")
+        }
+        Refusal::Unavailable(cause) => {
+            let id = log("the store is unavailable", cause);
+            let message = format!("the store is unavailable and nothing was recorded; retry (error {id})");
+            retry_after(
+                outcome(ConnectError::unavailable(message), "STORE_UNAVAILABLE", "nothing-recorded"),
+                STORE_RETRY,
+            )
+        }
+        Refusal::OutcomeUnknown(cause) => {
+            let id = log("the outcome of a commit is unknown", cause);
+            let message =
+                format!("the events may or may not have been recorded; retry with the same event_id (error {id})");
+            retry_after(outcome(ConnectError::unavailable(message), "OUTCOME_UNKNOWN", "unknown"), STORE_RETRY)
+        }
+    }
+}
+
+pub(super) fn query(error: &QueryError) -> ConnectError {
     match error {
         QueryError::Store(error) => unavailable(error),
-        QueryError::NotCountedYet => Status::deadline_exceeded(error.to_string()),
+        QueryError::NotCountedYet => ConnectError::deadline_exceeded(error.to_string()),
+        QueryError::TooManyWaiting(_) => exhausted(error.to_string(), "TOO_MANY_WAITING", Duration::from_secs(1)),
     }
 }
 
-pub(super) fn source(error: &SourceError) -> Status {
-    match error {
-        SourceError::Store(error) => unavailable(error),
-        SourceError::Expired { .. } => Status::out_of_range(error.to_string()),
-        _ => Status::invalid_argument(error.to_string()),
-    }
+pub(super) fn source(error: &SourceError) -> ConnectError {
+    let field = match error {
+        SourceError::Store(error) => return unavailable(error),
+        SourceError::Expired { .. } => return ConnectError::out_of_range(error.to_string()),
+        SourceError::InvalidSource(_) => "source",
+        SourceError::StepTooShort | SourceError::TooManySteps(_) => "step",
+        SourceError::Unaligned => "time_range",
+        SourceError::Limit(_) => "limit",
+    };
+    invalid_field(field, error.to_string())
 }
 
-pub(super) fn unavailable(error: &StoreError) -> Status {
-    Status::unavailable(format!("{}; retry", chain(error)))
+pub(super) fn unavailable(error: &StoreError) -> ConnectError {
+    let id = log("the store did not answer", &chain(error));
+    let message = format!("the store did not answer; retry (error {id})");
+    let error = with_reason(ConnectError::unavailable(message), "STORE_UNAVAILABLE", []);
+    retry_after(error, STORE_RETRY)
 }
 
 /// A count as the wire has it. Batches and windows are small, so the conversion cannot fail in practice.
-pub(super) fn wire_count(count: usize) -> Result<i64, Status> {
-    i64::try_from(count).map_err(|_| Status::internal(format!("{count} does not fit in 64 bits")))
+pub(super) fn wire_count(count: usize) -> Result<i64, ConnectError> {
+    i64::try_from(count).map_err(|_| ConnectError::internal(format!("{count} does not fit in 64 bits")))
 }
 
-/// A code's name in Connect JSON, and its HTTP status.
-pub(super) fn connect_code(code: Code) -> (&'static str, StatusCode) {
-    match code {
-        Code::Ok => ("ok", StatusCode::OK),
-        // 499 is not registered, so `http` has no constant for it; every number from 100 to 999 is valid.
-        Code::Cancelled => ("canceled", StatusCode::from_u16(499).unwrap_or(StatusCode::BAD_REQUEST)),
-        Code::Unknown => ("unknown", StatusCode::INTERNAL_SERVER_ERROR),
-        Code::InvalidArgument => ("invalid_argument", StatusCode::BAD_REQUEST),
-        Code::DeadlineExceeded => ("deadline_exceeded", StatusCode::GATEWAY_TIMEOUT),
-        Code::NotFound => ("not_found", StatusCode::NOT_FOUND),
-        Code::AlreadyExists => ("already_exists", StatusCode::CONFLICT),
-        Code::PermissionDenied => ("permission_denied", StatusCode::FORBIDDEN),
-        Code::ResourceExhausted => ("resource_exhausted", StatusCode::TOO_MANY_REQUESTS),
-        Code::FailedPrecondition => ("failed_precondition", StatusCode::BAD_REQUEST),
-        Code::Aborted => ("aborted", StatusCode::CONFLICT),
-        Code::OutOfRange => ("out_of_range", StatusCode::BAD_REQUEST),
-        Code::Unimplemented => ("unimplemented", StatusCode::NOT_IMPLEMENTED),
-        Code::Internal => ("internal", StatusCode::INTERNAL_SERVER_ERROR),
-        Code::Unavailable => ("unavailable", StatusCode::SERVICE_UNAVAILABLE),
-        Code::DataLoss => ("data_loss", StatusCode::INTERNAL_SERVER_ERROR),
-        Code::Unauthenticated => ("unauthenticated", StatusCode::UNAUTHORIZED),
+/// Logs a cause and returns the id to look it up by.
+fn log(what: &str, cause: &str) -> String {
+    let id = Uuid::now_v7().simple().to_string();
+    tracing::warn!(error_id = id, cause, "{what}");
+    id
+}
+
+fn with_reason<const N: usize>(error: ConnectError, reason: &str, metadata: [(&str, &str); N]) -> ConnectError {
+    let metadata = metadata.into_iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect();
+    let info = ErrorInfo { reason: reason.to_owned(), domain: DOMAIN.to_owned(), metadata, ..ErrorInfo::default() };
+    error.with_detail(ErrorDetail::from_message("google.rpc.ErrorInfo", &info))
+}
+
+fn outcome(error: ConnectError, reason: &str, outcome: &'static str) -> ConnectError {
+    let mut headers = HeaderMap::new();
+    headers.insert(OUTCOME, HeaderValue::from_static(outcome));
+    with_reason(error, reason, [("outcome", outcome)]).with_headers(headers)
+}
+
+fn retry_after(mut error: ConnectError, delay: Duration) -> ConnectError {
+    let seconds = delay.as_secs_f64().ceil().max(1.0).to_string();
+    if let Ok(seconds) = seconds.parse() {
+        error.response_headers_mut().insert(header::RETRY_AFTER, seconds);
     }
+    let info = RetryInfo { retry_delay: buffa::MessageField::some(delay.into()), ..RetryInfo::default() };
+    error.with_detail(ErrorDetail::from_message("google.rpc.RetryInfo", &info))
 }

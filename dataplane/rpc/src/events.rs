@@ -1,62 +1,69 @@
 //! `EventService`: converts its messages and calls the write path. An event without a source gets the caller's address.
 
-use futures::{Stream, StreamExt};
-use tonic::Status;
+use connectrpc::{InboundStream, RequestContext, Response, ServiceRequest, ServiceResult, ServiceStream};
+use futures::TryStreamExt;
+use ping_proto::{
+    self as proto, EventService, RecordBatchRequest, RecordBatchResponse, RecordRequest, RecordRequestView,
+    RecordResponse,
+};
+use ping_transport::{CallerAddress, RequestScope};
 
 use super::{
     Api,
-    caller::CallerAddress,
-    record::{Acknowledgement, ReceivedEvent, RecordedBatch, RefusedRecord, ValidatedBatch},
+    guard::StreamCharges,
+    record::{Acknowledgement, ReceivedEvent, RecordedBatch, RefusedRecord},
 };
-use ping_proto as proto;
 
-impl Api {
-    pub(super) async fn record(
+impl EventService for Api {
+    async fn record(
         &self,
-        request: proto::RecordRequest,
-        caller: &CallerAddress,
-    ) -> Result<proto::RecordResponse, Status> {
-        let received = received(&request, caller);
+        context: RequestContext,
+        request: ServiceRequest<'_, RecordRequest>,
+    ) -> ServiceResult<RecordResponse> {
+        let caller = caller(&context);
+        let received = received(request.view(), &caller);
         let Acknowledgement { event_id, token } = self.record_one(received, request.receipt).await?;
-        Ok(proto::RecordResponse { event_id, token })
+        Response::ok(RecordResponse { event_id, token })
     }
 
-    pub(super) async fn record_batch(
+    async fn record_batch(
         &self,
-        request: proto::RecordBatchRequest,
-        caller: &CallerAddress,
-    ) -> Result<proto::RecordBatchResponse, Status> {
-        let batch = validate_batch(self, &request, caller)?;
+        context: RequestContext,
+        request: ServiceRequest<'_, RecordBatchRequest>,
+    ) -> ServiceResult<RecordBatchResponse> {
+        let caller = caller(&context);
+        let batch = self.validate_batch(request.events.iter().map(|event| received(event, &caller)))?;
         // A single batch has no position in a stream.
-        self.record_all(batch).await.map(|recorded| batch_response(0, recorded))
+        Response::ok(batch_response(0, self.record_all(batch).await?))
     }
 
-    pub(super) fn record_stream(
-        self,
-        batches: impl Stream<Item = Result<proto::RecordBatchRequest, Status>> + Send + 'static,
-        caller: CallerAddress,
-    ) -> impl Stream<Item = Result<proto::RecordBatchResponse, Status>> + Send + 'static {
-        let recorded = self.record_batches(batches, move |api, batch| validate_batch(api, &batch, &caller));
-        recorded.map(|recorded| recorded.map(|(batches, recorded)| batch_response(batches, recorded)))
+    async fn record_stream(
+        &self,
+        context: RequestContext,
+        requests: InboundStream<RecordBatchRequest>,
+    ) -> ServiceResult<ServiceStream<RecordBatchResponse>> {
+        let caller = caller(&context);
+        let charges = context.extensions().get::<StreamCharges>().cloned().unwrap_or_default();
+        let recorded = self.clone().record_batches(requests, charges, move |api, message| {
+            api.validate_batch(message.view().events.iter().map(|event| received(event, &caller)))
+        });
+        let response = |(batches, recorded)| batch_response(batches, recorded);
+        Ok(Response::stream(recorded.map_ok(response)))
     }
 }
 
-fn received<'a>(request: &'a proto::RecordRequest, caller: &'a CallerAddress) -> ReceivedEvent<'a> {
-    let proto::RecordRequest { event_id, source, kind, timestamp_ms, receipt: _ } = request;
-    let source = if source.is_empty() { &*caller.0 } else { source.as_str() };
-    ReceivedEvent { event_id, source, kind, timestamp_ms: *timestamp_ms }
+/// The caller's address; empty if the transport does not know it.
+fn caller(context: &RequestContext) -> CallerAddress {
+    context.extensions().get::<RequestScope>().map(|scope| scope.caller(context.headers())).unwrap_or_default()
 }
 
-fn validate_batch(
-    api: &Api,
-    batch: &proto::RecordBatchRequest,
-    caller: &CallerAddress,
-) -> Result<ValidatedBatch, Status> {
-    api.validate_batch(batch.events.iter().map(|event| received(event, caller)))
+fn received<'a>(request: &RecordRequestView<'a>, caller: &'a CallerAddress) -> ReceivedEvent<'a> {
+    let source = if request.source.is_empty() { &*caller.0 } else { request.source };
+    ReceivedEvent { event_id: request.event_id, source, kind: request.kind, timestamp_ms: request.timestamp_ms }
 }
 
-fn batch_response(batches: i64, recorded: RecordedBatch) -> proto::RecordBatchResponse {
+fn batch_response(batches: i64, recorded: RecordedBatch) -> RecordBatchResponse {
     let refused = |RefusedRecord { index, code, message }| proto::RefusedEvent { index, code: code.into(), message };
     let RecordedBatch { accepted, token, refused: all } = recorded;
-    proto::RecordBatchResponse { batches, accepted, token, refused: all.into_iter().map(refused).collect() }
+    RecordBatchResponse { batches, accepted, token, refused: all.into_iter().map(refused).collect() }
 }

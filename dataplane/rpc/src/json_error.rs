@@ -1,46 +1,71 @@
 //! Errors for JSON bodies that are not the expected message.
 
+use connectrpc::{ConnectError, ErrorCode};
+use ping_proto as proto;
 use serde::de::DeserializeOwned;
 
-/// How the generated code reports a value that is not an integer.
-const INTEGER_ERRORS: [&str; 3] =
-    ["invalid digit found in string", "cannot parse integer from empty string", "data did not match any variant"];
+use super::errors;
+
+/// Explains why the JSON body of a call was refused, if that is why it failed. Our own errors have details; those of the protocol
+/// library have none.
+pub(super) fn explain(error: ConnectError, path: &str, body: &[u8]) -> ConnectError {
+    if error.code != ErrorCode::InvalidArgument || !error.details.is_empty() {
+        return error;
+    }
+    let describe = match path {
+        "ping.v1.PingService/Ping" => describe::<proto::PingRequest>,
+        "ping.v1.PingService/PingCount" => describe::<proto::PingCountRequest>,
+        "ping.v1.EventService/Record" => describe::<proto::RecordRequest>,
+        "ping.v1.EventService/RecordBatch" => describe::<proto::RecordBatchRequest>,
+        "ping.v1.SourceService/SourceStats" => describe::<proto::SourceStatsRequest>,
+        "ping.v1.SourceService/TopSources" => describe::<proto::TopSourcesRequest>,
+        "ping.v1.SourceService/Series" => describe::<proto::SeriesRequest>,
+        "ping.v1.SourceService/GetStatus" => describe::<proto::GetStatusRequest>,
+        _ => return error,
+    };
+    describe(body).map_or(error, |(field, message)| errors::invalid_field(&field, message))
+}
 
 /// Names the field that is wrong and the type it should have: `timestamp_ms: expected an integer`. Reads the body a second time to
-/// find the field, so that valid bodies do not pay for it.
-pub(super) fn describe<Q: DeserializeOwned>(body: &[u8], error: &serde_json::Error) -> String {
+/// find the field, so that valid bodies do not pay for it. None if the body is valid.
+fn describe<Q: DeserializeOwned>(body: &[u8]) -> Option<(String, String)> {
     let mut json = serde_json::Deserializer::from_slice(body);
     let located = match serde_path_to_error::deserialize::<_, Q>(&mut json) {
-        Err(located) if error.is_data() => located,
-        _ => return format!("the body is not valid JSON: {error}"),
+        Ok(_) => json.end().err().map(|error| (String::new(), format!("the body is not valid JSON: {error}")))?,
+        Err(located) if !located.inner().is_data() => {
+            (String::new(), format!("the body is not valid JSON: {}", located.inner()))
+        }
+        Err(located) => {
+            let path = located.path().to_string();
+            let text = located.inner().to_string();
+            let expected = expected(text.split(" at line ").next().unwrap_or(&text));
+            let place = if path == "." { "the JSON body" } else { &path };
+            let message = format!("{place}: {expected}");
+            (if path == "." { String::new() } else { path }, message)
+        }
     };
-    let field = match located.path().to_string() {
-        root if root == "." => "the JSON body".to_owned(),
-        field => field,
-    };
-    let text = located.inner().to_string();
-    let reason = text.split(" at line ").next().unwrap_or(&text);
-    let expected = match reason.strip_prefix("invalid type: ").and_then(|rest| rest.rsplit_once(", expected ")) {
+    Some(located)
+}
+
+/// What the decoder expected, without its terms.
+fn expected(reason: &str) -> String {
+    match reason.rsplit_once(", expected ") {
         Some((_, "a sequence")) => "expected an array".to_owned(),
+        Some((_, integer)) if integer.starts_with("an i64") || integer.starts_with("an i32") => {
+            "expected an integer".to_owned()
+        }
         Some((_, message)) if message.starts_with("struct ") => "expected an object".to_owned(),
         Some((_, other)) => format!("expected {other}"),
-        // Only integers can be out of range, be text that cannot be parsed, or match neither a number nor text.
-        None if reason.starts_with("number too ") => format!("expected an integer of at most 64 bits ({reason})"),
-        None if INTEGER_ERRORS.iter().any(|known| reason.starts_with(known)) => "expected an integer".to_owned(),
         None => reason.to_owned(),
-    };
-    format!("{field}: {expected}")
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use ping_proto as proto;
-
     use super::*;
 
     fn message<Q: DeserializeOwned>(body: &str) -> String {
-        let error = serde_json::from_str::<Q>(body).err().unwrap();
-        describe::<Q>(body.as_bytes(), &error)
+        describe::<Q>(body.as_bytes()).unwrap().1
     }
 
     #[test]
@@ -67,5 +92,16 @@ mod tests {
             let message = message::<proto::PingRequest>(body);
             assert!(message.starts_with("the body is not valid JSON: "), "{body}: {message}");
         }
+    }
+
+    #[test]
+    fn every_form_of_a_number_in_proto3_json_is_accepted() {
+        for number in
+            ["null", "1728926331000", "\"1728926331000\"", "1728926331000.0", "1.728926331e12", "-0", "\"-0\""]
+        {
+            let body = format!(r#"{{"timestampMs": {number}}}"#);
+            assert_eq!(describe::<proto::PingRequest>(body.as_bytes()), None, "{body}");
+        }
+        assert_eq!(describe::<proto::SeriesRequest>(br#"{"step": 99}"#), None, "enums are open");
     }
 }

@@ -1,15 +1,21 @@
 //! The API: gRPC, gRPC-Web and Connect on one port, and the web page.
 //!
-//! Transport only: this crate converts messages and errors. Counting and storage belong to `ping-ingest` and `ping-query`.
+//! Conversion only: messages, errors, and what a message may cost. Connections belong to `ping-transport`; counting and storage to
+//! `ping-ingest` and `ping-query`.
 
+// A method of a service returns its message; the trait promises only something that can be encoded.
+#![allow(refining_impl_trait)]
+
+mod admin;
 mod api;
-mod caller;
-mod connect;
+mod deadline;
 mod errors;
 mod events;
-mod grpc;
+mod front;
+mod guard;
 pub mod health;
 mod json_error;
+mod limits;
 mod metrics;
 mod page;
 mod pings;
@@ -17,7 +23,9 @@ mod record;
 mod serve;
 mod sources;
 
+pub use admin::Admin;
 pub use api::{Api, Queries, StatusLabels};
-pub use caller::TrustedProxies;
+pub use health::Health;
 pub use metrics::RpcMetrics;
-pub use serve::serve;
+pub use front::Answer;
+pub use serve::{HttpService, MaybeCors, serve, service};

@@ -2,95 +2,95 @@
 
 use std::time::Duration;
 
-use futures::{Stream, StreamExt};
+use connectrpc::{InboundStream, RequestContext, Response, ServiceRequest, ServiceResult, ServiceStream};
+use futures::TryStreamExt;
+use http::{HeaderValue, header};
+use ping_core::TimeRange;
+use ping_proto::{
+    self as proto, PingCountRequest, PingCountResponse, PingRequest, PingResponse, PingService, StreamPingsRequest,
+    StreamPingsResponse,
+};
+use ping_query::{CountRequest, ServedBy};
 use tokio::time::Instant;
-use tonic::Status;
 
 use super::{
     Api, errors,
-    record::{Acknowledgement, ReceivedEvent, RecordedBatch, RefusedRecord, ValidatedBatch},
+    guard::StreamCharges,
+    record::{Acknowledgement, ReceivedEvent, RecordedBatch, RefusedRecord},
 };
-use ping_core::TimeRange;
-use ping_proto as proto;
-use ping_query::{CountRequest, ServedBy};
 
 /// Longest time that `PingCount` waits for the event of a token.
 const MAX_TOKEN_WAIT: Duration = Duration::from_secs(10);
 /// `PingCount` stops waiting this long before the caller's deadline, so that the response arrives in time.
 const RESPONSE_MARGIN: Duration = Duration::from_millis(20);
+/// For a count that a caller got by GET. It says itself as of when it is exact, so a shared copy stays true; it is only older.
+const SHARED_FOR_A_SECOND: HeaderValue = HeaderValue::from_static("public, max-age=1");
 
-impl Api {
-    pub(super) async fn ping(&self, request: proto::PingRequest) -> Result<proto::PingResponse, Status> {
-        let Acknowledgement { event_id, token } = self.record_one(received(&request), request.receipt).await?;
-        Ok(proto::PingResponse { event_id, token })
+impl PingService for Api {
+    async fn ping(&self, _: RequestContext, request: ServiceRequest<'_, PingRequest>) -> ServiceResult<PingResponse> {
+        let Acknowledgement { event_id, token } = self.record_one(received(request.view()), request.receipt).await?;
+        Response::ok(PingResponse { event_id, token })
     }
 
-    pub(super) fn stream_pings(
-        self,
-        batches: impl Stream<Item = Result<proto::StreamPingsRequest, Status>> + Send + 'static,
-    ) -> impl Stream<Item = Result<proto::StreamPingsResponse, Status>> + Send + 'static {
-        let recorded = self.record_batches(batches, |api, batch| validate_batch(api, &batch));
-        recorded.map(|recorded| recorded.map(|(batches, recorded)| stream_response(batches, recorded)))
-    }
-
-    pub(super) async fn ping_count(
+    async fn ping_count(
         &self,
-        request: proto::PingCountRequest,
-        timeout: Option<Duration>,
-    ) -> Result<proto::PingCountResponse, Status> {
-        let range = request.time_range.map(|range| TimeRange::new(range.start, range.end)).transpose();
+        context: RequestContext,
+        request: ServiceRequest<'_, PingCountRequest>,
+    ) -> ServiceResult<PingCountResponse> {
+        let range = request.time_range.as_option().map(|range| TimeRange::new(range.start, range.end)).transpose();
         let range = range.map_err(|error| errors::invalid_range(&error))?;
         let after = (!request.after.is_empty()).then(|| request.after.parse()).transpose();
-        let after = after.map_err(|_| Status::invalid_argument(errors::INVALID_TOKEN))?;
-        let wait =
-            timeout.map_or(MAX_TOKEN_WAIT, |timeout| timeout.saturating_sub(RESPONSE_MARGIN)).min(MAX_TOKEN_WAIT);
-        let request = CountRequest { range, strong: request.strong, after };
-        let count = self.queries()?.counts.count(request, Instant::now() + wait).await;
+        let after = after.map_err(|_| errors::invalid_token())?;
+        let timeout = context.time_remaining().map(|left| left.saturating_sub(RESPONSE_MARGIN));
+        let wait = timeout.unwrap_or(MAX_TOKEN_WAIT).min(MAX_TOKEN_WAIT);
+        let count_request = CountRequest { range, strong: request.strong, after };
+        let count = self.queries()?.counts.count(count_request, Instant::now() + wait).await;
         let count = count.map_err(|error| errors::query(&error))?;
         self.metrics.counts.inc();
         let store = match count.served_by {
-            ServedBy::Cache => proto::Store::Cache,
+            ServedBy::Cache => proto::Store::STORE_CACHE,
             ServedBy::Store => {
                 self.metrics.store_reads.inc();
-                proto::Store::Database
+                proto::Store::STORE_DATABASE
             }
         };
-        Ok(proto::PingCountResponse {
+        let response = Response::new(PingCountResponse {
             ping_count: count.count,
             as_of_ms: count.as_of,
             lag_ms: count.lag,
             exact: count.exact,
             store: store.into(),
             last_audit_ms: count.last_audit,
-        })
+        });
+        let shareable = !request.strong && after.is_none();
+        Ok(if shareable { response.with_header(header::CACHE_CONTROL, SHARED_FOR_A_SECOND) } else { response })
     }
 
-    pub(super) async fn verify(&self, _: proto::VerifyRequest) -> Result<proto::VerifyResponse, Status> {
-        let found = self.queries()?.counts.verify().await.map_err(|error| errors::unavailable(&error))?;
-        Ok(proto::VerifyResponse {
-            exact: found.differences.is_empty(),
-            rows: found.recount.rows,
-            total: found.recount.total,
-            minutes_total: found.recount.minutes_total,
-            days_total: found.recount.days_total,
-            cache_total: found.cache_total,
-            minutes_compared: errors::wire_count(found.minutes_compared)?,
-            differences: found.differences,
-        })
+    async fn stream_pings(
+        &self,
+        context: RequestContext,
+        requests: InboundStream<StreamPingsRequest>,
+    ) -> ServiceResult<ServiceStream<StreamPingsResponse>> {
+        let charges = context.extensions().get::<StreamCharges>().cloned().unwrap_or_default();
+        let recorded = self.clone().record_batches(requests, charges, |api, message| {
+            api.validate_batch(message.view().pings.iter().map(received))
+        });
+        let response = |(batches, recorded)| stream_response(batches, recorded);
+        Ok(Response::stream(recorded.map_ok(response)))
     }
 }
 
-fn received(request: &proto::PingRequest) -> ReceivedEvent<'_> {
-    let proto::PingRequest { timestamp_ms, event_id, source, kind, receipt: _ } = request;
-    ReceivedEvent { event_id, source, kind, timestamp_ms: *timestamp_ms }
+fn received<'a>(request: &proto::PingRequestView<'a>) -> ReceivedEvent<'a> {
+    ReceivedEvent {
+        event_id: request.event_id,
+        source: request.source,
+        kind: request.kind,
+        timestamp_ms: request.timestamp_ms,
+    }
 }
 
-fn validate_batch(api: &Api, batch: &proto::StreamPingsRequest) -> Result<ValidatedBatch, Status> {
-    api.validate_batch(batch.pings.iter().map(received))
-}
-
-fn stream_response(batches: i64, recorded: RecordedBatch) -> proto::StreamPingsResponse {
+fn stream_response(batches: i64, recorded: RecordedBatch) -> StreamPingsResponse {
     let refused = |RefusedRecord { index, code, message }| proto::RefusedPing { index, code: code.into(), message };
     let RecordedBatch { accepted, token, refused: all } = recorded;
-    proto::StreamPingsResponse { batches, accepted, token, refused: all.into_iter().map(refused).collect() }
+    StreamPingsResponse { batches, accepted, token, refused: all.into_iter().map(refused).collect() }
 }

@@ -3,14 +3,13 @@
 //! `PingService` and `EventService` convert their messages to and from the types here, so an event is treated alike whichever service
 //! it arrives by.
 
+use buffa::view::HasMessageView;
+use connectrpc::{ConnectError, InboundStream, StreamMessage};
 use futures::{Stream, StreamExt, TryStreamExt, stream};
-use tonic::Status;
 
-use super::{Api, errors};
+use super::{Api, errors, guard::StreamCharges, limits::MAX_BATCH_EVENTS};
 use ping_core::{Event, Token};
 
-/// Maximum number of events in a batch.
-const MAX_BATCH_EVENTS: usize = 10_000;
 /// Batches of one stream that are submitted at once; the server reads no further until the oldest is acknowledged.
 const MAX_BATCHES_IN_FLIGHT: usize = 64;
 
@@ -72,13 +71,13 @@ impl Api {
         &self,
         received: ReceivedEvent<'_>,
         wants_receipt: bool,
-    ) -> Result<Acknowledgement, Status> {
+    ) -> Result<Acknowledgement, ConnectError> {
         let event = self.validate(received)?;
         let event_id = event.id;
         let receipt = self.ingest()?.submit(vec![event]).await.map_err(|refusal| errors::refused(&refusal))?;
         if !receipt.conflicts.is_empty() {
             self.metrics.conflicts.inc();
-            return Err(Status::already_exists(errors::CONFLICT));
+            return Err(errors::conflict());
         }
         self.metrics.events.inc();
         if !wants_receipt {
@@ -92,11 +91,11 @@ impl Api {
     pub(super) fn validate_batch<'a>(
         &self,
         received: impl ExactSizeIterator<Item = ReceivedEvent<'a>>,
-    ) -> Result<ValidatedBatch, Status> {
+    ) -> Result<ValidatedBatch, ConnectError> {
         let size = received.len();
         if size > MAX_BATCH_EVENTS {
             let message = format!("the batch has {size} events; send at most {MAX_BATCH_EVENTS} at once");
-            return Err(Status::invalid_argument(message));
+            return Err(errors::invalid_field("events", message));
         }
         let mut batch =
             ValidatedBatch { events: Vec::with_capacity(size), indices: Vec::with_capacity(size), refused: Vec::new() };
@@ -106,8 +105,8 @@ impl Api {
                     batch.indices.push(index);
                     batch.events.push(event);
                 }
-                Err(status) => {
-                    let message = status.message().to_owned();
+                Err(error) => {
+                    let message = error.message.unwrap_or_default();
                     batch.refused.push(RefusedRecord { index, code: "invalid_argument", message });
                 }
             }
@@ -116,7 +115,7 @@ impl Api {
     }
 
     /// Records the valid events of a batch, waiting while the queue is full.
-    pub(super) async fn record_all(&self, batch: ValidatedBatch) -> Result<RecordedBatch, Status> {
+    pub(super) async fn record_all(&self, batch: ValidatedBatch) -> Result<RecordedBatch, ConnectError> {
         let ValidatedBatch { events, indices, mut refused } = batch;
         let valid = indices.len();
         let receipt = self.ingest()?.submit_when_room(events).await.map_err(|refusal| errors::refused(&refusal))?;
@@ -135,31 +134,42 @@ impl Api {
         })
     }
 
-    /// Records a stream of batches and acknowledges them in order, each with the number of batches that are durable by then.
-    pub(super) fn record_batches<B: Send + 'static>(
+    /// Records a stream of batches and acknowledges them in order, each with the number of batches that are durable by then. What a
+    /// batch holds of the budget is returned once it is durable.
+    pub(super) fn record_batches<M>(
         self,
-        batches: impl Stream<Item = Result<B, Status>> + Send + 'static,
-        validate: impl Fn(&Self, B) -> Result<ValidatedBatch, Status> + Send + 'static,
-    ) -> impl Stream<Item = Result<(i64, RecordedBatch), Status>> + Send + 'static {
+        batches: InboundStream<M>,
+        charges: StreamCharges,
+        validate: impl Fn(&Self, &StreamMessage<M>) -> Result<ValidatedBatch, ConnectError> + Send + 'static,
+    ) -> impl Stream<Item = Result<(i64, RecordedBatch), ConnectError>> + Send + 'static
+    where
+        M: HasMessageView + 'static,
+        StreamMessage<M>: Send,
+    {
         let shutdown = self.shutdown.clone();
         batches
             .take_until(shutdown.cancelled_owned())
-            .map_ok(move |batch| {
+            .map_ok(move |message| {
                 let api = self.clone();
-                let batch = validate(&api, batch);
-                async move { api.record_all(batch?).await }
+                let charge = charges.next();
+                let batch = validate(&api, &message);
+                async move {
+                    let recorded = api.record_all(batch?).await;
+                    drop(charge);
+                    recorded
+                }
             })
             .try_buffered(MAX_BATCHES_IN_FLIGHT)
             .zip(stream::iter(1_i64..))
             .map(|(recorded, durable)| recorded.map(|recorded| (durable, recorded)))
     }
 
-    fn validate(&self, received: ReceivedEvent<'_>) -> Result<Event, Status> {
+    fn validate(&self, received: ReceivedEvent<'_>) -> Result<Event, ConnectError> {
         let ReceivedEvent { event_id, source, kind, timestamp_ms } = received;
         Event::accept(timestamp_ms, event_id, source, kind, self.clock.now(), ping_ingest::new_event_id).map_err(
             |error| {
                 self.metrics.invalid.get_or_create(&[("reason", error.reason())]).inc();
-                errors::invalid(&error)
+                errors::invalid_event(&error)
             },
         )
     }

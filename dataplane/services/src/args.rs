@@ -3,10 +3,12 @@
 use std::{net::SocketAddr, time::Duration};
 
 use clap::Args;
+use ipnet::IpNet;
 use ping_core::{Retention, StatusRule, Threshold};
 use ping_projections::CountSettings;
 use ping_rpc::StatusLabels;
 use ping_runtime::{env, telemetry::LogFormat};
+use ping_transport::{TransportSettings, TrustedProxies};
 
 /// Settings of every program.
 #[derive(Debug, Args)]
@@ -54,6 +56,58 @@ impl ProcessArgs {
     #[must_use]
     pub fn drain(&self) -> Duration {
         Duration::from_secs(self.drain_seconds)
+    }
+}
+
+/// Limits of connections and requests. The defaults fit a container with 256 MiB.
+#[derive(Clone, Debug, Args)]
+pub struct TransportArgs {
+    /// CIDRs of proxies whose X-Forwarded-For is trusted, e.g. 10.0.0.0/8. Events without a source use the caller's address
+    #[arg(long, env = env::TRUSTED_PROXIES, value_delimiter = ',')]
+    pub trusted_proxies: Vec<IpNet>,
+    /// Bytes that all requests together may hold: bodies, decoded messages, events that wait to be committed
+    #[arg(long, env = env::MAX_REQUEST_MEMORY, value_name = "BYTES", default_value_t = 64 << 20, value_parser = clap::value_parser!(u64).range(16 << 20..=1 << 36))]
+    pub max_request_memory: u64,
+    /// Maximum number of open connections
+    #[arg(long, env = env::MAX_CONNECTIONS, default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..))]
+    pub max_connections: u32,
+    /// Maximum number of open connections from one address that is not a trusted proxy
+    #[arg(long, env = env::MAX_CONNECTIONS_PER_ADDRESS, default_value_t = 500, value_parser = clap::value_parser!(u32).range(1..))]
+    pub max_connections_per_address: u32,
+    /// Maximum number of concurrent HTTP/2 streams per connection
+    #[arg(long, env = env::MAX_STREAMS_PER_CONNECTION, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub max_streams_per_connection: u32,
+    /// Seconds for the first request of a connection to arrive
+    #[arg(long, env = env::HEADER_TIMEOUT_SECONDS, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=3_600))]
+    pub header_timeout_seconds: u64,
+    /// Seconds after which an idle connection or stream is closed
+    #[arg(long, env = env::IDLE_TIMEOUT_SECONDS, default_value_t = 300, value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    pub idle_timeout_seconds: u64,
+    /// Seconds for a peer to accept more of a response, or to answer an HTTP/2 ping
+    #[arg(long, env = env::PEER_TIMEOUT_SECONDS, default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..=3_600))]
+    pub peer_timeout_seconds: u64,
+}
+
+impl TransportArgs {
+    /// Converts the flags.
+    #[must_use]
+    pub fn settings(&self) -> TransportSettings {
+        TransportSettings {
+            // At most 64 GiB, which a 64-bit machine can address.
+            memory_bytes: usize::try_from(self.max_request_memory).unwrap_or(usize::MAX),
+            connections: self.max_connections as usize,
+            connections_per_address: self.max_connections_per_address as usize,
+            streams_per_connection: self.max_streams_per_connection,
+            header_timeout: Duration::from_secs(self.header_timeout_seconds),
+            idle_timeout: Duration::from_secs(self.idle_timeout_seconds),
+            peer_timeout: Duration::from_secs(self.peer_timeout_seconds),
+        }
+    }
+
+    /// Proxies whose `X-Forwarded-For` is trusted.
+    #[must_use]
+    pub fn proxies(&self) -> TrustedProxies {
+        TrustedProxies::new(self.trusted_proxies.clone())
     }
 }
 

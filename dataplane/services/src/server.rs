@@ -2,11 +2,13 @@
 
 use std::{sync::Arc, time::Duration};
 
+use crate::args::TransportArgs;
 use anyhow::Context;
 use ping_ingest::{Ingest, IngestMetrics, IngestPorts, IngestSettings};
 use ping_ports::Clock;
-use ping_rpc::{self as rpc, Api, Queries, RpcMetrics, TrustedProxies, health};
-use ping_runtime::admin::Readiness;
+use ping_rpc::{self as rpc, Admin, Api, Health, Queries, RpcMetrics};
+use ping_runtime::admin::{Readiness, Router};
+use ping_transport::{Transport, TransportMetrics};
 use prometheus_client::registry::Registry;
 use tokio::{net::TcpListener, task::JoinSet, time::timeout};
 use tokio_util::sync::CancellationToken;
@@ -21,11 +23,18 @@ pub struct ServerService {
     pub queries: Option<Queries>,
     /// The time of events that arrive without one.
     pub clock: Arc<dyn Clock>,
-    /// Proxies whose `X-Forwarded-For` is trusted.
-    pub proxies: TrustedProxies,
+    /// The limits of connections and requests.
+    pub transport: TransportArgs,
 }
 
 impl ServerService {
+    /// What the server adds to the admin port.
+    #[must_use]
+    pub fn admin(&self) -> Router {
+        let service = Admin::service(self.queries.as_ref().map(|queries| queries.counts.clone()));
+        Router::new().route_service("/ping.v1.AdminService/{method}", service)
+    }
+
     /// Starts the write path. The returned future serves until `shutdown`, then finishes in-flight calls within `drain`, then
     /// commits and publishes queued events within another `drain`.
     ///
@@ -44,13 +53,14 @@ impl ServerService {
         });
         let metrics = Arc::new(RpcMetrics::register(registry));
         let api = Api::new(ingest, self.queries, self.clock, metrics, shutdown.clone());
-        let (reporter, service) = tonic_health::server::health_reporter();
         let mut watchers = JoinSet::new();
-        health::report(&mut watchers, readiness, reporter);
-        let (listener, proxies) = (self.listener, self.proxies);
+        let health = Health::report(&mut watchers, readiness);
+        let metrics = Arc::new(TransportMetrics::register(registry));
+        let transport = Transport::new(self.transport.settings(), self.transport.proxies(), metrics);
+        let listener = self.listener;
         Ok(async move {
             let _watchers = watchers;
-            let serving = rpc::serve(listener, api, proxies, service, shutdown.clone());
+            let serving = rpc::serve(listener, api, &health, transport, shutdown.clone());
             let overdue = async {
                 shutdown.cancelled().await;
                 tokio::time::sleep(drain).await;

@@ -16,9 +16,10 @@ mod processes;
 
 use std::time::{Duration, Instant};
 
+use ping_client::Client;
 use ping_memory::SystemClock;
 use ping_ports::Clock;
-use ping_proto::{RecordBatchRequest, RecordRequest, event_service_client::EventServiceClient};
+use ping_proto::{RecordBatchRequest, RecordRequest};
 use ping_testbed::Parts;
 use processes::Pingd;
 use rand::{Rng, SeedableRng, rngs::StdRng, seq::SliceRandom};
@@ -175,7 +176,7 @@ async fn every_view_is_what_the_rows_say() {
     let pool = PgPool::connect(&parts.postgres.url()).await.unwrap();
     let (requests, invalid) = requests(count, seed);
     let (mut accepted, mut refused) = (0, 0);
-    let mut client = EventServiceClient::connect(server.api.clone()).await.unwrap();
+    let client = Client::connect(&server.api).await.unwrap();
     let batches: Vec<_> = requests.chunks(BATCH).collect();
     let (kill_every, delete_at) = ((batches.len() / (KILLS + 1)).max(1), batches.len() / 2);
     let (mut kills, mut reached) = (0, 0);
@@ -222,7 +223,7 @@ async fn every_view_is_what_the_rows_say() {
 async fn the_oracle_notices_a_wrong_row() {
     let (parts, server, processor) = pipeline_with_minutes().await;
     let pool = PgPool::connect(&parts.postgres.url()).await.unwrap();
-    let mut client = EventServiceClient::connect(server.api.clone()).await.unwrap();
+    let client = Client::connect(&server.api).await.unwrap();
     let event = |place: i64| RecordRequest {
         source: "a".into(),
         timestamp_ms: SystemClock.now() - place * 1_000,

@@ -6,7 +6,8 @@ use std::{
 };
 
 use futures::StreamExt;
-use ping_proto::{Event, RecordBatchRequest, RecordRequest, event_service_client::EventServiceClient};
+use ping_client::Client;
+use ping_proto::{RecordBatchRequest, RecordRequest, log::Event};
 use prost::Message as _;
 use rdkafka::{
     ClientConfig, Message, Offset, TopicPartitionList,
@@ -62,7 +63,7 @@ async fn a_trusted_proxy_says_whom_it_calls_for() {
     assert!(answer["refused"][0]["message"].as_str().unwrap().contains("negative"), "{answer}");
 
     // The same by gRPC, as single calls and as a stream.
-    let mut client = EventServiceClient::connect(pingd.api.clone()).await.unwrap();
+    let client = Client::connect(&pingd.api).await.unwrap();
     let mut request = tonic::Request::new(RecordRequest::default());
     request.metadata_mut().insert("x-forwarded-for", "198.51.100.4".parse().unwrap());
     client.record(request).await.unwrap();
@@ -81,7 +82,7 @@ async fn a_trusted_proxy_says_whom_it_calls_for() {
 async fn a_stream_keeps_the_order_of_a_source() {
     let folder = tempfile::tempdir().unwrap();
     let pingd = Pingd::dev(&["--data", folder.path().to_str().unwrap()]).await;
-    let mut client = EventServiceClient::connect(pingd.api.clone()).await.unwrap();
+    let client = Client::connect(&pingd.api).await.unwrap();
     let batch = |place: i64| RecordBatchRequest {
         events: vec![RecordRequest { source: "s".into(), timestamp_ms: EXAMPLE + place, ..RecordRequest::default() }],
     };
@@ -103,7 +104,7 @@ async fn a_stream_of_single_events_may_be_faster_than_the_store() {
     const EVENTS: usize = 20_000;
     let folder = tempfile::tempdir().unwrap();
     let pingd = Pingd::dev(&["--data", folder.path().to_str().unwrap()]).await;
-    let mut client = EventServiceClient::connect(pingd.api.clone()).await.unwrap();
+    let client = Client::connect(&pingd.api).await.unwrap();
     // Without the yield, the client would put waiting messages into one frame; clients in other languages send a frame for each.
     let batches = tokio_stream::iter(0..EVENTS).then(async |_| {
         tokio::task::yield_now().await;
@@ -148,7 +149,7 @@ async fn a_connection_keeps_the_order_of_its_sources_with_several_lanes() {
     Pingd::migrate(&parts).await;
     let server = Pingd::server_with(&parts, &["--lanes", "3"]).await;
     let connection = async |name: &'static str| {
-        let mut client = EventServiceClient::connect(server.api.clone()).await.unwrap();
+        let client = Client::connect(&server.api).await.unwrap();
         let event = move |place: i64| RecordRequest {
             source: format!("source-{}", place % SOURCES),
             kind: name.into(),

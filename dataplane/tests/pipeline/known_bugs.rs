@@ -121,7 +121,7 @@ async fn no_event_without_row() {
     server.wait_ready().await;
     let (rows, _) = server.count(json!({"strong": true})).await;
     server.wait_for_count(rows).await;
-    let (_, proof) = server.call("Verify", &json!({})).await.unwrap();
+    let (_, proof) = server.verify().await;
     assert_eq!(proof["exact"], true, "{proof}");
 }
 

@@ -1,6 +1,6 @@
 //! The whole data plane as processes, tested from outside: in the embedded mode, and on Postgres, Kafka and Redis.
 #![cfg(test)]
-#![allow(unreachable_pub, missing_docs, reason = "a test binary has no callers")]
+#![allow(unreachable_pub, missing_docs, dead_code, reason = "a test binary has no callers")]
 
 mod embedded;
 mod events;

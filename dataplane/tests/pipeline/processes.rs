@@ -70,7 +70,7 @@ impl Pingd {
 
     /// Runs `pingd migrate` with additional arguments; returns its output.
     pub async fn migrate_with(parts: &Parts, args: &[&str]) -> String {
-        let output = Command::new(env!("CARGO_BIN_EXE_pingd"))
+        let output = Command::new(program())
             .args(["migrate", "--create-topics", "--replication", "1"])
             .args(args)
             .envs(parts.env())
@@ -127,6 +127,23 @@ impl Pingd {
         lines.into_iter().rev().collect::<Vec<_>>().join("\n")
     }
 
+    /// Everything that the process has logged.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(&self.log).unwrap()
+    }
+
+    /// The most memory that the process has used, in bytes.
+    pub fn peak_memory(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id().unwrap())).unwrap();
+        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+        peak.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
+    }
+
+    /// The process.
+    pub fn pid(&self) -> u32 {
+        self.child.id().unwrap()
+    }
+
     pub async fn kill_9(&mut self) {
         self.child.kill().await.unwrap();
     }
@@ -155,6 +172,13 @@ impl Pingd {
         let answer = self.http.post(url).json(body).timeout(Duration::from_secs(20)).send().await?;
         let status = answer.status().as_u16();
         Ok((status, answer.json().await.unwrap_or(Value::Null)))
+    }
+
+    /// Recounts every row; returns HTTP status and body.
+    pub async fn verify(&self) -> (u16, Value) {
+        let url = format!("{}/ping.v1.AdminService/Verify", self.admin);
+        let answer = self.http.post(url).json(&json!({})).send().await.unwrap();
+        (answer.status().as_u16(), answer.json().await.unwrap())
     }
 
     pub async fn ping(&self, body: Value) {
@@ -226,7 +250,7 @@ impl Pingd {
 fn spawn(args: &[String], env: &[(&'static str, String)], log: &PathBuf) -> Child {
     let output = std::fs::OpenOptions::new().create(true).append(true).open(log).unwrap();
     Command::new("setpriv")
-        .args(["--pdeathsig", "KILL", env!("CARGO_BIN_EXE_pingd")])
+        .args(["--pdeathsig", "KILL", &program()])
         .args(args)
         .envs(env.iter().map(|(name, value)| (*name, value)))
         .stdout(Stdio::from(output.try_clone().unwrap()))
@@ -234,4 +258,9 @@ fn spawn(args: &[String], env: &[(&'static str, String)], log: &PathBuf) -> Chil
         .kill_on_drop(true)
         .spawn()
         .unwrap()
+}
+
+/// `pingd` as built for tests, or the one that `$PINGD` names: `make chaos` attacks a release build.
+fn program() -> String {
+    std::env::var("PINGD").unwrap_or_else(|_| env!("CARGO_BIN_EXE_pingd").to_owned())
 }

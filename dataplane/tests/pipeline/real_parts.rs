@@ -26,7 +26,7 @@ async fn three_pings_are_three_fields_and_a_total_within_a_second() {
     server.wait_for_count(3).await;
     let counters = counters(&parts).await;
     assert_eq!(counters, [("minute:28815438".to_owned(), 3), ("total".to_owned(), 3)].into());
-    let (_, proof) = server.call("Verify", &json!({})).await.unwrap();
+    let (_, proof) = server.verify().await;
     assert_eq!(proof["exact"], true, "{proof}");
     server.wait_for_audit(SystemClock.now()).await;
     server.counts_within_a_second(3).await;

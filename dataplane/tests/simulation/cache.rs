@@ -50,8 +50,8 @@ impl CounterCache for FaultyCache {
         self.host.call(unavailable, self.inner.read(minutes)).await
     }
 
-    async fn has_counted(&self, token: Token) -> Result<bool, CacheError> {
-        self.host.call(unavailable, self.inner.has_counted(token)).await
+    async fn have_counted(&self, tokens: &[Token]) -> Result<Vec<bool>, CacheError> {
+        self.host.call(unavailable, self.inner.have_counted(tokens)).await
     }
 
     async fn counters(&self) -> Result<Option<CacheCounters>, CacheError> {

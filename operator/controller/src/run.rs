@@ -59,7 +59,7 @@ pub async fn run(config: Config, settings: Settings, shutdown: CancellationToken
         .await
         .with_context(|| format!("cannot listen on {}", settings.admin_listen))?;
     tracing::info!(admin = %listener.local_addr()?, scope = ?settings.scope, "started");
-    tokio::spawn(admin::serve(listener, readiness.clone(), Arc::new(registry), shutdown.clone()));
+    tokio::spawn(admin::serve(listener, readiness.clone(), Arc::new(registry), admin::Router::new(), shutdown.clone()));
     wait_for_api_server(&client, &readiness, &shutdown).await;
     let Some(namespace) = &settings.lease_namespace else {
         lead(client, &settings, metrics, shutdown).await;

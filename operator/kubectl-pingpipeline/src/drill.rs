@@ -39,8 +39,8 @@ const AGREEMENT_TIMEOUT: Duration = Duration::from_secs(60);
 #[derive(Args)]
 #[command(
     after_help = "Events are sent through the API server to the pipeline's Service. This requires permission to create services/proxy and
-to list and delete pods; `partition` also requires permission to patch the pipeline and its NetworkPolicies. The events have
-timestamps in unused minutes between 2000 and 2019, so that events of other clients do not affect the result. They stay in
+pods/proxy, and to list and delete pods; `partition` also requires permission to patch the pipeline and its NetworkPolicies. The
+events have timestamps in unused minutes between 2000 and 2019, so that events of other clients do not affect the result. They stay in
 the count. Exit code 0: exact. 1: not exact, or the fault had no effect. 2: the drill could not be carried out.
 
 Examples:

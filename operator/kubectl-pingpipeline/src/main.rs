@@ -8,6 +8,7 @@ mod drill;
 mod explain;
 mod output;
 mod plan;
+mod recount;
 mod redact;
 mod report;
 mod risk;

@@ -2,13 +2,12 @@
 
 use anyhow::Context as _;
 use clap::Args;
-use http::{Request, header};
-use ping_api::{names::Names, roles::query_role};
 use ping_proto::VerifyResponse;
 
 use crate::{
     cluster::ConnectionArgs,
     output::{Format, table},
+    recount::recount,
 };
 
 #[derive(Args)]
@@ -17,21 +16,12 @@ pub(crate) struct Arguments {
     name: String,
 }
 
-/// Calls a server through the API server, which requires permission to create `services/proxy`.
+/// Asks a server to recount.
 pub(crate) async fn run(arguments: &Arguments, connection: &ConnectionArgs, format: Format) -> anyhow::Result<bool> {
     let cluster = connection.connect().await?;
     let pipelines = cluster.find(Some(&arguments.name)).await?;
     let pipeline = pipelines.first().context("no such pipeline")?;
-    let server = &pipeline.spec.server;
-    let (service, port) = (Names::of(pipeline).part(query_role(server).component()), server.service.port);
-    let path = format!(
-        "/api/v1/namespaces/{}/services/http:{service}:{port}/proxy/ping.v1.PingService/Verify",
-        cluster.namespace
-    );
-    let request = Request::post(path).header(header::CONTENT_TYPE, "application/json").body(b"{}".to_vec())?;
-    let response = cluster.client.request::<VerifyResponse>(request).await;
-    let report =
-        response.with_context(|| format!("no server of {} responded through Service {service}", arguments.name))?;
+    let report = recount(&cluster.client, pipeline).await?;
     match format {
         Format::Json => println!("{}", serde_json::to_string(&report)?),
         Format::Text => println!("{}", text(&report)),

@@ -4,7 +4,7 @@ use prost::Message;
 
 use ping_core::{Millis, Seq, WriterId};
 use ping_ports::{LogEvent, Malformed};
-use ping_proto::Event;
+use ping_proto::log::Event;
 
 /// Encodes events one after the other, reusing the same memory.
 #[derive(Debug, Default)]

@@ -94,9 +94,12 @@ impl CounterCache for MemoryCache {
         }))
     }
 
-    async fn has_counted(&self, token: Token) -> Result<bool, CacheError> {
+    async fn have_counted(&self, tokens: &[Token]) -> Result<Vec<bool>, CacheError> {
         let guard = self.0.lock();
-        Ok(guard.as_ref().is_some_and(|state| state.positions.marks.get(token.writer, token.partition) >= token.seq))
+        let counted = |token: &Token| {
+            guard.as_ref().is_some_and(|state| state.positions.marks.get(token.writer, token.partition) >= token.seq)
+        };
+        Ok(tokens.iter().map(counted).collect())
     }
 
     async fn counters(&self) -> Result<Option<CacheCounters>, CacheError> {

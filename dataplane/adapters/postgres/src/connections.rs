@@ -21,7 +21,7 @@ use tokio::{
 use super::failure::{ConnectError, ConnectionHealth, Failure, Timeout};
 
 /// How long a call waits for a connection.
-const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(2);
+pub(super) const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(2);
 /// A connection that was idle for longer is pinged before it is used.
 const MAX_IDLE_WITHOUT_PING: Duration = Duration::from_secs(1);
 /// How long a connection may take to answer that ping.
@@ -76,7 +76,13 @@ impl ConnectionPool {
         timeout(ACQUIRE_TIMEOUT, acquired).await.unwrap_or_else(|_| Err(Failure::NotSent(self.timed_out().into())))
     }
 
-    fn timed_out(&self) -> ConnectError {
+    /// A connection that does not count towards the limit and is closed after use.
+    pub(super) async fn dedicated(&self) -> Result<PgConnection, Failure> {
+        let connected = timeout(ACQUIRE_TIMEOUT, self.connect()).await.unwrap_or_else(|_| Err(self.timed_out()));
+        connected.map_err(|error| Failure::NotSent(error.into()))
+    }
+
+    pub(super) fn timed_out(&self) -> ConnectError {
         ConnectError::timed_out(&self.options, ACQUIRE_TIMEOUT)
     }
 

@@ -1,6 +1,6 @@
 //! Importing the table `pings` of the existing system.
 
-use sqlx::{AssertSqlSafe, ConnectOptions, Connection, FromRow, PgConnection};
+use sqlx::{AssertSqlSafe, ConnectOptions, Connection, PgConnection};
 
 use super::{ConnectError, PostgresStore};
 use ping_sql::SqlError;
@@ -38,12 +38,14 @@ FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE n.nspname = current_schema() AND c.relname = 'pings' AND c.relkind IN ('r', 'p')";
 
 /// The table to import.
-#[derive(Debug, FromRow)]
+#[derive(Debug)]
 struct Table {
     name: String,
     id: Option<String>,
     pinged_at: Option<String>,
 }
+
+ping_sql::from_row!(Table of sqlx::postgres::PgRow { name, id, pinged_at });
 
 impl Table {
     /// SQL expressions for the id of a row and for its time in milliseconds.

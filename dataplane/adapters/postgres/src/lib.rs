@@ -19,6 +19,7 @@ mod views;
 use std::{str::FromStr, time::Duration};
 
 use sqlx::postgres::PgConnectOptions;
+use tokio::sync::Semaphore;
 
 use self::{
     commit::CommitModeSelector,
@@ -33,8 +34,9 @@ use ping_sql::SqlError;
 /// at batches of 1 to 16 events.
 const WRITE_SETTINGS: &str = "SET plan_cache_mode = force_generic_plan";
 
-/// Session settings for reading. The plan of a read depends on its values: a range may be an hour or a year.
-const READ_SETTINGS: &str = "SET plan_cache_mode = auto";
+/// Session settings for reading. The plan of a read depends on its values: a range may be an hour or a year. A connection is closed
+/// when its caller leaves or the call takes too long; Postgres then cancels the statement within a second.
+const READ_SETTINGS: &str = "SET plan_cache_mode = auto; SET client_connection_check_interval = '1s'";
 
 /// How the store talks to Postgres.
 #[derive(Clone, Debug)]
@@ -67,6 +69,8 @@ pub struct PostgresStore {
     write_pool: ConnectionPool,
     /// For all other calls.
     read_pool: ConnectionPool,
+    /// Half of the connections for reading: statements that read many rows use no more, so that counts always find one.
+    large_reads: Semaphore,
     timeout: Duration,
     commit_mode: CommitModeSelector,
     known_partitions: KnownPartitions,
@@ -90,6 +94,7 @@ impl PostgresStore {
                 WRITE_SETTINGS,
                 epoch.clone(),
             ),
+            large_reads: Semaphore::new((options.max_read_connections / 2).max(1)),
             read_pool: ConnectionPool::new(connect.clone(), options.max_read_connections, READ_SETTINGS, epoch),
             options: connect,
             timeout: options.timeout,

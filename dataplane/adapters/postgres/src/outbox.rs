@@ -4,7 +4,6 @@
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
-use sqlx::FromRow;
 use tokio::time::timeout;
 use uuid::Uuid;
 
@@ -23,7 +22,6 @@ UPDATE writers w SET open = false, closed_at = now() FROM expired WHERE w.id = e
 const CLAIM_ORPHAN: &str = include_str!("sql/outbox_claim_orphan.sql");
 const WATERMARK: &str = include_str!("sql/outbox_watermark.sql");
 
-#[derive(FromRow)]
 struct Row {
     first_seq: Seq,
     partitions: i32,
@@ -32,6 +30,8 @@ struct Row {
     known: Option<Vec<Uuid>>,
     payload: Vec<u8>,
 }
+
+ping_sql::from_row!(Row of sqlx::postgres::PgRow { first_seq, partitions, partition, committed_ms, known, payload });
 
 impl Row {
     fn decode(self, writer: WriterId) -> Result<OutboxRow, StoreError> {

@@ -1,10 +1,14 @@
 //! Schema migrations. Every server runs them at its start.
 
-use sqlx::{ConnectOptions, Connection, migrate::Migrator};
+use ping_sql::migrator;
+use sqlx::{ConnectOptions, Connection};
 
 use super::{ConnectError, ImportError, PostgresStore};
 
-static MIGRATOR: Migrator = sqlx::migrate!();
+const MIGRATIONS: [(&str, &str); 2] = [
+    ("schema", include_str!("../migrations/0001_schema.sql")),
+    ("sources", include_str!("../migrations/0002_sources.sql")),
+];
 
 /// Why the schema is not up to date.
 #[derive(Debug, thiserror::Error)]
@@ -31,9 +35,8 @@ impl PostgresStore {
     pub async fn migrate(&self) -> Result<u64, MigrateError> {
         let failed = |error| ConnectError::new(&self.options, &error);
         let mut connection = self.options.connect().await.map_err(failed)?;
-        let mut migrator = Migrator { migrations: MIGRATOR.migrations.clone(), ..Migrator::DEFAULT };
         // Not `run`: its future is not Send, which would rule out migrating in a background task.
-        let migrated = migrator.set_ignore_missing(true).run_direct(None, &mut connection, false).await;
+        let migrated = migrator(&MIGRATIONS).run_direct(None, &mut connection, false).await;
         migrated.map_err(MigrateError::Schema)?;
         // The session holds the migration lock until it ends.
         let _ = connection.close().await;

@@ -10,7 +10,7 @@ use sqlx::{
 };
 use tokio::time::timeout;
 
-use super::{PostgresStore, totals::LARGE_READ_TIMEOUT};
+use super::{PostgresStore, connections::ACQUIRE_TIMEOUT, failure::Failure, totals::LARGE_READ_TIMEOUT};
 use ping_core::{Day, Millis, Minute, Span, Window, WindowSplit};
 use ping_ports::{SourceReader, SourceSummary, StoreError};
 
@@ -41,6 +41,19 @@ impl PostgresStore {
         let result = timeout(LARGE_READ_TIMEOUT, query.fetch_all(connection.get_mut())).await;
         Ok(connection.finish(result)?)
     }
+
+    /// As `rows`, for a statement that reads many rows.
+    async fn rows_of_large_read<T>(&self, query: QueryAs<'static, Postgres, T, PgArguments>) -> Result<Vec<T>, StoreError>
+    where
+        T: Send + Unpin + for<'r> sqlx::FromRow<'r, PgRow>,
+    {
+        let waited = timeout(ACQUIRE_TIMEOUT, self.large_reads.acquire()).await;
+        let _permit = match waited {
+            Ok(permit) => permit.map_err(|closed| Failure::NotSent(closed.into()))?,
+            Err(_) => return Err(Failure::NotSent(self.read_pool.timed_out().into()).into()),
+        };
+        self.rows(query).await
+    }
 }
 
 #[async_trait]
@@ -67,7 +80,7 @@ impl SourceReader for PostgresStore {
 
     async fn top(&self, range: Option<&WindowSplit>, limit: u32) -> Result<Vec<(String, i64)>, StoreError> {
         let limit = i64::from(limit);
-        let Some(range) = range else { return self.rows(sqlx::query_as(TOP_EVER).bind(limit)).await };
+        let Some(range) = range else { return self.rows_of_large_read(sqlx::query_as(TOP_EVER).bind(limit)).await };
         let piece = |index: usize| range.windows.get(index).map_or((0, 0), |(from, to)| (from.0, to.0));
         let (from, to) = range.days.first().copied().unwrap_or_default();
         let windows = (Window::of(from.start()).0, Window::of(to.start()).0);
@@ -75,7 +88,7 @@ impl SourceReader for PostgresStore {
         for (from, to) in [piece(0), piece(1), (from.0, to.0), windows] {
             query = query.bind(from).bind(to);
         }
-        self.rows(query).await
+        self.rows_of_large_read(query).await
     }
 
     async fn windows(&self, source: &str, from: Window, to: Window) -> Result<BTreeMap<Window, Span>, StoreError> {
@@ -98,12 +111,12 @@ impl SourceReader for PostgresStore {
     }
 
     async fn all_minutes(&self, from: Minute, to: Minute) -> Result<BTreeMap<Minute, i64>, StoreError> {
-        let rows: Vec<(i64, i64)> = self.rows(sqlx::query_as(ROLLUPS).bind(1).bind(from.0).bind(to.0)).await?;
+        let rows: Vec<(i64, i64)> = self.rows_of_large_read(sqlx::query_as(ROLLUPS).bind(1).bind(from.0).bind(to.0)).await?;
         Ok(rows.into_iter().map(|(minute, count)| (Minute(minute), count)).collect())
     }
 
     async fn all_days(&self, from: Day, to: Day) -> Result<BTreeMap<Day, i64>, StoreError> {
-        let rows: Vec<(i64, i64)> = self.rows(sqlx::query_as(ROLLUPS).bind(1440).bind(from.0).bind(to.0)).await?;
+        let rows: Vec<(i64, i64)> = self.rows_of_large_read(sqlx::query_as(ROLLUPS).bind(1440).bind(from.0).bind(to.0)).await?;
         Ok(rows.into_iter().map(|(day, count)| (Day(day), count)).collect())
     }
 }

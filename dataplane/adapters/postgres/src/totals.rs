@@ -3,10 +3,13 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use sqlx::FromRow;
 use tokio::time::timeout;
 
-use super::{PostgresStore, millis};
+use super::{
+    PostgresStore,
+    failure::{Failure, Timeout},
+    millis,
+};
 use ping_core::{Millis, Minute, Seq, TimeRange, WriterId};
 use ping_ports::{Recount, Snapshot, StoreError, TotalsStore, WriterTotal};
 
@@ -21,7 +24,6 @@ const SNAPSHOT: &str = include_str!("sql/totals_snapshot.sql");
 const RECOUNT: &str = include_str!("sql/totals_recount.sql");
 const COMPACT_WRITERS: &str = include_str!("sql/compact_writers.sql");
 
-#[derive(FromRow)]
 struct SnapshotRow {
     now_ms: Millis,
     total: i64,
@@ -31,7 +33,8 @@ struct SnapshotRow {
     seqs: Vec<Seq>,
 }
 
-#[derive(FromRow)]
+ping_sql::from_row!(SnapshotRow of sqlx::postgres::PgRow { now_ms, total, minutes, counts, writers, seqs });
+
 struct RecountRow {
     rows: i64,
     total: i64,
@@ -39,6 +42,8 @@ struct RecountRow {
     days_total: i64,
     differing: Vec<i64>,
 }
+
+ping_sql::from_row!(RecountRow of sqlx::postgres::PgRow { rows, total, minutes_total, days_total, differing });
 
 #[async_trait]
 impl TotalsStore for PostgresStore {
@@ -75,10 +80,14 @@ impl TotalsStore for PostgresStore {
     }
 
     async fn recount(&self) -> Result<Recount, StoreError> {
-        let mut connection = self.read_pool.acquire().await?;
+        // It may take minutes: the connections of the pool are for counts.
+        let mut connection = self.read_pool.dedicated().await?;
         let query = sqlx::query_as::<_, RecountRow>(RECOUNT);
-        let result = timeout(RECOUNT_TIMEOUT, query.fetch_one(connection.get_mut())).await;
-        let row = connection.finish(result)?;
+        let result = timeout(RECOUNT_TIMEOUT, query.fetch_one(&mut connection)).await;
+        let row = match result {
+            Ok(row) => row.map_err(|error| Failure::classify(error).0)?,
+            Err(_) => return Err(Failure::Unknown(Timeout.into()).into()),
+        };
         Ok(Recount {
             rows: row.rows,
             total: row.total,

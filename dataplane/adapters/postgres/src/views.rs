@@ -8,7 +8,7 @@ use std::{
 use async_trait::async_trait;
 use jiff::Timestamp;
 use parking_lot::Mutex;
-use sqlx::{AssertSqlSafe, Connection, FromRow, PgConnection};
+use sqlx::{AssertSqlSafe, Connection, PgConnection};
 use tokio::time::timeout;
 
 use super::PostgresStore;
@@ -82,7 +82,6 @@ const DROP_DAYS: &str = "DELETE FROM source_past_days WHERE day < $1";
 const PARTITIONS: &str =
     "SELECT inhrelid::regclass::text FROM pg_inherits WHERE inhparent = 'source_windows'::regclass";
 
-#[derive(FromRow)]
 struct PositionsRow {
     generation: Generation,
     unique_sources: bool,
@@ -92,6 +91,8 @@ struct PositionsRow {
     marked: Vec<Partition>,
     seqs: Vec<Seq>,
 }
+
+ping_sql::from_row!(PositionsRow of sqlx::postgres::PgRow { generation, unique_sources, partitions, offsets, writers, marked, seqs });
 
 impl PositionsRow {
     fn positions(self) -> ViewPositions {

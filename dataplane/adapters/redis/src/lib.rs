@@ -130,11 +130,18 @@ impl CounterCache for RedisCache {
         }
     }
 
-    async fn has_counted(&self, token: Token) -> Result<bool, CacheError> {
+    async fn have_counted(&self, tokens: &[Token]) -> Result<Vec<bool>, CacheError> {
+        if tokens.is_empty() {
+            return Ok(Vec::new());
+        }
         let mut command = redis::cmd("HMGET");
-        command.arg(POSITIONS).arg(layout::base(token.writer)).arg(layout::mark(token.writer, token.partition));
+        command.arg(POSITIONS);
+        for token in tokens {
+            command.arg(layout::base(token.writer)).arg(layout::mark(token.writer, token.partition));
+        }
         let marks: Vec<Option<i64>> = self.link.command(&command).await?;
-        Ok(marks.into_iter().flatten().any(|mark| mark >= token.seq))
+        let counted = |(token, marks): (&Token, &[Option<i64>])| marks.iter().flatten().any(|mark| *mark >= token.seq);
+        Ok(tokens.iter().zip(marks.chunks(2)).map(counted).collect())
     }
 
     async fn counters(&self) -> Result<Option<CacheCounters>, CacheError> {

@@ -1,9 +1,12 @@
-//! What the two SQL stores share: the encoding of an outbox row's events, what a batch adds to the counts, and how an error of
-//! sqlx is reported. SQL itself belongs to the adapters.
+//! What the two SQL stores share: the encoding of an outbox row's events, what a batch adds to the counts, how an error of sqlx is
+//! reported, and how migrations are run. SQL itself belongs to the adapters.
 
 mod counts;
 mod error;
+mod migrations;
 pub mod outbox_payload;
+mod row;
 
 pub use counts::BatchCounts;
 pub use error::SqlError;
+pub use migrations::migrator;

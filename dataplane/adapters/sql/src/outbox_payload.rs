@@ -4,7 +4,7 @@ use prost::Message;
 use uuid::Uuid;
 
 use ping_core::Event;
-use ping_proto::{self as proto, EventBatch};
+use ping_proto::log::{self as proto, EventBatch};
 
 /// The number of the field `events` in `EventBatch`.
 const EVENTS_TAG: u32 = 1;

@@ -18,16 +18,19 @@ use std::{
 
 use sqlx::{
     ConnectOptions, Connection, Encode, QueryBuilder, Sqlite, SqliteConnection, SqlitePool, Transaction, Type,
-    migrate::{MigrateError, Migrator},
+    migrate::MigrateError,
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
 use tokio::sync::Mutex;
 
 use ping_core::Millis;
 use ping_ports::{Clock, StoreError};
-use ping_sql::SqlError;
+use ping_sql::{SqlError, migrator};
 
-static MIGRATOR: Migrator = sqlx::migrate!();
+const MIGRATIONS: [(&str, &str); 2] = [
+    ("schema", include_str!("../migrations/0001_schema.sql")),
+    ("sources", include_str!("../migrations/0002_sources.sql")),
+];
 
 /// Connections for reading.
 const MAX_READERS: u32 = 4;
@@ -80,8 +83,7 @@ impl SqliteStore {
             .synchronous(SqliteSynchronous::Full);
         let writing = options.clone().pragma("cache_size", CACHE_SIZE).pragma("wal_autocheckpoint", CHECKPOINT_PAGES);
         let mut writer = writing.connect().await.map_err(failed)?;
-        let mut migrator = Migrator { migrations: MIGRATOR.migrations.clone(), ..Migrator::DEFAULT };
-        let migrated = migrator.set_ignore_missing(true).run(&mut writer).await;
+        let migrated = migrator(&MIGRATIONS).run(&mut writer).await;
         migrated.map_err(|error| OpenError::Migrate(path.to_owned(), error))?;
         let close = "UPDATE writers SET open = 0, closed_ms = $1 WHERE open";
         sqlx::query(close).bind(clock.now()).execute(&mut writer).await.map_err(failed)?;

@@ -3,7 +3,6 @@
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
-use sqlx::FromRow;
 use uuid::Uuid;
 
 use super::{SqliteStore, begin_write, failed, millis};
@@ -23,7 +22,6 @@ const WATERMARK: &str =
     "SELECT min((SELECT committed_ms FROM outbox o WHERE o.writer = w.id ORDER BY last_seq LIMIT 1))
 FROM writers w";
 
-#[derive(FromRow)]
 struct Row {
     first_seq: Seq,
     partitions: u32,
@@ -32,6 +30,8 @@ struct Row {
     known: Vec<u8>,
     payload: Vec<u8>,
 }
+
+ping_sql::from_row!(Row of sqlx::sqlite::SqliteRow { first_seq, partitions, partition, committed_ms, known, payload });
 
 impl Row {
     fn decode(self, writer: WriterId) -> Result<OutboxRow, StoreError> {

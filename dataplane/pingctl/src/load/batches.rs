@@ -1,14 +1,9 @@
 //! Encoded batches. A batch is encoded once; after that only the ids are replaced, in buffers that are reused. This leaves the
 //! CPU to the server under test.
 
-use bytes::{BufMut, Bytes, BytesMut};
-use ping_proto::{PingRequest, StreamPingsRequest, StreamPingsResponse};
-use prost::Message;
-use tonic::{
-    Status,
-    codec::{Codec, EncodeBuf, Encoder},
-};
-use tonic_prost::{ProstCodec, ProstDecoder};
+use buffa::Message;
+use bytes::{Bytes, BytesMut};
+use ping_proto::{PingRequest, StreamPingsRequest};
 use uuid::{Uuid, fmt::Hyphenated};
 
 use super::{
@@ -26,7 +21,7 @@ pub(super) struct Batches {
 }
 
 impl Batches {
-    pub(super) fn new(config: &LoadConfig) -> anyhow::Result<Self> {
+    pub(super) fn new(config: &LoadConfig) -> Self {
         let mut template = BytesMut::new();
         let mut id_offsets = Vec::new();
         for index in 0..config.batch {
@@ -34,14 +29,14 @@ impl Batches {
             let ping = PingRequest { event_id, source: config.source(index), ..PingRequest::default() };
             let start = template.len();
             // Concatenated protobuf messages are one message with the repeated fields of all.
-            StreamPingsRequest { pings: vec![ping.clone()] }.encode(&mut template)?;
+            StreamPingsRequest { pings: vec![ping.clone()] }.encode(&mut template);
             if config.ids {
                 let id =
                     template[start..].windows(Hyphenated::LENGTH).position(|part| part == ping.event_id.as_bytes());
                 id_offsets.extend(id.map(|id| start + id));
             }
         }
-        Ok(Self { template: template.freeze(), id_offsets, uuids: UuidGenerator::new(), free_buffers: Vec::new() })
+        Self { template: template.freeze(), id_offsets, uuids: UuidGenerator::new(), free_buffers: Vec::new() }
     }
 
     /// The next batch, with new ids.
@@ -63,35 +58,6 @@ impl Batches {
         if !self.id_offsets.is_empty() {
             self.free_buffers.extend(batch.try_into_mut());
         }
-    }
-}
-
-/// Sends batches that are encoded already.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct EncodedCodec;
-
-impl Codec for EncodedCodec {
-    type Encode = Bytes;
-    type Decode = StreamPingsResponse;
-    type Encoder = Self;
-    type Decoder = ProstDecoder<StreamPingsResponse>;
-
-    fn encoder(&mut self) -> Self::Encoder {
-        *self
-    }
-
-    fn decoder(&mut self) -> Self::Decoder {
-        ProstCodec::<StreamPingsRequest, StreamPingsResponse>::new().decoder()
-    }
-}
-
-impl Encoder for EncodedCodec {
-    type Item = Bytes;
-    type Error = Status;
-
-    fn encode(&mut self, batch: Bytes, buffer: &mut EncodeBuf<'_>) -> Result<(), Status> {
-        buffer.put_slice(&batch);
-        Ok(())
     }
 }
 
@@ -119,11 +85,11 @@ mod tests {
             retries: 0,
             timeout: Duration::from_secs(1),
         };
-        Batches::new(&config).unwrap()
+        Batches::new(&config)
     }
 
     fn decode(batch: &Bytes) -> Vec<PingRequest> {
-        StreamPingsRequest::decode(batch.clone()).unwrap().pings
+        StreamPingsRequest::decode_from_slice(batch).unwrap().pings
     }
 
     #[test]

@@ -4,20 +4,14 @@ use std::{collections::VecDeque, mem, sync::Arc, time::Instant};
 
 use backon::BackoffBuilder;
 use bytes::Bytes;
-use http::uri::PathAndQuery;
+use ping_client::Client;
 use ping_proto::StreamPingsResponse;
 use tokio::{sync::mpsc, time::sleep_until};
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::{Request, Status, client::Grpc, transport::Channel};
+use tonic::Status;
 
-use super::{
-    batches::{Batches, EncodedCodec},
-    run::Run,
-};
+use super::{batches::Batches, run::Run};
 use crate::{client, exit::Exit, failure};
-
-/// Path of the method. The generated client would encode every batch; these are encoded already.
-const STREAM_PINGS: &str = "/ping.v1.PingService/StreamPings";
 
 /// A batch in flight.
 struct SentBatch {
@@ -29,7 +23,7 @@ struct SentBatch {
 /// Sends batches over a stream, and opens a new one when it breaks.
 pub(super) struct StreamSender {
     run: Arc<Run>,
-    grpc: Grpc<Channel>,
+    client: Client,
     batches: Batches,
     /// Oldest first: the server acknowledges in this order.
     in_flight: VecDeque<SentBatch>,
@@ -38,9 +32,9 @@ pub(super) struct StreamSender {
 }
 
 impl StreamSender {
-    pub(super) fn new(run: Arc<Run>, channel: Channel) -> anyhow::Result<Self> {
-        let batches = Batches::new(&run.config)?;
-        Ok(Self { run, grpc: Grpc::new(channel), batches, in_flight: VecDeque::new(), progressed: false })
+    pub(super) fn new(run: Arc<Run>, client: Client) -> Self {
+        let batches = Batches::new(&run.config);
+        Self { run, client, batches, in_flight: VecDeque::new(), progressed: false }
     }
 
     /// Sends batches until the schedule ends and all are settled, or no retries are left.
@@ -71,10 +65,7 @@ impl StreamSender {
     /// Sends over one stream until it breaks or the schedule ends.
     async fn send_over_one_stream(&mut self) -> Result<(), Status> {
         let (sender, receiver) = mpsc::channel(self.run.config.in_flight);
-        self.grpc.ready().await.map_err(|error| Status::from_error(error.into()))?;
-        let path = PathAndQuery::from_static(STREAM_PINGS);
-        let request = Request::new(ReceiverStream::new(receiver));
-        let mut answers = self.grpc.streaming(request, path, EncodedCodec).await?.into_inner();
+        let mut answers = self.client.stream_encoded_pings(ReceiverStream::new(receiver)).await?.into_inner();
         for batch in &mut self.in_flight {
             batch.last_sent = Instant::now();
             enqueue(&sender, batch)?;

@@ -3,8 +3,9 @@
 use std::{sync::Arc, time::Instant};
 
 use backon::Retryable;
-use ping_proto::{PingRequest, ping_service_client::PingServiceClient};
-use tonic::{Code, Request, Status, transport::Channel};
+use ping_client::Client;
+use ping_proto::PingRequest;
+use tonic::{Code, Request, Status};
 
 use super::{
     run::Run,
@@ -13,7 +14,7 @@ use super::{
 use crate::{client, exit::Exit, failure};
 
 /// Sends events one after the other until the schedule ends. The first is of source number `index`, the next of the next.
-pub(super) async fn send(run: Arc<Run>, client: PingServiceClient<Channel>, mut index: u32) {
+pub(super) async fn send(run: Arc<Run>, client: Client, mut index: u32) {
     let mut uuids = UuidGenerator::new();
     while let Some(due) = run.schedule.next().await {
         let event_id = if run.config.ids { uuids.next(unix_ms()).to_string() } else { String::new() };
@@ -25,12 +26,11 @@ pub(super) async fn send(run: Arc<Run>, client: PingServiceClient<Channel>, mut 
 }
 
 /// Sends one event until it is acknowledged or refused, or must not or cannot be retried.
-async fn deliver(run: &Run, client: &PingServiceClient<Channel>, ping: PingRequest, due: Instant) {
+async fn deliver(run: &Run, client: &Client, ping: PingRequest, due: Instant) {
     let attempt = || {
-        let mut client = client.clone();
         let mut request = Request::new(ping.clone());
         request.set_timeout(run.config.timeout);
-        async move { client.ping(request).await }
+        client.ping(request)
     };
     let answer = attempt
         .retry(client::backoff(run.config.retries))

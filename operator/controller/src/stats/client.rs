@@ -89,7 +89,7 @@ impl StatsClient for HttpStatsClient {
             lag_ms: response.lag_ms,
             exact: response.exact,
             last_audit_ms: response.last_audit_ms,
-            store: if response.store() == Store::Database { "database" } else { "cache" }.into(),
+            store: if response.store.as_known() == Some(Store::Database) { "database" } else { "cache" }.into(),
         })
     }
 }

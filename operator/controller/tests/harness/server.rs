@@ -22,7 +22,7 @@ pub(crate) async fn server(address: IpAddr) -> SocketAddr {
     };
     let router = Router::new()
         .route("/ping.v1.PingService/PingCount", post(count))
-        .route("/ping.v1.PingService/Verify", post(verify));
+        .route("/ping.v1.AdminService/Verify", post(verify));
     let listener = tokio::net::TcpListener::bind((address, 0)).await.unwrap();
     let address = listener.local_addr().unwrap();
     tokio::spawn(async move { axum::serve(listener, router).await });

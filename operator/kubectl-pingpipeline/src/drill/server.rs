@@ -10,13 +10,11 @@ use ping_api::{
     names::Names,
     roles::{Role, ingest_role, query_role},
 };
-use ping_proto::{
-    PingCountRequest, PingCountResponse, PingRequest, PingResponse, Store, TimeRange, VerifyRequest, VerifyResponse,
-};
+use ping_proto::{PingCountRequest, PingCountResponse, PingRequest, PingResponse, Store, TimeRange};
 use serde::{Serialize, de::DeserializeOwned};
 use uuid::Uuid;
 
-use crate::cluster::Cluster;
+use crate::{cluster::Cluster, recount::recount};
 
 /// Timeout of one request.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(20);
@@ -75,6 +73,7 @@ pub(crate) struct Server {
     ingest: String,
     /// Path of the service of query servers.
     query: String,
+    pipeline: PingPipeline,
 }
 
 impl Server {
@@ -84,7 +83,12 @@ impl Server {
             let (service, port) = (names.part(role.component()), server.service.port);
             format!("/api/v1/namespaces/{}/services/http:{service}:{port}/proxy/ping.v1.PingService", cluster.namespace)
         };
-        Self { client: cluster.client.clone(), ingest: path(ingest_role(server)), query: path(query_role(server)) }
+        Self {
+            client: cluster.client.clone(),
+            ingest: path(ingest_role(server)),
+            query: path(query_role(server)),
+            pipeline: pipeline.clone(),
+        }
     }
 
     /// Sends one event, without retries.
@@ -104,8 +108,9 @@ impl Server {
 
     /// Number of events in the database from the start of one minute to the start of another.
     pub(crate) async fn count(&self, minutes: Range<Minute>) -> anyhow::Result<i64> {
-        let time_range = Some(TimeRange { start: minutes.start.start_ms(), end: minutes.end.start_ms() });
-        let request = PingCountRequest { time_range, strong: true, ..PingCountRequest::default() };
+        let time_range = TimeRange { start: minutes.start.start_ms(), end: minutes.end.start_ms() };
+        let request =
+            PingCountRequest { time_range: Some(time_range).into(), strong: true, ..PingCountRequest::default() };
         let response: PingCountResponse = self.call_with_retries("PingCount", &request).await?;
         Ok(response.ping_count)
     }
@@ -115,13 +120,22 @@ impl Server {
         let request = PingCountRequest::default();
         let response: PingCountResponse = self.call(&self.query, "PingCount", &request).await?;
         let lag = u64::try_from(response.lag_ms).with_context(|| format!("lag_ms is negative: {}", response.lag_ms))?;
-        Ok(Freshness { from_database: response.store() != Store::Cache, lag: Duration::from_millis(lag) })
+        Ok(Freshness {
+            from_database: response.store.as_known() != Some(Store::Cache),
+            lag: Duration::from_millis(lag),
+        })
     }
 
     /// Recounts all rows. Returns whether the cache matches.
     pub(crate) async fn verify(&self) -> anyhow::Result<bool> {
-        let response: VerifyResponse = self.call_with_retries("Verify", &VerifyRequest::default()).await?;
-        Ok(response.exact)
+        let started = tokio::time::Instant::now();
+        loop {
+            match recount(&self.client, &self.pipeline).await {
+                Err(error) if started.elapsed() > COUNT_TIMEOUT => return Err(error),
+                Err(_) => tokio::time::sleep(Duration::from_millis(500)).await,
+                Ok(response) => return Ok(response.exact),
+            }
+        }
     }
 
     async fn call_with_retries<T: DeserializeOwned>(&self, method: &str, body: &impl Serialize) -> anyhow::Result<T> {

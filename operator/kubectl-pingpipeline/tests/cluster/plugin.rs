@@ -142,27 +142,24 @@ async fn a_server_is_asked_to_verify_through_the_api_server() {
     let test = TestNamespace::new("plugin-verify").await;
     test.create("demo", json!({})).await;
     let (code, _, stderr) = plugin(&test, &["verify", "demo"]).await;
-    assert!(code == 2 && stderr.contains("no server of demo responded through Service demo-server"), "{code} {stderr}");
-    // The API server does not proxy to loopback, and to pods only.
+    assert!(code == 2 && stderr.contains("no pod of demo-server is ready"), "{code} {stderr}");
+    // The API server does not proxy to loopback.
     let address = server(own_address()).await;
-    let metadata = json!({ "name": "demo-server", "namespace": "plugin-verify" });
+    let labels = json!({
+        "app.kubernetes.io/name": "ping", "app.kubernetes.io/instance": "demo", "app.kubernetes.io/component": "server",
+    });
+    let ports = json!([{ "name": "admin", "containerPort": address.port() }]);
     let pod = json!({
-        "apiVersion": "v1", "kind": "Pod", "metadata": metadata,
-        "spec": { "containers": [{ "name": "server", "image": "server" }] },
+        "apiVersion": "v1", "kind": "Pod",
+        "metadata": { "name": "demo-server-0", "namespace": "plugin-verify", "labels": labels },
+        "spec": { "containers": [{ "name": "server", "image": "server", "ports": ports }] },
     });
-    let service = json!({
-        "apiVersion": "v1", "kind": "Service", "metadata": metadata, "spec": { "ports": [{ "port": 8080 }] },
-    });
-    let target = json!({ "kind": "Pod", "name": "demo-server", "namespace": "plugin-verify" });
-    let endpoints = json!({
-        "apiVersion": "v1", "kind": "Endpoints", "metadata": metadata,
-        "subsets": [{ "addresses": [{ "ip": address.ip(), "targetRef": target }], "ports": [{ "port": address.port() }] }],
-    });
-    for object in [pod, service, endpoints] {
-        test.control_plane.kubectl_with_input(["create", "-f", "-"], &object.to_string()).await.unwrap();
-    }
-    let status = json!({ "status": { "podIP": address.ip(), "podIPs": [{ "ip": address.ip() }] } }).to_string();
-    test.kubectl(&["patch", "pod", "demo-server", "--subresource=status", "--type=merge", "-p", &status]).await;
+    test.control_plane.kubectl_with_input(["create", "-f", "-"], &pod.to_string()).await.unwrap();
+    let ready = json!([{ "type": "Ready", "status": "True" }]);
+    let status =
+        json!({ "status": { "podIP": address.ip(), "podIPs": [{ "ip": address.ip() }], "conditions": ready } });
+    let status = status.to_string();
+    test.kubectl(&["patch", "pod", "demo-server-0", "--subresource=status", "--type=merge", "-p", &status]).await;
     let text = crate::harness::until("an answer", async || {
         let (code, text, stderr) = plugin(&test, &["verify", "demo"]).await;
         if code == 0 { Ok(text) } else { Err(stderr) }

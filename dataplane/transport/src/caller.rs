@@ -10,7 +10,7 @@ use ipnet::IpNet;
 
 /// The caller's address, as used for the source of events that have none. Empty if it is not known.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct CallerAddress(pub(super) Box<str>);
+pub struct CallerAddress(pub Box<str>);
 
 /// Proxies whose `X-Forwarded-For` is trusted. Any other caller could forge the header.
 #[derive(Clone, Debug, Default)]
@@ -23,13 +23,13 @@ impl TrustedProxies {
         Self(networks.into())
     }
 
-    fn is_trusted(&self, address: IpAddr) -> bool {
+    pub(crate) fn is_trusted(&self, address: IpAddr) -> bool {
         self.0.iter().any(|network| network.contains(&address))
     }
 
     /// The caller behind the connection from `peer`. Each proxy appends the address it was called from, so the last address that is
     /// not a trusted proxy is the caller's. The caller itself may have written the addresses before it.
-    pub(super) fn caller(&self, peer: SocketAddr, headers: &HeaderMap) -> CallerAddress {
+    pub(crate) fn caller(&self, peer: SocketAddr, headers: &HeaderMap) -> CallerAddress {
         let mut address = peer.ip().to_canonical();
         let forwarded = headers.get_all("x-forwarded-for");
         let mut hops: Vec<_> = forwarded.iter().filter_map(|value| value.to_str().ok()).collect();

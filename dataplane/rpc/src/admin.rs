@@ -1,0 +1,57 @@
+//! `AdminService`: served on the admin port.
+
+use std::{sync::Arc, time::Duration};
+
+use connectrpc::{ConnectError, ConnectRpcService, RequestContext, Response, ServiceRequest, ServiceResult};
+use ping_proto::{AdminService, AdminServiceServer, VerifyRequest, VerifyResponse};
+use ping_query::{CountQuery, Verification};
+use tokio::sync::Semaphore;
+
+use super::errors;
+
+/// `AdminService` over the read path.
+pub struct Admin {
+    counts: Option<CountQuery>,
+    /// One recount runs at a time: it reads every row.
+    recount: Arc<Semaphore>,
+}
+
+impl Admin {
+    /// `counts`: none if the server does not answer queries.
+    #[must_use]
+    pub fn service(counts: Option<CountQuery>) -> ConnectRpcService<AdminServiceServer<Self>> {
+        let admin = Self { counts, recount: Arc::new(Semaphore::new(1)) };
+        ConnectRpcService::new(AdminServiceServer::new(admin))
+    }
+}
+
+impl AdminService for Admin {
+    async fn verify(&self, _: RequestContext, _: ServiceRequest<'_, VerifyRequest>) -> ServiceResult<VerifyResponse> {
+        let message = "this server does not answer queries (--role ingest); verify on a server with role query or all";
+        let counts = self.counts.clone().ok_or_else(|| ConnectError::failed_precondition(message))?;
+        let Ok(running) = Arc::clone(&self.recount).try_acquire_owned() else {
+            let message = "a recount is running on this server; retry when it has ended";
+            return Err(errors::exhausted(message, "RECOUNT_RUNNING", Duration::from_secs(10)));
+        };
+        // A task of its own: if the caller leaves, the database may still be counting, and no second recount may start.
+        let verified = tokio::spawn(async move {
+            let _running = running;
+            counts.verify().await
+        });
+        let found = verified.await.map_err(|error| ConnectError::internal(format!("the recount failed: {error}")))?;
+        response(found.map_err(|error| errors::unavailable(&error))?)
+    }
+}
+
+fn response(found: Verification) -> ServiceResult<VerifyResponse> {
+    Response::ok(VerifyResponse {
+        exact: found.differences.is_empty(),
+        rows: found.recount.rows,
+        total: found.recount.total,
+        minutes_total: found.recount.minutes_total,
+        days_total: found.recount.days_total,
+        cache_total: found.cache_total,
+        minutes_compared: errors::wire_count(found.minutes_compared)?,
+        differences: found.differences,
+    })
+}

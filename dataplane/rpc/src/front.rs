@@ -1,0 +1,168 @@
+//! What happens to a request before and after the protocol library: the web page, strictness about deadlines, and readable answers
+//! where the protocols leave the body empty.
+
+use std::{
+    convert::Infallible,
+    error::Error,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use connectrpc::{ConnectError, ConnectRpcBody, ConnectRpcService, Dispatcher};
+use futures::future::BoxFuture;
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Version, header};
+use http_body::Body as HttpBody;
+use http_body_util::{BodyExt, Either, Full, Limited};
+use ping_transport::{Account, Body, RequestScope};
+use tokio::time::timeout;
+use tower::Service;
+
+use super::{deadline, errors, limits, page};
+
+/// Time for a unary call whose caller sets no deadline, including the time for its body to arrive.
+const DEFAULT_DEADLINE: Duration = Duration::from_secs(30);
+/// How much of an unread body is read, so that the connection can be used again. A longer body closes it.
+const DRAIN_BYTES: usize = 256 * 1024;
+/// How long to read an unread body.
+const DRAIN_TIME: Duration = Duration::from_secs(5);
+
+/// The body of a response: of known length if it is complete.
+pub type Answer = Either<Full<Bytes>, ConnectRpcBody>;
+
+/// The HTTP service in front of the protocol library.
+pub(super) struct Front<D>(pub(super) ConnectRpcService<D>);
+
+impl<D> Clone for Front<D> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
+}
+
+impl<D, B> Service<Request<Body<B>>> for Front<D>
+where
+    D: Dispatcher,
+    B: HttpBody<Data = Bytes> + Unpin + Send + 'static,
+    B::Error: Into<Box<dyn Error + Send + Sync>>,
+{
+    type Response = Response<Answer>;
+    type Error = Infallible;
+    type Future = BoxFuture<'static, Result<Response<Answer>, Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, mut request: Request<Body<B>>) -> Self::Future {
+        if let Some(file) = page::file(request.method(), request.uri().path()) {
+            return Box::pin(std::future::ready(Ok(file.map(Either::Left))));
+        }
+        lowercase_content_type(request.headers_mut());
+        if let Some(error) = self.refusal(&request) {
+            return Box::pin(refuse(request, error));
+        }
+        let account = request.extensions().get::<RequestScope>().map(|scope| Arc::clone(&scope.account));
+        let is_stream = limits::is_stream(request.uri().path());
+        let headers = is_stream.then(HeaderMap::new).unwrap_or_else(|| protocol_headers(request.headers()));
+        let call = self.0.call(request);
+        if is_stream {
+            return Box::pin(async move { call.await.map(|response| complete(explain(response))) });
+        }
+        Box::pin(async move {
+            let response = match timeout(DEFAULT_DEADLINE, call).await {
+                Ok(Ok(response)) => explain(response),
+                Err(_) => deadline::exceeded(DEFAULT_DEADLINE).into_http_response(&headers),
+            };
+            Ok(complete(if is_exhausted(account.as_deref(), &response) {
+                errors::out_of_memory().into_http_response(&headers)
+            } else {
+                response
+            }))
+        })
+    }
+}
+
+impl<D: Dispatcher> Front<D> {
+    /// Why the request is refused before its body is read.
+    fn refusal<B>(&self, request: &Request<B>) -> Option<ConnectError> {
+        let path = request.uri().path();
+        if self.0.dispatcher().lookup(path.trim_start_matches('/')).is_none() {
+            let message = format!("unknown method {path}; try POST /ping.v1.PingService/Ping");
+            return Some(ConnectError::unimplemented(message).with_http_status(StatusCode::NOT_FOUND));
+        }
+        let kind = request.headers().get(header::CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
+        let is_grpc = kind.starts_with(b"application/grpc") && !kind.starts_with(b"application/grpc-web");
+        if is_grpc && request.version() < Version::HTTP_2 {
+            // Its status would follow the body, in trailers that HTTP/1.1 proxies and clients drop.
+            let message = "gRPC needs HTTP/2; use gRPC-Web or Connect over HTTP/1.1";
+            return Some(ConnectError::unimplemented(message).with_http_status(StatusCode::HTTP_VERSION_NOT_SUPPORTED));
+        }
+        if limits::is_stream(path) && matches!(kind, b"application/json" | b"application/proto") {
+            let message = "this method is a stream; send application/connect+json, application/connect+proto or gRPC";
+            return Some(ConnectError::unsupported_media_type(message));
+        }
+        deadline::check(request.headers()).err()
+    }
+}
+
+/// Media types are case-insensitive.
+fn lowercase_content_type(headers: &mut HeaderMap) {
+    let Some(value) = headers.get_mut(header::CONTENT_TYPE) else { return };
+    if !value.as_bytes().iter().any(u8::is_ascii_uppercase) {
+        return;
+    }
+    if let Ok(lowercase) = HeaderValue::from_bytes(&value.as_bytes().to_ascii_lowercase()) {
+        *value = lowercase;
+    }
+}
+
+/// The headers that decide in which form an error is written.
+fn protocol_headers(headers: &HeaderMap) -> HeaderMap {
+    let content_type = headers.get(header::CONTENT_TYPE).cloned();
+    content_type.into_iter().map(|value| (header::CONTENT_TYPE, value)).collect()
+}
+
+/// Reads what is left of the body, so that the next request on the connection is not taken for it, and answers with the error.
+async fn refuse<B>(request: Request<Body<B>>, error: ConnectError) -> Result<Response<Answer>, Infallible>
+where
+    B: HttpBody<Data = Bytes> + Unpin,
+    B::Error: Into<Box<dyn Error + Send + Sync>>,
+{
+    let (parts, body) = request.into_parts();
+    let drained = timeout(DRAIN_TIME, Limited::new(body, DRAIN_BYTES).collect()).await;
+    let mut response = error.into_http_response(&parts.headers);
+    if !matches!(drained, Ok(Ok(_))) && parts.version < Version::HTTP_2 {
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+    Ok(complete(response))
+}
+
+/// Whether the call failed because the memory budget was used up: the protocol library reports that as an internal error.
+fn is_exhausted(account: Option<&Account>, response: &Response<ConnectRpcBody>) -> bool {
+    account.is_some_and(Account::is_exhausted)
+        && (response.status().is_server_error() || response.headers().contains_key("grpc-status"))
+}
+
+/// Adds a text to answers that say what is wrong by their status alone.
+fn explain(mut response: Response<ConnectRpcBody>) -> Response<ConnectRpcBody> {
+    let text = match response.status() {
+        StatusCode::UNSUPPORTED_MEDIA_TYPE => {
+            "the content type is not supported; send application/json, application/proto, application/connect+json, \
+             application/connect+proto, or gRPC\n"
+        }
+        StatusCode::METHOD_NOT_ALLOWED => "this method needs POST, with Content-Type: application/json\n",
+        _ => return response,
+    };
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    *response.body_mut() = ConnectRpcBody::Full(Full::new(Bytes::from_static(text.as_bytes())));
+    response
+}
+
+/// Gives a complete body its length: otherwise HTTP/1.1 sends it in chunks.
+fn complete(response: Response<ConnectRpcBody>) -> Response<Answer> {
+    response.map(|body| match body {
+        ConnectRpcBody::Full(body) => Either::Left(body),
+        body => Either::Right(body),
+    })
+}

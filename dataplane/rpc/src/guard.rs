@@ -1,0 +1,147 @@
+//! Admits messages before they are decoded: size limits per method, and the memory budget.
+
+use std::{collections::VecDeque, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use connectrpc::{
+    CodecFormat, ConnectError, Dispatcher, Payload, RequestContext,
+    dispatcher::{MethodDescriptor, RequestStream, StreamingResult, UnaryResult},
+};
+use futures::StreamExt;
+use parking_lot::Mutex;
+use ping_transport::{Charge, RequestScope, STREAM_WINDOW_BYTES};
+
+use super::{errors, json_error, limits};
+
+/// How long a message of a stream waits for the budget.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// The charges of the messages that a stream has delivered, in order. An extension of the streams' contexts; the handler takes one
+/// per message and holds it until the message's events are committed.
+#[derive(Clone, Default)]
+pub(super) struct StreamCharges(Arc<Mutex<VecDeque<Charge>>>);
+
+impl StreamCharges {
+    /// The charge of the oldest message.
+    pub(super) fn next(&self) -> Option<Charge> {
+        self.0.lock().pop_front()
+    }
+}
+
+/// Dispatches calls whose messages are within the limits and the budget.
+pub(super) struct Guard<D>(pub(super) D);
+
+impl<D: Dispatcher> Dispatcher for Guard<D> {
+    fn lookup(&self, path: &str) -> Option<MethodDescriptor> {
+        let method = self.0.lookup(path)?;
+        // Health and reflection bring their own.
+        let limits = method.limits.unwrap_or_else(|| limits::of(path));
+        Some(method.with_limits(limits))
+    }
+
+    fn call_unary(&self, path: &str, context: RequestContext, request: Payload, format: CodecFormat) -> UnaryResult {
+        if let Err(error) = admit(path, &context, request.bytes(), format) {
+            return Box::pin(async { Err(error) });
+        }
+        // The body stays charged until the call ends, because the scope holds its charges.
+        let scope = scope(&context).cloned();
+        let body = (format == CodecFormat::Json).then(|| request.bytes().clone());
+        let call = self.0.call_unary(path, context, request, format);
+        let path = path.to_owned();
+        Box::pin(async move {
+            let _scope = scope;
+            let result = call.await;
+            match body {
+                Some(body) => result.map_err(|error| json_error::explain(error, &path, &body)),
+                None => result,
+            }
+        })
+    }
+
+    fn call_server_streaming(
+        &self,
+        path: &str,
+        context: RequestContext,
+        request: Bytes,
+        format: CodecFormat,
+    ) -> StreamingResult {
+        if let Err(error) = admit(path, &context, &request, format) {
+            return Box::pin(async { Err(error) });
+        }
+        self.0.call_server_streaming(path, context, request, format)
+    }
+
+    fn call_client_streaming(
+        &self,
+        path: &str,
+        context: RequestContext,
+        requests: RequestStream,
+        format: CodecFormat,
+    ) -> UnaryResult {
+        self.0.call_client_streaming(path, context, requests, format)
+    }
+
+    fn call_bidi_streaming(
+        &self,
+        path: &str,
+        mut context: RequestContext,
+        requests: RequestStream,
+        format: CodecFormat,
+    ) -> StreamingResult {
+        let Some(scope) = scope(&context).cloned() else {
+            return self.0.call_bidi_streaming(path, context, requests, format);
+        };
+        // While the server reads no further, the connection holds up to a window of unread data.
+        if !scope.account.try_hold(STREAM_WINDOW_BYTES as usize) {
+            return Box::pin(async { Err(errors::out_of_memory()) });
+        }
+        let charges = StreamCharges::default();
+        context.extensions_mut().insert(charges.clone());
+        let admitted = Admission { path: path.into(), format, scope, charges };
+        let requests = requests.then(move |message| {
+            let admitted = admitted.clone();
+            async move { admitted.admit(message).await }
+        });
+        self.0.call_bidi_streaming(path, context, Box::pin(requests), format)
+    }
+}
+
+fn scope(context: &RequestContext) -> Option<&RequestScope> {
+    context.extensions().get()
+}
+
+/// Charges the decoded form of a single message until the call ends.
+fn admit(path: &str, context: &RequestContext, message: &[u8], format: CodecFormat) -> Result<(), ConnectError> {
+    let cost = limits::cost(path, message, format).ok_or_else(too_many_events)?;
+    match scope(context) {
+        Some(scope) if !scope.account.try_hold(cost - message.len()) => Err(errors::out_of_memory()),
+        _ => Ok(()),
+    }
+}
+
+fn too_many_events() -> ConnectError {
+    let message = format!("the request has too many events; send at most {} at once", limits::MAX_BATCH_EVENTS);
+    errors::invalid_field("events", message)
+}
+
+/// Admits the messages of one stream.
+#[derive(Clone)]
+struct Admission {
+    path: Box<str>,
+    format: CodecFormat,
+    scope: RequestScope,
+    charges: StreamCharges,
+}
+
+impl Admission {
+    async fn admit(&self, message: Result<Bytes, ConnectError>) -> Result<Bytes, ConnectError> {
+        let account = &self.scope.account;
+        let message = message.map_err(|error| if account.is_exhausted() { errors::out_of_memory() } else { error })?;
+        let cost = limits::cost(&self.path, &message, self.format).ok_or_else(too_many_events)?;
+        let charge = account.charge(cost, PATIENCE).await.ok_or_else(errors::out_of_memory)?;
+        // What the body charged for this message while it arrived is covered by the message's own charge now.
+        account.release_body();
+        self.charges.0.lock().push_back(charge);
+        Ok(message)
+    }
+}

@@ -1,0 +1,10 @@
+//! The API's port, as strangers use it: what standard clients send by default, and what no caller may do to the server.
+#![cfg(test)]
+#![allow(unreachable_pub, missing_docs, dead_code, reason = "a test binary has no callers")]
+
+mod attack;
+mod clients;
+mod limits;
+#[path = "../pipeline/processes.rs"]
+mod processes;
+mod wire;

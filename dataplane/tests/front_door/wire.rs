@@ -1,0 +1,54 @@
+//! Requests as bytes on a connection, for what no client library would send.
+
+use std::time::Duration;
+
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpSocket, TcpStream},
+    time::timeout,
+};
+
+/// Connects from `from`, a loopback address: limits per address can then tell callers apart.
+pub async fn connect(api: &str, from: &str) -> std::io::Result<TcpStream> {
+    let socket = TcpSocket::new_v4()?;
+    socket.bind(format!("{from}:0").parse().unwrap())?;
+    socket.connect(api.trim_start_matches("http://").parse().unwrap()).await
+}
+
+/// A request by HTTP/1.1, with its body.
+pub fn request(method: &str, path: &str, headers: &str, body: &[u8]) -> Vec<u8> {
+    let length = body.len();
+    let head = format!("{method} {path} HTTP/1.1\r\nHost: test\r\nContent-Length: {length}\r\n{headers}\r\n");
+    [head.as_bytes(), body].concat()
+}
+
+/// Reads one response with a Content-Length; its status and body.
+pub async fn response(stream: &mut TcpStream) -> (u16, String) {
+    let mut received = Vec::new();
+    loop {
+        let text = String::from_utf8_lossy(&received).into_owned();
+        if let Some((head, body)) = text.split_once("\r\n\r\n") {
+            let head = head.to_ascii_lowercase();
+            let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")?.parse().ok()).unwrap_or(0);
+            if body.len() >= length {
+                return (head.split(' ').nth(1).unwrap().parse().unwrap(), body.to_owned());
+            }
+        }
+        let mut part = [0; 4096];
+        let read = timeout(Duration::from_secs(30), stream.read(&mut part)).await.expect("an answer in time").unwrap();
+        assert!(read > 0, "the server closed the connection after {text:?}");
+        received.extend_from_slice(&part[..read]);
+    }
+}
+
+/// Sends a request and reads its response on the same connection.
+pub async fn exchange(stream: &mut TcpStream, request: &[u8]) -> (u16, String) {
+    stream.write_all(request).await.unwrap();
+    response(stream).await
+}
+
+/// Waits until the peer closes the connection; false if it does not in time.
+pub async fn is_closed_within(stream: &mut TcpStream, time: Duration) -> bool {
+    let mut rest = Vec::new();
+    timeout(time, stream.read_to_end(&mut rest)).await.is_ok()
+}

@@ -1,0 +1,199 @@
+//! The body of a request: what it holds is charged to the budget before it is decoded.
+
+use std::{
+    error::Error,
+    future::Future,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use futures::future::BoxFuture;
+use http_body::{Body as HttpBody, Frame, SizeHint};
+use hyper::body::Incoming;
+use parking_lot::Mutex;
+use tokio::time::{Instant, Sleep, sleep};
+
+use crate::{Budget, Charge};
+
+/// Bytes charged to each request for its headers and its bookkeeping. They also cover a body of up to this size.
+const REQUEST_BYTES: usize = 1024;
+
+/// What one request holds of the budget. The body charges to it; whoever decodes the body may charge more, or release.
+pub struct Account {
+    budget: Budget,
+    held: Mutex<Held>,
+    exhausted: AtomicBool,
+}
+
+#[derive(Default)]
+struct Held {
+    /// Until the request ends.
+    request: Vec<Charge>,
+    /// Until the message that the body carries is complete.
+    body: Vec<Charge>,
+    /// Bytes of the body that are paid for and have not arrived.
+    prepaid: usize,
+}
+
+impl Account {
+    /// Charges what every request costs; none if the budget does not have it.
+    #[must_use]
+    pub fn open(budget: Budget) -> Option<Self> {
+        let request = vec![budget.try_charge(REQUEST_BYTES)?];
+        let held = Mutex::new(Held { request, body: Vec::new(), prepaid: REQUEST_BYTES });
+        Some(Self { budget, held, exhausted: AtomicBool::new(false) })
+    }
+
+    /// Charges `bytes` until the request ends. False if the budget does not have them now.
+    #[must_use]
+    pub fn try_hold(&self, bytes: usize) -> bool {
+        let charge = self.budget.try_charge(bytes);
+        let charged = charge.is_some();
+        self.held.lock().request.extend(charge);
+        charged || self.refuse()
+    }
+
+    /// Charges `bytes`, waiting at most `patience`; the caller holds the charge. None if the budget does not have them in time.
+    pub async fn charge(&self, bytes: usize, patience: Duration) -> Option<Charge> {
+        let charge = self.budget.charge(bytes, patience).await;
+        if charge.is_none() {
+            self.refuse();
+        }
+        charge
+    }
+
+    /// Returns what the body has charged so far: its message is complete, and charged by whoever holds it.
+    pub fn release_body(&self) {
+        self.held.lock().body.clear();
+    }
+
+    /// Whether the budget did not have what this request needed.
+    #[must_use]
+    pub fn is_exhausted(&self) -> bool {
+        self.exhausted.load(Ordering::Relaxed)
+    }
+
+    fn refuse(&self) -> bool {
+        self.exhausted.store(true, Ordering::Relaxed);
+        false
+    }
+
+    /// Whether `bytes` of the body are paid for; if so, takes them from what is prepaid.
+    fn take_prepaid(&self, bytes: usize) -> bool {
+        let mut held = self.held.lock();
+        let covered = held.prepaid >= bytes;
+        held.prepaid = held.prepaid.saturating_sub(bytes);
+        covered
+    }
+}
+
+/// Why a body ended early.
+#[derive(Debug, thiserror::Error)]
+pub enum BodyError {
+    /// The memory budget is used up.
+    #[error("the server is short of memory for requests; retry later")]
+    Exhausted,
+    /// Nothing arrived for the idle timeout.
+    #[error("nothing arrived for {} s", .0.as_secs())]
+    Idle(Duration),
+    /// The connection failed, or the peer violated the protocol.
+    #[error("the connection failed")]
+    Http(#[source] Box<dyn Error + Send + Sync>),
+}
+
+/// The body of a request.
+pub struct Body<B = Incoming> {
+    incoming: B,
+    account: Arc<Account>,
+    /// How long to wait for the budget.
+    patience: Duration,
+    idle_timeout: Duration,
+    /// Runs while the body waits for the peer.
+    idle: Option<Pin<Box<Sleep>>>,
+    /// A frame that waits for its charge.
+    waiting: Option<(Frame<Bytes>, BoxFuture<'static, Option<Charge>>)>,
+}
+
+impl<B> Body<B> {
+    /// `incoming`, charged to `account`. Waits for the budget at most `patience`, and for the peer at most `idle_timeout`.
+    pub fn new(incoming: B, account: Arc<Account>, patience: Duration, idle_timeout: Duration) -> Self {
+        Self { incoming, account, patience, idle_timeout, idle: None, waiting: None }
+    }
+
+    /// Polls the charge that the last frame waits for.
+    fn poll_waiting(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let Some((_, charge)) = &mut self.waiting else { return Poll::Ready(None) };
+        let charge = ready!(charge.as_mut().poll(context));
+        let frame = self.waiting.take().map(|(frame, _)| frame);
+        let Some(charge) = charge else {
+            self.account.refuse();
+            return Poll::Ready(Some(Err(BodyError::Exhausted)));
+        };
+        self.account.held.lock().body.push(charge);
+        Poll::Ready(frame.map(Ok))
+    }
+
+    /// Passes the frame on if it is paid for, or makes it wait for its charge.
+    fn admit(&mut self, frame: Frame<Bytes>) -> Option<Frame<Bytes>> {
+        self.idle = None;
+        let bytes = frame.data_ref().map_or(0, Bytes::len);
+        if self.account.take_prepaid(bytes) {
+            return Some(frame);
+        }
+        let (budget, patience) = (self.account.budget.clone(), self.patience);
+        self.waiting = Some((frame, Box::pin(async move { budget.charge(bytes, patience).await })));
+        None
+    }
+
+    fn poll_idle(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let timeout = self.idle_timeout;
+        let idle = self.idle.get_or_insert_with(|| Box::pin(sleep(timeout)));
+        ready!(idle.as_mut().poll(context));
+        // A peer that sends again is not cut off by the same timer.
+        idle.as_mut().reset(Instant::now() + timeout);
+        Poll::Ready(Some(Err(BodyError::Idle(timeout))))
+    }
+}
+
+impl<B> HttpBody for Body<B>
+where
+    B: HttpBody<Data = Bytes> + Unpin,
+    B::Error: Into<Box<dyn Error + Send + Sync>>,
+{
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        loop {
+            if self.waiting.is_some() {
+                return self.poll_waiting(context);
+            }
+            match Pin::new(&mut self.incoming).poll_frame(context) {
+                Poll::Ready(Some(Ok(frame))) => {
+                    if let Some(frame) = self.admit(frame) {
+                        return Poll::Ready(Some(Ok(frame)));
+                    }
+                }
+                Poll::Ready(ended) => return Poll::Ready(ended.map(|result| result.map_err(|error| BodyError::Http(error.into())))),
+                Poll::Pending => return self.poll_idle(context),
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.waiting.is_none() && self.incoming.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.incoming.size_hint()
+    }
+}

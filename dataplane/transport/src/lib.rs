@@ -1,0 +1,22 @@
+//! Accepts connections and bounds what they use: memory, connections, streams, time.
+//!
+//! HTTP only: this crate knows neither messages nor methods. What it bounds is the caller's doing, so every limit is a setting, and
+//! every limit that is reached is a metric.
+
+mod body;
+mod budget;
+mod caller;
+mod connections;
+mod metrics;
+mod response;
+mod scope;
+mod serve;
+mod settings;
+
+pub use body::{Account, Body, BodyError};
+pub use budget::{Budget, Charge};
+pub use caller::{CallerAddress, TrustedProxies};
+pub use metrics::TransportMetrics;
+pub use scope::RequestScope;
+pub use serve::{STREAM_WINDOW_BYTES, Transport, serve};
+pub use settings::TransportSettings;
