@@ -7,6 +7,7 @@ CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/pingpipeline
 SCHEDULES ?= 10000
 SEED ?=
 ROUNDS ?= 3
+ATTACK_SECONDS ?= 300
 EVENTS ?= 1000000
 JOBS ?= 2
 ARGS ?=
@@ -76,8 +77,10 @@ simulate: install-build ## Runs the fault simulation alone: SCHEDULES=n, or SEED
 	SCHEDULES=$(SCHEDULES) SEED=$(SEED) cargo test -q --workspace --test simulation every_schedule -- --nocapture
 
 .PHONY: chaos
-chaos: install-build install-parts ## Kills each real part ROUNDS=n times under load
+chaos: install-build install-parts ## Kills each real part ROUNDS=n times under load, then attacks a release server for ATTACK_SECONDS=n
 	ROUNDS=$(ROUNDS) cargo test -q --workspace --test chaos -- --nocapture
+	cargo build -q --release --bin pingd
+	PINGD=$(CURDIR)/target/release/pingd ATTACK_SECONDS=$(ATTACK_SECONDS) cargo test -q --workspace --test front_door attacked -- --nocapture
 
 .PHONY: oracle
 oracle: install-build install-parts ## Compares every view with SQL over the rows: EVENTS=n shuffled, late, duplicate and invalid ones, SEED=n

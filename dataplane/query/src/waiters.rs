@@ -94,3 +94,37 @@ impl Waiters {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use ping_core::WriterId;
+    use ping_memory::MemoryCache;
+
+    use super::*;
+
+    fn token(seq: i64) -> Token {
+        Token { writer: WriterId(1), partition: 0, seq }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn callers_beyond_the_limit_are_refused_and_their_places_are_free_again() {
+        let waiters = Waiters::new(Arc::new(MemoryCache::default()));
+        let deadline = Instant::now() + Duration::from_secs(1);
+        let waiting: Vec<_> = (0..MAX_WAITING as i64)
+            .map(|seq| {
+                let waiters = waiters.clone();
+                tokio::spawn(async move { waiters.wait(token(seq + 1), deadline).await })
+            })
+            .collect();
+        sleep(Duration::from_millis(1)).await;
+        let refused = waiters.wait(token(1), deadline).await;
+        assert!(matches!(refused, Err(QueryError::TooManyWaiting(MAX_WAITING))), "{refused:?}");
+        for waiter in waiting {
+            assert!(matches!(waiter.await.unwrap(), Err(QueryError::NotCountedYet)));
+        }
+        let again = waiters.wait(token(1), Instant::now() + Duration::from_secs(1)).await;
+        assert!(matches!(again, Err(QueryError::NotCountedYet)), "{again:?}");
+        tokio::time::sleep(POLL_INTERVAL * 3).await;
+        assert!(!waiters.waiting.lock().polled, "the poll ends with its callers");
+    }
+}

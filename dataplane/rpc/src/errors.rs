@@ -118,6 +118,12 @@ pub(super) fn unavailable(error: &StoreError) -> ConnectError {
     retry_after(error, STORE_RETRY)
 }
 
+/// A call panicked.
+pub(super) fn defect() -> ConnectError {
+    let id = log("a call panicked", "see the panic before this line");
+    ConnectError::internal(format!("the call failed because of a defect; report it with the log of error {id}"))
+}
+
 /// A count as the wire has it. Batches and windows are small, so the conversion cannot fail in practice.
 pub(super) fn wire_count(count: usize) -> Result<i64, ConnectError> {
     i64::try_from(count).map_err(|_| ConnectError::internal(format!("{count} does not fit in 64 bits")))

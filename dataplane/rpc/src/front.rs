@@ -4,6 +4,7 @@
 use std::{
     convert::Infallible,
     error::Error,
+    panic::AssertUnwindSafe,
     sync::Arc,
     task::{Context, Poll},
     time::Duration,
@@ -11,7 +12,7 @@ use std::{
 
 use bytes::Bytes;
 use connectrpc::{ConnectError, ConnectRpcBody, ConnectRpcService, Dispatcher};
-use futures::future::BoxFuture;
+use futures::{FutureExt, future::BoxFuture};
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Version, header};
 use http_body::Body as HttpBody;
 use http_body_util::{BodyExt, Either, Full, Limited};
@@ -64,14 +65,14 @@ where
         }
         let account = request.extensions().get::<RequestScope>().map(|scope| Arc::clone(&scope.account));
         let is_stream = limits::is_stream(request.uri().path());
-        let headers = is_stream.then(HeaderMap::new).unwrap_or_else(|| protocol_headers(request.headers()));
-        let call = self.0.call(request);
+        let headers = protocol_headers(request.headers());
+        let call = catch_panic(self.0.call(request), headers.clone());
         if is_stream {
-            return Box::pin(async move { call.await.map(|response| complete(explain(response))) });
+            return Box::pin(async move { Ok(complete(explain(call.await))) });
         }
         Box::pin(async move {
             let response = match timeout(DEFAULT_DEADLINE, call).await {
-                Ok(Ok(response)) => explain(response),
+                Ok(response) => explain(response),
                 Err(_) => deadline::exceeded(DEFAULT_DEADLINE).into_http_response(&headers),
             };
             Ok(complete(if is_exhausted(account.as_deref(), &response) {
@@ -96,13 +97,25 @@ impl<D: Dispatcher> Front<D> {
         if is_grpc && request.version() < Version::HTTP_2 {
             // Its status would follow the body, in trailers that HTTP/1.1 proxies and clients drop.
             let message = "gRPC needs HTTP/2; use gRPC-Web or Connect over HTTP/1.1";
-            return Some(ConnectError::unimplemented(message).with_http_status(StatusCode::HTTP_VERSION_NOT_SUPPORTED));
+            return Some(ConnectError::unimplemented(message));
         }
         if limits::is_stream(path) && matches!(kind, b"application/json" | b"application/proto") {
             let message = "this method is a stream; send application/connect+json, application/connect+proto or gRPC";
             return Some(ConnectError::unsupported_media_type(message));
         }
         deadline::check(request.headers()).err()
+    }
+}
+
+/// A defect in one call must not close the connection, which carries other calls.
+async fn catch_panic(
+    call: impl Future<Output = Result<Response<ConnectRpcBody>, Infallible>>,
+    headers: HeaderMap,
+) -> Response<ConnectRpcBody> {
+    match AssertUnwindSafe(call).catch_unwind().await {
+        Ok(Ok(response)) => response,
+        // The panic itself is in the log.
+        Err(_) => errors::defect().into_http_response(&headers),
     }
 }
 
@@ -154,6 +167,9 @@ fn explain(mut response: Response<ConnectRpcBody>) -> Response<ConnectRpcBody> {
         StatusCode::METHOD_NOT_ALLOWED => "this method needs POST, with Content-Type: application/json\n",
         _ => return response,
     };
+    if response.status() == StatusCode::METHOD_NOT_ALLOWED {
+        response.headers_mut().entry(header::ALLOW).or_insert(HeaderValue::from_static("POST"));
+    }
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
     *response.body_mut() = ConnectRpcBody::Full(Full::new(Bytes::from_static(text.as_bytes())));
     response

@@ -14,7 +14,7 @@ use ping_transport::{Charge, RequestScope, STREAM_WINDOW_BYTES};
 use super::{errors, json_error, limits};
 
 /// How long a message of a stream waits for the budget.
-const PATIENCE: Duration = Duration::from_secs(5);
+const BUDGET_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The charges of the messages that a stream has delivered, in order. An extension of the streams' contexts; the handler takes one
 /// per message and holds it until the message's events are committed.
@@ -112,6 +112,9 @@ fn scope(context: &RequestContext) -> Option<&RequestScope> {
 
 /// Charges the decoded form of a single message until the call ends.
 fn admit(path: &str, context: &RequestContext, message: &[u8], format: CodecFormat) -> Result<(), ConnectError> {
+    if format == CodecFormat::Json {
+        json_error::check_is_object(message)?;
+    }
     let cost = limits::cost(path, message, format).ok_or_else(too_many_events)?;
     match scope(context) {
         Some(scope) if !scope.account.try_hold(cost - message.len()) => Err(errors::out_of_memory()),
@@ -137,8 +140,11 @@ impl Admission {
     async fn admit(&self, message: Result<Bytes, ConnectError>) -> Result<Bytes, ConnectError> {
         let account = &self.scope.account;
         let message = message.map_err(|error| if account.is_exhausted() { errors::out_of_memory() } else { error })?;
+        if self.format == CodecFormat::Json {
+            json_error::check_is_object(&message)?;
+        }
         let cost = limits::cost(&self.path, &message, self.format).ok_or_else(too_many_events)?;
-        let charge = account.charge(cost, PATIENCE).await.ok_or_else(errors::out_of_memory)?;
+        let charge = account.charge(cost, BUDGET_TIMEOUT).await.ok_or_else(errors::out_of_memory)?;
         // What the body charged for this message while it arrived is covered by the message's own charge now.
         account.release_body();
         self.charges.0.lock().push_back(charge);

@@ -14,7 +14,7 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use super::serve::SERVICES;
+use super::limits::SERVICES;
 
 /// Pause between two checks of a dependency.
 const CHECK_INTERVAL: Duration = Duration::from_secs(1);
@@ -71,7 +71,7 @@ impl Health {
             loop {
                 sleep(REPORT_INTERVAL).await;
                 let ready = readiness.is_ready();
-                // Watchers are told of changes only.
+                // Sent to watchers, who want changes only.
                 if ready != reported {
                     set(&checker, ready);
                     reported = ready;

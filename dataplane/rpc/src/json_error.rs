@@ -26,6 +26,14 @@ pub(super) fn explain(error: ConnectError, path: &str, body: &[u8]) -> ConnectEr
     describe(body).map_or(error, |(field, message)| errors::invalid_field(&field, message))
 }
 
+/// Refuses a body that is not an object: the decoder would read the elements of an array as the fields of the message.
+pub(super) fn check_is_object(body: &[u8]) -> Result<(), ConnectError> {
+    match body.iter().find(|byte| !byte.is_ascii_whitespace()) {
+        Some(b'[') => Err(errors::invalid_field("", "the JSON body: expected an object".to_owned())),
+        _ => Ok(()),
+    }
+}
+
 /// Names the field that is wrong and the type it should have: `timestamp_ms: expected an integer`. Reads the body a second time to
 /// find the field, so that valid bodies do not pay for it. None if the body is valid.
 fn describe<Q: DeserializeOwned>(body: &[u8]) -> Option<(String, String)> {
@@ -55,7 +63,7 @@ fn expected(reason: &str) -> String {
             "expected an integer".to_owned()
         }
         Some((_, message)) if message.starts_with("struct ") => "expected an object".to_owned(),
-        Some((_, other)) => format!("expected {other}"),
+        Some((_, other)) => format!("expected {}", other.trim_end_matches(" or null")),
         None => reason.to_owned(),
     }
 }
@@ -76,9 +84,12 @@ mod tests {
             (r#"{"timestampMs": ""}"#, "timestampMs: expected an integer"),
             (r#"{"event_id": 7}"#, "event_id: expected a string"),
             (r#"{"receipt": "yes"}"#, "receipt: expected a boolean"),
-            ("[1, 2]", "the JSON body: expected an object"),
         ] {
             assert_eq!(message::<proto::PingRequest>(body), expected, "{body}");
+        }
+        for body in ["[1, 2]", " []"] {
+            let refused = check_is_object(body.as_bytes()).unwrap_err();
+            assert_eq!(refused.message.as_deref(), Some("the JSON body: expected an object"));
         }
         let nested = message::<proto::RecordBatchRequest>(r#"{"events": [{}, {"timestampMs": "x"}]}"#);
         assert_eq!(nested, "events[1].timestampMs: expected an integer");

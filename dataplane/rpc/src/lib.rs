@@ -25,7 +25,7 @@ mod sources;
 
 pub use admin::Admin;
 pub use api::{Api, Queries, StatusLabels};
+pub use front::Answer;
 pub use health::Health;
 pub use metrics::RpcMetrics;
-pub use front::Answer;
 pub use serve::{HttpService, MaybeCors, serve, service};

@@ -1,6 +1,11 @@
-//! The size limits of the methods, and what a message costs in memory. Both are known before the message is decoded.
+//! The services of the API, the size limits of their methods, and what a message costs in memory. All of it is known before the message is decoded.
 
 use connectrpc::{CodecFormat, Limits};
+use ping_proto::{EVENT_SERVICE_SERVICE_NAME, PING_SERVICE_SERVICE_NAME, SOURCE_SERVICE_SERVICE_NAME};
+
+/// The services of the API.
+pub(super) const SERVICES: [&str; 3] =
+    [PING_SERVICE_SERVICE_NAME, EVENT_SERVICE_SERVICE_NAME, SOURCE_SERVICE_SERVICE_NAME];
 
 /// Maximum number of events in a batch.
 pub(super) const MAX_BATCH_EVENTS: usize = 10_000;

@@ -10,8 +10,7 @@ use http::{HeaderName, Request, Response, header};
 use http_body::Body as HttpBody;
 use http_body_util::{Either, combinators::UnsyncBoxBody};
 use ping_proto::{
-    self as proto, EVENT_SERVICE_SERVICE_NAME, EventServiceServer, PING_SERVICE_SERVICE_NAME, PingServiceServer,
-    SOURCE_SERVICE_SERVICE_NAME, SourceServiceServer, health::HEALTH_SERVICE_NAME,
+    self as proto, EventServiceServer, PingServiceServer, SourceServiceServer, health::HEALTH_SERVICE_NAME,
 };
 use ping_transport::{Body, Transport};
 use tokio::net::TcpListener;
@@ -23,12 +22,8 @@ use super::{
     Api, Health,
     front::{Answer, Front},
     guard::Guard,
-    limits,
+    limits::{self, SERVICES},
 };
-
-/// The services of the API.
-pub(super) const SERVICES: [&str; 3] =
-    [PING_SERVICE_SERVICE_NAME, EVENT_SERVICE_SERVICE_NAME, SOURCE_SERVICE_SERVICE_NAME];
 
 /// Serves the API on `listener` until `shutdown`, then finishes the calls in progress.
 ///
@@ -73,7 +68,10 @@ pub trait HttpService<B>:
 }
 
 impl<B, S> HttpService<B> for S where
-    S: Service<Request<Body<B>>, Response = Response<MaybeCors>, Error = Infallible, Future: Send> + Clone + Send + 'static
+    S: Service<Request<Body<B>>, Response = Response<MaybeCors>, Error = Infallible, Future: Send>
+        + Clone
+        + Send
+        + 'static
 {
 }
 

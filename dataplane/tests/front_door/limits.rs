@@ -90,7 +90,8 @@ async fn a_stream_whose_answers_are_not_read_is_slowed_down() {
     let before = pingd.peak_memory();
     let ping = PingRequest { timestamp_ms: EXAMPLE, source: "x".repeat(200), ..PingRequest::default() };
     let batch = StreamPingsRequest { pings: vec![ping; 10_000] };
-    let clients: Vec<_> = futures::stream::iter(0..8).then(async |_| Client::connect(&pingd.api).await.unwrap()).collect().await;
+    let clients: Vec<_> =
+        futures::stream::iter(0..8).then(async |_| Client::connect(&pingd.api).await.unwrap()).collect().await;
     let mut streams = Vec::new();
     for client in &clients {
         let batches = tokio_stream::iter(std::iter::repeat_n(batch.clone(), 30));
@@ -126,10 +127,13 @@ async fn many_forged_tokens_wait_in_one_poll_and_are_limited() {
         request.set_timeout(Duration::from_secs(5));
         client.ping_count(request)
     });
-    let codes: Vec<_> = futures::future::join_all(forged).await.into_iter().map(|answer| answer.unwrap_err().code()).collect();
-    let count = |code| codes.iter().filter(|found| **found == code).count();
-    let (waited, refused) = (count(tonic::Code::DeadlineExceeded), count(tonic::Code::ResourceExhausted));
-    assert_eq!((waited + refused, refused), (1_200, 200), "{codes:?}");
+    let codes: Vec<_> =
+        futures::future::join_all(forged).await.into_iter().map(|answer| answer.unwrap_err().code()).collect();
+    let refused = codes.iter().filter(|code| **code == tonic::Code::ResourceExhausted).count();
+    // The others waited until their deadline, which the client or the server noticed first.
+    let waited =
+        codes.iter().filter(|code| matches!(code, tonic::Code::DeadlineExceeded | tonic::Code::Cancelled)).count();
+    assert_eq!((waited, refused), (1_000, 200));
 }
 
 /// While its parts are down, the server says what to do, and nothing about its parts.

@@ -24,15 +24,15 @@ use crate::{Budget, Charge};
 /// Bytes charged to each request for its headers and its bookkeeping. They also cover a body of up to this size.
 const REQUEST_BYTES: usize = 1024;
 
-/// What one request holds of the budget. The body charges to it; whoever decodes the body may charge more, or release.
+/// What one request holds of the budget. The body charges to it; the decoder may charge more, or release.
 pub struct Account {
     budget: Budget,
-    held: Mutex<Held>,
+    charges: Mutex<Charges>,
     exhausted: AtomicBool,
 }
 
 #[derive(Default)]
-struct Held {
+struct Charges {
     /// Until the request ends.
     request: Vec<Charge>,
     /// Until the message that the body carries is complete.
@@ -46,8 +46,8 @@ impl Account {
     #[must_use]
     pub fn open(budget: Budget) -> Option<Self> {
         let request = vec![budget.try_charge(REQUEST_BYTES)?];
-        let held = Mutex::new(Held { request, body: Vec::new(), prepaid: REQUEST_BYTES });
-        Some(Self { budget, held, exhausted: AtomicBool::new(false) })
+        let charges = Mutex::new(Charges { request, body: Vec::new(), prepaid: REQUEST_BYTES });
+        Some(Self { budget, charges, exhausted: AtomicBool::new(false) })
     }
 
     /// Charges `bytes` until the request ends. False if the budget does not have them now.
@@ -55,22 +55,22 @@ impl Account {
     pub fn try_hold(&self, bytes: usize) -> bool {
         let charge = self.budget.try_charge(bytes);
         let charged = charge.is_some();
-        self.held.lock().request.extend(charge);
+        self.charges.lock().request.extend(charge);
         charged || self.refuse()
     }
 
-    /// Charges `bytes`, waiting at most `patience`; the caller holds the charge. None if the budget does not have them in time.
-    pub async fn charge(&self, bytes: usize, patience: Duration) -> Option<Charge> {
-        let charge = self.budget.charge(bytes, patience).await;
+    /// Charges `bytes`, waiting at most `wait_timeout`; the caller holds the charge. None if the budget does not have them in time.
+    pub async fn charge(&self, bytes: usize, wait_timeout: Duration) -> Option<Charge> {
+        let charge = self.budget.charge(bytes, wait_timeout).await;
         if charge.is_none() {
             self.refuse();
         }
         charge
     }
 
-    /// Returns what the body has charged so far: its message is complete, and charged by whoever holds it.
+    /// Returns what the body has charged so far: its message is complete, and its owner has charged for it.
     pub fn release_body(&self) {
-        self.held.lock().body.clear();
+        self.charges.lock().body.clear();
     }
 
     /// Whether the budget did not have what this request needed.
@@ -86,9 +86,9 @@ impl Account {
 
     /// Whether `bytes` of the body are paid for; if so, takes them from what is prepaid.
     fn take_prepaid(&self, bytes: usize) -> bool {
-        let mut held = self.held.lock();
-        let covered = held.prepaid >= bytes;
-        held.prepaid = held.prepaid.saturating_sub(bytes);
+        let mut charges = self.charges.lock();
+        let covered = charges.prepaid >= bytes;
+        charges.prepaid = charges.prepaid.saturating_sub(bytes);
         covered
     }
 }
@@ -112,7 +112,7 @@ pub struct Body<B = Incoming> {
     incoming: B,
     account: Arc<Account>,
     /// How long to wait for the budget.
-    patience: Duration,
+    wait_timeout: Duration,
     idle_timeout: Duration,
     /// Runs while the body waits for the peer.
     idle: Option<Pin<Box<Sleep>>>,
@@ -121,9 +121,9 @@ pub struct Body<B = Incoming> {
 }
 
 impl<B> Body<B> {
-    /// `incoming`, charged to `account`. Waits for the budget at most `patience`, and for the peer at most `idle_timeout`.
-    pub fn new(incoming: B, account: Arc<Account>, patience: Duration, idle_timeout: Duration) -> Self {
-        Self { incoming, account, patience, idle_timeout, idle: None, waiting: None }
+    /// `incoming`, charged to `account`. Waits for the budget at most `wait_timeout`, and for the peer at most `idle_timeout`.
+    pub fn new(incoming: B, account: Arc<Account>, wait_timeout: Duration, idle_timeout: Duration) -> Self {
+        Self { incoming, account, wait_timeout, idle_timeout, idle: None, waiting: None }
     }
 
     /// Polls the charge that the last frame waits for.
@@ -135,7 +135,7 @@ impl<B> Body<B> {
             self.account.refuse();
             return Poll::Ready(Some(Err(BodyError::Exhausted)));
         };
-        self.account.held.lock().body.push(charge);
+        self.account.charges.lock().body.push(charge);
         Poll::Ready(frame.map(Ok))
     }
 
@@ -146,8 +146,8 @@ impl<B> Body<B> {
         if self.account.take_prepaid(bytes) {
             return Some(frame);
         }
-        let (budget, patience) = (self.account.budget.clone(), self.patience);
-        self.waiting = Some((frame, Box::pin(async move { budget.charge(bytes, patience).await })));
+        let (budget, wait_timeout) = (self.account.budget.clone(), self.wait_timeout);
+        self.waiting = Some((frame, Box::pin(async move { budget.charge(bytes, wait_timeout).await })));
         None
     }
 
@@ -183,7 +183,9 @@ where
                         return Poll::Ready(Some(Ok(frame)));
                     }
                 }
-                Poll::Ready(ended) => return Poll::Ready(ended.map(|result| result.map_err(|error| BodyError::Http(error.into())))),
+                Poll::Ready(ended) => {
+                    return Poll::Ready(ended.map(|result| result.map_err(|error| BodyError::Http(error.into()))));
+                }
                 Poll::Pending => return self.poll_idle(context),
             }
         }

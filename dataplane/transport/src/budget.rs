@@ -55,8 +55,8 @@ impl Budget {
         self.charged(permit, units)
     }
 
-    /// Charges `bytes`, waiting at most `patience` for other requests to return theirs; none if they do not in time.
-    pub async fn charge(&self, bytes: usize, patience: Duration) -> Option<Charge> {
+    /// Charges `bytes`, waiting at most `wait_timeout` for other requests to return theirs; none if they do not in time.
+    pub async fn charge(&self, bytes: usize, wait_timeout: Duration) -> Option<Charge> {
         if let Some(charge) = self.try_charge(bytes) {
             return Some(charge);
         }
@@ -64,7 +64,7 @@ impl Budget {
         if units > self.capacity {
             return self.charged(None, units);
         }
-        let permit = timeout(patience, Arc::clone(&self.shared).acquire_many_owned(units)).await;
+        let permit = timeout(wait_timeout, Arc::clone(&self.shared).acquire_many_owned(units)).await;
         self.charged(permit.ok().and_then(Result::ok), units)
     }
 
@@ -127,7 +127,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_charge_waits_for_its_share_but_not_longer_than_its_patience() {
+    async fn a_charge_waits_for_its_share_but_not_for_long() {
         let budget = budget(1 << 20);
         let first = budget.try_charge(800 << 10).unwrap();
         assert!(budget.charge(800 << 10, Duration::from_secs(1)).await.is_none());

@@ -39,7 +39,7 @@ const MAX_HEADER_BYTES: u32 = 16 * 1024;
 /// Buffer of an HTTP/1.1 connection, in bytes.
 const BUFFER_BYTES: usize = 64 * 1024;
 /// How long a body waits for the budget.
-const PATIENCE: Duration = Duration::from_secs(5);
+const BUDGET_TIMEOUT: Duration = Duration::from_secs(5);
 /// Pause after a failure to accept, e.g. because the process has no file descriptors left.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// Resets by the peer that may wait for a stream to be accepted, before the connection is closed.
@@ -224,7 +224,8 @@ where
         };
         let account = Arc::new(account);
         let idle_timeout = self.transport.settings.idle_timeout;
-        let mut request = request.map(|incoming| Body::new(incoming, Arc::clone(&account), PATIENCE, idle_timeout));
+        let mut request =
+            request.map(|incoming| Body::new(incoming, Arc::clone(&account), BUDGET_TIMEOUT, idle_timeout));
         let scope = RequestScope { account, peer: self.peer, proxies: self.transport.proxies.clone() };
         request.extensions_mut().insert(scope);
         let response = self.service.clone().call(request);

@@ -82,7 +82,7 @@ impl Load {
         let number = |pointer| at(&report, pointer).as_i64().unwrap_or_else(|| panic!("no {pointer} in {report}"));
         assert_eq!((number("/unknown"), number("/refused")), (0, 0), "{report}");
         // `verify` fails if the cache and the rows differ.
-        let proof: Value = serde_json::from_str(&cluster.pingctl(&["verify", "--json"]).await).unwrap();
+        let proof: Value = serde_json::from_str(&cluster.verify().await).unwrap();
         Outcome {
             acknowledged: number("/acknowledged").try_into().unwrap(),
             missing: number("/acknowledged") - number("/check/grew"),

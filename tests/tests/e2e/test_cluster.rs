@@ -120,6 +120,18 @@ impl TestCluster {
         self.run(&pingctl().to_string_lossy(), &all).await
     }
 
+    /// Has a server recount every row; its proof as JSON. The admin port is not part of the Service.
+    pub(crate) async fn verify(&self) -> String {
+        let pods = self.json(&["get", "pods", "--selector=app.kubernetes.io/component=server"]).await;
+        let is_ready = |pod: &&Value| {
+            let conditions = at(pod, "/status/conditions").as_array().into_iter().flatten();
+            conditions.into_iter().any(|condition| condition["type"] == "Ready" && condition["status"] == "True")
+        };
+        let pod = pods["items"].as_array().unwrap().iter().find(is_ready).expect("a ready server");
+        let admin = format!("http://{}:8081", at(pod, "/status/podIP").as_str().unwrap());
+        self.pingctl(&["verify", "--json", "--admin-addr", &admin]).await
+    }
+
     /// The address of the servers' Service.
     pub(crate) async fn address(&self) -> String {
         let service = self.json(&["get", "service", "demo-server"]).await;

@@ -43,7 +43,10 @@ impl PostgresStore {
     }
 
     /// As `rows`, for a statement that reads many rows.
-    async fn rows_of_large_read<T>(&self, query: QueryAs<'static, Postgres, T, PgArguments>) -> Result<Vec<T>, StoreError>
+    async fn rows_of_large_read<T>(
+        &self,
+        query: QueryAs<'static, Postgres, T, PgArguments>,
+    ) -> Result<Vec<T>, StoreError>
     where
         T: Send + Unpin + for<'r> sqlx::FromRow<'r, PgRow>,
     {
@@ -111,12 +114,14 @@ impl SourceReader for PostgresStore {
     }
 
     async fn all_minutes(&self, from: Minute, to: Minute) -> Result<BTreeMap<Minute, i64>, StoreError> {
-        let rows: Vec<(i64, i64)> = self.rows_of_large_read(sqlx::query_as(ROLLUPS).bind(1).bind(from.0).bind(to.0)).await?;
+        let rows: Vec<(i64, i64)> =
+            self.rows_of_large_read(sqlx::query_as(ROLLUPS).bind(1).bind(from.0).bind(to.0)).await?;
         Ok(rows.into_iter().map(|(minute, count)| (Minute(minute), count)).collect())
     }
 
     async fn all_days(&self, from: Day, to: Day) -> Result<BTreeMap<Day, i64>, StoreError> {
-        let rows: Vec<(i64, i64)> = self.rows_of_large_read(sqlx::query_as(ROLLUPS).bind(1440).bind(from.0).bind(to.0)).await?;
+        let rows: Vec<(i64, i64)> =
+            self.rows_of_large_read(sqlx::query_as(ROLLUPS).bind(1440).bind(from.0).bind(to.0)).await?;
         Ok(rows.into_iter().map(|(day, count)| (Day(day), count)).collect())
     }
 }
