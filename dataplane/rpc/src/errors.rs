@@ -28,9 +28,8 @@ const INVALID_TOKEN: &str = "`after` is not a valid token; use the `token` retur
 
 /// An invalid request. `field` is the path of the field that is wrong.
 pub(super) fn invalid_field(field: &str, message: String) -> ConnectError {
-    let violation =
-        FieldViolation { field: field.to_owned(), description: message.clone(), ..FieldViolation::default() };
-    let details = BadRequest { field_violations: vec![violation], ..BadRequest::default() };
+    let violation = FieldViolation { field: field.to_owned(), description: message.clone() };
+    let details = BadRequest { field_violations: vec![violation] };
     ConnectError::invalid_argument(message).with_detail(ErrorDetail::from_message("google.rpc.BadRequest", &details))
 }
 
@@ -138,7 +137,7 @@ fn log(what: &str, cause: &str) -> String {
 
 fn with_reason<const N: usize>(error: ConnectError, reason: &str, metadata: [(&str, &str); N]) -> ConnectError {
     let metadata = metadata.into_iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect();
-    let info = ErrorInfo { reason: reason.to_owned(), domain: DOMAIN.to_owned(), metadata, ..ErrorInfo::default() };
+    let info = ErrorInfo { reason: reason.to_owned(), domain: DOMAIN.to_owned(), metadata };
     error.with_detail(ErrorDetail::from_message("google.rpc.ErrorInfo", &info))
 }
 
@@ -153,6 +152,6 @@ fn retry_after(mut error: ConnectError, delay: Duration) -> ConnectError {
     if let Ok(seconds) = seconds.parse() {
         error.response_headers_mut().insert(header::RETRY_AFTER, seconds);
     }
-    let info = RetryInfo { retry_delay: buffa::MessageField::some(delay.into()), ..RetryInfo::default() };
+    let info = RetryInfo { retry_delay: buffa::MessageField::some(delay.into()) };
     error.with_detail(ErrorDetail::from_message("google.rpc.RetryInfo", &info))
 }

@@ -107,8 +107,9 @@ fn set(checker: &StaticChecker, ready: bool) {
 
 fn list(ready: bool) -> HealthListResponse {
     let status = if ready { ServingStatus::SERVING } else { ServingStatus::NOT_SERVING };
-    let statuses = SERVICES.into_iter().chain([""]).map(|service| {
-        (service.to_owned(), HealthCheckResponse { status: status.into(), ..HealthCheckResponse::default() })
-    });
-    HealthListResponse { statuses: statuses.collect(), ..HealthListResponse::default() }
+    let statuses = SERVICES
+        .into_iter()
+        .chain([""])
+        .map(|service| (service.to_owned(), HealthCheckResponse { status: status.into() }));
+    HealthListResponse { statuses: statuses.collect() }
 }

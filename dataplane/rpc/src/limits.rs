@@ -110,7 +110,7 @@ mod tests {
 
     fn batch(events: usize) -> RecordBatchRequest {
         let event = RecordRequest { source: "{a".into(), timestamp_ms: 7, ..RecordRequest::default() };
-        RecordBatchRequest { events: vec![event; events], ..RecordBatchRequest::default() }
+        RecordBatchRequest { events: vec![event; events] }
     }
 
     #[test]

@@ -29,7 +29,6 @@ pub struct ServerService {
 
 impl ServerService {
     /// What the server adds to the admin port.
-    #[must_use]
     pub fn admin(&self) -> Router {
         let service = Admin::service(self.queries.as_ref().map(|queries| queries.counts.clone()));
         Router::new().route_service("/ping.v1.AdminService/{method}", service)
