@@ -9,6 +9,7 @@ SEED ?=
 ROUNDS ?= 3
 ATTACK_SECONDS ?= 300
 EVENTS ?= 1000000
+MINUTES ?= 10
 JOBS ?= 2
 ARGS ?=
 
@@ -81,6 +82,10 @@ chaos: install-build install-parts ## Kills each real part ROUNDS=n times under 
 	ROUNDS=$(ROUNDS) cargo test -q --workspace --test chaos -- --nocapture
 	cargo build -q --release --bin pingd
 	PINGD=$(CURDIR)/target/release/pingd ATTACK_SECONDS=$(ATTACK_SECONDS) cargo test -q --workspace --test front_door attacked -- --nocapture
+
+.PHONY: fuzz
+fuzz: install-build ## Feeds the API, decoders and the operator's validation with mutated inputs for MINUTES=n (SEED=n to replay)
+	MINUTES=$(MINUTES) SEED=$(SEED) cargo test -q --release -p ping-fuzz --test fuzz -- --nocapture
 
 .PHONY: oracle
 oracle: install-build install-parts ## Compares every view with SQL over the rows: EVENTS=n shuffled, late, duplicate and invalid ones, SEED=n

@@ -108,6 +108,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("ping-dataplane-tests", &["*"]),
     ("ping-tests", &["*"]),
     ("ping-architecture", &[]),
+    ("ping-fuzz", &["*"]),
     ("ping-bench", &["*"]),
 ];
 

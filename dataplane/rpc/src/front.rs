@@ -16,7 +16,7 @@ use futures::{FutureExt, future::BoxFuture};
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Version, header};
 use http_body::Body as HttpBody;
 use http_body_util::{BodyExt, Either, Full, Limited};
-use ping_transport::{Account, Body, RequestScope};
+use ping_transport::{Body, RequestScope};
 use tokio::time::timeout;
 use tower::Service;
 
@@ -75,7 +75,7 @@ where
                 Ok(response) => explain(response),
                 Err(_) => deadline::exceeded(DEFAULT_DEADLINE).into_http_response(&headers),
             };
-            Ok(complete(if is_exhausted(account.as_deref(), &response) {
+            Ok(complete(if account.is_some_and(|account| account.is_exhausted()) {
                 errors::out_of_memory().into_http_response(&headers)
             } else {
                 response
@@ -149,12 +149,6 @@ where
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
     Ok(complete(response))
-}
-
-/// Whether the call failed because the memory budget was used up: the protocol library reports that as an internal error.
-fn is_exhausted(account: Option<&Account>, response: &Response<ConnectRpcBody>) -> bool {
-    account.is_some_and(Account::is_exhausted)
-        && (response.status().is_server_error() || response.headers().contains_key("grpc-status"))
 }
 
 /// Adds a text to answers that say what is wrong by their status alone.

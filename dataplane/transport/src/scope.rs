@@ -11,11 +11,17 @@ use crate::{Account, CallerAddress, TrustedProxies};
 pub struct RequestScope {
     /// What the request holds of the budget.
     pub account: Arc<Account>,
-    pub(crate) peer: SocketAddr,
-    pub(crate) proxies: TrustedProxies,
+    peer: SocketAddr,
+    proxies: TrustedProxies,
 }
 
 impl RequestScope {
+    /// The scope of a request from `peer`, which holds what `account` says.
+    #[must_use]
+    pub fn new(account: Arc<Account>, peer: SocketAddr, proxies: TrustedProxies) -> Self {
+        Self { account, peer, proxies }
+    }
+
     /// The address of the caller of a request with these headers.
     #[must_use]
     pub fn caller(&self, headers: &HeaderMap) -> CallerAddress {

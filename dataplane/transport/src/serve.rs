@@ -226,7 +226,7 @@ where
         let idle_timeout = self.transport.settings.idle_timeout;
         let mut request =
             request.map(|incoming| Body::new(incoming, Arc::clone(&account), BUDGET_TIMEOUT, idle_timeout));
-        let scope = RequestScope { account, peer: self.peer, proxies: self.transport.proxies.clone() };
+        let scope = RequestScope::new(account, self.peer, self.transport.proxies.clone());
         request.extensions_mut().insert(scope);
         let response = self.service.clone().call(request);
         response.map(|response| response.map(|response| response.map(|body| ResponseBody::new(body, active)))).boxed()

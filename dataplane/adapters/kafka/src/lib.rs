@@ -18,6 +18,7 @@ pub use bounds::KafkaBounds;
 pub use log_consumer::KafkaConsumer;
 pub use log_producer::KafkaProducer;
 pub use minutes::KafkaMinutes;
+pub use record::decode as decode_record;
 pub use settings::{FetchProfile, KafkaSecurity, KafkaSettings};
 pub use topics::ensure_topics;
 

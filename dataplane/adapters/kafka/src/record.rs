@@ -36,7 +36,7 @@ impl Encoder {
 ///
 /// Not with prost: this scan takes 36 ns for an event without a source, 87 ns for one with a source and a kind; `Event::decode` takes
 /// 92 and 171 ns, because it also allocates the id and reallocates the texts.
-pub(super) fn decode(value: &[u8]) -> Result<LogEvent, Malformed> {
+pub fn decode(value: &[u8]) -> Result<LogEvent, Malformed> {
     let mut rest = value;
     let (mut timestamp_ms, mut writer, mut seq): (Millis, i64, Seq) = (0, 0, 0);
     let (mut source, mut kind) = ("", "");

@@ -1,0 +1,62 @@
+//! Fuzz targets: functions that take any bytes and must not panic, however the bytes were chosen.
+//!
+//! `cargo test` runs each with mutations of the files in `corpus/`. Nothing else belongs here: what a target calls is the product's.
+
+mod api;
+pub mod mutate;
+
+use ping_api::crd::PingPipeline;
+use ping_core::{Event, TimeRange, Token};
+use ping_operator::{cluster_state::ClusterState, validate::validate};
+use uuid::Uuid;
+
+/// A target: its name, which is that of its folder in `corpus/`, and what it does with the bytes.
+pub struct Target {
+    /// The name.
+    pub name: &'static str,
+    /// Feeds the bytes to the code under test.
+    pub run: fn(&[u8]),
+}
+
+/// Every target.
+pub const TARGETS: [Target; 8] = [
+    Target { name: "connect_json", run: |bytes| api::call("application/json", bytes) },
+    Target { name: "connect_proto", run: |bytes| api::call("application/proto", bytes) },
+    Target { name: "grpc_frames", run: |bytes| api::call("application/grpc-web+proto", bytes) },
+    Target { name: "record", run: |bytes| drop(ping_kafka::decode_record(bytes)) },
+    Target { name: "outbox_payload", run: |bytes| drop(ping_sql::outbox_payload::decode(bytes)) },
+    Target { name: "event", run: event },
+    Target { name: "time_range", run: time_range },
+    Target { name: "manifest", run: manifest },
+];
+
+/// A token, and an event whose fields are parts of the bytes.
+fn event(bytes: &[u8]) {
+    let text = String::from_utf8_lossy(bytes);
+    if let Ok(token) = text.parse::<Token>() {
+        assert_eq!(token.to_string().parse::<Token>(), Ok(token), "a token is read back as it was written");
+    }
+    let mut parts = text.split('|');
+    let mut next = || parts.next().unwrap_or_default();
+    let (timestamp, id, source, kind) = (next().parse().unwrap_or(0), next(), next(), next());
+    for now in [0, 1_728_926_331_000, i64::MAX] {
+        let _ = Event::accept(timestamp, id, source, kind, now, Uuid::nil);
+    }
+}
+
+/// A range and how it is split for counting.
+fn time_range(bytes: &[u8]) {
+    let number =
+        |at: usize| bytes.get(at..at + 8).and_then(|bytes| bytes.try_into().ok()).map_or(0, i64::from_le_bytes);
+    let Ok(range) = TimeRange::new(number(0), number(8)) else { return };
+    let split = range.split();
+    assert!(split.rows.len() <= 2 && split.minutes.len() <= 2 && split.days.len() <= 1, "{split:?}");
+    let _ = (range.whole_minutes(), range.whole_windows());
+}
+
+/// A PingPipeline as JSON, as far as the operator validates it itself.
+fn manifest(bytes: &[u8]) {
+    if let Ok(pipeline) = serde_json::from_slice::<PingPipeline>(bytes) {
+        let _ = validate(&pipeline, &ClusterState::default());
+    }
+}
