@@ -34,7 +34,8 @@ impl Failure {
         let message = (!status.message().is_empty()).then(|| status.message().to_owned());
         let http_status = status.message().split_once(NOT_GRPC).map(|(_, http_status)| http_status);
         let (what, cause, fix) = if caused_by::<ConnectError>(status) {
-            let fix = "start a server with `pingd dev`, or set another address with --addr or PINGCTL_ADDR";
+            let fix = "start a server with `pingd dev`, or set another address with --addr or PINGCTL_ADDR (for `verify`: --admin-addr \
+                       or PINGCTL_ADMIN_ADDR)";
             (format!("cannot reach {address}"), root_cause(status), Some(fix))
         } else if caused_by::<TimeoutExpired>(status) {
             (format!("{address} did not answer in time"), None, Some("retry, or raise --timeout"))

@@ -19,7 +19,7 @@ fn a_fixed_rate_is_kept_and_every_event_counted() {
     assert!(number(&report, "/rate") <= 500.0 && number(&report, "/seconds") >= 1.0, "{report}");
     assert_eq!((&report["check"]["holds"], &report["check"]["grew"]), (&true.into(), &report["acknowledged"]));
     assert_eq!((number(&report, "/latency_samples"), &report["errors"]), (acknowledged, &serde_json::json!({})));
-    server.ctl("verify").text(0);
+    server.verify("").text(0);
 }
 
 #[test]

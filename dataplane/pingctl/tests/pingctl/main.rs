@@ -93,9 +93,9 @@ fn a_token_that_is_not_counted_in_time_exits_with_1() {
 fn verifying_a_correct_count_exits_with_0() {
     let server = Server::start();
     server.ctl("ping -n 1234").text(0);
-    let text = server.ctl("verify").text(0);
+    let text = server.verify("").text(0);
     assert!(text.contains("1,234") && text.contains("all counts agree"), "{text}");
-    let proof = server.ctl("verify -o json").json(0);
+    let proof = server.verify("-o json").json(0);
     assert_eq!((&proof["exact"], &proof["rows"], &proof["cache_total"]), (&true.into(), &1234.into(), &1234.into()));
 }
 
@@ -103,10 +103,11 @@ fn verifying_a_correct_count_exits_with_0() {
 fn no_server_at_the_address_exits_with_3() {
     let port = free_port();
     for command in ["ping", "count", "verify"] {
-        let output = pingctl(&format!("{command} --addr localhost:{port} --retries 1"));
+        let admin = if command == "verify" { format!("--admin-addr localhost:{port}") } else { String::new() };
+        let output = pingctl(&format!("{command} {admin} --addr localhost:{port} --retries 1"));
         let error = output.stderr(3);
         assert!(error.contains("cannot reach") && error.contains("refused") && error.contains("pingd dev"), "{error}");
-        let output = pingctl(&format!("{command} --addr localhost:{port} --retries 0 -o json"));
+        let output = pingctl(&format!("{command} {admin} --addr localhost:{port} --retries 0 -o json"));
         assert_eq!(output.error(3)["error"]["code"], "unavailable");
     }
 }

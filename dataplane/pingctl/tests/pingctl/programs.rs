@@ -25,6 +25,8 @@ fn pingd_dev() -> PathBuf {
 pub(crate) struct Server {
     process: Child,
     address: String,
+    /// Port of the admin interface.
+    admin_port: u16,
     /// Kept open, because a program that prints into a closed pipe ends.
     _stdout: BufReader<ChildStdout>,
 }
@@ -43,8 +45,9 @@ impl Server {
 
     /// Starts the API on `port`; 0 is any free port.
     pub(crate) fn start_at(port: u16) -> Self {
+        let admin_port = free_port();
         let mut process = Command::new(pingd_dev())
-            .args(["--memory", "--log", "warn", "--admin-listen", "127.0.0.1:0"])
+            .args(["--memory", "--log", "warn", "--admin-listen", &format!("127.0.0.1:{admin_port}")])
             .args(["--listen", &format!("127.0.0.1:{port}")])
             .stdout(Stdio::piped())
             .spawn()
@@ -54,12 +57,17 @@ impl Server {
         stdout.read_line(&mut greeting).unwrap();
         let address = greeting.strip_prefix("pingd is ready on ").and_then(|rest| rest.split(' ').next());
         let address = address.unwrap_or_else(|| panic!("{greeting}")).to_owned();
-        Self { process, address, _stdout: stdout }
+        Self { process, address, admin_port, _stdout: stdout }
     }
 
     /// Runs `pingctl` with these arguments against this server.
     pub(crate) fn ctl(&self, arguments: &str) -> Finished {
         pingctl(&format!("{arguments} --addr {}", self.address))
+    }
+
+    /// Runs `pingctl verify` with these arguments against this server.
+    pub(crate) fn verify(&self, arguments: &str) -> Finished {
+        self.ctl(&format!("verify {arguments} --admin-addr 127.0.0.1:{}", self.admin_port))
     }
 
     /// Posts a JSON body to a method like `SourceService/GetStatus` with `curl`, and returns the answer.
@@ -125,7 +133,7 @@ impl Drop for Running {
 impl Running {
     fn start(arguments: &str) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_pingctl"));
-        command.args(arguments.split_whitespace()).env_remove("PINGCTL_ADDR");
+        command.args(arguments.split_whitespace()).env_remove("PINGCTL_ADDR").env_remove("PINGCTL_ADMIN_ADDR");
         let command = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut process = command.spawn().unwrap();
         let stdout = BufReader::new(process.stdout.take().unwrap());
