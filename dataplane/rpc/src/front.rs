@@ -13,10 +13,10 @@ use std::{
 use bytes::Bytes;
 use connectrpc::{ConnectError, ConnectRpcBody, ConnectRpcService, Dispatcher};
 use futures::{FutureExt, future::BoxFuture};
-use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Version, header};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version, header};
 use http_body::Body as HttpBody;
-use http_body_util::{BodyExt, Either, Full, Limited};
-use ping_transport::{Body, RequestScope};
+use http_body_util::{BodyExt, Either, Full};
+use ping_transport::{Account, Body, RequestScope, UnreadBody};
 use tokio::time::timeout;
 use tower::Service;
 
@@ -24,8 +24,8 @@ use super::{deadline, errors, limits, page};
 
 /// Time for a unary call whose caller sets no deadline, including the time for its body to arrive.
 const DEFAULT_DEADLINE: Duration = Duration::from_secs(30);
-/// How much of an unread body is read, so that the connection can be used again. A longer body closes it.
-const DRAIN_BYTES: usize = 256 * 1024;
+/// How much of an unread body is read and discarded, so that the connection can be used again. A longer body closes it.
+const DRAIN_BYTES: usize = 16 * 1024 * 1024;
 /// How long to read an unread body.
 const DRAIN_TIME: Duration = Duration::from_secs(5);
 
@@ -60,26 +60,31 @@ where
             return Box::pin(std::future::ready(Ok(file.map(Either::Left))));
         }
         lowercase_content_type(request.headers_mut());
-        if let Some(error) = self.refusal(&request) {
-            return Box::pin(refuse(request, error));
-        }
         let account = request.extensions().get::<RequestScope>().map(|scope| Arc::clone(&scope.account));
+        let (headers, version) = (protocol_headers(request.headers()), request.version());
+        if let Some(error) = self.refusal(&request) {
+            drop(request);
+            let response = error.into_http_response(&headers);
+            return Box::pin(async move { Ok(complete(drained(account, version, response).await)) });
+        }
         let is_stream = limits::is_stream(request.uri().path());
-        let headers = protocol_headers(request.headers());
+        let is_get = request.method() == Method::GET;
         let call = catch_panic(self.0.call(request), headers.clone());
         if is_stream {
             return Box::pin(async move { Ok(complete(explain(call.await))) });
         }
         Box::pin(async move {
-            let response = match timeout(DEFAULT_DEADLINE, call).await {
+            let mut response = match timeout(DEFAULT_DEADLINE, call).await {
                 Ok(response) => explain(response),
                 Err(_) => deadline::exceeded(DEFAULT_DEADLINE).into_http_response(&headers),
             };
-            Ok(complete(if account.is_some_and(|account| account.is_exhausted()) {
-                errors::out_of_memory().into_http_response(&headers)
-            } else {
-                response
-            }))
+            if account.as_ref().is_some_and(|account| account.is_exhausted()) {
+                response = errors::out_of_memory().into_http_response(&headers);
+            }
+            if !is_get {
+                response.headers_mut().remove(header::CACHE_CONTROL);
+            }
+            Ok(complete(drained(account, version, response).await))
         })
     }
 }
@@ -136,19 +141,32 @@ fn protocol_headers(headers: &HeaderMap) -> HeaderMap {
     content_type.into_iter().map(|value| (header::CONTENT_TYPE, value)).collect()
 }
 
-/// Reads what is left of the body, so that the next request on the connection is not taken for it, and answers with the error.
-async fn refuse<B>(request: Request<Body<B>>, error: ConnectError) -> Result<Response<Answer>, Infallible>
-where
-    B: HttpBody<Data = Bytes> + Unpin,
-    B::Error: Into<Box<dyn Error + Send + Sync>>,
-{
-    let (parts, body) = request.into_parts();
-    let drained = timeout(DRAIN_TIME, Limited::new(body, DRAIN_BYTES).collect()).await;
-    let mut response = error.into_http_response(&parts.headers);
-    if !matches!(drained, Ok(Ok(_))) && parts.version < Version::HTTP_2 {
+/// Reads what is left of the body before the response is sent: a client that is still sending would otherwise see a broken connection,
+/// or take it for the answer to its next request. A body that does not end soon closes the connection, and the response says so.
+async fn drained(
+    account: Option<Arc<Account>>,
+    version: Version,
+    mut response: Response<ConnectRpcBody>,
+) -> Response<ConnectRpcBody> {
+    let Some(unread) = account.and_then(|account| account.take_unread()) else { return response };
+    let is_read = timeout(DRAIN_TIME, drain(unread)).await.unwrap_or(false);
+    if !is_read && version < Version::HTTP_2 {
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
-    Ok(complete(response))
+    response
+}
+
+/// Discards a body; false if it is too long or fails.
+async fn drain(mut unread: UnreadBody) -> bool {
+    let mut bytes = 0;
+    while let Some(frame) = unread.frame().await {
+        let Ok(frame) = frame else { return false };
+        bytes += frame.data_ref().map_or(0, Bytes::len);
+        if bytes > DRAIN_BYTES {
+            return false;
+        }
+    }
+    true
 }
 
 /// Adds a text to answers that say what is wrong by their status alone.

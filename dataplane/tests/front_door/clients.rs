@@ -6,7 +6,7 @@ use buffa::Message as _;
 use flate2::{Compression, write::GzEncoder};
 use futures::StreamExt;
 use ping_client::Client;
-use ping_proto::{PingRequest, StreamPingsRequest};
+use ping_proto::{PingCountRequest, PingRequest, StreamPingsRequest};
 use serde_json::{Value, json};
 use std::io::Write;
 use tokio::time::timeout;
@@ -49,13 +49,13 @@ async fn a_compressed_request_is_read_and_its_response_may_be_compressed() {
 #[tokio::test]
 async fn after_an_early_error_the_connection_still_works() {
     let pingd = Pingd::dev(&["--memory"]).await;
-    let body = vec![b'x'; 50_000];
+    let body = vec![b'x'; 1_000_000];
     let mut counted = 0;
     for (method, path, headers, status) in [
         ("POST", PING, "Content-Type: text/plain\r\n", 415),
         ("POST", "/ping.v1.PingService/Pong", JSON, 404),
         ("PUT", PING, JSON, 405),
-        ("POST", PING, JSON, 400),
+        ("POST", PING, JSON, 429),
         ("POST", PING, "Content-Type: application/json\r\nConnect-Timeout-Ms: soon\r\n", 400),
         ("POST", "/ping.v1.PingService/StreamPings", JSON, 415),
         // The error is in the headers, as gRPC has it: `grpc-status: 12`.
@@ -72,6 +72,27 @@ async fn after_an_early_error_the_connection_still_works() {
         }
     }
     pingd.wait_for_count(counted).await;
+}
+
+/// A client that cancels all its calls at once keeps its connection.
+#[tokio::test]
+async fn many_cancelled_calls_do_not_close_the_connection() {
+    let pingd = Pingd::dev(&["--memory"]).await;
+    let client = Client::connect(&pingd.api).await.unwrap();
+    let waiting = || {
+        let request = PingCountRequest { after: "999.0.1".into(), ..PingCountRequest::default() };
+        client.ping_count(request)
+    };
+    let mut request = tonic::Request::new(PingCountRequest { after: "999.0.1".into(), ..PingCountRequest::default() });
+    request.set_timeout(Duration::from_secs(3));
+    let survivor = tokio::spawn(client.ping_count(request));
+    for _ in 0..5 {
+        let calls = futures::future::join_all((0..90).map(|_| waiting()));
+        assert!(timeout(Duration::from_millis(1), calls).await.is_err());
+    }
+    let status = survivor.await.unwrap().unwrap_err();
+    assert!(matches!(status.code(), tonic::Code::DeadlineExceeded | tonic::Code::Cancelled), "{status:?}");
+    assert!(!status.message().contains("too_many"), "{status:?}");
 }
 
 #[tokio::test]

@@ -29,7 +29,12 @@ pub struct Account {
     budget: Budget,
     charges: Mutex<Charges>,
     exhausted: AtomicBool,
+    /// The rest of a body that was dropped before its end.
+    unread: Mutex<Option<UnreadBody>>,
 }
+
+/// The rest of a body.
+pub type UnreadBody = Pin<Box<dyn HttpBody<Data = Bytes, Error = Box<dyn Error + Send + Sync>> + Send>>;
 
 #[derive(Default)]
 struct Charges {
@@ -47,7 +52,7 @@ impl Account {
     pub fn open(budget: Budget) -> Option<Self> {
         let request = vec![budget.try_charge(REQUEST_BYTES)?];
         let charges = Mutex::new(Charges { request, body: Vec::new(), prepaid: REQUEST_BYTES });
-        Some(Self { budget, charges, exhausted: AtomicBool::new(false) })
+        Some(Self { budget, charges, exhausted: AtomicBool::new(false), unread: Mutex::default() })
     }
 
     /// Charges `bytes` until the request ends. False if the budget does not have them now.
@@ -71,6 +76,12 @@ impl Account {
     /// Returns what the body has charged so far: its message is complete, and its owner has charged for it.
     pub fn release_body(&self) {
         self.charges.lock().body.clear();
+    }
+
+    /// What is left of a body by HTTP/1.1 that was dropped before its end. The connection can be used again only once it is read.
+    #[must_use]
+    pub fn take_unread(&self) -> Option<UnreadBody> {
+        self.unread.lock().take()
     }
 
     /// Whether the budget did not have what this request needed.
@@ -109,7 +120,10 @@ pub enum BodyError {
 
 /// The body of a request.
 pub struct Body<B = Incoming> {
-    incoming: B,
+    /// Present until the body is dropped.
+    incoming: Option<B>,
+    /// Whether to keep what is left of it, and how.
+    keep: Option<fn(B) -> UnreadBody>,
     account: Arc<Account>,
     /// How long to wait for the budget.
     wait_timeout: Duration,
@@ -120,12 +134,24 @@ pub struct Body<B = Incoming> {
     waiting: Option<(Frame<Bytes>, BoxFuture<'static, Option<Charge>>)>,
 }
 
-impl<B> Body<B> {
+impl<B> Body<B>
+where
+    B: HttpBody<Data = Bytes> + Unpin + Send + 'static,
+    B::Error: Into<Box<dyn Error + Send + Sync>>,
+{
     /// `incoming`, charged to `account`. Waits for the budget at most `wait_timeout`, and for the peer at most `idle_timeout`.
     pub fn new(incoming: B, account: Arc<Account>, wait_timeout: Duration, idle_timeout: Duration) -> Self {
-        Self { incoming, account, wait_timeout, idle_timeout, idle: None, waiting: None }
+        Self { incoming: Some(incoming), keep: None, account, wait_timeout, idle_timeout, idle: None, waiting: None }
     }
 
+    /// The same body; if it is dropped before its end, its account gets the rest.
+    pub(crate) fn kept(mut self) -> Self {
+        self.keep = Some(|incoming| Box::pin(Erased(incoming)));
+        self
+    }
+}
+
+impl<B> Body<B> {
     /// Polls the charge that the last frame waits for.
     fn poll_waiting(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let Some((_, charge)) = &mut self.waiting else { return Poll::Ready(None) };
@@ -177,13 +203,15 @@ where
             if self.waiting.is_some() {
                 return self.poll_waiting(context);
             }
-            match Pin::new(&mut self.incoming).poll_frame(context) {
+            let Some(incoming) = &mut self.incoming else { return Poll::Ready(None) };
+            match Pin::new(incoming).poll_frame(context) {
                 Poll::Ready(Some(Ok(frame))) => {
                     if let Some(frame) = self.admit(frame) {
                         return Poll::Ready(Some(Ok(frame)));
                     }
                 }
                 Poll::Ready(ended) => {
+                    self.keep = None;
                     return Poll::Ready(ended.map(|result| result.map_err(|error| BodyError::Http(error.into()))));
                 }
                 Poll::Pending => return self.poll_idle(context),
@@ -192,10 +220,45 @@ where
     }
 
     fn is_end_stream(&self) -> bool {
-        self.waiting.is_none() && self.incoming.is_end_stream()
+        self.waiting.is_none() && self.incoming.as_ref().is_none_or(HttpBody::is_end_stream)
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.incoming.size_hint()
+        self.incoming.as_ref().map_or_else(SizeHint::default, HttpBody::size_hint)
+    }
+}
+
+impl<B> Drop for Body<B> {
+    fn drop(&mut self) {
+        if let (Some(keep), Some(incoming)) = (self.keep, self.incoming.take()) {
+            *self.account.unread.lock() = Some(keep(incoming));
+        }
+    }
+}
+
+/// A body whose error has no type.
+struct Erased<B>(B);
+
+impl<B> HttpBody for Erased<B>
+where
+    B: HttpBody<Data = Bytes> + Unpin,
+    B::Error: Into<Box<dyn Error + Send + Sync>>,
+{
+    type Data = Bytes;
+    type Error = Box<dyn Error + Send + Sync>;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        Pin::new(&mut self.0).poll_frame(context).map_err(Into::into)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.0.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.0.size_hint()
     }
 }

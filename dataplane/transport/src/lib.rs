@@ -13,7 +13,7 @@ mod scope;
 mod serve;
 mod settings;
 
-pub use body::{Account, Body, BodyError};
+pub use body::{Account, Body, BodyError, UnreadBody};
 pub use budget::{Budget, Charge};
 pub use caller::{CallerAddress, TrustedProxies};
 pub use metrics::TransportMetrics;

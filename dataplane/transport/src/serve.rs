@@ -42,8 +42,9 @@ const BUFFER_BYTES: usize = 64 * 1024;
 const BUDGET_TIMEOUT: Duration = Duration::from_secs(5);
 /// Pause after a failure to accept, e.g. because the process has no file descriptors left.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-/// Resets by the peer that may wait for a stream to be accepted, before the connection is closed.
-const MAX_PENDING_RESETS: usize = 20;
+/// Resets that may wait at once before the connection is closed, per stream that may be open: a client that cancels all its calls is
+/// no attacker.
+const PENDING_RESETS_PER_STREAM: usize = 2;
 
 /// What all connections share.
 #[derive(Clone)]
@@ -196,7 +197,7 @@ fn builder(settings: &TransportSettings) -> auto::Builder<TokioExecutor> {
         .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
         .max_concurrent_streams(settings.streams_per_connection)
         .max_header_list_size(MAX_HEADER_BYTES)
-        .max_pending_accept_reset_streams(MAX_PENDING_RESETS)
+        .max_pending_accept_reset_streams(PENDING_RESETS_PER_STREAM * settings.streams_per_connection as usize)
         .max_send_buf_size(BUFFER_BYTES)
         .keep_alive_interval(settings.peer_timeout)
         .keep_alive_timeout(settings.peer_timeout);
@@ -225,7 +226,7 @@ where
         let account = Arc::new(account);
         let idle_timeout = self.transport.settings.idle_timeout;
         let mut request =
-            request.map(|incoming| Body::new(incoming, Arc::clone(&account), BUDGET_TIMEOUT, idle_timeout));
+            request.map(|incoming| Body::new(incoming, Arc::clone(&account), BUDGET_TIMEOUT, idle_timeout).kept());
         let scope = RequestScope::new(account, self.peer, self.transport.proxies.clone());
         request.extensions_mut().insert(scope);
         let response = self.service.clone().call(request);
