@@ -25,7 +25,10 @@ fn mutate(input: &mut Vec<u8>, corpus: &[Vec<u8>], random: &mut SmallRng) {
         1 if at < input.len() => input[at] = random.random(),
         2 => drop(input.drain(at..end)),
         3 => insert(input, at, &[random.random()]),
-        4 => insert(input, at, &input[at..end].to_vec()),
+        4 => {
+            let part = input[at..end].to_vec();
+            insert(input, at, &part);
+        }
         5 => insert(input, at, &EDGES.choose(random).copied().unwrap_or_default().to_le_bytes()),
         6 => insert(input, at, EDGES.choose(random).copied().unwrap_or_default().to_string().as_bytes()),
         _ => {
