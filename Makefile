@@ -87,6 +87,11 @@ chaos: install-build install-parts ## Kills each real part ROUNDS=n times under 
 fuzz: install-build ## Feeds the API, decoders and the operator's validation with mutated inputs for MINUTES=n (SEED=n to replay)
 	MINUTES=$(MINUTES) SEED=$(SEED) cargo test -q --release -p ping-fuzz --test fuzz -- --nocapture
 
+.PHONY: clients
+clients: install-build ## Runs clients in Go, Python, TypeScript and the shell, with their default settings, against the embedded server
+	cargo build -q --bin pingd-dev
+	tests/clients/embedded.sh
+
 .PHONY: oracle
 oracle: install-build install-parts ## Compares every view with SQL over the rows: EVENTS=n shuffled, late, duplicate and invalid ones, SEED=n
 	EVENTS=$(EVENTS) SEED=$(SEED) cargo test -q --workspace --test oracle every_view -- --nocapture
