@@ -68,7 +68,10 @@ impl Server {
         let account = Arc::new(Account::open(self.budget.clone()).expect("nothing else uses the budget"));
         let body = Full::new(Bytes::copy_from_slice(body));
         let body = Body::new(body, Arc::clone(&account), Duration::ZERO, Duration::from_secs(1));
-        let mut request = Request::post(path).header("content-type", content_type).header("connect-timeout-ms", "1");
+        let mut request = Request::post(path)
+            .header("content-type", content_type)
+            .header("connect-timeout-ms", "1")
+            .header("grpc-timeout", "1m");
         if let Some(extensions) = request.extensions_mut() {
             let peer = std::net::SocketAddr::from(([192, 0, 2, 1], 1));
             extensions.insert(RequestScope::new(account, peer, TrustedProxies::default()));

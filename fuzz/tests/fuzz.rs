@@ -47,7 +47,7 @@ fn run(target: &Target, input: &[u8]) {
 #[test]
 fn no_input_makes_a_target_panic_or_grow() {
     let seed = number("SEED").unwrap_or_else(rand::random);
-    let inputs = number("INPUTS").unwrap_or(40_000);
+    let inputs = number("INPUTS").unwrap_or(200_000);
     let deadline = number("MINUTES").map(|minutes| Instant::now() + Duration::from_secs(60 * minutes));
     println!("SEED={seed} INPUTS={inputs}");
     let mut random = SmallRng::seed_from_u64(seed);
