@@ -22,8 +22,8 @@ use tower::Service;
 
 use super::{deadline, errors, limits, page};
 
-/// Time for a unary call whose caller sets no deadline, including the time for its body to arrive.
-const DEFAULT_DEADLINE: Duration = Duration::from_secs(30);
+/// Longest time for a unary call, including the time for its body to arrive. Callers may set a shorter deadline.
+const UNARY_TIMEOUT: Duration = Duration::from_secs(30);
 /// How much of an unread body is read and discarded, so that the connection can be used again. A longer body closes it.
 const DRAIN_BYTES: usize = 16 * 1024 * 1024;
 /// How long to read an unread body.
@@ -74,9 +74,9 @@ where
             return Box::pin(async move { Ok(complete(explain(call.await))) });
         }
         Box::pin(async move {
-            let mut response = match timeout(DEFAULT_DEADLINE, call).await {
+            let mut response = match timeout(UNARY_TIMEOUT, call).await {
                 Ok(response) => explain(response),
-                Err(_) => deadline::exceeded(DEFAULT_DEADLINE).into_http_response(&headers),
+                Err(_) => deadline::exceeded(UNARY_TIMEOUT).into_http_response(&headers),
             };
             if account.as_ref().is_some_and(|account| account.is_exhausted()) {
                 response = errors::out_of_memory().into_http_response(&headers);

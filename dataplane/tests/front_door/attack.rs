@@ -1,4 +1,4 @@
-//! A server in a container of the default size under attack, while an honest client goes on.
+//! Attacks a server in a container of the default size, while an honest client keeps sending.
 //!
 //! The attackers come from other addresses of this machine and do what the limits are for, all at once: connections that stall, large
 //! and compressed bodies, streams whose answers are never read, floods of resets, forged tokens, expensive queries.

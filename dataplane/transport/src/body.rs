@@ -78,7 +78,7 @@ impl Account {
         self.charges.lock().body.clear();
     }
 
-    /// What is left of a body by HTTP/1.1 that was dropped before its end. The connection can be used again only once it is read.
+    /// What is left of a body that was dropped before its end. By HTTP/1.1, the connection can be used again only once it is read.
     #[must_use]
     pub fn take_unread(&self) -> Option<UnreadBody> {
         self.unread.lock().take()
