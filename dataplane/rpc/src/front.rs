@@ -11,7 +11,9 @@ use std::{
 };
 
 use bytes::Bytes;
-use connectrpc::{ConnectError, ConnectRpcBody, ConnectRpcService, Dispatcher};
+use connectrpc::{
+    ConnectError, ConnectRpcBody, ConnectRpcService, Dispatcher, MethodKind, dispatcher::MethodDescriptor,
+};
 use futures::{FutureExt, future::BoxFuture};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version, header};
 use http_body::Body as HttpBody;
@@ -20,7 +22,7 @@ use ping_transport::{Account, Body, RequestScope, UnreadBody};
 use tokio::time::timeout;
 use tower::Service;
 
-use super::{deadline, errors, limits, page};
+use super::{deadline, errors, page};
 
 /// Longest time for a unary call, including the time for its body to arrive. Callers may set a shorter deadline.
 const UNARY_TIMEOUT: Duration = Duration::from_secs(30);
@@ -62,12 +64,14 @@ where
         lowercase_content_type(request.headers_mut());
         let account = request.extensions().get::<RequestScope>().map(|scope| Arc::clone(&scope.account));
         let (headers, version) = (protocol_headers(request.headers()), request.version());
-        if let Some(error) = self.refusal(&request) {
-            drop(request);
-            let response = error.into_http_response(&headers);
-            return Box::pin(async move { Ok(complete(drained(account, version, response).await)) });
-        }
-        let is_stream = limits::is_stream(request.uri().path());
+        let is_stream = match self.admit(&request) {
+            Ok(method) => method.kind != MethodKind::Unary,
+            Err(error) => {
+                drop(request);
+                let response = error.into_http_response(&headers);
+                return Box::pin(async move { Ok(complete(drained(account, version, response).await)) });
+            }
+        };
         let is_get = request.method() == Method::GET;
         let call = catch_panic(self.0.call(request), headers.clone());
         if is_stream {
@@ -90,25 +94,26 @@ where
 }
 
 impl<D: Dispatcher> Front<D> {
-    /// Why the request is refused before its body is read.
-    fn refusal<B>(&self, request: &Request<B>) -> Option<ConnectError> {
+    /// The method of the request, or why it is refused before its body is read.
+    fn admit<B>(&self, request: &Request<B>) -> Result<MethodDescriptor, ConnectError> {
         let path = request.uri().path();
-        if self.0.dispatcher().lookup(path.trim_start_matches('/')).is_none() {
+        let method = self.0.dispatcher().lookup(path.trim_start_matches('/')).ok_or_else(|| {
             let message = format!("unknown method {path}; try POST /ping.v1.PingService/Ping");
-            return Some(ConnectError::unimplemented(message).with_http_status(StatusCode::NOT_FOUND));
-        }
+            ConnectError::unimplemented(message).with_http_status(StatusCode::NOT_FOUND)
+        })?;
         let kind = request.headers().get(header::CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
         let is_grpc = kind.starts_with(b"application/grpc") && !kind.starts_with(b"application/grpc-web");
         if is_grpc && request.version() < Version::HTTP_2 {
             // Its status would follow the body, in trailers that HTTP/1.1 proxies and clients drop.
             let message = "gRPC needs HTTP/2; use gRPC-Web or Connect over HTTP/1.1";
-            return Some(ConnectError::unimplemented(message));
+            return Err(ConnectError::unimplemented(message));
         }
-        if limits::is_stream(path) && matches!(kind, b"application/json" | b"application/proto") {
+        if method.kind != MethodKind::Unary && matches!(kind, b"application/json" | b"application/proto") {
             let message = "this method is a stream; send application/connect+json, application/connect+proto or gRPC";
-            return Some(ConnectError::unsupported_media_type(message));
+            return Err(ConnectError::unsupported_media_type(message));
         }
-        deadline::check(request.headers()).err()
+        deadline::check(request.headers())?;
+        Ok(method)
     }
 }
 

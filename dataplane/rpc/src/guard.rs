@@ -112,19 +112,22 @@ fn scope(context: &RequestContext) -> Option<&RequestScope> {
 
 /// Charges the decoded form of a single message until the call ends.
 fn admit(path: &str, context: &RequestContext, message: &[u8], format: CodecFormat) -> Result<(), ConnectError> {
-    if format == CodecFormat::Json {
-        json_error::check_is_object(message)?;
-    }
-    let cost = limits::cost(path, message, format).ok_or_else(too_many_events)?;
+    let cost = cost(path, message, format)?;
     match scope(context) {
         Some(scope) if !scope.account.try_hold(cost - message.len()) => Err(errors::out_of_memory()),
         _ => Ok(()),
     }
 }
 
-fn too_many_events() -> ConnectError {
-    let message = format!("the request has too many events; send at most {} at once", limits::MAX_BATCH_EVENTS);
-    errors::invalid_field("events", message)
+/// What a message costs in memory, if it may be decoded at all.
+fn cost(path: &str, message: &[u8], format: CodecFormat) -> Result<usize, ConnectError> {
+    if format == CodecFormat::Json {
+        json_error::check_is_object(message)?;
+    }
+    limits::cost(path, message, format).ok_or_else(|| {
+        let message = format!("the request has too many events; send at most {} at once", limits::MAX_BATCH_EVENTS);
+        errors::invalid_field("events", message)
+    })
 }
 
 /// Admits the messages of one stream.
@@ -140,10 +143,7 @@ impl Admission {
     async fn admit(&self, message: Result<Bytes, ConnectError>) -> Result<Bytes, ConnectError> {
         let account = &self.scope.account;
         let message = message.map_err(|error| if account.is_exhausted() { errors::out_of_memory() } else { error })?;
-        if self.format == CodecFormat::Json {
-            json_error::check_is_object(&message)?;
-        }
-        let cost = limits::cost(&self.path, &message, self.format).ok_or_else(too_many_events)?;
+        let cost = cost(&self.path, &message, self.format)?;
         let charge = account.charge(cost, BUDGET_TIMEOUT).await.ok_or_else(errors::out_of_memory)?;
         // What the body charged for this message while it arrived is covered by the message's own charge now.
         account.release_body();

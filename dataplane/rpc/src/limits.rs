@@ -23,13 +23,6 @@ const EVENT_BYTES: usize = 512;
 const BATCH_METHODS: [&str; 3] =
     ["ping.v1.PingService/StreamPings", "ping.v1.EventService/RecordBatch", "ping.v1.EventService/RecordStream"];
 
-/// Whether the call to the URL path `path` is a stream, which may last.
-pub(super) fn is_stream(path: &str) -> bool {
-    let streams =
-        ["/ping.v1.PingService/StreamPings", "/ping.v1.EventService/RecordStream", "/grpc.health.v1.Health/Watch"];
-    streams.contains(&path) || path.starts_with("/grpc.reflection.")
-}
-
 /// Whether the method at `path` receives batches of events.
 pub(super) fn receives_batches(path: &str) -> bool {
     BATCH_METHODS.contains(&path)
