@@ -79,7 +79,7 @@ pub const LANES: &str = "PING_LANES";
 pub const THREADS: &str = "PING_THREADS";
 /// Seconds to drain in-flight work after SIGTERM. Default 20.
 pub const DRAIN_SECONDS: &str = "PING_DRAIN_SECONDS";
-/// Log filter with the syntax of `tracing`'s `EnvFilter`. Default `info`.
+/// Log levels, one for everything and one per module: `info,rdkafka=warn`. Default `info`.
 pub const LOG: &str = "PING_LOG";
 /// `text` or `json`. Default `text` on a terminal, otherwise `json`.
 pub const LOG_FORMAT: &str = "PING_LOG_FORMAT";

@@ -2,7 +2,9 @@
 
 use std::io::IsTerminal;
 
-use tracing_subscriber::EnvFilter;
+use anyhow::Context;
+
+use tracing_subscriber::{filter::Targets, layer::SubscriberExt, util::SubscriberInitExt};
 
 /// The format of log lines.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -29,18 +31,26 @@ impl std::str::FromStr for LogFormat {
     }
 }
 
-/// Installs the process-wide log subscriber. `filter` has the syntax of `EnvFilter`, e.g. `info,rdkafka=warn`.
+/// Installs the process-wide log subscriber. `filter` lists levels, one for everything and one per module, separated by commas:
+/// `info,rdkafka=warn`.
 ///
 /// # Errors
 /// If `filter` is invalid or a subscriber is already installed.
 pub fn init(filter: &str, format: LogFormat) -> anyhow::Result<()> {
-    let filter = EnvFilter::try_new(filter)?;
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let levels: Targets = filter
+        .parse()
+        .with_context(|| format!("the log filter \"{filter}\" is not a list of levels, such as info,rdkafka=warn"))?;
     let json = match format {
         LogFormat::Json => true,
         LogFormat::Text => false,
         LogFormat::Auto => !std::io::stderr().is_terminal(),
     };
-    let installed = if json { builder.json().flatten_event(true).try_init() } else { builder.try_init() };
-    installed.map_err(|error| anyhow::anyhow!("cannot install the log subscriber: {error}"))
+    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    let subscriber = tracing_subscriber::registry().with(levels);
+    let installed = if json {
+        subscriber.with(lines.json().flatten_event(true)).try_init()
+    } else {
+        subscriber.with(lines).try_init()
+    };
+    installed.context("cannot install the log subscriber")
 }
