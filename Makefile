@@ -84,13 +84,12 @@ chaos: install-build install-parts ## Kills each real part ROUNDS=n times under 
 	PINGD=$(CURDIR)/target/release/pingd ATTACK_SECONDS=$(ATTACK_SECONDS) cargo test -q --workspace --test front_door attacked -- --nocapture
 
 .PHONY: fuzz
-fuzz: install-build ## Feeds the API, decoders and the operator's validation with mutated inputs for MINUTES=n (SEED=n to replay)
-	MINUTES=$(MINUTES) SEED=$(SEED) cargo test -q --release -p ping-fuzz --test fuzz -- --nocapture
+fuzz: install-build ## Fuzzes the API, decoders and the operator's validation with libFuzzer for MINUTES=n, shared by all targets
+	fuzz/libfuzzer.sh $(MINUTES)
 
 .PHONY: clients
-clients: install-build ## Runs clients in Go, Python, TypeScript and the shell, with their default settings, against the embedded server
-	cargo build -q --bin pingd-dev
-	tests/clients/embedded.sh
+clients: install-build install-clients ## Runs clients in Go, Python, TypeScript and the shell, with their default settings, against the embedded server
+	cargo test -q --workspace --test clients
 
 .PHONY: oracle
 oracle: install-build install-parts ## Compares every view with SQL over the rows: EVENTS=n shuffled, late, duplicate and invalid ones, SEED=n
@@ -181,8 +180,9 @@ deny: ## Checks licences and bans of dependencies
 	@testbed/install.sh deny
 	$(CACHE)/bin/cargo-deny --log-level error check bans licenses sources
 
-.PHONY: install-build install-parts install-bench install-images install-conformance install-control-plane install-cluster
-install-build install-parts install-bench install-images install-conformance:
+.PHONY: install-build install-parts install-bench install-images install-conformance install-clients install-control-plane \
+  install-cluster
+install-build install-parts install-bench install-images install-conformance install-clients:
 	@testbed/install.sh $(@:install-%=%)
 
 install-control-plane:

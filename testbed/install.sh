@@ -8,6 +8,7 @@
 #   install.sh typos        typos, a spelling checker, in the cache folder
 #   install.sh buf          buf, which checks the contract, in the cache folder
 #   install.sh conformance  connectconformance, the suite for Connect servers, in the cache folder
+#   install.sh clients      clients in Go, Python, TypeScript and the shell, in the cache folder
 #   install.sh images       what building images needs
 #   install.sh containers   the container runtime of cluster nodes, and the contents of their images
 #
@@ -40,27 +41,11 @@ conformance_version=1.0.7
 conformance_sum=h1:9Sqx8vEeRJyKoIAiYdEuABrlPKRoNxVHSbJ0CVil7xg=
 
 say() { echo "install.sh: $*" >&2; }
-die() { say "$*"; exit 1; }
-
-# Downloads sometimes fail, and another process may hold apt's lock.
-retry() {
-  local attempt
-  for attempt in 1 2 3 4; do
-    "$@" && return
-    say "attempt $attempt of 4 failed: $*"
-    sleep $((attempt * 5))
-  done
-  die "giving up: $*"
-}
+# shellcheck source=downloads.sh
+. "$here/downloads.sh"
 
 as_root() {
   if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi
-}
-
-# Prints the output of a command only if it fails.
-quietly() {
-  local output
-  output=$("$@" 2>&1) || { echo "$output" >&2; return 1; }
 }
 
 apt_get() {
@@ -105,8 +90,6 @@ without_services() {
 disable_service() {
   [ ! -d /run/systemd/system ] || as_root systemctl --quiet disable "$1" || say "could not disable the service $1"
 }
-
-have() { command -v "$1" >/dev/null; }
 
 build() {
   local missing=()
@@ -286,6 +269,17 @@ build_conformance() { # build_conformance WORK
     "$module/cmd/connectconformance@$version"
 }
 
+# Go and a recent Node.js are not always among Debian's packages: run.sh says which version it needs.
+clients() {
+  local missing=()
+  have curl || missing+=(curl)
+  have python3 && python3 -c 'import ensurepip, venv' 2>/dev/null || missing+=(python3 python3-venv)
+  have node || missing+=(nodejs)
+  have npm || missing+=(npm)
+  install_packages "${missing[@]}"
+  "$here/../tests/clients/run.sh" install
+}
+
 # A tool that checks the project, at a pinned version: fetched in seconds, else built in minutes.
 install_tool() { # install_tool PROGRAM VERSION COMMAND; `COMMAND WORK` writes WORK/bin/PROGRAM
   local program=$1 version=$2 work
@@ -331,7 +325,7 @@ from_source() { # from_source WORK CRATE VERSION
 [ $# -gt 0 ] || set -- build parts bench
 for group in "$@"; do
   case $group in
-    build | parts | bench | deny | typos | buf | conformance | images | containers) "$group" ;;
+    build | parts | bench | deny | typos | buf | conformance | clients | images | containers) "$group" ;;
     *) sed -n '2,/^set/{/^#/s/^# \{0,1\}//p}' "${BASH_SOURCE[0]}" >&2; exit 2 ;;
   esac
 done

@@ -19,19 +19,9 @@ kubernetes=$cache/kubernetes-$KUBERNETES_VERSION
 crds=$cache/crds-$CRDS_VERSION
 
 say() { printf 'control-plane: %s\n' "$*" >&2; }
-fail() { say "$*"; exit 1; }
-need() { command -v "$1" >/dev/null || fail "$1 is missing: $2"; }
-
-# Downloads sometimes fail.
-retry() {
-  local attempt
-  for attempt in 1 2 3; do
-    "$@" && return
-    say "attempt $attempt of 3 failed: $*"
-    sleep $((attempt * 5))
-  done
-  fail "giving up: $*"
-}
+# shellcheck source=../downloads.sh
+. "$here/../downloads.sh"
+need() { have "$1" || die "$1 is missing: $2"; }
 
 # Builds one executable and a link to it for each program. The executable runs the program by whose name it is called.
 build_programs() { # build_programs PACKAGE PROGRAM...
@@ -40,7 +30,7 @@ build_programs() { # build_programs PACKAGE PROGRAM...
   stamp=$(cat "$here"/kubernetes/go.{mod,sum} "$here/kubernetes/$package/main.go" | sha256sum)
   if [ "$(cat "$kubernetes/$package.sources" 2>/dev/null)" = "$stamp" ]; then return; fi
   grep -q "k8s.io/kubernetes v$KUBERNETES_VERSION\$" "$here/kubernetes/go.mod" ||
-    fail "versions.env and kubernetes/go.mod name different versions of Kubernetes"
+    die "versions.env and kubernetes/go.mod name different versions of Kubernetes"
   need go "install Go 1.25 or newer"
   say "building $* $KUBERNETES_VERSION (minutes; 2.4 GiB of memory)"
   mkdir -p "$kubernetes"
@@ -75,7 +65,7 @@ install_nodes() { build_programs node kubelet kube-proxy; }
 build_tool() { # build_tool NAME VERSION PACKAGE PROGRAM
   local folder=$cache/$1-$2 started=$SECONDS
   if [ -x "$folder/$4" ]; then return; fi
-  grep -q " v$2\( //.*\)\?\$" "$here/$1/go.mod" || fail "versions.env and $1/go.mod name different versions of $1"
+  grep -q " v$2\( //.*\)\?\$" "$here/$1/go.mod" || die "versions.env and $1/go.mod name different versions of $1"
   need go "install Go 1.26 or newer"
   say "building $1 $2 (a minute or two)"
   (cd "$here/$1" && retry go mod download && CGO_ENABLED=0 nice go build -trimpath -ldflags "-s -w" -o "$scratch/$4" "$3")
@@ -208,6 +198,6 @@ for component in "$@"; do
     coredns) install_coredns ;;
     cnpg) install_cnpg ;;
     containers) install_containers ;;
-    *) fail "unknown component $component; use control-plane, crds, helm, nodes, coredns, cnpg or containers" ;;
+    *) die "unknown component $component; use control-plane, crds, helm, nodes, coredns, cnpg or containers" ;;
   esac
 done

@@ -18,30 +18,13 @@ pins=("$here"/go/go.sum "$here"/python/requirements.txt "$here"/typescript/packa
 cache=$shared_cache/clients-$(cat "${pins[@]}" | sha256sum | cut -c1-12)
 
 say() { echo "run.sh: $*" >&2; }
-die() { say "$*"; exit 1; }
-have() { command -v "$1" >/dev/null; }
+# shellcheck source=../../testbed/downloads.sh
+. "$root/testbed/downloads.sh"
 usage() { sed -n '2,/^set/{/^#/s/^# \{0,1\}//p}' "${BASH_SOURCE[0]}" >&2; exit 2; }
 
 # Removes partial results whenever this script ends.
 scratch=()
 trap '[ ${#scratch[@]} -eq 0 ] || rm -rf "${scratch[@]}"' EXIT
-
-# Downloads sometimes fail.
-retry() {
-  local attempt
-  for attempt in 1 2 3 4; do
-    "$@" && return
-    say "attempt $attempt of 4 failed: $*"
-    sleep $((attempt * 5))
-  done
-  die "giving up: $*"
-}
-
-# Prints the output of a command only if it fails.
-quietly() {
-  local output
-  output=$("$@" 2>&1) || { echo "$output" >&2; return 1; }
-}
 
 generate() { quietly "$shared_cache/bin/buf" generate "$@"; }
 
