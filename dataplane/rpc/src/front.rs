@@ -85,7 +85,10 @@ where
             if account.as_ref().is_some_and(|account| account.is_exhausted()) {
                 response = errors::out_of_memory().into_http_response(&headers);
             }
-            if !is_get {
+            if is_get {
+                // A cache must not give a compressed answer to a caller that cannot read it.
+                response.headers_mut().insert(header::VARY, HeaderValue::from_static("accept-encoding"));
+            } else {
                 response.headers_mut().remove(header::CACHE_CONTROL);
             }
             Ok(complete(drained(account, version, response).await))

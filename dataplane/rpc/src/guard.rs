@@ -11,7 +11,7 @@ use futures::StreamExt;
 use parking_lot::Mutex;
 use ping_transport::{Charge, RequestScope, STREAM_WINDOW_BYTES};
 
-use super::{errors, json_error, limits};
+use super::{errors, json_error, json_shape, limits};
 
 /// How long a message of a stream waits for the budget.
 const BUDGET_TIMEOUT: Duration = Duration::from_secs(5);
@@ -122,7 +122,7 @@ fn admit(path: &str, context: &RequestContext, message: &[u8], format: CodecForm
 /// What a message costs in memory, if it may be decoded at all.
 fn cost(path: &str, message: &[u8], format: CodecFormat) -> Result<usize, ConnectError> {
     if format == CodecFormat::Json {
-        json_error::check_is_object(message)?;
+        json_shape::check(path, message)?;
     }
     limits::cost(path, message, format).ok_or_else(|| {
         let message = format!("the request has too many events; send at most {} at once", limits::MAX_BATCH_EVENTS);

@@ -15,6 +15,7 @@ mod front;
 mod guard;
 pub mod health;
 mod json_error;
+mod json_shape;
 mod limits;
 mod metrics;
 mod page;

@@ -1,12 +1,12 @@
 //! Serves every protocol on one port: gRPC, gRPC-Web and Connect, with health and reflection.
 
-use std::{convert::Infallible, error::Error, sync::Arc};
+use std::{convert::Infallible, error::Error, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use connectrpc::{Chain, ConnectRpcService, DeadlinePolicy, Router};
 use connectrpc_reflection::Reflector;
 use futures::{FutureExt, TryFutureExt};
-use http::{HeaderName, Request, Response, header};
+use http::{HeaderName, Method, Request, Response, header};
 use http_body::Body as HttpBody;
 use http_body_util::{Either, combinators::UnsyncBoxBody};
 use ping_proto::{
@@ -24,6 +24,9 @@ use super::{
     guard::Guard,
     limits::{self, SERVICES},
 };
+
+/// How long a browser may remember that it may call: the longest that browsers accept.
+const PREFLIGHT_MAX_AGE: Duration = Duration::from_secs(7_200);
 
 /// Serves the API on `listener` until `shutdown`, then finishes the calls in progress.
 ///
@@ -86,7 +89,8 @@ fn tools(health: &Health) -> anyhow::Result<Router> {
 /// The body of a response, with headers for browsers if its request came from one.
 pub type MaybeCors = Either<UnsyncBoxBody<Bytes, Box<dyn Error + Send + Sync>>, Answer>;
 
-/// Passes only requests with an `Origin`, which browsers send, through the CORS layer; other clients do not pay for its headers.
+/// Passes only requests with an `Origin`, which browsers send, through the CORS layer; other clients do not pay for its headers. Answers to
+/// GET may be cached for either, so they always have them.
 fn with_cors<S, B>(service: S) -> impl HttpService<B>
 where
     S: Service<Request<Body<B>>, Response = Response<Answer>, Error = Infallible> + Clone + Send + 'static,
@@ -97,7 +101,7 @@ where
     let boxed = service.clone().map_response(|response: Response<Answer>| response.map(UnsyncBoxBody::new));
     let for_browsers = cors().layer(boxed);
     service_fn(move |request: Request<Body<B>>| {
-        if request.headers().contains_key(header::ORIGIN) {
+        if request.method() == Method::GET || request.headers().contains_key(header::ORIGIN) {
             let response = for_browsers.clone().call(request);
             return response.map_ok(|response| response.map(Either::Left)).left_future();
         }
@@ -114,4 +118,5 @@ fn cors() -> CorsLayer {
         .allow_headers(Any)
         .allow_methods(Any)
         .expose_headers(exposed.map(HeaderName::from_static))
+        .max_age(PREFLIGHT_MAX_AGE)
 }

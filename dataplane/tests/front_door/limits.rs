@@ -2,11 +2,14 @@
 
 use std::time::{Duration, Instant};
 
+use buffa::bytes::Bytes;
 use futures::StreamExt;
 use ping_client::Client;
-use ping_proto::{PingCountRequest, PingRequest, StreamPingsRequest};
+use ping_proto::PingCountRequest;
 use serde_json::json;
 use tokio::{io::AsyncWriteExt, time::sleep};
+use tonic::transport::Channel;
+use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient};
 
 use crate::{
     processes::{EXAMPLE, Pingd, pipeline},
@@ -37,6 +40,40 @@ async fn idle_half_open_and_stalled_connections_are_closed() {
     assert!(pingd.metric("ping_transport_closed_connections_total{reason=\"idle\"}").await >= 1.0);
     assert_eq!(pingd.metric("ping_transport_connections").await, 0.0);
     assert_eq!(pingd.metric("ping_transport_budget_bytes").await, 0.0, "what they held is returned");
+}
+
+/// As an attacker opens them, from many addresses, while a client that came before keeps calling.
+#[tokio::test]
+async fn of_many_connections_that_send_nothing_few_are_open_and_none_stays() {
+    let pingd = Pingd::dev(&["--memory", "--header-timeout-seconds", "3"]).await;
+    let before = pingd.peak_memory();
+    let ping = wire::request("POST", "/ping.v1.PingService/Ping", JSON, b"{}");
+    let mut client = wire::connect(&pingd.api, "127.0.0.1").await.unwrap();
+    let (mut idle, mut pings) = (Vec::new(), 0);
+    for attempt in 0..19_900 {
+        let address = format!("127.0.1.{}", 1 + attempt % 200);
+        let mut connection = wire::connect(&pingd.api, &address).await.unwrap();
+        // Half of them stall in a request.
+        if attempt % 2 == 0 {
+            let _ = connection.write_all(&ping[..20]).await;
+        }
+        idle.push(connection);
+        if attempt % 200 == 0 {
+            assert_eq!(wire::exchange(&mut client, &ping).await.0, 200);
+            pings += 1;
+            idle.retain(wire::is_open);
+        }
+    }
+    let started = Instant::now();
+    while idle.iter().any(wire::is_open) {
+        assert!(started.elapsed() < Duration::from_secs(60), "{} are still open", idle.len());
+        idle.retain(wire::is_open);
+        sleep(Duration::from_millis(50)).await;
+    }
+    // The limit of all connections is 1,000 by default.
+    let grown = pingd.peak_memory() - before;
+    assert!(grown < 100 << 20, "the server grew by {grown} bytes");
+    pingd.wait_for_count(pings).await;
 }
 
 #[tokio::test]
@@ -83,26 +120,38 @@ async fn a_batch_of_empty_events_is_refused_before_it_is_decoded() {
     assert!(grown < 100 << 20, "the server grew by {grown} bytes");
 }
 
-/// Valid batches on one connection whose answers are never read: the server stops reading.
+/// Valid batches of small events on one connection whose answers are never read: the server stops reading. 13 MB would be 1.2 GB of events.
 #[tokio::test]
 async fn a_stream_whose_answers_are_not_read_is_slowed_down() {
-    let pingd = Pingd::dev(&["--memory", "--max-request-memory", "33554432"]).await;
+    let pingd = Pingd::dev(&["--memory"]).await;
     let before = pingd.peak_memory();
-    let ping = PingRequest { timestamp_ms: EXAMPLE, source: "x".repeat(200), ..PingRequest::default() };
-    let batch = StreamPingsRequest { pings: vec![ping; 10_000] };
-    let clients: Vec<_> =
-        futures::stream::iter(0..8).then(async |_| Client::connect(&pingd.api).await.unwrap()).collect().await;
+    let batch = [0x0a, 0x00].repeat(10_000);
+    let frame = [&[0][..], &u32::try_from(batch.len()).unwrap().to_be_bytes(), &batch].concat();
+    let connection = wire::connect(&pingd.api, "127.0.0.1").await.unwrap();
+    // No window: the server cannot send answers.
+    let (requests, connection) = h2::client::Builder::new().initial_window_size(0).handshake(connection).await.unwrap();
+    let connection = tokio::spawn(connection);
     let mut streams = Vec::new();
-    for client in &clients {
-        let batches = tokio_stream::iter(std::iter::repeat_n(batch.clone(), 30));
-        streams.push(client.stream_pings(batches).await.unwrap());
+    for _ in 0..64 {
+        let request = http::Request::post(format!("{}/ping.v1.PingService/StreamPings", pingd.api));
+        let request = request.header("content-type", "application/grpc").body(()).unwrap();
+        let (_, mut stream) = requests.clone().ready().await.unwrap().send_request(request, false).unwrap();
+        stream.send_data(Bytes::from(frame.repeat(10)), false).unwrap();
+        streams.push(stream);
     }
-    sleep(Duration::from_secs(5)).await;
-    let grown = pingd.peak_memory() - before;
-    assert!(grown < 250 << 20, "the server grew by {grown} bytes");
-    assert!(pingd.metric("ping_transport_budget_bytes").await <= 33_554_432.0);
-    drop(streams);
-    pingd.call("PingCount", &json!({"strong": true})).await.unwrap();
+    let started = Instant::now();
+    while started.elapsed() < Duration::from_secs(5) {
+        let grown = pingd.peak_memory() - before;
+        assert!(grown < 250 << 20, "the server grew by {grown} bytes");
+        sleep(Duration::from_millis(50)).await;
+    }
+    println!("the server grew by {} MiB", (pingd.peak_memory() - before) >> 20);
+    assert!(
+        pingd.metric("ping_transport_budget_bytes").await <= pingd.metric("ping_transport_budget_limit_bytes").await
+    );
+    // Others are served meanwhile.
+    assert_eq!(pingd.call("PingCount", &json!({"strong": true})).await.unwrap().0, 200);
+    connection.abort();
 }
 
 #[tokio::test]
@@ -143,7 +192,12 @@ async fn errors_do_not_show_addresses_or_sql() {
     server.ping(json!({"timestampMs": EXAMPLE})).await;
     server.wait_for_count(1).await;
     let port = parts.postgres.port().to_string();
+    let channel = Channel::from_shared(server.api.clone()).unwrap().connect().await.unwrap();
+    let mut health = HealthClient::new(channel);
+    let mut watch = health.watch(HealthCheckRequest::default()).await.unwrap().into_inner();
+    assert_eq!(watch.next().await.unwrap().unwrap().status(), ServingStatus::Serving);
     parts.postgres.stop().await.unwrap();
+    assert_eq!(watch.next().await.unwrap().unwrap().status(), ServingStatus::NotServing, "a watch reports it");
     for (method, body) in [
         ("PingService/Ping", json!({})),
         ("PingService/PingCount", json!({"strong": true})),

@@ -3,8 +3,11 @@
 #![allow(unreachable_pub, missing_docs, dead_code, reason = "a test binary has no callers")]
 
 mod attack;
+mod browsers;
 mod clients;
 mod limits;
+mod outages;
 #[path = "../pipeline/processes.rs"]
 mod processes;
+mod tools;
 mod wire;

@@ -52,3 +52,34 @@ pub async fn is_closed_within(stream: &mut TcpStream, time: Duration) -> bool {
     let mut rest = Vec::new();
     timeout(time, stream.read_to_end(&mut rest)).await.is_ok()
 }
+
+/// Whether the peer has not closed the connection, which has nothing to read.
+pub fn is_open(stream: &TcpStream) -> bool {
+    let read = stream.try_read(&mut [0; 64]);
+    read.is_err_and(|error| error.kind() == std::io::ErrorKind::WouldBlock)
+}
+
+/// Sends a body by gRPC over HTTP/2; the HTTP status and `grpc-status`, which is empty if there is none.
+pub async fn grpc(api: &str, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> (u16, String) {
+    let (requests, connection) = h2::client::handshake(connect(api, "127.0.0.1").await.unwrap()).await.unwrap();
+    let connection = tokio::spawn(connection);
+    let mut request = http::Request::builder().method(method).uri(format!("{api}/ping.v1.{path}"));
+    for (name, value) in [("content-type", "application/grpc"), ("te", "trailers")].iter().chain(headers) {
+        request = request.header(*name, *value);
+    }
+    let mut requests = requests.ready().await.unwrap();
+    let (response, mut stream) = requests.send_request(request.body(()).unwrap(), false).unwrap();
+    stream.send_data(body.to_vec().into(), true).unwrap();
+    let response = response.await.unwrap();
+    let (status, mut found) = (response.status().as_u16(), response.headers().get("grpc-status").cloned());
+    let mut body = response.into_body();
+    while let Some(data) = body.data().await {
+        let received = data.unwrap().len();
+        body.flow_control().release_capacity(received).unwrap();
+    }
+    if let Some(trailers) = body.trailers().await.unwrap() {
+        found = found.or_else(|| trailers.get("grpc-status").cloned());
+    }
+    connection.abort();
+    (status, found.map(|status| status.to_str().unwrap().to_owned()).unwrap_or_default())
+}
