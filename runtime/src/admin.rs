@@ -70,13 +70,17 @@ pub async fn serve(
     more: Router,
     shutdown: CancellationToken,
 ) -> std::io::Result<()> {
-    let router = Router::new()
+    axum::serve(listener, router(readiness, registry, more)).with_graceful_shutdown(shutdown.cancelled_owned()).await
+}
+
+/// The routes of the admin port, with those in `more`.
+pub fn router(readiness: Readiness, registry: Arc<Registry>, more: Router) -> Router {
+    Router::new()
         .route("/healthz", get(async || "ok\n"))
         .route("/readyz", get(readyz))
         .route("/metrics", get(metrics))
         .with_state(Admin { readiness, registry })
-        .merge(more);
-    axum::serve(listener, router).with_graceful_shutdown(shutdown.cancelled_owned()).await
+        .merge(more)
 }
 
 async fn readyz(State(admin): State<Admin>) -> impl IntoResponse {

@@ -22,6 +22,22 @@ pub const IDLE_TIMEOUT_SECONDS: &str = "PING_IDLE_TIMEOUT_SECONDS";
 pub const PEER_TIMEOUT_SECONDS: &str = "PING_PEER_TIMEOUT_SECONDS";
 /// Address of the admin port: `/healthz`, `/readyz`, `/metrics`. Default `0.0.0.0:8081`.
 pub const ADMIN_LISTEN: &str = "PING_ADMIN_LISTEN";
+/// PEM file of the server's certificate chain, for TLS on the API and the admin port. Default: none, which is plaintext.
+pub const TLS_CERT: &str = "PING_TLS_CERT";
+/// PEM file of the key of `PING_TLS_CERT`.
+pub const TLS_KEY: &str = "PING_TLS_KEY";
+/// PEM file of the CAs that sign client certificates. Default: none, so clients are not asked for one.
+pub const TLS_CLIENT_CA: &str = "PING_TLS_CLIENT_CA";
+/// `true` refuses clients without a certificate. Default `false`.
+pub const TLS_CLIENT_REQUIRED: &str = "PING_TLS_CLIENT_REQUIRED";
+/// YAML file of the access policy. Default: none, so everyone may do everything.
+pub const ACCESS_POLICY: &str = "PING_ACCESS_POLICY";
+/// `true` allows a server without access policy to listen on other addresses than loopback. Default `false`.
+pub const INSECURE: &str = "PING_INSECURE";
+/// Who may use reflection: `open`, `authenticated` or `off`. Default `authenticated` with an access policy, otherwise `open`.
+pub const REFLECTION: &str = "PING_REFLECTION";
+/// Origins of pages, other than the server's own, that may call from a browser, separated by commas. Default: none.
+pub const CORS_ORIGINS: &str = "PING_CORS_ORIGINS";
 /// Connection URI of Postgres: `postgres://user:password@host:port/database`.
 pub const POSTGRES_URL: &str = "PING_POSTGRES_URL";
 /// `host:port[,host:port…]` of Kafka.
@@ -87,5 +103,13 @@ pub const LOG_FORMAT: &str = "PING_LOG_FORMAT";
 pub const IN_MEMORY: &str = "INMEMORY";
 /// Address of the server that `pingctl` talks to. Default `http://localhost:8080`. Set by users only, never by the operator.
 pub const CTL_ADDR: &str = "PINGCTL_ADDR";
+/// PEM file of the CAs of the server's certificate, for `pingctl`. Default: those of the system. Set by users only.
+pub const CTL_CA: &str = "PINGCTL_CA";
+/// PEM file of the client certificate of `pingctl`. Set by users only.
+pub const CTL_CERT: &str = "PINGCTL_CERT";
+/// PEM file of the key of `PINGCTL_CERT`. Set by users only.
+pub const CTL_KEY: &str = "PINGCTL_KEY";
+/// File with the bearer token of `pingctl`. Set by users only.
+pub const CTL_TOKEN_FILE: &str = "PINGCTL_TOKEN_FILE";
 /// Address of the admin port that `pingctl verify` talks to. Default: the host of `PINGCTL_ADDR`, port 8081. Set by users only.
 pub const CTL_ADMIN_ADDR: &str = "PINGCTL_ADMIN_ADDR";

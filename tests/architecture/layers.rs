@@ -42,9 +42,20 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("ping-query", LOGIC),
     // Knows HTTP and nothing of events.
     ("ping-transport", &[]),
+    // Knows callers and nothing of events.
+    ("ping-identity", &["ping-runtime"]),
     (
         "ping-rpc",
-        &["ping-core", "ping-ports", "ping-proto", "ping-ingest", "ping-query", "ping-transport", "ping-runtime"],
+        &[
+            "ping-core",
+            "ping-ports",
+            "ping-proto",
+            "ping-ingest",
+            "ping-query",
+            "ping-identity",
+            "ping-transport",
+            "ping-runtime",
+        ],
     ),
     ("ping-client", &["ping-proto"]),
     // Wiring that programs share.
@@ -56,6 +67,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "ping-ingest",
             "ping-projections",
             "ping-query",
+            "ping-identity",
             "ping-rpc",
             "ping-transport",
             "ping-runtime",
@@ -125,6 +137,7 @@ const MUST_NOT_LINK: &[(&str, &[&[&str]])] = &[
     ("ping-ingest", &[TRANSPORT, STORAGE, &["kube"]]),
     ("ping-projections", &[TRANSPORT, STORAGE, &["kube"]]),
     ("ping-query", &[TRANSPORT, STORAGE, &["kube"]]),
+    ("ping-identity", &[STORAGE, &["tonic", "kube"]]),
     ("ping-rpc", &[STORAGE, &["kube"]]),
     ("ping-embedded", &[&["rdkafka-sys", "redis", "sqlx-postgres", "kube"]]),
     ("pingctl", &[STORAGE, &["kube"]]),

@@ -4,8 +4,10 @@
 //! gRPC implementation than the server, so every test that calls through it also tests that the two understand each other.
 
 mod codec;
+mod tls;
+mod token;
 
-use std::future::Future;
+use std::{future::Future, path::PathBuf};
 
 use buffa::Message;
 use bytes::Bytes;
@@ -17,13 +19,18 @@ use tonic::{
 };
 
 use codec::{EncodedCodec, MessageCodec};
+pub use tls::{TlsFileError, TlsFiles};
+use token::TokenFile;
 
 /// Largest response, in bytes.
 const MAX_RESPONSE_BYTES: usize = 8 * 1024 * 1024;
 
 /// A client. Cheap to clone; clones share the connection.
 #[derive(Clone, Debug)]
-pub struct Client(Grpc<Channel>);
+pub struct Client {
+    grpc: Grpc<Channel>,
+    token: Option<TokenFile>,
+}
 
 /// The response to a call.
 type Answer<A> = Result<Response<A>, Status>;
@@ -39,7 +46,7 @@ macro_rules! unary {
                 &self,
                 request: R,
             ) -> impl Future<Output = Answer<proto::$response>> + Send + use<R> {
-                unary(self.0.clone(), request.into_request(), PathAndQuery::from_static($path))
+                unary(self.clone(), request.into_request(), PathAndQuery::from_static($path))
             }
         )*
     };
@@ -50,7 +57,13 @@ impl Client {
     /// A client on `channel`.
     #[must_use]
     pub fn new(channel: Channel) -> Self {
-        Self(Grpc::new(channel).max_decoding_message_size(MAX_RESPONSE_BYTES))
+        Self { grpc: Grpc::new(channel).max_decoding_message_size(MAX_RESPONSE_BYTES), token: None }
+    }
+
+    /// The same client, which sends the token in the file at `path`, if any, with each call. The file is read again every ten seconds.
+    #[must_use]
+    pub fn with_token_file(self, path: Option<PathBuf>) -> Self {
+        Self { token: path.map(TokenFile::new), ..self }
     }
 
     /// Connects to `address`, a URL like `http://host:port`.
@@ -65,7 +78,7 @@ impl Client {
     #[must_use]
     pub fn compressed(self) -> Self {
         use tonic::codec::CompressionEncoding::Gzip;
-        Self(self.0.send_compressed(Gzip).accept_compressed(Gzip))
+        Self { grpc: self.grpc.send_compressed(Gzip).accept_compressed(Gzip), ..self }
     }
 
     unary! {
@@ -131,17 +144,24 @@ impl Client {
         path: &'static str,
         codec: impl Codec<Encode = Q, Decode = A> + Send + 'static,
     ) -> Answers<A> {
-        let mut grpc = self.0.clone();
+        let (mut grpc, mut requests) = (self.grpc.clone(), requests.into_streaming_request());
+        if let Some(token) = &self.token {
+            token.authorize(requests.metadata_mut())?;
+        }
         ready(&mut grpc).await?;
-        grpc.streaming(requests.into_streaming_request(), PathAndQuery::from_static(path), codec).await
+        grpc.streaming(requests, PathAndQuery::from_static(path), codec).await
     }
 }
 
-async fn unary<Q, A>(mut grpc: Grpc<Channel>, request: tonic::Request<Q>, path: PathAndQuery) -> Answer<A>
+async fn unary<Q, A>(client: Client, mut request: tonic::Request<Q>, path: PathAndQuery) -> Answer<A>
 where
     Q: Message + Send + Sync + 'static,
     A: Message + Default + Send + Sync + 'static,
 {
+    let Client { mut grpc, token } = client;
+    if let Some(token) = token {
+        token.authorize(request.metadata_mut())?;
+    }
     ready(&mut grpc).await?;
     grpc.unary(request, path, MessageCodec::<Q, A>::default()).await
 }

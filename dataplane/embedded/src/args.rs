@@ -4,7 +4,10 @@ use std::{net::SocketAddr, path::PathBuf};
 
 use clap::Args;
 use ping_runtime::env;
-use ping_services::args::{CountArgs, RetentionArgs, StatusArgs, TransportArgs};
+use ping_services::{
+    SecurityArgs,
+    args::{CountArgs, RetentionArgs, StatusArgs, TransportArgs},
+};
 
 /// Settings of the embedded mode.
 #[derive(Debug, Args)]
@@ -15,6 +18,9 @@ pub struct DevArgs {
     /// Limits of connections and requests.
     #[command(flatten)]
     pub transport: TransportArgs,
+    /// TLS and access.
+    #[command(flatten)]
+    pub security: SecurityArgs,
     /// Keep all data in memory; nothing is persisted
     #[arg(long, env = env::IN_MEMORY, num_args = 0..=1, default_value_t = false, default_missing_value = "true")]
     pub memory: bool,

@@ -25,7 +25,7 @@ use tokio::{net::TcpListener, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
 pub use args::DevArgs;
-use ping_services::{ProcessorService, ServerService, args::ProcessArgs, bind, serve_admin};
+use ping_services::{ProcessorService, ServerService, args::ProcessArgs, bind, serve_guarded_admin};
 
 /// Partitions of the in-memory log.
 const PARTITIONS: u32 = 6;
@@ -35,6 +35,7 @@ const PARTITIONS: u32 = 6;
 /// # Errors
 /// When the store cannot be opened, an address is taken, or queued events do not drain in time.
 pub async fn run(args: DevArgs, process: ProcessArgs, shutdown: CancellationToken) -> anyhow::Result<()> {
+    args.security.check(&[("--listen", args.listen), ("--admin-listen", process.admin_listen_on_loopback())])?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     if args.memory {
         let store = Arc::new(MemoryStore::new(Arc::clone(&clock)));
@@ -59,6 +60,7 @@ async fn serve<S: Store>(
     let readiness = Readiness::default();
     let mut registry = Registry::default();
     let mut tasks = JoinSet::new();
+    let security = args.security.start(&mut registry, &mut tasks).await?;
     let store = Arc::clone(&adapters.store);
     health::watch(&mut tasks, &readiness, "store", move || {
         let store = Arc::clone(&store);
@@ -68,12 +70,14 @@ async fn serve<S: Store>(
     let address = listener.local_addr()?;
     let server = adapters.server(&args, listener)?;
     let admin = server.admin();
-    let serving = server.run(&mut registry, &readiness, shutdown, process.drain()).await?;
+    let serving = server.run(&mut registry, &readiness, shutdown, process.drain(), &security).await?;
     // The processor stops after the server, so that it counts what the server drains.
     let served = CancellationToken::new();
     let counting = adapters.processor(&args).run(&mut registry, served.clone());
-    serve_admin(process.admin_listen_on_loopback(), readiness, registry, admin, &mut tasks).await?;
-    greet(address, args.memory);
+    let is_plain = security.tls.is_none() && args.security.access_policy.is_none();
+    let admin_listen = process.admin_listen_on_loopback();
+    serve_guarded_admin(admin_listen, readiness, registry, admin, security, &mut tasks).await?;
+    greet(address, args.memory, is_plain);
     let serving = async {
         let result = serving.await;
         served.cancel();
@@ -134,8 +138,16 @@ impl<S: Store> Adapters<S> {
 }
 
 /// Prints where the API listens and what to try.
-fn greet(address: std::net::SocketAddr, memory: bool) {
+fn greet(address: std::net::SocketAddr, memory: bool, is_plain: bool) {
     let storage = if memory { "in memory; data is lost on exit" } else { "data is kept on disk" };
+    if !is_plain {
+        // The commands below would need files that only the user knows.
+        let _ = writeln!(
+            io::stdout(),
+            "pingd is ready on {address} ({storage}). Callers need TLS or credentials as configured."
+        );
+        return;
+    }
     // If standard output is closed, serve anyway.
     let _ = writeln!(
         io::stdout(),

@@ -2,12 +2,12 @@
 
 use std::{fmt, net::IpAddr, str::FromStr, time::Duration};
 
-use tonic::transport::{Channel, Endpoint, Uri};
+use tonic::transport::{Channel, ClientTlsConfig, Endpoint, Error, Uri};
 
 /// Port of the API when the address names none.
 const DEFAULT_PORT: u16 = 8080;
 
-/// The address of a server: `http://host:port`.
+/// The address of a server: `http://host:port` or `https://host:port`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Address(Uri);
 
@@ -15,20 +15,19 @@ impl FromStr for Address {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        if text.starts_with("https://") {
-            return Err(
-                "pingctl supports plain HTTP/2 only; use http://, through a local proxy if you need TLS".to_owned()
-            );
-        }
-        let bare = text.strip_prefix("http://").unwrap_or(text).trim_end_matches('/');
-        let invalid = || "write http://host:port or host:port".to_owned();
-        let uri: Uri = format!("http://{bare}").parse().map_err(|_| invalid())?;
+        let (scheme, bare) = match text.split_once("://") {
+            Some((scheme @ ("http" | "https"), bare)) => (scheme, bare),
+            _ => ("http", text),
+        };
+        let bare = bare.trim_end_matches('/');
+        let invalid = || "write http://host:port, https://host:port or host:port".to_owned();
+        let uri: Uri = format!("{scheme}://{bare}").parse().map_err(|_| invalid())?;
         let host = uri.host().filter(|host| !host.is_empty()).ok_or_else(invalid)?;
         if bare.contains(['/', '?', '@']) {
             return Err(invalid());
         }
         let port = uri.port_u16().unwrap_or(DEFAULT_PORT);
-        format!("http://{host}:{port}").parse().map(Self).map_err(|_| invalid())
+        format!("{scheme}://{host}:{port}").parse().map(Self).map_err(|_| invalid())
     }
 }
 
@@ -47,13 +46,26 @@ impl Address {
 
     /// Another port of the same host.
     pub(crate) fn with_port(&self, port: u16) -> Self {
-        let host = self.0.host().unwrap_or_default();
-        format!("http://{host}:{port}").parse().map_or_else(|_| self.clone(), Self)
+        let (scheme, host) = (self.0.scheme_str().unwrap_or("http"), self.0.host().unwrap_or_default());
+        format!("{scheme}://{host}:{port}").parse().map_or_else(|_| self.clone(), Self)
     }
 
-    /// A channel that connects on the first call and reconnects after a failure.
-    pub(crate) fn connect(&self, timeout: Duration) -> Channel {
-        Endpoint::from(self.0.clone()).connect_timeout(timeout).tcp_nodelay(true).connect_lazy()
+    /// Whether the connection is encrypted.
+    pub(crate) fn is_https(&self) -> bool {
+        self.0.scheme_str() == Some("https")
+    }
+
+    /// A channel that connects on the first call and reconnects after a failure; with `tls` if the address is https://.
+    ///
+    /// # Errors
+    /// When the certificates or the key cannot be used.
+    pub(crate) fn connect(&self, timeout: Duration, tls: Option<ClientTlsConfig>) -> Result<Channel, Error> {
+        let endpoint = Endpoint::from(self.0.clone()).connect_timeout(timeout).tcp_nodelay(true);
+        let endpoint = match tls {
+            Some(tls) => endpoint.tls_config(tls)?,
+            None => endpoint,
+        };
+        Ok(endpoint.connect_lazy())
     }
 }
 
@@ -68,8 +80,11 @@ mod tests {
         assert_eq!(parse("10.0.0.1:9").unwrap(), "http://10.0.0.1:9");
         assert_eq!(parse("ping.svc").unwrap(), "http://ping.svc:8080");
         assert_eq!(parse("[::1]:9").unwrap(), "http://[::1]:9");
+        assert_eq!(parse("https://ping.svc").unwrap(), "https://ping.svc:8080");
+        let https = "https://ping.svc:9".parse::<Address>().unwrap();
+        assert_eq!((https.is_https(), https.with_port(8).to_string().as_str()), (true, "https://ping.svc:8"));
         assert_eq!("[::1]:9".parse::<Address>().unwrap().with_port(8).to_string(), "http://[::1]:8");
-        assert!(["", "https://x", "a b", "x/y", "u@x"].iter().all(|text| parse(text).is_err()));
+        assert!(["", "ftp://x", "a b", "x/y", "u@x"].iter().all(|text| parse(text).is_err()));
     }
 
     #[test]

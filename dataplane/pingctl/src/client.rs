@@ -31,18 +31,20 @@ pub(crate) struct Server {
 
 impl Server {
     /// The server of the command line. `timeout` is that of each attempt.
-    pub(crate) fn new(global: &GlobalArgs, timeout: Duration) -> Self {
+    ///
+    /// # Errors
+    /// When a file for TLS cannot be used.
+    pub(crate) fn new(global: &GlobalArgs, timeout: Duration) -> Result<Self, Failure> {
         Self::at(&global.addr, global, timeout)
     }
 
     /// The server at another address than that of the command line.
-    pub(crate) fn at(address: &Address, global: &GlobalArgs, timeout: Duration) -> Self {
-        Self {
-            client: Client::new(address.connect(timeout)),
-            address: address.to_string(),
-            timeout,
-            retries: global.retries,
-        }
+    ///
+    /// # Errors
+    /// When a file for TLS cannot be used.
+    pub(crate) fn at(address: &Address, global: &GlobalArgs, timeout: Duration) -> Result<Self, Failure> {
+        let client = global.client(address, timeout)?;
+        Ok(Self { client, address: address.to_string(), timeout, retries: global.retries })
     }
 
     /// Calls until the server answers, `retryable` rejects the error, or no retries are left. Returns the answer and the

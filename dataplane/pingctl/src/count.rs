@@ -34,7 +34,7 @@ pub(crate) struct CountArgs {
 
 /// Queries the count once.
 pub(crate) async fn run(args: CountArgs, global: &GlobalArgs) -> anyhow::Result<Exit> {
-    let server = Server::new(global, global.timeout());
+    let server = Server::new(global, global.timeout())?;
     let waits = args.after.is_some();
     let request = PingCountRequest {
         time_range: args.range.range().into(),

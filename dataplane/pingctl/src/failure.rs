@@ -33,7 +33,11 @@ impl Failure {
         let (code, exit) = (code(status), exit(status));
         let message = (!status.message().is_empty()).then(|| status.message().to_owned());
         let http_status = status.message().split_once(NOT_GRPC).map(|(_, http_status)| http_status);
-        let (what, cause, fix) = if caused_by::<ConnectError>(status) {
+        let (what, cause, fix) = if let Some(cause) = tls_failure(status) {
+            let fix = "check that the server uses TLS exactly if its address is https://, that --ca has the CA of its certificate, and \
+                       that --cert and --key are accepted there";
+            (format!("no secure connection to {address}"), Some(cause), Some(fix))
+        } else if caused_by::<ConnectError>(status) {
             let fix = "start a server with `pingd dev`, or set another address with --addr or PINGCTL_ADDR (for `verify`: --admin-addr \
                        or PINGCTL_ADMIN_ADDR)";
             (format!("cannot reach {address}"), root_cause(status), Some(fix))
@@ -43,7 +47,11 @@ impl Failure {
             let fix = "8081 is usually the admin port; the API is on 8080";
             (format!("no pingd API at {address} (HTTP {http_status})"), None, Some(fix))
         } else if exit == Exit::Refused {
-            let fix = (status.code() == Code::Unimplemented).then_some("check that pingctl and the server match");
+            let fix = match status.code() {
+                Code::Unimplemented => Some("check that pingctl and the server match"),
+                Code::Unauthenticated => Some("name a file with a valid token: --token-file or PINGCTL_TOKEN_FILE"),
+                _ => None,
+            };
             (format!("{address} refused the request"), message, fix)
         } else {
             let cause = http_status.map(|http_status| format!("HTTP {http_status}"));
@@ -116,6 +124,13 @@ pub(crate) fn exit(status: &Status) -> Exit {
 /// Whether an error of type `E` is among the causes.
 fn caused_by<E: Error + 'static>(status: &Status) -> bool {
     causes(status).any(|cause| cause.is::<E>())
+}
+
+/// Why TLS failed, or why HTTP/2 did because only one side uses TLS.
+fn tls_failure(status: &Status) -> Option<String> {
+    let words = ["certificate", "InvalidContentType", "corrupt message", "alert", "TLS", "INADEQUATE_SECURITY"];
+    let of_tls = |cause: &&(dyn Error + 'static)| words.iter().any(|word| cause.to_string().contains(word));
+    causes(status).filter(of_tls).last().map(ToString::to_string)
 }
 
 fn root_cause(status: &Status) -> Option<String> {

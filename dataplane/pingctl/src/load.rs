@@ -14,7 +14,6 @@ mod uuids;
 
 use std::{sync::Arc, thread, time::Instant};
 
-use ping_client::Client;
 use tokio::{
     task::{JoinError, JoinSet},
     time::{sleep_until, timeout},
@@ -22,18 +21,18 @@ use tokio::{
 
 pub(crate) use self::args::LoadArgs;
 use self::{args::Mode, check::Check, report::Report, run::Run, stream::StreamSender};
-use crate::{client::Server, exit::Exit, global::GlobalArgs};
+use crate::{client::Server, exit::Exit, failure::Failure, global::GlobalArgs};
 
 /// Sends the load and prints the report.
 pub(crate) async fn run(args: &LoadArgs, global: &GlobalArgs) -> anyhow::Result<Exit> {
     let config = args.config(global)?;
-    let server = Server::new(global, config.timeout);
+    let server = Server::new(global, config.timeout)?;
     let before = check::database_count(&server).await?;
     let run = Arc::new(Run::start(config)?);
     let pacer = Arc::clone(&run);
     // Ends by itself shortly after the end of the schedule.
     thread::spawn(move || pacer.schedule.pace());
-    let mut senders = start_senders(&run);
+    let mut senders = start_senders(&run, global)?;
     tokio::select! {
         joined = finish(&run, &mut senders) => joined?,
         () = progress::show(&run) => {}
@@ -56,23 +55,23 @@ pub(crate) async fn run(args: &LoadArgs, global: &GlobalArgs) -> anyhow::Result<
 }
 
 /// Starts the senders of all connections.
-fn start_senders(run: &Arc<Run>) -> JoinSet<()> {
+fn start_senders(run: &Arc<Run>, global: &GlobalArgs) -> Result<JoinSet<()>, Failure> {
     let mut senders = JoinSet::new();
     for connection in 0..run.config.connections {
-        let channel = run.config.address.connect(run.config.timeout);
+        // A connection of its own.
+        let client = global.client(&run.config.address, run.config.timeout)?;
         match run.config.mode {
             Mode::Stream => {
-                senders.spawn(StreamSender::new(Arc::clone(run), Client::new(channel)).send());
+                senders.spawn(StreamSender::new(Arc::clone(run), client).send());
             }
             Mode::Unary => {
-                let client = Client::new(channel);
                 for first in (connection..).take(run.config.in_flight) {
                     senders.spawn(unary::send(Arc::clone(run), client.clone(), first));
                 }
             }
         }
     }
-    senders
+    Ok(senders)
 }
 
 /// Waits until everything is sent and settled. Ends early on Ctrl-C, and when acknowledgements exceed the timeout.

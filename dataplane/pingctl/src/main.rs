@@ -1,6 +1,6 @@
 //! `pingctl`, the command-line client: sends events, queries counts, load-tests a server and verifies its numbers.
 //!
-//! Files import in one direction: `main` → `args` → commands → `client` → `failure`, `global` → `output` → `address`, `exit`,
+//! Files import in one direction: `main` → `args` → commands → `client` → `global` → `failure` → `output` → `address`, `exit`,
 //! `time`.
 //! Everything that is known about the server comes from the generated types of `ping-proto`.
 

@@ -65,7 +65,7 @@ struct Acknowledged {
 
 /// Sends the events.
 pub(crate) async fn run(args: PingArgs, global: &GlobalArgs) -> anyhow::Result<Exit> {
-    let server = Server::new(global, global.timeout());
+    let server = Server::new(global, global.timeout())?;
     let started = Instant::now();
     let mut sends = stream::iter(0..args.number).map(|_| send(&server, &args)).buffered(MAX_CONCURRENT_CALLS);
     let mut acknowledged = Vec::new();

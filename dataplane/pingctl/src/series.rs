@@ -58,7 +58,7 @@ impl From<StepName> for Step {
 
 /// Shows counts over time.
 pub(crate) async fn run(args: SeriesArgs, global: &GlobalArgs) -> anyhow::Result<Exit> {
-    let server = Server::new(global, global.timeout());
+    let server = Server::new(global, global.timeout())?;
     let default_range = || TimeRange { start: time::now() - DEFAULT_RANGE_MS, end: 0 };
     let request = SeriesRequest {
         source: args.source,

@@ -25,7 +25,7 @@ pub(crate) struct SourceArgs {
 
 /// Shows statistics for one source.
 pub(crate) async fn run(args: SourceArgs, global: &GlobalArgs) -> anyhow::Result<Exit> {
-    let server = Server::new(global, global.timeout());
+    let server = Server::new(global, global.timeout())?;
     let request = SourceStatsRequest { source: args.source };
     let called = server.call(&request, is_retryable_query, Client::source_stats);
     let (stats, _) = called.await?;

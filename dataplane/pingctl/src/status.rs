@@ -23,7 +23,7 @@ pub(crate) struct StatusArgs {
 
 /// Shows a source's status, as the server's rule classifies it.
 pub(crate) async fn run(args: StatusArgs, global: &GlobalArgs) -> anyhow::Result<Exit> {
-    let server = Server::new(global, global.timeout());
+    let server = Server::new(global, global.timeout())?;
     let request = GetStatusRequest { source: args.source };
     let called = server.call(&request, is_retryable_query, Client::get_status);
     let (answer, _) = called.await?;

@@ -32,7 +32,7 @@ pub(crate) struct TopArgs {
 
 /// Shows the sources with the most events.
 pub(crate) async fn run(args: TopArgs, global: &GlobalArgs) -> anyhow::Result<Exit> {
-    let server = Server::new(global, global.timeout());
+    let server = Server::new(global, global.timeout())?;
     let request = TopSourcesRequest { time_range: args.range.range().map(widen).into(), limit: args.number };
     let called = server.call(&request, is_retryable_query, Client::top_sources);
     let (answer, _) = called.await?;

@@ -34,7 +34,7 @@ pub(crate) struct VerifyArgs {
 /// Asks the server to recount, and prints the comparison.
 pub(crate) async fn run(args: VerifyArgs, global: &GlobalArgs) -> anyhow::Result<Exit> {
     let address = args.admin_addr.unwrap_or_else(|| global.addr.with_port(ADMIN_PORT));
-    let server = Server::at(&address, global, global.timeout_or(DEFAULT_VERIFY_TIMEOUT));
+    let server = Server::at(&address, global, global.timeout_or(DEFAULT_VERIFY_TIMEOUT))?;
     let (answer, _) = server.call(&VerifyRequest {}, is_retryable_query, Client::verify).await?;
     match global.format() {
         Format::Text => print(&answer)?,

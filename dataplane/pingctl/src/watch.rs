@@ -37,7 +37,7 @@ pub(crate) struct WatchArgs {
 
 /// Queries the count repeatedly. Waits for a server that becomes unavailable, but fails if the first query does.
 pub(crate) async fn run(args: WatchArgs, global: &GlobalArgs) -> anyhow::Result<Exit> {
-    let server = Server::new(global, global.timeout());
+    let server = Server::new(global, global.timeout())?;
     let screen = Screen::new(global.format());
     let watched = tokio::select! {
         watched = watch(&args, &server, &screen) => watched,

@@ -5,7 +5,10 @@ use std::{net::SocketAddr, path::PathBuf};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use ping_embedded::DevArgs;
 use ping_runtime::env;
-use ping_services::args::{CountArgs, ProcessArgs, RetentionArgs, StatusArgs, TransportArgs};
+use ping_services::{
+    SecurityArgs,
+    args::{CountArgs, ProcessArgs, RetentionArgs, StatusArgs, TransportArgs},
+};
 
 use ping_ingest::IngestSettings;
 use ping_kafka::{FetchProfile, KafkaSecurity, KafkaSettings};
@@ -70,6 +73,9 @@ pub(crate) struct ServerArgs {
     /// Limits of connections and requests.
     #[command(flatten)]
     pub(crate) transport: TransportArgs,
+    /// TLS and access.
+    #[command(flatten)]
+    pub(crate) security: SecurityArgs,
     /// Role of this server; ingestion and queries scale independently
     #[arg(long, env = env::ROLE, value_enum, default_value = "all")]
     pub(crate) role: Role,

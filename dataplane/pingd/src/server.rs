@@ -20,18 +20,20 @@ use prometheus_client::registry::Registry;
 use tokio::{task::JoinSet, time::sleep};
 use tokio_util::sync::CancellationToken;
 
-use ping_services::{ServerService, bind, serve_admin};
+use ping_services::{ServerService, bind, serve_guarded_admin};
 
 /// Pause between two attempts to migrate the schema.
 const MIGRATE_RETRY_INTERVAL: Duration = Duration::from_secs(1);
 
 pub(crate) async fn run(args: ServerArgs, process: ProcessArgs, shutdown: CancellationToken) -> anyhow::Result<()> {
+    args.security.check(&[("--listen", args.listen), ("--admin-listen", process.admin_listen())])?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let store = Arc::new(PostgresStore::new(&args.postgres.postgres_url, &PostgresOptions::default())?);
     let queries = if args.role.answers_queries() { Some(queries(&args, &store, &clock)?) } else { None };
     let readiness = Readiness::default();
     let mut registry = Registry::default();
     let mut tasks = JoinSet::new();
+    let security = args.security.start(&mut registry, &mut tasks).await?;
     migrate(&mut tasks, &readiness, Arc::clone(&store), args.postgres.clone());
     let checked = Arc::clone(&store);
     health::watch(&mut tasks, &readiness, "postgres", move || {
@@ -49,8 +51,8 @@ pub(crate) async fn run(args: ServerArgs, process: ProcessArgs, shutdown: Cancel
         transport: args.transport.clone(),
     };
     let admin = server.admin();
-    let serving = server.run(&mut registry, &readiness, shutdown, process.drain()).await?;
-    serve_admin(process.admin_listen(), readiness, registry, admin, &mut tasks).await?;
+    let serving = server.run(&mut registry, &readiness, shutdown, process.drain(), &security).await?;
+    serve_guarded_admin(process.admin_listen(), readiness, registry, admin, security, &mut tasks).await?;
     serving.await
 }
 

@@ -3,11 +3,12 @@
 use std::{sync::Arc, time::Duration};
 
 use connectrpc::{ConnectError, ConnectRpcService, RequestContext, Response, ServiceRequest, ServiceResult};
+use ping_identity::{Extent, Permission};
 use ping_proto::{AdminService, AdminServiceServer, VerifyRequest, VerifyResponse};
 use ping_query::{CountQuery, Verification};
 use tokio::sync::Semaphore;
 
-use super::errors;
+use super::{access::Session, audit::Audited, errors};
 
 /// `AdminService` over the read path.
 pub struct Admin {
@@ -19,14 +20,20 @@ pub struct Admin {
 impl Admin {
     /// `counts`: none if the server does not answer queries.
     #[must_use]
-    pub fn service(counts: Option<CountQuery>) -> ConnectRpcService<AdminServiceServer<Self>> {
+    pub fn service(counts: Option<CountQuery>) -> ConnectRpcService<Audited<AdminServiceServer<Self>>> {
         let admin = Self { counts, recount: Arc::new(Semaphore::new(1)) };
-        ConnectRpcService::new(AdminServiceServer::new(admin))
+        ConnectRpcService::new(Audited(AdminServiceServer::new(admin)))
     }
 }
 
 impl AdminService for Admin {
-    async fn verify(&self, _: RequestContext, _: ServiceRequest<'_, VerifyRequest>) -> ServiceResult<VerifyResponse> {
+    async fn verify(
+        &self,
+        context: RequestContext,
+        _: ServiceRequest<'_, VerifyRequest>,
+    ) -> ServiceResult<VerifyResponse> {
+        // It shows totals, so it needs all sources and kinds.
+        Session::of(&context)?.authorize(Permission::Admin, Extent::All, Extent::All)?;
         let message = "this server does not answer queries (--role ingest); verify on a server with role query or all";
         let counts = self.counts.clone().ok_or_else(|| ConnectError::failed_precondition(message))?;
         let Ok(running) = Arc::clone(&self.recount).try_acquire_owned() else {

@@ -7,6 +7,7 @@ use std::time::Duration;
 use connectrpc::{ConnectError, ErrorDetail};
 use http::{HeaderMap, HeaderValue, header};
 use ping_core::{EventError, RangeError};
+use ping_identity::AuthenticationError;
 use ping_ingest::Refusal;
 use ping_ports::{StoreError, chain};
 use ping_proto::errors::{BadRequest, ErrorInfo, RetryInfo, bad_request::FieldViolation};
@@ -115,6 +116,40 @@ pub(super) fn unavailable(error: &StoreError) -> ConnectError {
     let message = format!("the store did not answer; retry (error {id})");
     let error = with_reason(ConnectError::unavailable(message), "STORE_UNAVAILABLE", []);
     retry_after(error, STORE_RETRY)
+}
+
+/// The caller has no valid credentials.
+pub(super) fn unauthenticated(error: &AuthenticationError) -> ConnectError {
+    if matches!(error, AuthenticationError::KeysUnavailable(_)) {
+        let error = with_reason(ConnectError::unavailable(error.to_string()), "KEYS_UNAVAILABLE", []);
+        return retry_after(error, STORE_RETRY);
+    }
+    let challenge = match error {
+        AuthenticationError::Missing(_) => "Bearer",
+        _ => "Bearer error=\"invalid_token\"",
+    };
+    let reason = error.reason().to_ascii_uppercase();
+    let mut refused = with_reason(ConnectError::unauthenticated(error.to_string()), &reason, []);
+    refused.response_headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
+    refused
+}
+
+/// The caller lacks a permission.
+pub(super) fn permission_denied(message: &str) -> ConnectError {
+    with_reason(ConnectError::permission_denied(message), "PERMISSION_DENIED", [])
+}
+
+/// `error`, of the event at `index` of a batch.
+pub(super) fn of_event(index: i32, mut error: ConnectError) -> ConnectError {
+    let message = error.message.unwrap_or_default();
+    error.message = Some(format!("nothing of the batch was recorded: event {index}: {message}"));
+    error
+}
+
+/// A call arrived without having been admitted.
+pub(super) fn not_admitted() -> ConnectError {
+    let id = log("a call was not admitted", "its caller was not authenticated, which is a defect");
+    ConnectError::internal(format!("the call failed because of a defect; report it with the log of error {id}"))
 }
 
 /// A call panicked.

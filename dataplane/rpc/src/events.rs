@@ -10,6 +10,7 @@ use ping_transport::{CallerAddress, RequestScope};
 
 use super::{
     Api,
+    access::Session,
     guard::StreamCharges,
     record::{Acknowledgement, ReceivedEvent, RecordedBatch, RefusedRecord},
 };
@@ -22,7 +23,8 @@ impl EventService for Api {
     ) -> ServiceResult<RecordResponse> {
         let caller = caller(&context);
         let received = received(request.view(), &caller);
-        let Acknowledgement { event_id, token } = self.record_one(received, request.receipt).await?;
+        let recorded = self.record_one(received, Session::of(&context)?, request.receipt);
+        let Acknowledgement { event_id, token } = recorded.await?;
         Response::ok(RecordResponse { event_id, token })
     }
 
@@ -32,7 +34,8 @@ impl EventService for Api {
         request: ServiceRequest<'_, RecordBatchRequest>,
     ) -> ServiceResult<RecordBatchResponse> {
         let caller = caller(&context);
-        let batch = self.validate_batch(request.events.iter().map(|event| received(event, &caller)))?;
+        let events = request.events.iter().map(|event| received(event, &caller));
+        let batch = self.validate_batch(events, Session::of(&context)?)?;
         // A single batch has no position in a stream.
         Response::ok(batch_response(0, self.record_all(batch).await?))
     }
@@ -44,8 +47,9 @@ impl EventService for Api {
     ) -> ServiceResult<ServiceStream<RecordBatchResponse>> {
         let caller = caller(&context);
         let charges = context.extensions().get::<StreamCharges>().cloned().unwrap_or_default();
-        let recorded = self.clone().record_batches(requests, charges, move |api, message| {
-            api.validate_batch(message.view().events.iter().map(|event| received(event, &caller)))
+        let session = Session::of(&context)?.clone();
+        let recorded = self.clone().record_batches(requests, charges, session, move |api, session, message| {
+            api.validate_batch(message.view().events.iter().map(|event| received(event, &caller)), session)
         });
         let response = |(batches, recorded)| batch_response(batches, recorded);
         Ok(Response::stream(recorded.map_ok(response)))

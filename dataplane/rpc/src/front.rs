@@ -1,5 +1,5 @@
-//! What happens to a request before and after the protocol library: the web page, strictness about deadlines, and readable answers
-//! where the protocols leave the body empty.
+//! What happens to a request before and after the protocol library: the web page, who may call, strictness about deadlines, and
+//! readable answers where the protocols leave the body empty.
 
 use std::{
     convert::Infallible,
@@ -22,7 +22,12 @@ use ping_transport::{Account, Body, RequestScope, UnreadBody};
 use tokio::time::timeout;
 use tower::Service;
 
-use super::{deadline, errors, page};
+use super::{
+    access::{Access, Admission, Session},
+    deadline, errors, page,
+    requirement::{self, Requirement},
+};
+use crate::access::Reflection;
 
 /// Longest time for a unary call, including the time for its body to arrive. Callers may set a shorter deadline.
 const UNARY_TIMEOUT: Duration = Duration::from_secs(30);
@@ -35,11 +40,14 @@ const DRAIN_TIME: Duration = Duration::from_secs(5);
 pub type Answer = Either<Full<Bytes>, ConnectRpcBody>;
 
 /// The HTTP service in front of the protocol library.
-pub(super) struct Front<D>(pub(super) ConnectRpcService<D>);
+pub(super) struct Front<D> {
+    pub(super) service: ConnectRpcService<D>,
+    pub(super) access: Access,
+}
 
 impl<D> Clone for Front<D> {
     fn clone(&self) -> Self {
-        Self(self.0.clone())
+        Self { service: self.service.clone(), access: self.access.clone() }
     }
 }
 
@@ -62,45 +70,110 @@ where
             return Box::pin(std::future::ready(Ok(file.map(Either::Left))));
         }
         lowercase_content_type(request.headers_mut());
-        let account = request.extensions().get::<RequestScope>().map(|scope| Arc::clone(&scope.account));
-        let (headers, version) = (protocol_headers(request.headers()), request.version());
-        let is_stream = match self.admit(&request) {
-            Ok(method) => method.kind != MethodKind::Unary,
+        let exchange = Exchange::new(&request);
+        let method = match self.admit(&request) {
+            Ok(method) => method,
             Err(error) => {
                 drop(request);
-                let response = error.into_http_response(&headers);
-                return Box::pin(async move { Ok(complete(drained(account, version, response).await)) });
+                return exchange.refuse(error).boxed();
             }
         };
-        let is_get = request.method() == Method::GET;
-        let call = catch_panic(self.0.call(request), headers.clone());
-        if is_stream {
-            return Box::pin(async move { Ok(complete(explain(call.await))) });
+        match self.access.admit(&request, self.requirement(&request)) {
+            Admission::Admitted(session) => self.respond(request, method.kind, session, exchange),
+            Admission::Refused(error) => {
+                drop(request);
+                exchange.refuse(error).boxed()
+            }
+            Admission::Waiting(admission) => {
+                let mut front = self.clone();
+                Box::pin(async move {
+                    match admission.await {
+                        Ok(session) => front.respond(request, method.kind, session, exchange).await,
+                        Err(error) => {
+                            drop(request);
+                            exchange.refuse(error).await
+                        }
+                    }
+                })
+            }
         }
-        Box::pin(async move {
-            let mut response = match timeout(UNARY_TIMEOUT, call).await {
-                Ok(response) => explain(response),
-                Err(_) => deadline::exceeded(UNARY_TIMEOUT).into_http_response(&headers),
-            };
-            if account.as_ref().is_some_and(|account| account.is_exhausted()) {
-                response = errors::out_of_memory().into_http_response(&headers);
-            }
-            if is_get {
-                // A cache must not give a compressed answer to a caller that cannot read it.
-                response.headers_mut().insert(header::VARY, HeaderValue::from_static("accept-encoding"));
-            } else {
-                response.headers_mut().remove(header::CACHE_CONTROL);
-            }
-            Ok(complete(drained(account, version, response).await))
-        })
+    }
+}
+
+/// What is needed to answer a request after it is gone.
+struct Exchange {
+    account: Option<Arc<Account>>,
+    headers: HeaderMap,
+    version: Version,
+    is_get: bool,
+}
+
+impl Exchange {
+    fn new<B>(request: &Request<B>) -> Self {
+        Self {
+            account: request.extensions().get::<RequestScope>().map(|scope| Arc::clone(&scope.account)),
+            headers: protocol_headers(request.headers()),
+            version: request.version(),
+            is_get: request.method() == Method::GET,
+        }
+    }
+
+    /// Answers with `error`, after the body has been read.
+    async fn refuse(self, error: ConnectError) -> Result<Response<Answer>, Infallible> {
+        let response = error.into_http_response(&self.headers);
+        Ok(complete(drained(self.account, self.version, response).await))
+    }
+
+    /// Answers a unary call.
+    async fn finish(self, call: impl Future<Output = Response<ConnectRpcBody>>) -> Response<Answer> {
+        let Self { account, headers, version, is_get } = self;
+        let mut response = match timeout(UNARY_TIMEOUT, call).await {
+            Ok(response) => explain(response),
+            Err(_) => deadline::exceeded(UNARY_TIMEOUT).into_http_response(&headers),
+        };
+        if account.as_ref().is_some_and(|account| account.is_exhausted()) {
+            response = errors::out_of_memory().into_http_response(&headers);
+        }
+        if is_get {
+            // A cache must not give a compressed answer to a caller that cannot read it.
+            response.headers_mut().insert(header::VARY, HeaderValue::from_static("accept-encoding"));
+        } else {
+            response.headers_mut().remove(header::CACHE_CONTROL);
+        }
+        complete(drained(account, version, response).await)
     }
 }
 
 impl<D: Dispatcher> Front<D> {
+    /// Passes an admitted request on.
+    fn respond<B>(
+        &mut self,
+        mut request: Request<Body<B>>,
+        kind: MethodKind,
+        session: Session,
+        exchange: Exchange,
+    ) -> BoxFuture<'static, Result<Response<Answer>, Infallible>>
+    where
+        B: HttpBody<Data = Bytes> + Unpin + Send + 'static,
+        B::Error: Into<Box<dyn Error + Send + Sync>>,
+    {
+        request.extensions_mut().insert(session);
+        let call = catch_panic(self.service.call(request), exchange.headers.clone());
+        if kind != MethodKind::Unary {
+            return Box::pin(async move { Ok(complete(explain(call.await))) });
+        }
+        Box::pin(async move { Ok(exchange.finish(call).await) })
+    }
+
+    fn requirement<B>(&self, request: &Request<B>) -> Requirement {
+        let path = request.uri().path().trim_start_matches('/');
+        requirement::of_method(path, self.access.reflection() == Reflection::Open)
+    }
+
     /// The method of the request, or why it is refused before its body is read.
     fn admit<B>(&self, request: &Request<B>) -> Result<MethodDescriptor, ConnectError> {
         let path = request.uri().path();
-        let method = self.0.dispatcher().lookup(path.trim_start_matches('/')).ok_or_else(|| {
+        let method = self.service.dispatcher().lookup(path.trim_start_matches('/')).ok_or_else(|| {
             let message = format!("unknown method {path}; try POST /ping.v1.PingService/Ping");
             ConnectError::unimplemented(message).with_http_status(StatusCode::NOT_FOUND)
         })?;
@@ -144,7 +217,7 @@ fn lowercase_content_type(headers: &mut HeaderMap) {
 }
 
 /// The headers that decide in which form an error is written.
-fn protocol_headers(headers: &HeaderMap) -> HeaderMap {
+pub(super) fn protocol_headers(headers: &HeaderMap) -> HeaderMap {
     let content_type = headers.get(header::CONTENT_TYPE).cloned();
     content_type.into_iter().map(|value| (header::CONTENT_TYPE, value)).collect()
 }
@@ -196,7 +269,7 @@ fn explain(mut response: Response<ConnectRpcBody>) -> Response<ConnectRpcBody> {
 }
 
 /// Gives a complete body its length: otherwise HTTP/1.1 sends it in chunks.
-fn complete(response: Response<ConnectRpcBody>) -> Response<Answer> {
+pub(super) fn complete(response: Response<ConnectRpcBody>) -> Response<Answer> {
     response.map(|body| match body {
         ConnectRpcBody::Full(body) => Either::Left(body),
         body => Either::Right(body),

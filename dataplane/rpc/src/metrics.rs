@@ -6,6 +6,7 @@ use prometheus_client::{
 };
 
 use ping_core::EventError;
+use ping_identity::{AuthenticationError, Permission};
 
 /// Counters of the API. The write and read paths have their own metrics.
 #[derive(Debug)]
@@ -50,4 +51,33 @@ fn register_counter(registry: &mut Registry, name: &str, help: &str) -> Counter 
     let counter = Counter::default();
     registry.register(name, help, counter.clone());
     counter
+}
+
+/// Counters of refused callers.
+#[derive(Debug)]
+pub struct AccessMetrics {
+    /// Calls without valid credentials, by `reason`.
+    pub(crate) unauthenticated: Family<[(&'static str, &'static str); 1], Counter>,
+    /// Calls whose caller lacks a permission, by `permission`.
+    pub(crate) permission_denied: Family<[(&'static str, &'static str); 1], Counter>,
+}
+
+impl AccessMetrics {
+    /// Creates the handles and registers them under `ping_rpc_`.
+    #[must_use]
+    pub fn register(registry: &mut Registry) -> Self {
+        let unauthenticated = Family::<[(&str, &str); 1], Counter>::default();
+        let help = "Calls refused because they have no valid credentials";
+        registry.register("ping_rpc_unauthenticated", help, unauthenticated.clone());
+        let permission_denied = Family::<[(&str, &str); 1], Counter>::default();
+        let help = "Calls refused because the caller lacks a permission";
+        registry.register("ping_rpc_permission_denied", help, permission_denied.clone());
+        for reason in AuthenticationError::REASONS {
+            let _ = unauthenticated.get_or_create(&[("reason", reason)]);
+        }
+        for permission in Permission::ALL {
+            let _ = permission_denied.get_or_create(&[("permission", permission.as_str())]);
+        }
+        Self { unauthenticated, permission_denied }
+    }
 }

@@ -6,6 +6,7 @@ use connectrpc::{InboundStream, RequestContext, Response, ServiceRequest, Servic
 use futures::TryStreamExt;
 use http::{HeaderValue, header};
 use ping_core::TimeRange;
+use ping_identity::Extent;
 use ping_proto::{
     self as proto, PingCountRequest, PingCountResponse, PingRequest, PingResponse, PingService, StreamPingsRequest,
     StreamPingsResponse,
@@ -14,7 +15,9 @@ use ping_query::{CountRequest, ServedBy};
 use tokio::time::Instant;
 
 use super::{
-    Api, errors,
+    Api,
+    access::Session,
+    errors,
     guard::StreamCharges,
     record::{Acknowledgement, ReceivedEvent, RecordedBatch, RefusedRecord},
 };
@@ -25,10 +28,18 @@ const MAX_TOKEN_WAIT: Duration = Duration::from_secs(10);
 const RESPONSE_MARGIN: Duration = Duration::from_millis(20);
 /// For a count that a caller got by GET. It says itself as of when it is exact, so a shared copy stays true; it is only older.
 const SHARED_FOR_A_SECOND: HeaderValue = HeaderValue::from_static("public, max-age=1");
+/// The same, where not everyone may read it.
+const PRIVATE_FOR_A_SECOND: HeaderValue = HeaderValue::from_static("private, max-age=1");
 
 impl PingService for Api {
-    async fn ping(&self, _: RequestContext, request: ServiceRequest<'_, PingRequest>) -> ServiceResult<PingResponse> {
-        let Acknowledgement { event_id, token } = self.record_one(received(request.view()), request.receipt).await?;
+    async fn ping(
+        &self,
+        context: RequestContext,
+        request: ServiceRequest<'_, PingRequest>,
+    ) -> ServiceResult<PingResponse> {
+        let session = Session::of(&context)?;
+        let recorded = self.record_one(received(request.view()), session, request.receipt);
+        let Acknowledgement { event_id, token } = recorded.await?;
         Response::ok(PingResponse { event_id, token })
     }
 
@@ -37,6 +48,9 @@ impl PingService for Api {
         context: RequestContext,
         request: ServiceRequest<'_, PingCountRequest>,
     ) -> ServiceResult<PingCountResponse> {
+        // A total has no source.
+        let session = Session::of(&context)?;
+        session.authorize_read(Extent::All)?;
         let range = request.time_range.as_option().map(|range| TimeRange::new(range.start, range.end)).transpose();
         let range = range.map_err(|error| errors::invalid_range(&error))?;
         let after = (!request.after.is_empty()).then(|| request.after.parse()).transpose();
@@ -63,7 +77,8 @@ impl PingService for Api {
             last_audit_ms: count.last_audit,
         });
         let shareable = !request.strong && after.is_none();
-        Ok(if shareable { response.with_header(header::CACHE_CONTROL, SHARED_FOR_A_SECOND) } else { response })
+        let cache_control = if session.is_open() { SHARED_FOR_A_SECOND } else { PRIVATE_FOR_A_SECOND };
+        Ok(if shareable { response.with_header(header::CACHE_CONTROL, cache_control) } else { response })
     }
 
     async fn stream_pings(
@@ -72,8 +87,9 @@ impl PingService for Api {
         requests: InboundStream<StreamPingsRequest>,
     ) -> ServiceResult<ServiceStream<StreamPingsResponse>> {
         let charges = context.extensions().get::<StreamCharges>().cloned().unwrap_or_default();
-        let recorded = self.clone().record_batches(requests, charges, |api, message| {
-            api.validate_batch(message.view().pings.iter().map(received))
+        let session = Session::of(&context)?.clone();
+        let recorded = self.clone().record_batches(requests, charges, session, |api, session, message| {
+            api.validate_batch(message.view().pings.iter().map(received), session)
         });
         let response = |(batches, recorded)| stream_response(batches, recorded);
         Ok(Response::stream(recorded.map_ok(response)))

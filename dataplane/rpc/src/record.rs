@@ -7,8 +7,9 @@ use buffa::view::HasMessageView;
 use connectrpc::{ConnectError, InboundStream, StreamMessage};
 use futures::{Stream, StreamExt, TryStreamExt, stream};
 
-use super::{Api, errors, guard::StreamCharges, limits::MAX_BATCH_EVENTS};
+use super::{Api, access::Session, errors, guard::StreamCharges, limits::MAX_BATCH_EVENTS};
 use ping_core::{Event, Token};
+use ping_identity::{Extent, Permission};
 
 /// Batches of one stream that are submitted at once; the server reads no further until the oldest is acknowledged.
 const MAX_BATCHES_IN_FLIGHT: usize = 64;
@@ -70,9 +71,11 @@ impl Api {
     pub(super) async fn record_one(
         &self,
         received: ReceivedEvent<'_>,
+        session: &Session,
         wants_receipt: bool,
     ) -> Result<Acknowledgement, ConnectError> {
         let event = self.validate(received)?;
+        authorize(session, &event)?;
         let event_id = event.id;
         let receipt = self.ingest()?.submit(vec![event]).await.map_err(|refusal| errors::refused(&refusal))?;
         if !receipt.conflicts.is_empty() {
@@ -87,10 +90,11 @@ impl Api {
         Ok(Acknowledgement { event_id: Some(event_id.to_string()), token })
     }
 
-    /// Checks each event of a batch.
+    /// Checks each event of a batch. One that the caller may not send makes the whole batch fail.
     pub(super) fn validate_batch<'a>(
         &self,
         received: impl ExactSizeIterator<Item = ReceivedEvent<'a>>,
+        session: &Session,
     ) -> Result<ValidatedBatch, ConnectError> {
         let size = received.len();
         if size > MAX_BATCH_EVENTS {
@@ -102,6 +106,7 @@ impl Api {
         for (index, received) in (0..).zip(received) {
             match self.validate(received) {
                 Ok(event) => {
+                    authorize(session, &event).map_err(|error| errors::of_event(index, error))?;
                     batch.indices.push(index);
                     batch.events.push(event);
                 }
@@ -135,12 +140,13 @@ impl Api {
     }
 
     /// Records a stream of batches and acknowledges them in order, each with the number of batches that are durable by then. What a
-    /// batch holds of the budget is returned once it is durable.
+    /// batch holds of the budget is returned once it is durable. The credentials must be valid when a batch arrives.
     pub(super) fn record_batches<M>(
         self,
         batches: InboundStream<M>,
         charges: StreamCharges,
-        validate: impl Fn(&Self, &StreamMessage<M>) -> Result<ValidatedBatch, ConnectError> + Send + 'static,
+        session: Session,
+        validate: impl Fn(&Self, &Session, &StreamMessage<M>) -> Result<ValidatedBatch, ConnectError> + Send + 'static,
     ) -> impl Stream<Item = Result<(i64, RecordedBatch), ConnectError>> + Send + 'static
     where
         M: HasMessageView + 'static,
@@ -152,7 +158,7 @@ impl Api {
             .map_ok(move |message| {
                 let api = self.clone();
                 let charge = charges.next();
-                let batch = validate(&api, &message);
+                let batch = session.renewed().and_then(|session| validate(&api, &session, &message));
                 async move {
                     let recorded = api.record_all(batch?).await;
                     drop(charge);
@@ -173,4 +179,10 @@ impl Api {
             },
         )
     }
+}
+
+/// Whether the caller may send the event.
+fn authorize(session: &Session, event: &Event) -> Result<(), ConnectError> {
+    let kind = if event.kind.is_empty() { "ping" } else { &event.kind };
+    session.authorize(Permission::Ingest, Extent::One(&event.source), Extent::One(kind))
 }

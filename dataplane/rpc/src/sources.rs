@@ -2,18 +2,20 @@
 
 use connectrpc::{ConnectError, RequestContext, Response, ServiceRequest, ServiceResult};
 
-use super::{Api, errors};
+use super::{Api, access::Session, errors};
 use ping_core::{Span, TimeRange, Verdict};
+use ping_identity::Extent;
 use ping_proto::{self as proto, SourceService};
 use ping_query::{AsOf, Point, Step};
 
 impl SourceService for Api {
     async fn source_stats(
         &self,
-        _: RequestContext,
+        context: RequestContext,
         request: ServiceRequest<'_, proto::SourceStatsRequest>,
     ) -> ServiceResult<proto::SourceStatsResponse> {
         let source = request.source;
+        Session::of(&context)?.authorize_read(Extent::One(source))?;
         let stats = self.queries()?.sources.stats(source).await.map_err(|error| errors::source(&error))?;
         let AsOf { value: stats, as_of, lag } = stats;
         let all_kinds = stats.kinds.values().copied().reduce(Span::merge);
@@ -37,9 +39,11 @@ impl SourceService for Api {
 
     async fn top_sources(
         &self,
-        _: RequestContext,
+        context: RequestContext,
         request: ServiceRequest<'_, proto::TopSourcesRequest>,
     ) -> ServiceResult<proto::TopSourcesResponse> {
+        // It names sources.
+        Session::of(&context)?.authorize_read(Extent::All)?;
         let range = request.time_range.as_option().map(time_range).transpose()?;
         let top = self.queries()?.sources.top(range, request.limit.into()).await;
         let top = top.map_err(|error| errors::source(&error))?;
@@ -49,9 +53,10 @@ impl SourceService for Api {
 
     async fn get_status(
         &self,
-        _: RequestContext,
+        context: RequestContext,
         request: ServiceRequest<'_, proto::GetStatusRequest>,
     ) -> ServiceResult<proto::GetStatusResponse> {
+        Session::of(&context)?.authorize_read(Extent::One(request.source))?;
         let queries = self.queries()?;
         let status = queries.statuses.of(request.source).await.map_err(|error| errors::source(&error))?;
         let AsOf { value: status, as_of, lag } = status;
@@ -75,9 +80,11 @@ impl SourceService for Api {
 
     async fn series(
         &self,
-        _: RequestContext,
+        context: RequestContext,
         request: ServiceRequest<'_, proto::SeriesRequest>,
     ) -> ServiceResult<proto::SeriesResponse> {
+        let extent = if request.source.is_empty() { Extent::All } else { Extent::One(request.source) };
+        Session::of(&context)?.authorize_read(extent)?;
         let step = match request.step.as_known() {
             Some(proto::Step::STEP_UNSPECIFIED) if request.source.is_empty() => Step::Minute,
             Some(proto::Step::STEP_UNSPECIFIED | proto::Step::STEP_FIVE_MINUTES) => Step::FiveMinutes,

@@ -6,8 +6,11 @@ pub mod args;
 mod listen;
 mod processor;
 pub mod program;
+mod security;
 mod server;
+mod tls;
 
-pub use listen::{bind, serve_admin};
+pub use listen::{bind, serve_admin, serve_guarded_admin};
 pub use processor::ProcessorService;
+pub use security::{Security, SecurityArgs};
 pub use server::ServerService;

@@ -3,7 +3,9 @@
 use std::{net::SocketAddr, sync::Arc};
 
 use anyhow::Context;
+use ping_rpc::AdminGate;
 use ping_runtime::admin::{self, Readiness, Router};
+use ping_transport::{Transport, TransportMetrics, TransportSettings, TrustedProxies};
 use prometheus_client::registry::Registry;
 use tokio::{net::TcpListener, task::JoinSet};
 use tokio_util::sync::CancellationToken;
@@ -18,7 +20,42 @@ pub async fn bind(address: SocketAddr, flag: &str) -> anyhow::Result<TcpListener
         .with_context(|| format!("cannot listen on {address}; choose another address with {flag}"))
 }
 
-/// Serves the admin port as one of `tasks`, with the routes in `more`.
+use crate::Security;
+
+/// Connections to the admin port of a server: probes, scrapes and people.
+const ADMIN_CONNECTIONS: usize = 100;
+/// Bytes that requests to the admin port may hold together.
+const ADMIN_MEMORY_BYTES: usize = 4 * 1024 * 1024;
+
+/// Serves the admin port of a server as one of `tasks`, with the routes in `more`: encrypted like the API, behind the same access policy,
+/// with limits of its own.
+///
+/// # Errors
+/// When the address is taken or not available.
+pub async fn serve_guarded_admin(
+    address: SocketAddr,
+    readiness: Readiness,
+    mut registry: Registry,
+    more: Router,
+    security: Security,
+    tasks: &mut JoinSet<()>,
+) -> anyhow::Result<()> {
+    let listener = bind(address, "--admin-listen").await?;
+    let metrics = Arc::new(TransportMetrics::register_as("ping_admin", &mut registry));
+    let settings = TransportSettings {
+        memory_bytes: ADMIN_MEMORY_BYTES,
+        connections: ADMIN_CONNECTIONS,
+        connections_per_address: ADMIN_CONNECTIONS,
+        ..TransportSettings::default()
+    };
+    let transport = Transport::new(settings, TrustedProxies::default(), metrics).with_tls(security.tls);
+    let router = admin::router(readiness, Arc::new(registry), more);
+    let service = AdminGate::new(router, security.access);
+    tasks.spawn(ping_transport::serve(listener, vec![service], transport, CancellationToken::new()));
+    Ok(())
+}
+
+/// Serves the admin port of a program without callers as one of `tasks`, with the routes in `more`.
 ///
 /// # Errors
 /// When the address is taken or not available.

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use crate::args::TransportArgs;
+use crate::{Security, args::TransportArgs};
 use anyhow::Context;
 use ping_ingest::{Ingest, IngestMetrics, IngestPorts, IngestSettings};
 use ping_ports::Clock;
@@ -45,6 +45,7 @@ impl ServerService {
         readiness: &Readiness,
         shutdown: CancellationToken,
         drain: Duration,
+        security: &Security,
     ) -> anyhow::Result<impl Future<Output = anyhow::Result<()>> + use<>> {
         let mut lanes = JoinSet::new();
         let ingest = self.ingest.map(|(ports, settings)| {
@@ -56,10 +57,11 @@ impl ServerService {
         let health = Health::report(&mut watchers, readiness);
         let metrics = Arc::new(TransportMetrics::register(registry));
         let transport = Transport::new(self.transport.settings(), self.transport.proxies(), metrics);
+        let (transport, access) = (transport.with_tls(security.tls.clone()), security.access.clone());
         let listener = self.listener;
         Ok(async move {
             let _watchers = watchers;
-            let serving = rpc::serve(listener, api, &health, transport, shutdown.clone());
+            let serving = rpc::serve(listener, api, &health, &access, transport, shutdown.clone());
             let overdue = async {
                 shutdown.cancelled().await;
                 tokio::time::sleep(drain).await;

@@ -1,4 +1,4 @@
-//! Accepts connections and bounds what they use: memory, connections, streams, time.
+//! Accepts connections, encrypts them, and bounds what they use: memory, connections, streams, time.
 //!
 //! HTTP only: this crate knows neither messages nor methods. What it bounds is the caller's doing, so every limit is a setting, and
 //! every limit that is reached is a metric.
@@ -12,6 +12,8 @@ mod response;
 mod scope;
 mod serve;
 mod settings;
+mod stream;
+mod tls;
 
 pub use body::{Account, Body, BodyError, UnreadBody};
 pub use budget::{Budget, Charge};
@@ -20,3 +22,4 @@ pub use metrics::TransportMetrics;
 pub use scope::RequestScope;
 pub use serve::{STREAM_WINDOW_BYTES, Transport, serve};
 pub use settings::TransportSettings;
+pub use tls::{PeerCertificate, Tls, TlsConfig, TlsError, TlsMetrics, TlsPem};

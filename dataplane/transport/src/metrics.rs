@@ -24,33 +24,39 @@ pub struct TransportMetrics {
     pub budget_refusals: Counter,
 }
 
-/// Why the server closes a connection: the limit of all connections, that of one address, or no request for too long.
-pub(crate) const CLOSED: [&str; 3] = ["limit", "address_limit", "idle"];
+/// Why the server closes a connection: the limit of all connections, that of one address, no request for too long, or no TLS handshake.
+pub(crate) const CLOSED: [&str; 4] = ["limit", "address_limit", "idle", "handshake"];
 
 impl TransportMetrics {
     /// Creates the handles and registers them under `ping_transport_`.
     #[must_use]
     pub fn register(registry: &mut Registry) -> Self {
+        Self::register_as("ping_transport", registry)
+    }
+
+    /// Creates the handles and registers them under `prefix`, for a port that has limits of its own.
+    #[must_use]
+    pub fn register_as(prefix: &str, registry: &mut Registry) -> Self {
         let closed = Family::<[(&str, &str); 1], Counter>::default();
-        registry.register("ping_transport_closed_connections", "Connections closed by the server", closed.clone());
+        registry.register(format!("{prefix}_closed_connections"), "Connections closed by the server", closed.clone());
         for reason in CLOSED {
             // Exports 0 for reasons that have not occurred, so that queries find every series.
             let _ = closed.get_or_create(&[("reason", reason)]);
         }
         let budget_refusals = Counter::default();
         let help = "Requests refused because the memory budget was used up";
-        registry.register("ping_transport_budget_refusals", help, budget_refusals.clone());
-        let mut gauge = |name: &str, help: &str| {
+        registry.register(format!("{prefix}_budget_refusals"), help, budget_refusals.clone());
+        let mut gauge = |name: String, help: &str| {
             let gauge = Gauge::default();
             registry.register(name, help, gauge.clone());
             gauge
         };
         Self {
-            connections: gauge("ping_transport_connections", "Open connections"),
-            connections_limit: gauge("ping_transport_connections_limit", "Maximum number of open connections"),
-            requests: gauge("ping_transport_requests", "Requests in progress, including streams"),
-            budget_used: gauge("ping_transport_budget_bytes", "Memory charged to requests in progress"),
-            budget_limit: gauge("ping_transport_budget_limit_bytes", "Maximum memory of all requests together"),
+            connections: gauge(format!("{prefix}_connections"), "Open connections"),
+            connections_limit: gauge(format!("{prefix}_connections_limit"), "Maximum number of open connections"),
+            requests: gauge(format!("{prefix}_requests"), "Requests in progress, including streams"),
+            budget_used: gauge(format!("{prefix}_budget_bytes"), "Memory charged to requests in progress"),
+            budget_limit: gauge(format!("{prefix}_budget_limit_bytes"), "Maximum memory of all requests together"),
             budget_refusals,
             closed,
         }

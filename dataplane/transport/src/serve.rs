@@ -11,18 +11,20 @@ use hyper_util::{
     server::conn::auto,
 };
 use tokio::{
+    io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
     select,
-    time::sleep,
+    time::{sleep, timeout},
 };
-use tokio_io_timeout::TimeoutStream;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower::Service;
 
 use crate::{
-    Account, Body, Budget, RequestScope, TransportMetrics, TransportSettings, TrustedProxies,
+    Account, Body, Budget, PeerCertificate, RequestScope, Tls, TransportMetrics, TransportSettings, TrustedProxies,
     connections::{Activity, Connections, OpenConnection},
     response::ResponseBody,
+    stream::with_write_timeout,
+    tls::{Handshake, handshake},
 };
 
 /// HTTP/2 flow-control window of one stream, in bytes: what a client may send before the server reads it.
@@ -57,14 +59,22 @@ pub struct Transport {
     pub proxies: TrustedProxies,
     /// Utilisation of the limits.
     pub metrics: Arc<TransportMetrics>,
+    /// None for plaintext.
+    pub tls: Option<Tls>,
 }
 
 impl Transport {
-    /// A transport with these limits.
+    /// A plaintext transport with these limits.
     #[must_use]
     pub fn new(settings: TransportSettings, proxies: TrustedProxies, metrics: Arc<TransportMetrics>) -> Self {
         let budget = Budget::new(settings.memory_bytes, Arc::clone(&metrics));
-        Self { settings, budget, proxies, metrics }
+        Self { settings, budget, proxies, metrics, tls: None }
+    }
+
+    /// The same transport with TLS, or without.
+    #[must_use]
+    pub fn with_tls(self, tls: Option<Tls>) -> Self {
+        Self { tls, ..self }
     }
 }
 
@@ -125,7 +135,7 @@ fn is_of_one_connection(error: &io::Error) -> bool {
     matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset)
 }
 
-/// Serves one connection until it ends, is idle for too long, or `shutdown`.
+/// Serves one connection, after its handshake if it has one.
 async fn serve_connection<S, B>(
     stream: TcpStream,
     peer: SocketAddr,
@@ -143,32 +153,71 @@ async fn serve_connection<S, B>(
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "cannot set TCP_NODELAY");
     }
-    let settings = transport.settings.clone();
-    let mut stream = TimeoutStream::new(stream);
-    stream.set_write_timeout(Some(settings.peer_timeout));
-    let activity = Activity::new(Arc::clone(&transport.metrics));
-    let requests = Requests { service, peer, transport: transport.clone(), activity: Arc::clone(&activity) };
-    let http = builder(&settings);
-    let connection =
-        http.serve_connection(TokioIo::new(Box::pin(stream)), service_fn(move |request| requests.call(request)));
-    tokio::pin!(connection);
-    let ended = select! {
-        ended = connection.as_mut() => Some(ended),
-        () = shutdown.cancelled() => None,
-        () = activity.idle_for(settings.header_timeout, settings.idle_timeout) => {
-            transport.metrics.close("idle");
-            None
-        }
+    let peer_timeout = transport.settings.peer_timeout;
+    let Some(tls) = transport.tls.clone() else {
+        let connection = Connection { peer, certificate: None, service, transport };
+        return connection.serve(with_write_timeout(stream, peer_timeout), shutdown).await;
     };
-    let ended = match ended {
-        Some(ended) => ended,
-        None => {
-            connection.as_mut().graceful_shutdown();
-            finish(connection, &activity, settings.peer_timeout).await
-        }
+    let secured = timeout(transport.settings.header_timeout, handshake(stream, peer_timeout, &tls));
+    let secured = select! {
+        secured = secured => secured,
+        () = shutdown.cancelled() => return,
     };
-    if let Err(error) = ended {
-        tracing::debug!(error, %peer, "a connection ended with an error");
+    let cause = match secured {
+        Ok(Ok(Handshake { stream, certificate })) => {
+            return Connection { peer, certificate, service, transport }.serve(stream, shutdown).await;
+        }
+        Ok(Err(error)) => error.to_string(),
+        Err(_) => "it took too long".to_owned(),
+    };
+    transport.metrics.close("handshake");
+    tracing::debug!(cause, %peer, "a TLS handshake failed");
+}
+
+/// One connection, and what serves its requests.
+struct Connection<S> {
+    peer: SocketAddr,
+    certificate: Option<Arc<PeerCertificate>>,
+    service: S,
+    transport: Transport,
+}
+
+impl<S, B> Connection<S>
+where
+    S: Service<Request<Body>, Response = Response<B>, Error = Infallible> + Clone + Send + 'static,
+    S::Future: Send,
+    B: HttpBody + Unpin + Send + 'static,
+    B::Data: Send,
+    B::Error: Into<Box<dyn Error + Send + Sync>>,
+{
+    /// Serves it until it ends, is idle for too long, or `shutdown`.
+    async fn serve(self, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, shutdown: CancellationToken) {
+        let Self { peer, certificate, service, transport } = self;
+        let settings = transport.settings.clone();
+        let activity = Activity::new(Arc::clone(&transport.metrics));
+        let metrics = Arc::clone(&transport.metrics);
+        let requests = Requests { service, peer, certificate, transport, activity: Arc::clone(&activity) };
+        let http = builder(&settings);
+        let connection = http.serve_connection(TokioIo::new(stream), service_fn(move |request| requests.call(request)));
+        tokio::pin!(connection);
+        let ended = select! {
+            ended = connection.as_mut() => Some(ended),
+            () = shutdown.cancelled() => None,
+            () = activity.idle_for(settings.header_timeout, settings.idle_timeout) => {
+                metrics.close("idle");
+                None
+            }
+        };
+        let ended = match ended {
+            Some(ended) => ended,
+            None => {
+                connection.as_mut().graceful_shutdown();
+                finish(connection, &activity, settings.peer_timeout).await
+            }
+        };
+        if let Err(error) = ended {
+            tracing::debug!(error, %peer, "a connection ended with an error");
+        }
     }
 }
 
@@ -208,6 +257,7 @@ fn builder(settings: &TransportSettings) -> auto::Builder<TokioExecutor> {
 struct Requests<S> {
     service: S,
     peer: SocketAddr,
+    certificate: Option<Arc<PeerCertificate>>,
     transport: Transport,
     activity: Arc<Activity>,
 }
@@ -227,7 +277,8 @@ where
         let idle_timeout = self.transport.settings.idle_timeout;
         let mut request =
             request.map(|incoming| Body::new(incoming, Arc::clone(&account), BUDGET_TIMEOUT, idle_timeout).kept());
-        let scope = RequestScope::new(account, self.peer, self.transport.proxies.clone());
+        let scope = RequestScope::new(account, self.peer, self.transport.proxies.clone())
+            .with_certificate(self.certificate.clone());
         request.extensions_mut().insert(scope);
         let response = self.service.clone().call(request);
         response.map(|response| response.map(|response| response.map(|body| ResponseBody::new(body, active)))).boxed()

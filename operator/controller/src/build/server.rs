@@ -59,6 +59,8 @@ fn deploy(pipeline: &Pipeline, servers: &ServerDeployment, desired: &mut Desired
     // Query servers do not connect to Kafka.
     let credentials = if role.ingests() { &connection.server } else { &Credentials::None };
     let mut variables = vec![env::value(names::LISTEN, "0.0.0.0:8080"), env::value(names::ROLE, role.as_str())];
+    // Until the operator creates certificates and an access policy.
+    variables.push(env::value(names::INSECURE, "true"));
     variables.extend(env::shared(pipeline, connection, credentials, &spec.pod));
     variables.push(env::value(names::LANES, &spec.lanes.to_string()));
     if !spec.trusted_proxies.is_empty() {

@@ -1,0 +1,106 @@
+//! Admits requests to the admin port. Probes need no credentials.
+
+use std::{
+    convert::Infallible,
+    task::{Context, Poll},
+};
+
+use connectrpc::ConnectError;
+use futures::future::{BoxFuture, FutureExt, ready};
+use http::{HeaderMap, Request, Response};
+use http_body_util::Either;
+use ping_transport::RequestScope;
+use tower::Service;
+
+use super::{
+    access::{Access, Admission, Session},
+    audit,
+    front::{Answer, complete, protocol_headers},
+    requirement,
+};
+
+/// The services of the admin port, behind the access policy.
+#[derive(Clone)]
+pub struct AdminGate<S> {
+    access: Access,
+    service: S,
+}
+
+impl<S> AdminGate<S> {
+    /// Passes the requests that `access` admits on to `service`.
+    #[must_use]
+    pub fn new(service: S, access: Access) -> Self {
+        Self { access, service }
+    }
+}
+
+impl<S, B, R> Service<Request<B>> for AdminGate<S>
+where
+    S: Service<Request<B>, Response = Response<R>, Error = Infallible, Future: Send + 'static> + Clone + Send + 'static,
+    B: Send + 'static,
+    R: Send + 'static,
+{
+    type Response = Response<Either<Answer, R>>;
+    type Error = Infallible;
+    type Future = BoxFuture<'static, Result<Self::Response, Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        let path = request.uri().path();
+        let refusal = Refusal::new(&request);
+        match self.access.admit(&request, requirement::of_admin(path)) {
+            Admission::Admitted(session) => pass(self.service.clone(), request, session),
+            Admission::Refused(error) => ready(Ok(refusal.response(error))).boxed(),
+            Admission::Waiting(admission) => {
+                let service = self.service.clone();
+                Box::pin(async move {
+                    match admission.await {
+                        Ok(session) => pass(service, request, session).await,
+                        Err(error) => Ok(refusal.response(error)),
+                    }
+                })
+            }
+        }
+    }
+}
+
+fn pass<S, B, R>(
+    mut service: S,
+    mut request: Request<B>,
+    session: Session,
+) -> BoxFuture<'static, Result<Response<Either<Answer, R>>, Infallible>>
+where
+    S: Service<Request<B>, Response = Response<R>, Error = Infallible, Future: Send + 'static>,
+    R: 'static,
+{
+    request.extensions_mut().insert(session);
+    service.call(request).map(|response| response.map(|response| response.map(Either::Right))).boxed()
+}
+
+/// What is needed to refuse a request after it is gone.
+struct Refusal {
+    headers: HeaderMap,
+    path: Box<str>,
+    scope: Option<RequestScope>,
+}
+
+impl Refusal {
+    fn new<B>(request: &Request<B>) -> Self {
+        Self {
+            headers: protocol_headers(request.headers()),
+            path: request.uri().path().into(),
+            scope: request.extensions().get().cloned(),
+        }
+    }
+
+    fn response<R>(self, error: ConnectError) -> Response<Either<Answer, R>> {
+        // Refused calls are counted, and logged at a bounded rate; only those of methods are admin calls.
+        if self.path.starts_with("/ping.") {
+            audit::log("refused", self.scope.as_ref(), self.path.trim_start_matches('/'), error.code.as_str());
+        }
+        complete(error.into_http_response(&self.headers)).map(Either::Left)
+    }
+}
