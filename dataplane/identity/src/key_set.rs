@@ -102,3 +102,49 @@ fn algorithms(jwk: &Jwk) -> Vec<Algorithm> {
     let named = |algorithm: &Algorithm| own.as_ref().is_none_or(|own| *own == format!("{algorithm:?}"));
     ALLOWED.into_iter().filter(|algorithm| fitting(algorithm) && named(algorithm)).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn ec(id: &str) -> Value {
+        let coordinate = "MKBCTNIcKUSDii11ySs3526iDZ8AiTo7Tu6KPAqv7D4";
+        json!({"kty": "EC", "crv": "P-256", "x": coordinate, "y": coordinate, "kid": id})
+    }
+
+    fn parse(keys: Vec<Value>) -> Result<KeySet, KeySetError> {
+        KeySet::parse(json!({ "keys": keys }).to_string().as_bytes())
+    }
+
+    #[test]
+    fn a_key_is_found_by_its_id_and_algorithm() {
+        let keys = parse(vec![ec("a"), ec("b")]).unwrap();
+        assert!(keys.find(Some("b"), Algorithm::ES256).is_some());
+        assert!(keys.find(Some("c"), Algorithm::ES256).is_none());
+        assert!(keys.find(Some("a"), Algorithm::ES384).is_none() && keys.find(Some("a"), Algorithm::RS256).is_none());
+        assert!(keys.find(None, Algorithm::ES256).is_none(), "there are two");
+        assert!(parse(vec![ec("a")]).unwrap().find(None, Algorithm::ES256).is_some());
+    }
+
+    #[test]
+    fn keys_for_other_purposes_are_ignored() {
+        let mut encrypting = ec("a");
+        encrypting["use"] = "enc".into();
+        let mut other = ec("b");
+        other["alg"] = "ES384".into();
+        let secret = json!({"kty": "oct", "k": "c2VjcmV0", "kid": "c", "alg": "HS256"});
+        let unknown = json!({"kty": "XX", "kid": "d"});
+        let ignored = vec![encrypting, other, secret, unknown, json!(7)];
+        assert!(matches!(parse(ignored.clone()), Err(KeySetError::NoKey)));
+        let keys = parse([ignored, vec![ec("e")]].concat()).unwrap();
+        assert_eq!(keys.0.len(), 1);
+    }
+
+    #[test]
+    fn a_document_of_another_form_or_size_is_refused() {
+        assert!(matches!(KeySet::parse(b"<html>"), Err(KeySetError::Json(_))));
+        assert!(matches!(parse(vec![ec("a"); MAX_KEYS + 1]), Err(KeySetError::TooMany(_))));
+    }
+}

@@ -78,3 +78,34 @@ impl JwtVerifier for RingVerifier {
         self.algorithm
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use jsonwebtoken::crypto::verify;
+
+    use super::*;
+
+    /// Made with OpenSSL: RSA of 2,048 bits, PKCS #1 with SHA-256.
+    const MODULUS: &str = "tFzclp2cO0bNfrMnWrTCQUDxPXePNSU12gMKwIw8DQ4hNE8sdJP21OJx5bohj1zjhmNdVHy8EqY7D52FgyjQcf-7gcp4wvv-mXHQTvXMj8duyeQ38VPYtz7ZWY6UDsdufuERFqTq9eQYnQu5dM09Yd38RIAVmdxNh45TI8ucGbl6q0VQhXyFE7c2cHEja2Ec810Sqlb0qCknxAz1Ciw-G6m1YXrHhecYwhzTDMJ9gLBmCQYwgeQgvH8k7FNOipwOH9OotziXY9eEy9i53RlS1h696Ksm3_0KbVvms-3avENXzepO-CAxe-zEd6Gkm0qU_RRulFVX-PB0UhGAKBesJQ";
+    const MESSAGE: &[u8] = b"eyJhbGciOiJSUzI1NiJ9.e30";
+    const SIGNATURE: &str = "S6AG4-RxwqZkS9LwywU6NZtaSuusvtCDCHvKDeSLUPoxnIy8MAFp1c3XE0YIXdH3DEpskahPhX6FWq3FhYlkN3sUab6L0M103H75aL6xhxSjZZpoaTOml9JWGbpf6CnVGB418DrqKQ4Ih8kMhsj-7SSxxFmCd-tVhhHG6z4C00hywcKnmA0PwjyIrTylgKwlgXKhfiddwJovApv3zkyZ95e33yLmdQa_BQhUqCbgKHkhRZLkKdXQhvgW5NhLovnPsg0O58s-ATL7Gm9lMFHsnt1_JefVNrwEDQjgjFWV6KO1IT_iiWE8I2kuz6nl4V6aFrIxwNhX_n-vyhjawYrNyg";
+
+    #[test]
+    fn a_signature_by_rsa_is_verified_and_one_for_other_content_is_not() {
+        install();
+        let key = DecodingKey::from_rsa_components(MODULUS, "AQAB").unwrap();
+        assert_eq!(verify(SIGNATURE, MESSAGE, &key, Algorithm::RS256), Ok(true));
+        assert_eq!(verify(SIGNATURE, b"eyJhbGciOiJSUzI1NiJ9.e31", &key, Algorithm::RS256), Ok(false));
+        assert_eq!(verify(SIGNATURE, MESSAGE, &key, Algorithm::PS256), Ok(false));
+    }
+
+    #[test]
+    fn no_key_is_used_as_a_shared_secret() {
+        install();
+        let key = DecodingKey::from_rsa_components(MODULUS, "AQAB").unwrap();
+        let secret = DecodingKey::from_secret(b"secret").unwrap();
+        for (key, algorithm) in [(&key, Algorithm::HS256), (&secret, Algorithm::HS256), (&key, Algorithm::ES256)] {
+            assert!(verify(SIGNATURE, MESSAGE, key, algorithm).is_err(), "{algorithm:?}");
+        }
+    }
+}

@@ -35,10 +35,10 @@ pub(crate) struct GlobalArgs {
     #[arg(long, value_name = "FILE", env = env::CTL_CA, global = true)]
     ca: Option<PathBuf>,
     /// PEM file with the client's certificate.
-    #[arg(long, value_name = "FILE", env = env::CTL_CERT, requires = "key", global = true)]
+    #[arg(long, value_name = "FILE", env = env::CTL_CERT, global = true)]
     cert: Option<PathBuf>,
     /// PEM file with the key of the client's certificate.
-    #[arg(long, value_name = "FILE", env = env::CTL_KEY, requires = "cert", global = true)]
+    #[arg(long, value_name = "FILE", env = env::CTL_KEY, global = true)]
     key: Option<PathBuf>,
     /// File with the bearer token. It is read again every ten seconds.
     #[arg(long, value_name = "FILE", env = env::CTL_TOKEN_FILE, global = true)]

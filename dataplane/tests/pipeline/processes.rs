@@ -46,6 +46,17 @@ impl Pingd {
         pingd
     }
 
+    /// Starts `pingd dev` with TLS: `http` trusts its certificate.
+    pub async fn dev_with_tls(args: &[&str], http: reqwest::Client) -> Self {
+        let mut pingd = Self::start("dev", args, true, Vec::new());
+        pingd.http = http;
+        for address in [&mut pingd.api, &mut pingd.admin] {
+            *address = address.replace("http://", "https://");
+        }
+        pingd.wait_ready().await;
+        pingd
+    }
+
     pub async fn server(parts: &Parts) -> Self {
         Self::server_with(parts, &[]).await
     }
@@ -261,6 +272,6 @@ fn spawn(args: &[String], env: &[(&'static str, String)], log: &PathBuf) -> Chil
 }
 
 /// `pingd` as built for tests, or the one that `$PINGD` names: `make chaos` attacks a release build.
-fn program() -> String {
+pub fn program() -> String {
     std::env::var("PINGD").unwrap_or_else(|_| env!("CARGO_BIN_EXE_pingd").to_owned())
 }
