@@ -18,6 +18,7 @@ use crate::{
     AccessPolicy, AuthenticationError, bearer,
     caller::Caller,
     identity::Identity,
+    issuer::Issuer,
     issuer_keys::IssuerKeys,
     jwt::{self, Claimed},
     key_set::KeySet,
@@ -89,7 +90,7 @@ impl Version {
         static NUMBERS: AtomicU64 = AtomicU64::new(1);
         let number = NUMBERS.fetch_add(1, Ordering::Relaxed);
         // An issuer that stays the same keeps its keys.
-        let keys = |issuer: &Arc<_>| match known.get(&Arc::clone(issuer).issuer) {
+        let keys = |issuer: &Arc<Issuer>| match known.get(&issuer.issuer) {
             Some(keys) if keys.issuer == *issuer => Arc::clone(keys),
             _ => Arc::new(IssuerKeys::new(Arc::clone(issuer))),
         };
@@ -279,7 +280,10 @@ impl PolicyWatch {
 
     /// Starts to fetch the keys of new issuers, and stops it for those that are gone.
     fn fetch_keys(&mut self, tasks: &mut JoinSet<()>) {
-        let issuers = &self.authenticator.current().issuers;
+        // Forgets those that have been stopped.
+        while tasks.try_join_next().is_some() {}
+        let version = self.authenticator.current();
+        let issuers = &version.issuers;
         self.fetching.retain(|name, (keys, task)| {
             let stays = issuers.get(name).is_some_and(|current| Arc::ptr_eq(current, keys));
             if !stays {

@@ -2,10 +2,7 @@
 
 use ring::digest::{SHA256, digest};
 
-use crate::AuthenticationError;
-
-/// Longest token, in bytes. Longer ones are refused before any work.
-pub const MAX_TOKEN_BYTES: usize = 8 * 1024;
+use crate::{AuthenticationError, MAX_TOKEN_BYTES};
 
 /// The token of a header of the form `Bearer TOKEN`.
 pub(crate) fn token(header: &[u8]) -> Result<&str, AuthenticationError> {

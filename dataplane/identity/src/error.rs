@@ -1,5 +1,8 @@
 //! Why a caller is not authenticated.
 
+/// Longest token, in bytes. Longer ones are refused before any work.
+pub const MAX_TOKEN_BYTES: usize = 8 * 1024;
+
 /// Why credentials are refused. No message repeats a part of a token.
 #[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
 pub enum AuthenticationError {
@@ -13,7 +16,7 @@ pub enum AuthenticationError {
     #[error("the header `authorization` cannot be read; send one, of the form `Bearer TOKEN`")]
     Scheme,
     /// The token is too long.
-    #[error("the token has {0} bytes; the limit is {max}", max = crate::MAX_TOKEN_BYTES)]
+    #[error("the token has {0} bytes; the limit is {MAX_TOKEN_BYTES}")]
     TooLong(usize),
     /// Neither a static token nor a JWT.
     #[error("the token is not in the server's access policy; it may be revoked or mistyped")]

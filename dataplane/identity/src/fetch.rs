@@ -5,7 +5,7 @@ use std::{path::Path, time::Duration};
 use reqwest::{Certificate, Client, Url, header, redirect::Policy};
 use serde::Deserialize;
 
-use crate::policy::{Issuer, KeyLocation};
+use crate::issuer::{Issuer, KeyLocation};
 
 /// Longest time for an answer.
 const TIMEOUT: Duration = Duration::from_secs(5);

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::policy::Issuer;
+use crate::issuer::Issuer;
 
 /// What a caller has proved to be.
 #[derive(Clone, Debug)]

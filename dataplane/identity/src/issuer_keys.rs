@@ -10,8 +10,8 @@ use tokio::{
 
 use crate::{
     fetch::{self, FetchError},
+    issuer::Issuer,
     key_set::{KeySet, KeySetError},
-    policy::Issuer,
 };
 
 /// Pause between two regular fetches.

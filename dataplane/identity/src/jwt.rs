@@ -12,8 +12,8 @@ use serde_json::{Map, Value};
 use crate::{
     AuthenticationError,
     identity::Identity,
+    issuer::Issuer,
     key_set::{Key, is_allowed},
-    policy::Issuer,
 };
 
 /// How far the clocks of issuer and server may differ, in seconds.

@@ -10,6 +10,7 @@ mod error;
 mod fetch;
 mod grants;
 mod identity;
+mod issuer;
 mod issuer_keys;
 mod jwt;
 mod key_set;
@@ -19,9 +20,8 @@ mod policy;
 mod ring_verifier;
 
 pub use authenticator::{Authenticator, Certificate, Credentials, Lookup, PolicyWatch, Verification};
-pub use bearer::MAX_TOKEN_BYTES;
 pub use caller::Caller;
-pub use error::AuthenticationError;
+pub use error::{AuthenticationError, MAX_TOKEN_BYTES};
 pub use grants::{Denied, Extent};
 pub use permission::Permission;
 pub use policy::{AccessPolicy, PolicyError};

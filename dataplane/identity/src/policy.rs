@@ -2,12 +2,13 @@
 
 mod document;
 
-use std::{collections::HashMap, path::PathBuf, sync::Arc};
+use std::{collections::HashMap, sync::Arc};
 
 use crate::{
     caller::Caller,
     grants::Rule,
     identity::Identity,
+    issuer::Issuer,
     permission::{Permission, Permissions},
 };
 
@@ -23,33 +24,6 @@ pub struct AccessPolicy {
     rules: Vec<Arc<Rule>>,
     anonymous: Permissions,
     warnings: Vec<String>,
-}
-
-/// Who signs tokens.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Issuer {
-    /// How rules call it.
-    pub(crate) name: Box<str>,
-    /// The claim `iss`.
-    pub(crate) issuer: Box<str>,
-    /// At least one of them is in the claim `aud`.
-    pub(crate) audiences: Vec<String>,
-    /// The claim with the groups.
-    pub(crate) groups_claim: Box<str>,
-    pub(crate) keys: KeyLocation,
-    /// The CAs of the server that has the keys; none for those of the system.
-    pub(crate) ca_file: Option<PathBuf>,
-    /// The token to fetch the keys with.
-    pub(crate) token_file: Option<PathBuf>,
-}
-
-/// Where the keys of an issuer are.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) enum KeyLocation {
-    /// Where the issuer says (OpenID Connect Discovery).
-    Discovery,
-    Url(Box<str>),
-    File(PathBuf),
 }
 
 impl AccessPolicy {

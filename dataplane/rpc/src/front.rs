@@ -23,11 +23,10 @@ use tokio::time::timeout;
 use tower::Service;
 
 use super::{
-    access::{Access, Admission, Session},
+    access::{Access, Admission, Reflection, Session},
     deadline, errors, page,
     requirement::{self, Requirement},
 };
-use crate::access::Reflection;
 
 /// Longest time for a unary call, including the time for its body to arrive. Callers may set a shorter deadline.
 const UNARY_TIMEOUT: Duration = Duration::from_secs(30);

@@ -46,7 +46,14 @@ async fn probes_answer_without_credentials_and_nothing_else_does() {
         assert_eq!(get(&format!("{admin}/metrics"), token).await, status, "{token:?}");
     }
     assert_eq!(get(&format!("{admin}/unknown"), None).await, 401);
-    for method in ["PingService/Ping", "PingService/PingCount", "EventService/Record", "EventService/RecordBatch", "SourceService/TopSources", "SourceService/GetStatus"] {
+    for method in [
+        "PingService/Ping",
+        "PingService/PingCount",
+        "EventService/Record",
+        "EventService/RecordBatch",
+        "SourceService/TopSources",
+        "SourceService/GetStatus",
+    ] {
         let (status, answer) = call(&format!("{api}/ping.v1.{method}"), None, &json!({})).await;
         assert_eq!((status, &answer["code"]), (401, &json!("unauthenticated")), "{method}");
     }
@@ -63,9 +70,16 @@ async fn the_admin_service_needs_its_permission_and_every_call_is_in_the_audit_l
     let lines = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
     let audited: Vec<_> = lines.filter(|line| line["target"] == "audit").collect();
     let outcome = |line: &Value| line["outcome"].as_str().unwrap().to_owned();
-    assert_eq!(audited.iter().map(outcome).collect::<Vec<_>>(), ["unauthenticated", "permission_denied", "permission_denied", "ok"]);
+    assert_eq!(
+        audited.iter().map(outcome).collect::<Vec<_>>(),
+        ["unauthenticated", "permission_denied", "permission_denied", "ok"]
+    );
     let last = &audited[3];
-    assert_eq!((&last["caller"], &last["method"]), (&json!("token:admin"), &json!("ping.v1.AdminService/Verify")), "{last}");
+    assert_eq!(
+        (&last["caller"], &last["method"]),
+        (&json!("token:admin"), &json!("ping.v1.AdminService/Verify")),
+        "{last}"
+    );
     assert!(last["peer"].as_str().unwrap().starts_with("127.0.0.1:"), "{last}");
     assert!(!log.contains("t-admin") && !log.contains("t-reader"));
 }
@@ -97,14 +111,16 @@ async fn reflection_is_a_setting() {
 #[tokio::test]
 async fn only_pages_of_the_allowed_origins_may_call_from_a_browser() {
     let preflight = async |pingd: &Pingd, origin: &str| {
-        let request = reqwest::Client::new().request(reqwest::Method::OPTIONS, format!("{}/ping.v1.PingService/Ping", pingd.api));
+        let request =
+            reqwest::Client::new().request(reqwest::Method::OPTIONS, format!("{}/ping.v1.PingService/Ping", pingd.api));
         let request = request.header("origin", origin).header("access-control-request-method", "POST");
         request.header("access-control-request-headers", "authorization,content-type").send().await.unwrap()
     };
     let allowed = |answer: &reqwest::Response| answer.headers().get("access-control-allow-origin").cloned();
     let none = Pingd::dev(&["--memory"]).await;
     assert_eq!(allowed(&preflight(&none, "https://page.example").await), None);
-    let (some, _policy) = server(&["--cors-origin", "https://page.example", "--cors-origin", "http://localhost:3000"]).await;
+    let (some, _policy) =
+        server(&["--cors-origin", "https://page.example", "--cors-origin", "http://localhost:3000"]).await;
     for origin in ["https://page.example", "http://localhost:3000"] {
         let answer = preflight(&some, origin).await;
         assert_eq!((answer.status().as_u16(), allowed(&answer)), (200, Some(origin.parse().unwrap())));
@@ -125,7 +141,12 @@ async fn an_open_server_does_not_listen_where_others_can_reach_it() {
         let output = tokio::time::timeout(TIMEOUT, output).await.expect("it ends").unwrap();
         let text = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(!output.status.success());
-        assert!(text.contains(&format!("{flag} 0.0.0.0:0")) && text.contains("--insecure") && text.contains("--access-policy"), "{text}");
+        assert!(
+            text.contains(&format!("{flag} 0.0.0.0:0"))
+                && text.contains("--insecure")
+                && text.contains("--access-policy"),
+            "{text}"
+        );
     }
     let pingd = Pingd::dev(&["--memory", "--insecure"]).await;
     pingd.ping(json!({})).await;

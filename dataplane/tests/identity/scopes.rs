@@ -60,7 +60,9 @@ async fn a_batch_with_one_forbidden_event_is_refused_as_a_whole() {
     let (status, answer) = ask(&pingd, "EventService/RecordBatch", "t-orders", batch).await;
     let message = answer["message"].as_str().unwrap();
     assert_eq!((status, &answer["code"]), (403, &json!("permission_denied")), "{answer}");
-    for words in ["nothing of the batch was recorded", "event 2", "source \"mail-1\"", "rule 1 allows it for sources orders-*"] {
+    for words in
+        ["nothing of the batch was recorded", "event 2", "source \"mail-1\"", "rule 1 allows it for sources orders-*"]
+    {
         assert!(message.contains(words), "{message}");
     }
     assert_eq!(count(&pingd).await, "0");
@@ -100,6 +102,9 @@ async fn a_shared_cache_does_not_keep_what_not_everyone_may_read() {
     let (pingd, _policy) = server().await;
     let url = format!("{}/ping.v1.PingService/PingCount?connect=v1&encoding=json&message=%7B%7D", pingd.api);
     let answer = reqwest::Client::new().get(&url).bearer_auth("t-all").send().await.unwrap();
-    assert_eq!((answer.status().as_u16(), &answer.headers()["cache-control"]), (200, &"private, max-age=1".parse().unwrap()));
+    assert_eq!(
+        (answer.status().as_u16(), &answer.headers()["cache-control"]),
+        (200, &"private, max-age=1".parse().unwrap())
+    );
     assert_eq!(reqwest::Client::new().get(&url).send().await.unwrap().status(), 401);
 }

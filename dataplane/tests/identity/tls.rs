@@ -190,6 +190,7 @@ async fn slow_handshakes_do_not_delay_others_and_are_closed() {
         let closed = timeout(TIMEOUT, stream.read_to_end(&mut rest)).await;
         assert!(closed.is_ok(), "a slow handshake is not closed");
     }
-    let metrics = authority.http(None).get(format!("{}/metrics", pingd.admin)).send().await.unwrap().text().await.unwrap();
+    let metrics =
+        authority.http(None).get(format!("{}/metrics", pingd.admin)).send().await.unwrap().text().await.unwrap();
     assert!(metric(&metrics, "ping_transport_closed_connections_total{reason=\"handshake\"}") >= 50.0, "{metrics}");
 }

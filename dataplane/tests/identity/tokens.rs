@@ -73,10 +73,26 @@ async fn every_invalid_token_is_refused_and_the_answer_says_why() {
     assert_eq!(call(&ping(&pingd), None, &json!({})).await.0, 401);
     let metrics = reqwest::Client::new().get(format!("{}/metrics", pingd.admin)).bearer_auth("s3cret-ops");
     let metrics = metrics.send().await.unwrap().text().await.unwrap();
-    for reason in ["expired", "premature", "audience", "issuer", "algorithm", "key", "unknown_token", "too_long", "scheme", "missing"] {
-        assert_eq!(metric(&metrics, &format!("ping_rpc_unauthenticated_total{{reason=\"{reason}\"}}")), 1.0, "{reason}");
+    for reason in [
+        "expired",
+        "premature",
+        "audience",
+        "issuer",
+        "algorithm",
+        "key",
+        "unknown_token",
+        "too_long",
+        "scheme",
+        "missing",
+    ] {
+        assert_eq!(
+            metric(&metrics, &format!("ping_rpc_unauthenticated_total{{reason=\"{reason}\"}}")),
+            1.0,
+            "{reason}"
+        );
     }
-    let count = call(&format!("{}/ping.v1.PingService/PingCount", pingd.api), Some("s3cret-ops"), &json!({"strong": true}));
+    let count =
+        call(&format!("{}/ping.v1.PingService/PingCount", pingd.api), Some("s3cret-ops"), &json!({"strong": true}));
     assert_eq!(count.await.1["pingCount"], "1", "only the valid call was recorded");
 }
 
@@ -90,7 +106,10 @@ async fn a_token_of_a_caller_without_a_rule_allows_nothing() {
         let (status, answer) = call(&ping(&pingd), Some(&token), &json!({})).await;
         assert_eq!((status, &answer["code"]), (403, &json!("permission_denied")), "{subject}");
         let message = answer["message"].as_str().unwrap();
-        assert!(message.contains(&format!("caller \"cluster:{subject}\" lacks the permission \"ingest\"")), "{message}");
+        assert!(
+            message.contains(&format!("caller \"cluster:{subject}\" lacks the permission \"ingest\"")),
+            "{message}"
+        );
     }
 }
 
@@ -134,7 +153,10 @@ async fn tokens_work_while_the_issuer_is_unavailable_but_not_without_its_keys() 
     pingd.wait_ready().await;
     let (status, answer) = call(&ping(&pingd), Some(&token("c")), &json!({})).await;
     assert_eq!((status, &answer["code"]), (503, &json!("unavailable")), "{answer}");
-    assert_eq!(call(&format!("{}/ping.v1.PingService/PingCount", pingd.api), Some("s3cret-ops"), &json!({})).await.0, 200);
+    assert_eq!(
+        call(&format!("{}/ping.v1.PingService/PingCount", pingd.api), Some("s3cret-ops"), &json!({})).await.0,
+        200
+    );
 }
 
 #[tokio::test]

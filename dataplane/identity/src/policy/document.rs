@@ -4,8 +4,13 @@ use std::{collections::HashMap, path::PathBuf, sync::Arc};
 
 use serde::Deserialize;
 
-use super::{AccessPolicy, Issuer, KeyLocation};
-use crate::{grants::Rule, pattern::Pattern, permission::Permission};
+use super::AccessPolicy;
+use crate::{
+    grants::Rule,
+    issuer::{Issuer, KeyLocation},
+    pattern::Pattern,
+    permission::Permission,
+};
 
 /// Names of callers that are not from an issuer.
 const RESERVED: [&str; 4] = ["token", "cert", "group", "anonymous"];
