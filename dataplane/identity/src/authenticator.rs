@@ -176,6 +176,12 @@ impl Authenticator {
         by_jwt(version, token, digest).unwrap_or_else(|error| Lookup::Known(Err(error)))
     }
 
+    /// A caller without credentials.
+    #[must_use]
+    pub fn anonymous(&self) -> Arc<Caller> {
+        Arc::clone(&self.current().anonymous)
+    }
+
     /// The caller by the current version of the policy at `now`, for a stream that goes on after its call began.
     ///
     /// # Errors

@@ -85,11 +85,9 @@ pub(crate) struct Grants {
 
 impl Grants {
     pub(crate) fn new(rules: Vec<Arc<Rule>>) -> Self {
-        let union = |rules: &mut dyn Iterator<Item = &Arc<Rule>>| {
-            rules.fold(Permissions::default(), |all, rule| all.union(rule.permissions))
-        };
-        let everywhere = union(&mut rules.iter().filter(|rule| rule.is_unrestricted()));
-        let somewhere = union(&mut rules.iter());
+        let add = |all: Permissions, rule: &Arc<Rule>| all.union(rule.permissions);
+        let everywhere = rules.iter().filter(|rule| rule.is_unrestricted()).fold(Permissions::default(), add);
+        let somewhere = rules.iter().fold(Permissions::default(), add);
         Self { rules, everywhere, somewhere }
     }
 

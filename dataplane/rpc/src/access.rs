@@ -68,7 +68,7 @@ impl Access {
     pub(super) fn admit<B>(&self, request: &Request<B>, requirement: Requirement) -> Admission {
         let Some(authenticator) = &self.0.authenticator else { return Admission::Admitted(self.session(None)) };
         if requirement == Requirement::Nothing {
-            return Admission::Admitted(self.session(None));
+            return Admission::Admitted(self.session(Some(authenticator.anonymous())));
         }
         let mut headers = request.headers().get_all(header::AUTHORIZATION).iter();
         let authorization = headers.next().map(HeaderValue::as_bytes);

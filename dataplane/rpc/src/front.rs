@@ -81,7 +81,7 @@ where
             Admission::Admitted(session) => self.respond(request, method.kind, session, exchange),
             Admission::Refused(error) => {
                 drop(request);
-                exchange.refuse(error).boxed()
+                exchange.refuse_caller(method.kind, error).boxed()
             }
             Admission::Waiting(admission) => {
                 let mut front = self.clone();
@@ -90,7 +90,7 @@ where
                         Ok(session) => front.respond(request, method.kind, session, exchange).await,
                         Err(error) => {
                             drop(request);
-                            exchange.refuse(error).await
+                            exchange.refuse_caller(method.kind, error).await
                         }
                     }
                 })
@@ -121,6 +121,14 @@ impl Exchange {
     async fn refuse(self, error: ConnectError) -> Result<Response<Answer>, Infallible> {
         let response = error.into_http_response(&self.headers);
         Ok(complete(drained(self.account, self.version, response).await))
+    }
+
+    /// Answers a call whose caller may not make it. By HTTP/2, the answer to a stream does not wait for its end.
+    async fn refuse_caller(self, kind: MethodKind, error: ConnectError) -> Result<Response<Answer>, Infallible> {
+        if kind != MethodKind::Unary && self.version >= Version::HTTP_2 {
+            return Ok(complete(error.into_http_response(&self.headers)));
+        }
+        self.refuse(error).await
     }
 
     /// Answers a unary call.

@@ -33,9 +33,8 @@ pub enum PolicyError {
     },
 }
 
-#[derive(Deserialize)]
+#[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase", default)]
-#[derive(Default)]
 struct Document {
     tokens: Vec<Token>,
     issuers: Vec<IssuerEntry>,
@@ -129,7 +128,7 @@ fn tokens(entries: Vec<Token>) -> Result<HashMap<[u8; 32], Box<str>>, PolicyErro
 fn hex(text: &str) -> Option<[u8; 32]> {
     let digit = |byte: &u8| (*byte as char).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
     let digits: Vec<_> = text.as_bytes().iter().map(digit).collect::<Option<_>>()?;
-    let bytes: Vec<_> = digits.chunks(2).map(|pair| pair.iter().fold(0, |byte, digit| byte << 4 | digit)).collect();
+    let bytes: Vec<_> = digits.chunks(2).map(|pair| pair.iter().fold(0, |byte, digit| (byte << 4) | digit)).collect();
     bytes.try_into().ok().filter(|_| text.len() == 64)
 }
 

@@ -95,7 +95,7 @@ mod tests {
 
     #[test]
     fn the_expiry_is_that_of_the_certificate() {
-        assert_eq!(certificate(vec![], None).expires, 1_935_964_800);
+        assert_eq!(certificate(vec![], None).expires, 1_935_792_000);
     }
 
     #[test]
