@@ -182,7 +182,7 @@ impl Authenticator {
         Arc::clone(&self.current().anonymous)
     }
 
-    /// The caller by the current version of the policy at `now`, for a stream that goes on after its call began.
+    /// The caller by the current version of the policy at `now`, for a stream whose call began earlier.
     ///
     /// # Errors
     /// When its credentials have expired or been revoked.
