@@ -3,6 +3,7 @@
 
 mod load;
 mod programs;
+mod secure;
 mod watch;
 
 use programs::{Server, free_port, pingctl};

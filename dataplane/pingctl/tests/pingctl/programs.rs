@@ -45,10 +45,16 @@ impl Server {
 
     /// Starts the API on `port`; 0 is any free port.
     pub(crate) fn start_at(port: u16) -> Self {
+        Self::start_with(port, &[])
+    }
+
+    /// Starts the API on `port` with additional arguments.
+    pub(crate) fn start_with(port: u16, arguments: &[&str]) -> Self {
         let admin_port = free_port();
         let mut process = Command::new(pingd_dev())
             .args(["--memory", "--log", "warn", "--admin-listen", &format!("127.0.0.1:{admin_port}")])
             .args(["--listen", &format!("127.0.0.1:{port}")])
+            .args(arguments)
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
@@ -86,6 +92,11 @@ impl Server {
     /// Sends the server a signal, e.g. "STOP".
     pub(crate) fn signal(&self, signal: &str) {
         send_signal(&self.process, signal);
+    }
+
+    /// The port of the admin interface.
+    pub(crate) fn admin_port(&self) -> u16 {
+        self.admin_port
     }
 
     /// The port of the API.
