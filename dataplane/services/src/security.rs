@@ -108,7 +108,7 @@ impl SecurityArgs {
                 let watch = PolicyWatch::open(path.clone()).await.map_err(anyhow::Error::msg);
                 let watch = watch.context("--access-policy")?;
                 let authenticator = watch.authenticator();
-                let failures = Counter::default();
+                let failures: Counter = Counter::default();
                 let help = "New access policies that could not be used; the old one stays";
                 registry.register("ping_rpc_access_policy_reload_failures", help, failures.clone());
                 tasks.spawn(watch.run(move || {
