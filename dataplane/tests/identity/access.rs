@@ -97,7 +97,7 @@ async fn reflection_is_a_setting() {
             request = request.bearer_auth(token);
         }
         let answer = request.send().await.unwrap();
-        (answer.status().as_u16(), answer.text().await.unwrap().contains("ping.v1.PingService"))
+        (answer.status().as_u16(), answer.text().await.unwrap().contains("\"ping.v1.PingService\""))
     };
     let (closed, _policy) = server(&[]).await;
     assert!(!status(&closed, None).await.1);
@@ -105,7 +105,7 @@ async fn reflection_is_a_setting() {
     let (open, _policy) = server(&["--reflection", "open"]).await;
     assert_eq!(status(&open, None).await, (200, true));
     let off = Pingd::dev(&["--memory", "--reflection", "off"]).await;
-    assert_eq!(status(&off, None).await.0, 404);
+    assert!(!status(&off, None).await.1);
 }
 
 #[tokio::test]

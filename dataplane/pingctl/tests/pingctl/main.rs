@@ -122,7 +122,7 @@ fn an_invalid_command_line_exits_with_2() {
         "ping --id one",
         "count --since 1h --from 2024-01-01",
         "count --since 5",
-        "ping --addr https://x",
+        "ping --addr ftp://x",
     ];
     for line in lines {
         pingctl(line).stderr(2);

@@ -57,7 +57,7 @@ fn a_token_and_the_servers_authority_are_enough_for_every_command() {
     secured.ctl("https", &format!("ping --source a {files}")).text(0);
     let count = secured.ctl("https", &format!("count --strong --json {files}")).json(0);
     assert_eq!(count["ping_count"], 1);
-    secured.ctl("https", &format!("load --mode stream --rate 200/s --duration 1s --source b {files}")).text(0);
+    secured.ctl("https", &format!("load --mode stream --rate 200/s --duration 1s --sources 1 {files}")).text(0);
     let admin = format!("--admin-addr https://127.0.0.1:{}", secured.server.admin_port());
     assert_eq!(secured.ctl("https", &format!("verify --json {admin} {files}")).json(0)["exact"], true);
 }
