@@ -52,13 +52,13 @@ where
         let path = request.uri().path();
         let refusal = Refusal::new(&request);
         match self.access.admit(&request, requirement::of_admin(path)) {
-            Admission::Admitted(session) => pass(self.service.clone(), request, session),
+            Admission::Admitted(session) => forward(self.service.clone(), request, session),
             Admission::Refused(error) => ready(Ok(refusal.response(error))).boxed(),
             Admission::Waiting(admission) => {
                 let service = self.service.clone();
                 Box::pin(async move {
                     match admission.await {
-                        Ok(session) => pass(service, request, session).await,
+                        Ok(session) => forward(service, request, session).await,
                         Err(error) => Ok(refusal.response(error)),
                     }
                 })
