@@ -47,11 +47,11 @@ impl AccessPolicy {
 
     /// All callers with a static token, by its SHA-256.
     pub(crate) fn token_callers(&self, version: u64) -> HashMap<[u8; 32], Arc<Caller>> {
-        let caller = |(digest, name): (&[u8; 32], &Box<str>)| {
+        let callers = self.tokens.iter().map(|(digest, name)| {
             let identity = Identity::Token { name: name.clone(), digest: *digest };
             (*digest, Arc::new(self.caller(identity, None, version)))
-        };
-        self.tokens.iter().map(caller).collect()
+        });
+        callers.collect()
     }
 
     /// The caller with this identity. It may have no permission.

@@ -106,11 +106,11 @@ fn invalid<T>(at: impl Into<String>, problem: impl Into<String>) -> Result<T, Po
 }
 
 fn tokens(entries: Vec<Token>) -> Result<HashMap<[u8; 32], Box<str>>, PolicyError> {
-    let mut tokens = HashMap::new();
+    let mut tokens: HashMap<[u8; 32], Box<str>> = HashMap::new();
     for (index, Token { name, sha256 }) in entries.into_iter().enumerate() {
         let at = |field: &str| format!("tokens[{index}].{field}");
         check_name(&at("name"), &name)?;
-        if tokens.values().any(|other: &Box<str>| **other == *name) {
+        if tokens.values().any(|other| **other == *name) {
             return invalid(at("name"), format!("\"{name}\" is the name of another token; use each name once"));
         }
         let Some(digest) = hex(&sha256) else {
