@@ -67,7 +67,7 @@ where
     }
 }
 
-fn pass<S, B, R>(
+fn forward<S, B, R>(
     mut service: S,
     mut request: Request<B>,
     session: Session,
