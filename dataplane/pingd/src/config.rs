@@ -28,6 +28,7 @@ pub(crate) struct Pingd {
 
 /// The programs in this binary.
 #[derive(Debug, Subcommand)]
+#[expect(clippy::large_enum_variant, reason = "there is one of it")]
 pub(crate) enum Program {
     /// Runs server and processor in one process, without infrastructure: for trying it out and for development
     Dev(DevArgs),
