@@ -122,9 +122,10 @@ async fn forged_tokens_cost_the_cache_no_more_than_one_poll() {
 }
 
 async fn wait_for_forged_tokens(server: &Pingd, callers: usize) {
+    let http = reqwest::Client::new();
     let calls = (0..callers).map(async |seq| {
         let url = format!("{}/ping.v1.PingService/PingCount", server.api);
-        let call = reqwest::Client::new().post(url).header("connect-timeout-ms", "3000");
+        let call = http.post(url).header("connect-timeout-ms", "3000");
         call.json(&json!({"after": format!("999.0.{}", seq + 1)})).send().await.unwrap().status()
     });
     for status in futures::future::join_all(calls).await {
