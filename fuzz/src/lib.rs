@@ -1,6 +1,7 @@
 //! Fuzz targets: functions that take any bytes and must not panic, however the bytes were chosen.
 //!
-//! `cargo test` runs each with mutations of the files in `corpus/`. Nothing else belongs here: what a target calls is the product's.
+//! `make fuzz` runs each under libFuzzer (`fuzz_targets/`), which looks for inputs that reach new code. `cargo test` runs each with
+//! mutations of the files in `corpus/`. Nothing else belongs here: what a target calls is the product's.
 
 mod api;
 pub mod mutate;
@@ -20,18 +21,43 @@ pub struct Target {
 
 /// Every target.
 pub const TARGETS: [Target; 8] = [
-    Target { name: "connect_json", run: |bytes| api::call("application/json", bytes) },
-    Target { name: "connect_proto", run: |bytes| api::call("application/proto", bytes) },
-    Target { name: "grpc_frames", run: |bytes| api::call("application/grpc-web+proto", bytes) },
-    Target { name: "record", run: |bytes| drop(ping_kafka::decode_record(bytes)) },
-    Target { name: "outbox_payload", run: |bytes| drop(ping_sql::outbox_payload::decode(bytes)) },
+    Target { name: "connect_json", run: connect_json },
+    Target { name: "connect_proto", run: connect_proto },
+    Target { name: "grpc_frames", run: grpc_frames },
+    Target { name: "record", run: record },
+    Target { name: "outbox_payload", run: outbox_payload },
     Target { name: "event", run: event },
     Target { name: "time_range", run: time_range },
     Target { name: "manifest", run: manifest },
 ];
 
+/// The body of a call by Connect, as JSON. The first byte chooses the method.
+pub fn connect_json(bytes: &[u8]) {
+    api::call("application/json", bytes);
+}
+
+/// The body of a call by Connect, encoded. The first byte chooses the method.
+pub fn connect_proto(bytes: &[u8]) {
+    api::call("application/proto", bytes);
+}
+
+/// The body of a call by gRPC-Web, which has the frames of gRPC. The first byte chooses the method.
+pub fn grpc_frames(bytes: &[u8]) {
+    api::call("application/grpc-web+proto", bytes);
+}
+
+/// A record of the log.
+pub fn record(bytes: &[u8]) {
+    drop(ping_kafka::decode_record(bytes));
+}
+
+/// A row of the outbox.
+pub fn outbox_payload(bytes: &[u8]) {
+    drop(ping_sql::outbox_payload::decode(bytes));
+}
+
 /// A token, and an event whose fields are parts of the bytes.
-fn event(bytes: &[u8]) {
+pub fn event(bytes: &[u8]) {
     let text = String::from_utf8_lossy(bytes);
     if let Ok(token) = text.parse::<Token>() {
         assert_eq!(token.to_string().parse::<Token>(), Ok(token), "a token is read back as it was written");
@@ -45,7 +71,7 @@ fn event(bytes: &[u8]) {
 }
 
 /// A range and how it is split for counting.
-fn time_range(bytes: &[u8]) {
+pub fn time_range(bytes: &[u8]) {
     let number =
         |at: usize| bytes.get(at..at + 8).and_then(|bytes| bytes.try_into().ok()).map_or(0, i64::from_le_bytes);
     let Ok(range) = TimeRange::new(number(0), number(8)) else { return };
@@ -55,7 +81,7 @@ fn time_range(bytes: &[u8]) {
 }
 
 /// A PingPipeline as JSON, as far as the operator validates it itself.
-fn manifest(bytes: &[u8]) {
+pub fn manifest(bytes: &[u8]) {
     if let Ok(pipeline) = serde_json::from_slice::<PingPipeline>(bytes) {
         let _ = validate(&pipeline, &ClusterState::default());
     }
