@@ -38,6 +38,8 @@ fn main() -> anyhow::Result<()> {
         .descriptor_set(&descriptors)
         .files(&api.collect::<Vec<_>>())
         .include_file("connect.rs")
+        // They would name the descriptors, which this script writes: every build would compile the generated code again.
+        .emit_rerun_directives(false)
         .compile()
         .map_err(|error| anyhow::anyhow!("cannot generate the API: {error}"))?;
     show_zeros(&out.join("ping.v1.rs"))?;
