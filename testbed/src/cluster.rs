@@ -30,6 +30,8 @@ const COREDNS: &str = include_str!("../cluster/coredns.yaml");
 const NODES: u8 = 2;
 /// Long enough for the nodes, CoreDNS and CloudNativePG on two busy cores.
 const READY_TIMEOUT: Duration = Duration::from_secs(300);
+/// The images, unpacked on each node, and the volumes of one pipeline, with half of that to spare.
+const REQUIRED_BYTES: u64 = 6 << 30;
 const CGROUPS: &str = "/sys/fs/cgroup";
 
 /// A running cluster with CoreDNS and the CloudNativePG operator. Stops when dropped. Its files, including the logs, remain
@@ -58,6 +60,7 @@ impl Cluster {
         check_privileges().await?;
         remove()?;
         fs::create_dir_all(&folder)?;
+        check_free_space(&folder)?;
         let archives = archives().await?;
         let kernel_state = KernelState;
         network::up().await?;
@@ -266,6 +269,22 @@ async fn check_privileges() -> anyhow::Result<()> {
         "a cluster needs root and permission to create namespaces and network devices; run it as root, outside of \
          restricted containers",
     )?;
+    Ok(())
+}
+
+/// A full disk would show as an image that cannot be unpacked, minutes later.
+fn check_free_space(folder: &Path) -> anyhow::Result<()> {
+    let disk =
+        rustix::fs::statvfs(folder).with_context(|| format!("cannot read the free space of {}", folder.display()))?;
+    let free = disk.f_bavail.saturating_mul(disk.f_frsize);
+    ensure!(
+        free >= REQUIRED_BYTES,
+        "{} has {:.1} GiB of free space, and the images and volumes of a cluster need {} GiB. Free some, or set XDG_STATE_HOME to a \
+         folder on another disk",
+        folder.display(),
+        free as f64 / f64::from(1 << 30),
+        REQUIRED_BYTES >> 30,
+    );
     Ok(())
 }
 
