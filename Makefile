@@ -101,8 +101,8 @@ e2e: install-build install-cluster ## Installs, applies, breaks, upgrades and de
 	trap 'target/debug/cluster down' EXIT; cargo test -q --workspace --test e2e -- --ignored --nocapture
 
 .PHONY: e2e-short
-e2e-short: export FAULTS = drills,every server pod killed,Postgres primary
-e2e-short: e2e ## Does the same with two of the faults and the drills: what .ci/run runs
+e2e-short: export FAULTS = policies,drills,every server pod killed,Postgres primary
+e2e-short: e2e ## Does the same with two of the faults, the drills and the NetworkPolicies: what .ci/run runs
 
 .PHONY: bench
 bench: install-build install-parts install-bench ## Measures ratios to the limits of the parts, in a few minutes; writes bench/results/
@@ -122,7 +122,8 @@ doc: install-build ## Builds the API documentation of every crate into target/do
 .PHONY: generate
 generate: install-build install-control-plane ## Writes the CRDs, and the chart as plain YAML, from the source
 	cargo build -q --bin ping-operator
-	target/debug/ping-operator crd | tee crds/pingpipelines.pingpipeline.io.yaml >charts/ping-operator/files/pingpipelines.pingpipeline.io.yaml
+	for crd in pingpipelines pingreferencegrants; do \
+	  target/debug/ping-operator crd $$crd | tee crds/$$crd.pingpipeline.io.yaml >charts/ping-operator/files/$$crd.pingpipeline.io.yaml; done
 	charts/plain/generate.sh $(CACHE)/helm-*/helm
 
 ##@ Clusters
@@ -152,7 +153,11 @@ fmt: ## Checks formatting
 
 .PHONY: clippy
 clippy: ## Checks lints
+ifeq ($(notdir $(RUSTC_WORKSPACE_WRAPPER)),clippy-driver)
+	cargo test -q --workspace --no-run
+else
 	cargo clippy -q --workspace --all-targets -- -D warnings
+endif
 
 .PHONY: lint
 lint: ## Checks spelling, phrases, names, layers, import cycles and sizes: see lint/
@@ -189,4 +194,4 @@ install-control-plane:
 	@testbed/control-plane/install.sh >&2
 
 install-cluster: install-control-plane
-	@testbed/control-plane/install.sh nodes coredns cnpg containers
+	@testbed/control-plane/install.sh nodes coredns kube-router cnpg containers

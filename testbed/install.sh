@@ -212,7 +212,8 @@ containers() {
   images
   local missing=() pair
   [ -d "$kafka_tools" ] || have mvn || missing+=(maven)
-  for pair in containerd=containerd runc=runc nft=nftables conntrack=conntrack ip=iproute2; do
+  for pair in containerd=containerd runc=runc nft=nftables iptables=iptables ipset=ipset conntrack=conntrack ip=iproute2 \
+    tcpdump=tcpdump openssl=openssl; do
     have "${pair%=*}" || missing+=("${pair#*=}")
   done
   [ -x /usr/lib/cni/ptp ] || missing+=(containernetworking-plugins)
@@ -319,7 +320,7 @@ from_npm() { # from_npm WORK PROGRAM VERSION PACKAGE SHA256
 from_source() { # from_source WORK CRATE VERSION
   say "building $2 $3 (several minutes)"
   have cargo || die "cargo is missing: install Rust with rustup, then run this again"
-  retry cargo install --quiet --locked --debug --root "$1" --target-dir "$1/target" "$2@$3"
+  retry env -u RUSTC_WORKSPACE_WRAPPER cargo install --quiet --locked --debug --root "$1" --target-dir "$1/target" "$2@$3"
 }
 
 [ $# -gt 0 ] || set -- build parts bench

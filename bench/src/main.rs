@@ -11,6 +11,7 @@ mod pipeline;
 mod reader;
 mod reads;
 mod report;
+mod security;
 mod status;
 mod stream;
 mod unary;
@@ -24,7 +25,7 @@ use report::Report;
 /// Benchmark the data plane, its dependencies and the load generator on this machine. Takes a few minutes.
 #[derive(Debug, Parser)]
 struct Args {
-    /// Benchmarks to run [default: all]: limits, json, grpc, stream, freshness, status, drain.
+    /// Benchmarks to run [default: all]: limits, json, grpc, stream, security, freshness, status, drain.
     benchmarks: Vec<String>,
     /// Duration of each load in seconds.
     #[arg(long, default_value_t = 8)]
@@ -62,6 +63,9 @@ async fn main() -> anyhow::Result<()> {
     }
     if args.selects("stream") {
         stream::measure(&mut report, args.seconds).await.context("stream")?;
+    }
+    if args.selects("security") {
+        security::measure(&mut report, args.seconds).await.context("security")?;
     }
     if args.selects("freshness") {
         freshness::measure(&mut report, args.seconds).await.context("freshness")?;

@@ -29,12 +29,18 @@ pub(crate) struct Pingd {
 }
 
 impl Pingd {
-    async fn start(parts: &Parts, args: &[&str]) -> anyhow::Result<Self> {
-        let admin = format!("127.0.0.1:{}", free_port()?);
-        let http = reqwest::Client::builder().timeout(Duration::from_secs(2)).build()?;
+    /// Starts one. `ca` signed its certificate, as PEM, if it uses TLS.
+    async fn start(parts: &Parts, args: &[&str], ca: Option<&[u8]>) -> anyhow::Result<Self> {
+        let listen = format!("127.0.0.1:{}", free_port()?);
+        let mut http = reqwest::Client::builder().timeout(Duration::from_secs(2));
+        if let Some(ca) = ca {
+            http = http.add_root_certificate(reqwest::Certificate::from_pem(ca)?);
+        }
+        let http = http.build()?;
+        let admin = format!("{}://{listen}", if ca.is_some() { "https" } else { "http" });
         let child = Command::new(program("pingd")?)
             .args(args)
-            .args(["--admin-listen", &admin, "--log", "warn"])
+            .args(["--admin-listen", &listen, "--log", "warn"])
             .envs(parts.env())
             .kill_on_drop(true)
             .spawn()?;
@@ -49,7 +55,7 @@ impl Pingd {
     /// Requests a path of the admin port. In process, because starting another process occupies a core for ten milliseconds, which
     /// would delay a measured reader.
     async fn get(&self, path: &str) -> anyhow::Result<String> {
-        let response = self.http.get(format!("http://{}{path}", self.admin)).send().await?;
+        let response = self.http.get(format!("{}{path}", self.admin)).send().await?;
         Ok(response.error_for_status()?.text().await?)
     }
 
@@ -107,9 +113,7 @@ impl Pipeline {
             .output()
             .await?;
         ensure!(migrate.status.success(), "pingd migrate: {}", String::from_utf8_lossy(&migrate.stderr));
-        let listen = format!("127.0.0.1:{}", free_port()?);
-        let server = Pingd::start(&parts, &["server", "--listen", &listen]).await?;
-        server.wait_until_ready().await?;
+        let (listen, server) = start_server(&parts, &[], None).await?;
         let address = format!("http://{listen}");
         let mut pipeline = Self { manifest, parts, server, query: None, processor: None, address };
         if with_processor {
@@ -119,7 +123,7 @@ impl Pipeline {
     }
 
     pub(crate) async fn start_processor(&mut self) -> anyhow::Result<()> {
-        let processor = Pingd::start(&self.parts, &["processor"]).await?;
+        let processor = Pingd::start(&self.parts, &["processor"], None).await?;
         processor.wait_until_ready().await?;
         self.processor = Some(processor);
         Ok(())
@@ -127,11 +131,14 @@ impl Pipeline {
 
     /// Starts a server that only answers queries, so that the first one only ingests; returns its address.
     pub(crate) async fn start_query(&mut self) -> anyhow::Result<String> {
-        let listen = format!("127.0.0.1:{}", free_port()?);
-        let query = Pingd::start(&self.parts, &["server", "--role", "query", "--listen", &listen]).await?;
-        query.wait_until_ready().await?;
+        let (listen, query) = self.start_server(&["--role", "query"], None).await?;
         self.query = Some(query);
         Ok(format!("http://{listen}"))
+    }
+
+    /// Starts another server; returns where it listens. `ca` signed its certificate, as PEM, if it uses TLS.
+    pub(crate) async fn start_server(&self, args: &[&str], ca: Option<&[u8]>) -> anyhow::Result<(String, Pingd)> {
+        start_server(&self.parts, args, ca).await
     }
 
     pub(crate) async fn client(&self) -> anyhow::Result<Client> {
@@ -212,6 +219,13 @@ impl Pipeline {
     }
 }
 
+async fn start_server(parts: &Parts, args: &[&str], ca: Option<&[u8]>) -> anyhow::Result<(String, Pingd)> {
+    let listen = format!("127.0.0.1:{}", free_port()?);
+    let server = Pingd::start(parts, &[&["server", "--listen", &listen], args].concat(), ca).await?;
+    server.wait_until_ready().await?;
+    Ok((listen, server))
+}
+
 /// Runs a command and parses the last line of its output that is a JSON object.
 pub(crate) async fn json_of(command: &mut Command) -> anyhow::Result<serde_json::Value> {
     let output = command.output().await?;
@@ -221,10 +235,17 @@ pub(crate) async fn json_of(command: &mut Command) -> anyhow::Result<serde_json:
     Ok(serde_json::from_str(last)?)
 }
 
+/// `pingctl` for a server, with JSON output.
+pub(crate) fn pingctl(address: &str) -> anyhow::Result<Command> {
+    let mut command = Command::new(program("pingctl")?);
+    command.args(["--addr", address, "-o", "json"]);
+    Ok(command)
+}
+
 /// `pingctl load` for this pipeline with JSON output.
 pub(crate) fn pingctl_load(pipeline: &Pipeline) -> anyhow::Result<Command> {
-    let mut command = Command::new(program("pingctl")?);
-    command.args(["--addr", &pipeline.address, "-o", "json", "load"]);
+    let mut command = pingctl(&pipeline.address)?;
+    command.arg("load");
     Ok(command)
 }
 

@@ -22,7 +22,7 @@ use crate::{
 };
 
 const SOURCES: u64 = 1_000_000;
-/// One in this many sources has a failed event and therefore a negative status, which is permanent.
+/// One in this many sources has a failed event and therefore a negative status.
 const NEGATIVE: u64 = 100;
 /// One in this many sources has the number of successes that a positive status requires. All others have one, and their status is
 /// unknown.

@@ -17,17 +17,10 @@ const BASELINE_GRPC: f64 = 5_100.0;
 
 pub(crate) async fn json(report: &mut Report, seconds: u64) -> anyhow::Result<()> {
     let pipeline = Pipeline::start(true).await?;
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("ping.lua");
     pipeline.warm_up().await?;
     for connections in [16, 64, 256] {
         let before = (pipeline.stored().await?, pipeline.cpu_usage());
-        let load = json_of(
-            Command::new("wrk")
-                .args(["-t1", &format!("-c{connections}"), &format!("-d{seconds}s"), "--timeout", "10s", "-s"])
-                .arg(&script)
-                .arg(&pipeline.address),
-        )
-        .await?;
+        let load = json_of(&mut wrk(&pipeline.address, connections, seconds)).await?;
         let events = (pipeline.stored().await? - before.0) as f64;
         let name = format!("JSON unary, {connections} connections");
         let rate = load["rate"].as_f64().unwrap_or(0.0);
@@ -76,6 +69,15 @@ pub(crate) async fn grpc(report: &mut Report, seconds: u64) -> anyhow::Result<()
     pipeline.report_cost(report, name, &before.1, events);
     pipeline.settle().await?;
     Ok(())
+}
+
+/// JSON calls to a server in a closed loop.
+pub(crate) fn wrk(address: &str, connections: u32, seconds: u64) -> Command {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("ping.lua");
+    let mut command = Command::new("wrk");
+    command.args(["-t1", &format!("-c{connections}"), &format!("-d{seconds}s"), "--timeout", "10s", "-s"]);
+    command.arg(script).arg(address);
+    command
 }
 
 /// Adds the latency percentiles and the failed calls that the load generator reported.

@@ -1,6 +1,10 @@
 //! The contract of every cache: one body per promise, one test per adapter.
 #![cfg(test)]
 
+#[path = "encrypted_cache.rs"]
+mod encrypted_cache;
+#[path = "cache_contract/encryption.rs"]
+mod encryption;
 #[path = "cache_contract/fixture.rs"]
 mod fixture;
 #[path = "cache_contract/redis_only.rs"]
@@ -8,10 +12,12 @@ mod redis_only;
 
 use std::collections::BTreeMap;
 
+use encrypted_cache::EncryptedCache;
 use fixture::{Cache, NOW, connect, done, filled, flush, map, reading, snapshot, stale, watermark};
 use ping_core::{Mark, Marks, Millis, Minute, Seq, Token, WriterId};
 use ping_memory::MemoryCache;
 use ping_ports::{Advance, Applied, Flush, Reading};
+use ping_redis::RedisCache;
 use ping_testbed::Redis;
 
 macro_rules! contract {
@@ -28,6 +34,16 @@ macro_rules! contract {
             async fn $promise() {
                 let server = super::Redis::start().await.unwrap();
                 super::$promise(std::sync::Arc::new(super::connect(&server))).await;
+            })*
+        }
+
+        /// Over TLS, with no more permissions than a processor has.
+        mod redis_as_processor {
+            $(#[tokio::test]
+            async fn $promise() {
+                let server = super::EncryptedCache::start().await;
+                let cache = super::RedisCache::new(&server.settings("processor")).unwrap();
+                super::$promise(std::sync::Arc::new(cache)).await;
             })*
         }
     };

@@ -1,8 +1,14 @@
-//! The contract of the status cache: counts never decrease, expire unless they are final, and stay bounded.
+//! The contract of the status cache: counts never decrease, unless they are revoked; they expire and stay bounded.
 #![cfg(test)]
 #![allow(unreachable_pub, missing_docs, reason = "a test binary has no callers")]
 
+#[path = "encrypted_cache.rs"]
+#[allow(dead_code, reason = "the contract of the counters uses all of it")]
+mod encrypted_cache;
+
 use std::{sync::Arc, time::Duration};
+
+use encrypted_cache::EncryptedCache;
 
 use ping_core::{Minute, StatusCounts, StatusRule};
 use ping_memory::MemoryStatuses;
@@ -23,8 +29,12 @@ fn rule() -> StatusRule {
     StatusRule { negative_when: "bounced=1".parse().unwrap(), positive_when: "delivered=1000".parse().unwrap() }
 }
 
+fn of(negative: i64, positive: i64) -> StatusCounts {
+    StatusCounts { negative, revoked: 0, positive }
+}
+
 fn update(source: &str, negative: i64, positive: i64, last: bool) -> StatusUpdate {
-    StatusUpdate { source: source.into(), counts: StatusCounts { negative, positive }, last }
+    StatusUpdate { source: source.into(), counts: of(negative, positive), last }
 }
 
 macro_rules! contract {
@@ -33,6 +43,15 @@ macro_rules! contract {
             $(#[tokio::test]
             async fn $promise() {
                 super::$promise(std::sync::Arc::new(super::MemoryStatuses::default())).await;
+            })*
+        }
+        /// Over TLS, with no more permissions than a processor has.
+        mod in_redis_as_processor {
+            $(#[tokio::test]
+            async fn $promise() {
+                let cache = super::EncryptedCache::start().await;
+                let settings = cache.settings("processor");
+                super::$promise(std::sync::Arc::new(super::RedisStatuses::new(&settings, &super::rule(), 1_000).unwrap())).await;
             })*
         }
         mod in_redis {
@@ -48,8 +67,9 @@ macro_rules! contract {
 
 contract! {
     merged_counts_are_cached_and_never_decrease
-    counts_that_may_change_expire
-    a_new_epoch_invalidates_counts_that_may_change
+    a_revocation_replaces_the_negative_count_and_nothing_else
+    counts_expire
+    a_new_epoch_invalidates_counts
     counts_read_before_an_epoch_are_not_used_in_it
     the_watermark_is_that_of_the_slowest_partition
 }
@@ -74,28 +94,48 @@ async fn merged_counts_are_cached_and_never_decrease(cache: Arc<dyn StatusCache>
     assert_eq!(cached(&cache, "a", NOW).await, None);
     cache.merge_max(None, NOW, &[update("a", 0, 7, false), update("b", 0, 1, false)]).await.unwrap();
     cache.merge_max(None, NOW, &[update("a", 0, 5, false)]).await.unwrap();
-    assert_eq!(cached(&cache, "a", NOW).await, Some(StatusCounts { negative: 0, positive: 7 }));
-    assert_eq!(cached(&cache, "b", NOW).await, Some(StatusCounts { negative: 0, positive: 1 }));
+    assert_eq!(cached(&cache, "a", NOW).await, Some(of(0, 7)));
+    assert_eq!(cached(&cache, "b", NOW).await, Some(of(0, 1)));
     assert_eq!(cached(&cache, "c", NOW).await, None);
 }
 
-async fn counts_that_may_change_expire(cache: Arc<dyn StatusCache>) {
-    cache.merge_max(None, NOW, &[update("a", 0, 7, false), update("z", 1, 7, true)]).await.unwrap();
-    let later = Minute(NOW.0 + CACHE_TTL_MINUTES);
-    assert_eq!(cached(&cache, "a", Minute(later.0 - 1)).await, Some(StatusCounts { negative: 0, positive: 7 }));
-    assert_eq!(cached(&cache, "a", later).await, None);
-    assert_eq!(cached(&cache, "z", Minute(NOW.0 + 1_000_000)).await, Some(StatusCounts { negative: 1, positive: 7 }));
+/// Readers and processors may have read the counts before or after a revocation, and store them in any order.
+async fn a_revocation_replaces_the_negative_count_and_nothing_else(cache: Arc<dyn StatusCache>) {
+    let states = [(1, 0, 7), (0, 3, 7), (1, 3, 8), (0, 4, 8)].map(|(negative, revoked, positive)| StatusCounts {
+        negative,
+        revoked,
+        positive,
+    });
+    let mut name = 0;
+    for first in 0..states.len() {
+        for second in 0..states.len() {
+            name += 1;
+            let source = format!("source-{name}");
+            for counts in [states[first], states[second], states[first]] {
+                let update = StatusUpdate { source: source.as_str().into(), counts, last: counts.negative > 0 };
+                cache.merge_max(None, NOW, &[update]).await.unwrap();
+            }
+            assert_eq!(cached(&cache, &source, NOW).await, Some(states[first.max(second)]), "{first} {second}");
+        }
+    }
 }
 
-async fn a_new_epoch_invalidates_counts_that_may_change(cache: Arc<dyn StatusCache>) {
+async fn counts_expire(cache: Arc<dyn StatusCache>) {
+    cache.merge_max(None, NOW, &[update("a", 0, 7, false), update("z", 1, 7, true)]).await.unwrap();
+    let later = Minute(NOW.0 + CACHE_TTL_MINUTES);
+    for (source, counts) in [("a", of(0, 7)), ("z", of(1, 7))] {
+        assert_eq!(cached(&cache, source, Minute(later.0 - 1)).await, Some(counts));
+        assert_eq!(cached(&cache, source, later).await, None);
+    }
+}
+
+/// Not even a negative status outlives its epoch: the processor that was lost may have counted a revocation.
+async fn a_new_epoch_invalidates_counts(cache: Arc<dyn StatusCache>) {
     cache.merge_max(None, NOW, &[update("a", 0, 7, false), update("z", 1, 7, true)]).await.unwrap();
     cache.begin_epoch().await.unwrap();
-    assert_eq!(
-        (cached(&cache, "a", NOW).await, cached(&cache, "z", NOW).await),
-        (None, Some(StatusCounts { negative: 1, positive: 7 }))
-    );
+    assert_eq!((cached(&cache, "a", NOW).await, cached(&cache, "z", NOW).await), (None, None));
     cache.merge_max(None, NOW, &[update("a", 0, 6, false)]).await.unwrap();
-    assert_eq!(cached(&cache, "a", NOW).await, Some(StatusCounts { negative: 0, positive: 7 }));
+    assert_eq!(cached(&cache, "a", NOW).await, Some(of(0, 7)));
 }
 
 async fn counts_read_before_an_epoch_are_not_used_in_it(cache: Arc<dyn StatusCache>) {
@@ -106,7 +146,7 @@ async fn counts_read_before_an_epoch_are_not_used_in_it(cache: Arc<dyn StatusCac
     // Nor does it invalidate a newer value.
     cache.merge_max(None, NOW, &[update("b", 0, 8, false)]).await.unwrap();
     cache.merge_max(Some(before), NOW, &[update("b", 0, 7, false)]).await.unwrap();
-    assert_eq!(cached(&cache, "b", NOW).await, Some(StatusCounts { negative: 0, positive: 8 }));
+    assert_eq!(cached(&cache, "b", NOW).await, Some(of(0, 8)));
 }
 
 /// A frequent reader reuses the epoch and the watermark for some milliseconds; it sees changes soon after.
@@ -117,10 +157,10 @@ async fn epochs_and_watermarks_of_other_processes_are_seen_soon() {
     let [reader, writer] = [(); 2].map(|()| RedisStatuses::new(&settings, &rule(), 1_000).unwrap());
     writer.merge_max(None, NOW, &[update("a", 0, 7, false)]).await.unwrap();
     let first = reader.get("a", NOW).await.unwrap();
-    assert_eq!((first.counts, first.as_of), (Some(StatusCounts { negative: 0, positive: 7 }), 0));
+    assert_eq!((first.counts, first.as_of), (Some(of(0, 7)), 0));
     writer.merge_max(None, NOW, &[update("a", 0, 8, false)]).await.unwrap();
     // Counts are never reused, only the epoch and the watermark.
-    assert_eq!(reader.get("a", NOW).await.unwrap().counts, Some(StatusCounts { negative: 0, positive: 8 }));
+    assert_eq!(reader.get("a", NOW).await.unwrap().counts, Some(of(0, 8)));
     writer.advance_watermark(&StatusWatermark { as_of: 5_000, on: vec![0], partitions: 1 }).await.unwrap();
     writer.begin_epoch().await.unwrap();
     let seen = async {
@@ -171,7 +211,7 @@ async fn a_watermark_does_not_outlive_its_connection() {
     let answer_of_the_second = async {
         loop {
             match cache.get("a", NOW).await {
-                Ok(status) if status.counts == Some(StatusCounts { negative: 0, positive: 7 }) => return status,
+                Ok(status) if status.counts == Some(of(0, 7)) => return status,
                 // The first server answers until the connection is cut; then one error follows.
                 Ok(_) | Err(_) => yield_now().await,
             }
@@ -214,4 +254,23 @@ async fn redis_caches_no_more_sources_than_configured() {
     );
     assert!(cached_open + cached_final <= 20_000 && cached_open > 15_000, "{cached_open} open, {cached_final} final");
     assert!(cached_final > 1_900, "{cached_final} of 2,000 final ones are left");
+}
+
+/// A server reads statuses, and caches those that it had to read from the store.
+#[tokio::test]
+async fn a_server_may_read_and_cache_statuses_but_not_begin_an_epoch() {
+    let cache = EncryptedCache::start().await;
+    let as_user = |name: &str| RedisStatuses::new(&cache.settings(name), &rule(), 1_000).unwrap();
+    let (processor, server) = (as_user("processor"), as_user("server"));
+    processor.begin_epoch().await.unwrap();
+    let epoch = server.get("a", NOW).await.unwrap().epoch;
+    server.merge_max(Some(epoch), NOW, &[update("a", 0, 7, false)]).await.unwrap();
+    let counts = processor.get("a", NOW).await.unwrap().counts;
+    assert_eq!(counts, Some(of(0, 7)));
+    // More sources than a bucket holds, so that some are evicted.
+    let many: Vec<_> = (0..300).map(|number| update(&format!("source-{number}"), 0, 1, false)).collect();
+    let full = RedisStatuses::new(&cache.settings("server"), &rule(), 100).unwrap();
+    full.merge_max(None, NOW, &many).await.unwrap();
+    let refused = server.begin_epoch().await.unwrap_err();
+    assert!(ping_ports::chain(&refused).contains("lacks a permission"), "{refused:?}");
 }

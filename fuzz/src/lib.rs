@@ -8,6 +8,7 @@ pub mod mutate;
 
 use ping_api::crd::PingPipeline;
 use ping_core::{Event, TimeRange, Token};
+use ping_identity::AccessPolicy;
 use ping_operator::{cluster_state::ClusterState, validate::validate};
 use uuid::Uuid;
 
@@ -20,7 +21,7 @@ pub struct Target {
 }
 
 /// Every target.
-pub const TARGETS: [Target; 8] = [
+pub const TARGETS: [Target; 9] = [
     Target { name: "connect_json", run: connect_json },
     Target { name: "connect_proto", run: connect_proto },
     Target { name: "grpc_frames", run: grpc_frames },
@@ -29,6 +30,7 @@ pub const TARGETS: [Target; 8] = [
     Target { name: "event", run: event },
     Target { name: "time_range", run: time_range },
     Target { name: "manifest", run: manifest },
+    Target { name: "access_policy", run: access_policy },
 ];
 
 /// The body of a call by Connect, as JSON. The first byte chooses the method.
@@ -84,5 +86,13 @@ pub fn time_range(bytes: &[u8]) {
 pub fn manifest(bytes: &[u8]) {
     if let Ok(pipeline) = serde_json::from_slice::<PingPipeline>(bytes) {
         let _ = validate(&pipeline, &ClusterState::default());
+    }
+}
+
+/// An access policy in YAML.
+pub fn access_policy(bytes: &[u8]) {
+    match AccessPolicy::parse(bytes) {
+        Ok(policy) => drop(policy),
+        Err(error) => assert!(!error.to_string().is_empty(), "an error says what is wrong"),
     }
 }

@@ -80,8 +80,11 @@ fn no_input_makes_a_target_panic_or_grow() {
 
 #[test]
 fn libfuzzer_has_an_entry_to_every_target() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let manifest = fs::read_to_string(folder.join("Cargo.toml")).unwrap();
     for target in &TARGETS {
-        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz_targets").join(target.name).with_extension("rs");
+        assert!(manifest.contains(&format!("[[bin]]\nname = \"{}\"\n", target.name)), "no program {}", target.name);
+        let file = folder.join("fuzz_targets").join(target.name).with_extension("rs");
         let entry = fs::read_to_string(&file).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
         assert!(entry.contains(&format!("ping_fuzz::{}(bytes)", target.name)), "{entry}");
     }

@@ -40,6 +40,16 @@ pub const REFLECTION: &str = "PING_REFLECTION";
 pub const CORS_ORIGINS: &str = "PING_CORS_ORIGINS";
 /// Connection URI of Postgres: `postgres://user:password@host:port/database`.
 pub const POSTGRES_URL: &str = "PING_POSTGRES_URL";
+/// Connection URI of Postgres for queries, with a user who may only read. Default: that of `PING_POSTGRES_URL`.
+pub const POSTGRES_READ_URL: &str = "PING_POSTGRES_READ_URL";
+/// `disable`, `require` or `verify-full`. Default: `verify-full` with a root certificate; otherwise the connection stays on loopback.
+pub const POSTGRES_SSLMODE: &str = "PING_POSTGRES_SSLMODE";
+/// PEM file of the CA that signed the certificate of Postgres. Read again for each connection.
+pub const POSTGRES_ROOT_CERT: &str = "PING_POSTGRES_ROOT_CERT";
+/// PEM file of this client's certificate for Postgres. Read again for each connection.
+pub const POSTGRES_CLIENT_CERT: &str = "PING_POSTGRES_CLIENT_CERT";
+/// PEM file of this client's key for Postgres. Read again for each connection.
+pub const POSTGRES_CLIENT_KEY: &str = "PING_POSTGRES_CLIENT_KEY";
 /// `host:port[,host:port…]` of Kafka.
 pub const KAFKA_BROKERS: &str = "PING_KAFKA_BROKERS";
 /// Topic that carries the events. Default `pings`.
@@ -66,8 +76,18 @@ pub const KAFKA_CERT_FILE: &str = "PING_KAFKA_CERT_FILE";
 pub const KAFKA_KEY_FILE: &str = "PING_KAFKA_KEY_FILE";
 /// URL of the cache: `redis://host:port` or `rediss://…` for TLS.
 pub const CACHE_URL: &str = "PING_CACHE_URL";
+/// User name in the cache's access control list. Default: the cache's default user.
+pub const CACHE_USERNAME: &str = "PING_CACHE_USERNAME";
 /// Password of the cache, separate from the URL so that it can come from a Secret.
 pub const CACHE_PASSWORD: &str = "PING_CACHE_PASSWORD";
+/// File with the password of the cache. Read again for each connection.
+pub const CACHE_PASSWORD_FILE: &str = "PING_CACHE_PASSWORD_FILE";
+/// PEM file of the CA that signed the certificate of the cache. Read again for each connection.
+pub const CACHE_CA_FILE: &str = "PING_CACHE_CA_FILE";
+/// PEM file of this client's certificate for the cache. Read again for each connection.
+pub const CACHE_CERT_FILE: &str = "PING_CACHE_CERT_FILE";
+/// PEM file of this client's key for the cache. Read again for each connection.
+pub const CACHE_KEY_FILE: &str = "PING_CACHE_KEY_FILE";
 /// Maximum number of records per flush. Default 1000.
 pub const FLUSH_RECORDS: &str = "PING_FLUSH_RECORDS";
 /// Maximum time from the first record of a flush until it is written, in milliseconds. Default 1000.
@@ -78,7 +98,7 @@ pub const WINDOW_MINUTES: &str = "PING_WINDOW_MINUTES";
 pub const WINDOW_RETENTION_DAYS: &str = "PING_WINDOW_RETENTION_DAYS";
 /// Days to keep daily counts per source; 0 keeps them forever. Default 0.
 pub const DAY_RETENTION_DAYS: &str = "PING_DAY_RETENTION_DAYS";
-/// Rule for a negative status, as `kind=count`: a source with at least `count` events of `kind` is negative, permanently. Default
+/// Rule for a negative status, as `kind=count`: a source with at least `count` events of `kind` is negative until that is revoked. Default
 /// `failed=1`.
 pub const STATUS_NEGATIVE_WHEN: &str = "PING_STATUS_NEGATIVE_WHEN";
 /// Rule for a positive status, as `kind=count`; it applies unless the negative rule matched. Default `succeeded=1000`.
@@ -105,11 +125,17 @@ pub const IN_MEMORY: &str = "INMEMORY";
 pub const CTL_ADDR: &str = "PINGCTL_ADDR";
 /// PEM file of the CAs of the server's certificate, for `pingctl`. Default: those of the system. Set by users only.
 pub const CTL_CA: &str = "PINGCTL_CA";
+/// Name that the server's certificate must cover, for `pingctl`. Default: the host of the address. Set by users only.
+pub const CTL_TLS_SERVER_NAME: &str = "PINGCTL_TLS_SERVER_NAME";
 /// PEM file of the client certificate of `pingctl`. Set by users only.
 pub const CTL_CERT: &str = "PINGCTL_CERT";
 /// PEM file of the key of `PINGCTL_CERT`. Set by users only.
 pub const CTL_KEY: &str = "PINGCTL_KEY";
 /// File with the bearer token of `pingctl`. Set by users only.
 pub const CTL_TOKEN_FILE: &str = "PINGCTL_TOKEN_FILE";
-/// Address of the admin port that `pingctl verify` talks to. Default: the host of `PINGCTL_ADDR`, port 8081. Set by users only.
+/// File with the contexts of `pingctl`. Default: `pingctl/config.yaml` in the user's configuration folder. Set by users only.
+pub const CTL_CONFIG: &str = "PINGCTL_CONFIG";
+/// Context that `pingctl` uses. Default: the current one of its configuration, unless there is `PINGCTL_ADDR`. Set by users only.
+pub const CTL_CONTEXT: &str = "PINGCTL_CONTEXT";
+/// Address of the admin port that `pingctl verify` and `revoke` talk to. Default: the host of `PINGCTL_ADDR`, port 8081. Set by users only.
 pub const CTL_ADMIN_ADDR: &str = "PINGCTL_ADMIN_ADDR";

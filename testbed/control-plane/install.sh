@@ -4,7 +4,8 @@
 #
 #   install.sh                       what the tests need: control-plane, crds, helm
 #   install.sh COMPONENT...          control-plane, crds, helm; for a cluster with nodes: nodes (kubelet and kube-proxy),
-#                                    coredns, cnpg (the CloudNativePG operator), containers (Debian packages)
+#                                    coredns, kube-router (enforces NetworkPolicies), cnpg (the CloudNativePG
+#                                    operator), containers (Debian packages)
 #
 # The first run takes minutes because it builds Kubernetes from its Go modules; later runs take well under a second.
 # If KUBEBUILDER_ASSETS contains all programs, including kube-controller-manager, it is used instead of that build.
@@ -67,7 +68,7 @@ build_tool() { # build_tool NAME VERSION PACKAGE PROGRAM
   if [ -x "$folder/$4" ]; then return; fi
   grep -q " v$2\( //.*\)\?\$" "$here/$1/go.mod" || die "versions.env and $1/go.mod name different versions of $1"
   need go "install Go 1.26 or newer"
-  say "building $1 $2 (a minute or two)"
+  say "building $1 $2 (a few minutes)"
   (cd "$here/$1" && retry go mod download && CGO_ENABLED=0 nice go build -trimpath -ldflags "-s -w" -o "$scratch/$4" "$3")
   mkdir -p "$folder"
   mv "$scratch/$4" "$folder/$4"
@@ -75,6 +76,10 @@ build_tool() { # build_tool NAME VERSION PACKAGE PROGRAM
 }
 
 install_coredns() { build_tool coredns "$COREDNS_VERSION" . coredns; }
+
+install_kube_router() {
+  build_tool kube-router "$KUBE_ROUTER_VERSION" github.com/cloudnativelabs/kube-router/v2/cmd/kube-router kube-router
+}
 
 # Also installs the release's manifest: its CRDs, RBAC and Deployment.
 install_cnpg() {
@@ -196,8 +201,9 @@ for component in "$@"; do
     helm) install_helm ;;
     crds) install_crds ;;
     coredns) install_coredns ;;
+    kube-router) install_kube_router ;;
     cnpg) install_cnpg ;;
     containers) install_containers ;;
-    *) die "unknown component $component; use control-plane, crds, helm, nodes, coredns, cnpg or containers" ;;
+    *) die "unknown component $component; use control-plane, crds, helm, nodes, coredns, kube-router, cnpg or containers" ;;
   esac
 done

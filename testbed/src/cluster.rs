@@ -1,7 +1,7 @@
 //! A Kubernetes cluster on this machine: a control plane and real nodes that run real pods. Needs root and Linux.
 //!
-//! `testbed/control-plane/install.sh control-plane crds helm nodes coredns cnpg containers` installs what it needs. Only one
-//! cluster can run at a time because its network and its cgroups have fixed names.
+//! `testbed/control-plane/install.sh control-plane crds helm nodes coredns kube-router cnpg containers` installs what it needs.
+//! Only one cluster can run at a time because its network and its cgroups have fixed names.
 
 mod network;
 mod node;
@@ -30,12 +30,13 @@ const COREDNS: &str = include_str!("../cluster/coredns.yaml");
 const NODES: u8 = 2;
 /// Long enough for the nodes, CoreDNS and CloudNativePG on two busy cores.
 const READY_TIMEOUT: Duration = Duration::from_secs(300);
-/// The images, unpacked on each node, and the volumes of one pipeline, with half of that to spare.
+/// A cluster with one pipeline took 3.3 GiB (2026-11-29, two nodes): images, unpacked on each node, and volumes, which grow with what is
+/// counted.
 const REQUIRED_BYTES: u64 = 6 << 30;
 const CGROUPS: &str = "/sys/fs/cgroup";
 
-/// A running cluster with CoreDNS and the CloudNativePG operator. Stops when dropped. Its files, including the logs, remain
-/// until the next cluster starts or [`remove`] is called.
+/// A running cluster with CoreDNS and the CloudNativePG operator, whose nodes enforce NetworkPolicies. Stops when dropped. Its files,
+/// including the logs, remain until the next cluster starts or [`remove`] is called.
 #[derive(Debug)]
 pub struct Cluster {
     // Fields are dropped in this order.
@@ -75,6 +76,7 @@ impl Cluster {
         let nodes = (1..=NODES).map(|number| cluster.start_node(number, lifetime, &archives));
         cluster.nodes = try_join_all(nodes).await?;
         cluster.record(Vec::new())?;
+        try_join_all(cluster.nodes.iter().map(Node::wait_for_policies)).await?;
         cluster.install_operators().await?;
         Ok(cluster)
     }
@@ -82,7 +84,8 @@ impl Cluster {
     async fn start_node(&self, number: u8, lifetime: Lifetime, archives: &[PathBuf]) -> anyhow::Result<Node> {
         let folder = create_subfolder(&self.folder, &node::name(number))?;
         let credentials = self.control_plane.node_credentials(&node::name(number));
-        let programs = cached("kubernetes", "KUBERNETES_VERSION")?;
+        let programs = [cached("kubernetes", "KUBERNETES_VERSION")?, cached("kube-router", "KUBE_ROUTER_VERSION")?];
+        let programs = std::env::join_paths(programs)?;
         let node = Node::start(&folder, number, NODES, &programs, &credentials, lifetime).await?;
         for archive in archives {
             node.import(archive).await?;
@@ -127,6 +130,11 @@ impl Cluster {
     /// Its control plane, to kill and restart its processes.
     pub fn control_plane_mut(&mut self) -> &mut ControlPlane {
         &mut self.control_plane
+    }
+
+    /// Its nodes.
+    pub fn nodes(&self) -> &[Node] {
+        &self.nodes
     }
 
     /// Loads the images of an archive into every node.

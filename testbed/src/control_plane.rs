@@ -32,6 +32,9 @@ use crate::{
 /// An API server usually starts in three seconds, and takes several times that on two busy cores.
 const START_TIMEOUT: Duration = Duration::from_secs(90);
 
+/// The port of the API server of a cluster with nodes: the usual one, which NetworkPolicies name. Its gateway is a new address, so it is free.
+const NODES_PORT: u16 = 6443;
+
 /// What a control plane has besides etcd, the API server and the controller manager.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Options {
@@ -60,7 +63,7 @@ impl Default for Options {
     }
 }
 
-/// A running control plane on a free port of 127.0.0.1 or of its nodes' gateway. Stops and deletes its data when dropped.
+/// A running control plane on a free port of 127.0.0.1, or on port 6443 of its nodes' gateway. Stops and deletes its data when dropped.
 #[derive(Debug)]
 pub struct ControlPlane {
     // Fields are dropped in this order.
@@ -97,7 +100,8 @@ impl ControlPlane {
     ) -> anyhow::Result<Self> {
         let programs = assets::programs()?;
         let gateway = options.nodes.as_ref().map_or(Ipv4Addr::LOCALHOST, |nodes| nodes.gateway);
-        let address = SocketAddrV4::new(gateway, free_port()?);
+        let port = options.nodes.as_ref().map_or_else(free_port, |_| Ok(NODES_PORT))?;
+        let address = SocketAddrV4::new(gateway, port);
         let nodes = options.nodes.as_ref().map_or(&[][..], |nodes| &nodes.names);
         let credentials = Credentials::write(path, address, nodes)?;
         let factory = ProcessFactory { programs: &programs, folder: path, credentials: &credentials, lifetime };
@@ -137,7 +141,7 @@ impl ControlPlane {
         Ok(())
     }
 
-    /// `https://127.0.0.1:PORT`
+    /// `https://ADDRESS:PORT`
     pub fn url(&self) -> String {
         format!("https://{}", self.address)
     }

@@ -6,6 +6,7 @@
 //!
 //! This crate knows nothing about pings, except for the environment names through which programs find the parts.
 
+pub mod certificates;
 pub mod cluster;
 pub mod control_plane;
 pub mod detached;

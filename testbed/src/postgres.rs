@@ -1,5 +1,6 @@
 //! A Postgres server.
 
+mod encrypted;
 mod template;
 
 use std::{fs, path::PathBuf, time::Duration};

@@ -9,6 +9,7 @@ use tokio::{
 };
 
 use crate::{
+    certificates::Leaf,
     folder::Folder,
     pid::Pid,
     ports::free_port,
@@ -24,6 +25,7 @@ pub struct Redis {
     process: Process,
     folder: Folder,
     port: u16,
+    encrypted: bool,
 }
 
 impl Redis {
@@ -37,6 +39,26 @@ impl Redis {
         Self::launch(Lifetime::Owned, Folder::create("redis")?, "no").await
     }
 
+    /// Starts an empty Redis without an append-only file on a free port that accepts TLS only. `acl` is its access control list, one
+    /// user per line.
+    pub async fn start_encrypted(certificate: &Leaf, acl: &str) -> anyhow::Result<Self> {
+        let folder = Folder::create("redis")?;
+        certificate.write(folder.path())?;
+        fs::write(folder.path().join("users.acl"), acl)?;
+        let file = |name: &str| folder.path().join(name).to_string_lossy().into_owned();
+        let (certificate, key, acl) = (file("tls.crt"), file("tls.key"), file("users.acl"));
+        let more = [
+            ["--tls-cert-file", &certificate],
+            ["--tls-key-file", &key],
+            ["--tls-auth-clients", "no"],
+            ["--aclfile", &acl],
+        ];
+        let port = free_port()?;
+        let port_text = port.to_string();
+        let ports = [["--port", "0"], ["--tls-port", &port_text]];
+        Self::launch_with(Lifetime::Owned, folder, port, &[ports.as_flattened(), more.as_flattened()].concat()).await
+    }
+
     pub(crate) async fn start_detached() -> anyhow::Result<Self> {
         Self::launch(Lifetime::Detached, Folder::create_detached("redis")?, "yes").await
     }
@@ -44,35 +66,42 @@ impl Redis {
     async fn launch(lifetime: Lifetime, folder: Folder, appendonly: &str) -> anyhow::Result<Self> {
         let port = free_port()?;
         let port_text = port.to_string();
-        let settings = [
-            ["--bind", "127.0.0.1"],
-            ["--port", &port_text],
-            ["--appendonly", appendonly],
-            ["--appendfsync", "everysec"],
-            ["--save", ""],
-        ];
+        let settings = ["--port", &port_text, "--appendonly", appendonly, "--appendfsync", "everysec"];
+        Self::launch_with(lifetime, folder, port, &settings).await
+    }
+
+    async fn launch_with(lifetime: Lifetime, folder: Folder, port: u16, settings: &[&str]) -> anyhow::Result<Self> {
+        let settings = [["--bind", "127.0.0.1", "--save", ""].as_slice(), settings].concat();
         let process = Process::new(ProcessSpec {
             name: "Redis",
             program: tools::on_path("redis-server")?,
-            args: settings.as_flattened().iter().map(Into::into).collect(),
+            args: settings.iter().map(Into::into).collect(),
             user: None,
             folder: folder.path().to_owned(),
             lifetime,
             stop_signal: Signal::KILL,
         });
-        let mut redis = Self { process, folder, port };
+        let encrypted = settings.contains(&"--tls-port");
+        let mut redis = Self { process, folder, port, encrypted };
         redis.start_process().await?;
         Ok(redis)
     }
 
     async fn start_process(&mut self) -> anyhow::Result<()> {
-        let port = self.port;
-        self.process.start(START_TIMEOUT, async |_| is_ready(port).await.unwrap_or(false)).await
+        let (port, encrypted) = (self.port, self.encrypted);
+        let is_ready = async |_| match encrypted {
+            true => TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await.is_ok(),
+            false => is_ready(port).await.unwrap_or(false),
+        };
+        self.process.start(START_TIMEOUT, is_ready).await
     }
 
-    /// `redis://127.0.0.1:PORT`
+    /// `redis://127.0.0.1:PORT`, or `rediss://localhost:PORT` if it accepts TLS only.
     pub fn url(&self) -> String {
-        format!("redis://127.0.0.1:{}", self.port)
+        match self.encrypted {
+            true => format!("rediss://localhost:{}", self.port),
+            false => format!("redis://127.0.0.1:{}", self.port),
+        }
     }
 
     /// The port it listens on.

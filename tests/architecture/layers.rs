@@ -40,6 +40,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("ping-ingest", LOGIC),
     ("ping-projections", LOGIC),
     ("ping-query", LOGIC),
+    ("ping-quota", LOGIC),
     // Knows HTTP and nothing of events.
     ("ping-transport", &[]),
     // Knows callers and nothing of events.
@@ -53,6 +54,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "ping-ingest",
             "ping-query",
             "ping-identity",
+            "ping-quota",
             "ping-transport",
             "ping-runtime",
         ],
@@ -68,6 +70,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "ping-projections",
             "ping-query",
             "ping-identity",
+            "ping-quota",
             "ping-rpc",
             "ping-transport",
             "ping-runtime",
@@ -112,7 +115,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     // Kubernetes.
     ("ping-api", &["ping-runtime"]),
     ("ping-plan", &["ping-api"]),
-    ("ping-operator", &["ping-api", "ping-plan", "ping-proto", "ping-runtime"]),
+    ("ping-operator", &["ping-api", "ping-identity", "ping-plan", "ping-proto", "ping-runtime"]),
     ("kubectl-pingpipeline", &["ping-api", "ping-plan", "ping-proto", "ping-runtime"]),
     // Tests and measurements; these see what they test.
     ("ping-testbed", &["ping-runtime"]),
@@ -137,6 +140,7 @@ const MUST_NOT_LINK: &[(&str, &[&[&str]])] = &[
     ("ping-ingest", &[TRANSPORT, STORAGE, &["kube"]]),
     ("ping-projections", &[TRANSPORT, STORAGE, &["kube"]]),
     ("ping-query", &[TRANSPORT, STORAGE, &["kube"]]),
+    ("ping-quota", &[TRANSPORT, STORAGE, &["kube"]]),
     ("ping-identity", &[STORAGE, &["tonic", "kube"]]),
     ("ping-rpc", &[STORAGE, &["kube"]]),
     ("ping-embedded", &[&["rdkafka-sys", "redis", "sqlx-postgres", "kube"]]),

@@ -18,3 +18,15 @@ app.kubernetes.io/part-of: pingpipeline
 app.kubernetes.io/managed-by: {{ .Release.Service }}
 helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- end }}
+
+{{- /* The namespaces to watch, as JSON; none if the operator is cluster-wide. */ -}}
+{{- define "ping-operator.watched" -}}
+{{- if .Values.clusterWide }}
+{{- if or .Values.watchNamespaces .Values.referenceNamespaces }}
+{{- fail "set either clusterWide, or watchNamespaces and referenceNamespaces, not both" }}
+{{- end }}
+{{- list | toJson }}
+{{- else }}
+{{- .Values.watchNamespaces | default (list .Release.Namespace) | toJson }}
+{{- end }}
+{{- end }}

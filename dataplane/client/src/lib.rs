@@ -20,7 +20,8 @@ use tonic::{
 
 use codec::{EncodedCodec, MessageCodec};
 pub use tls::{TlsFileError, TlsFiles};
-use token::TokenFile;
+use token::Token;
+pub use token::{InvalidToken, SharedToken};
 
 /// Largest response, in bytes.
 const MAX_RESPONSE_BYTES: usize = 8 * 1024 * 1024;
@@ -29,7 +30,7 @@ const MAX_RESPONSE_BYTES: usize = 8 * 1024 * 1024;
 #[derive(Clone, Debug)]
 pub struct Client {
     grpc: Grpc<Channel>,
-    token: Option<TokenFile>,
+    token: Option<Token>,
 }
 
 /// The response to a call.
@@ -63,7 +64,13 @@ impl Client {
     /// The same client, which sends the token in the file at `path`, if any, with each call. The file is read again every ten seconds.
     #[must_use]
     pub fn with_token_file(self, path: Option<PathBuf>) -> Self {
-        Self { token: path.map(TokenFile::new), ..self }
+        Self { token: path.map(Token::in_file), ..self }
+    }
+
+    /// The same client, which sends `token` with each call.
+    #[must_use]
+    pub fn with_shared_token(self, token: SharedToken) -> Self {
+        Self { token: Some(Token::Shared(token)), ..self }
     }
 
     /// Connects to `address`, a URL like `http://host:port`.
@@ -100,6 +107,8 @@ impl Client {
         get_status(GetStatusRequest) -> GetStatusResponse = "/ping.v1.SourceService/GetStatus";
         /// `AdminService.Verify`, on the admin port.
         verify(VerifyRequest) -> VerifyResponse = "/ping.v1.AdminService/Verify";
+        /// `AdminService.RevokeStatus`, on the admin port.
+        revoke_status(RevokeStatusRequest) -> RevokeStatusResponse = "/ping.v1.AdminService/RevokeStatus";
     }
 
     /// `PingService.StreamPings`

@@ -7,6 +7,7 @@ use uuid::Uuid;
 
 use super::{
     positions::{Partition, partition_number},
+    revocation::{Revocation, is_reserved_kind},
     time::Millis,
 };
 
@@ -31,7 +32,7 @@ pub struct Event {
     pub timestamp_assumed: bool,
     /// Who reported it; empty when the event has no source.
     pub source: Box<str>,
-    /// What happened; empty means "ping".
+    /// What happened; empty means "ping". At most [`MAX_KIND_BYTES`], or 93 bytes for a [`Revocation`].
     pub kind: Box<str>,
 }
 
@@ -61,11 +62,16 @@ pub enum EventError {
     /// The kind is too long or has a control character.
     #[error("kind must be at most {MAX_KIND_BYTES} bytes without control characters; it has {0} bytes")]
     Kind(usize),
+    /// The kind is that of a revocation.
+    #[error(
+        "kinds that begin with \"~revoked:\" are reserved; send another kind, or revoke a status with AdminService.RevokeStatus"
+    )]
+    ReservedKind,
 }
 
 impl EventError {
     /// The names of all variants.
-    pub const REASONS: [&str; 6] = ["Negative", "TooEarly", "TooLate", "NotAUuid", "Source", "Kind"];
+    pub const REASONS: [&str; 7] = ["Negative", "TooEarly", "TooLate", "NotAUuid", "Source", "Kind", "ReservedKind"];
 
     /// The variant's name.
     #[must_use]
@@ -77,6 +83,7 @@ impl EventError {
             Self::NotAUuid(_) => "NotAUuid",
             Self::Source(_) => "Source",
             Self::Kind(_) => "Kind",
+            Self::ReservedKind => "ReservedKind",
         }
     }
 }
@@ -113,6 +120,9 @@ impl Event {
         if kind.len() > MAX_KIND_BYTES || kind.chars().any(char::is_control) {
             return Err(EventError::Kind(kind.len()));
         }
+        if is_reserved_kind(kind) {
+            return Err(EventError::ReservedKind);
+        }
         let kind = if kind == "ping" { "" } else { kind };
         Ok(Self {
             id,
@@ -121,6 +131,18 @@ impl Event {
             source: source.into(),
             kind: kind.into(),
         })
+    }
+
+    /// The event that records a revocation of events of `source`.
+    #[must_use]
+    pub fn revoking(revocation: &Revocation, source: &str, id: Uuid, now: Millis) -> Self {
+        Self {
+            id,
+            timestamp_ms: now,
+            timestamp_assumed: true,
+            source: source.into(),
+            kind: revocation.to_kind().into(),
+        }
     }
 
     /// Whether this event, which has the id of `stored`, also has its content. A caller that sent no time cannot repeat the one
@@ -183,6 +205,14 @@ mod tests {
         let long = "x".repeat(256);
         assert_eq!(Event::accept(NOW, "", &long, "", NOW, Uuid::nil), Err(EventError::Source(256)));
         assert_eq!(Event::accept(NOW, "", "", "a\nb", NOW, Uuid::nil), Err(EventError::Kind(3)));
+    }
+
+    #[test]
+    fn only_the_server_records_revocations() {
+        let revocation = Revocation { kind: "failed".into(), events: 3 };
+        let event = Event::revoking(&revocation, "a", Uuid::nil(), NOW);
+        assert_eq!((&*event.source, &*event.kind, event.timestamp_ms), ("a", "~revoked:failed:3", NOW));
+        assert_eq!(Event::accept(NOW, "", "a", &event.kind, NOW, Uuid::nil), Err(EventError::ReservedKind));
     }
 
     #[test]

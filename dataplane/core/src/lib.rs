@@ -1,10 +1,13 @@
-//! Plain values and their arithmetic: events, time ranges, positions, watermarks, retention, the status rule.
+//! Plain values and their arithmetic: events, time ranges, positions, watermarks, retention, the status rule,
+//! quotas.
 //!
 //! Here belongs whatever is true without a database, a log or a network. Nothing here does I/O, reads a clock, logs or counts.
 
 mod event;
 mod positions;
+mod quota;
 mod retention;
+mod revocation;
 mod source_counts;
 mod span;
 mod status;
@@ -15,7 +18,9 @@ pub use positions::{
     Generation, Mark, Marks, Offset, Partition, Positions, Seq, Token, Watermarks, WriterId, partition_count,
     partition_number, seq_offset,
 };
+pub use quota::{BucketClaim, BucketGrant, NANOS_PER_SECOND, Nanos, cost, until_next_day};
 pub use retention::{Retention, RetentionCutoffs};
+pub use revocation::{KindCounts, KindRange, Revocation};
 pub use source_counts::SourceCounts;
 pub use span::Span;
 pub use status::{StatusCounts, StatusRule, Threshold, ThresholdError, Verdict};

@@ -2,7 +2,10 @@
 
 use std::{fmt, str::FromStr};
 
-use super::event::MAX_KIND_BYTES;
+use super::{
+    event::MAX_KIND_BYTES,
+    revocation::{KindCounts, KindRange, Revocation, is_reserved_kind},
+};
 
 /// At least a given number of events of a kind.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,7 +18,9 @@ pub struct Threshold {
 
 /// A text that is not a threshold.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
-#[error("\"{0}\" is not a threshold; write KIND=COUNT with a count from 1 to 1000000000, like failed=1")]
+#[error(
+    "\"{0}\" is not a threshold; write KIND=COUNT with a count from 1 to 1000000000 and a kind that events can have, like failed=1"
+)]
 pub struct ThresholdError(String);
 
 impl FromStr for Threshold {
@@ -25,17 +30,17 @@ impl FromStr for Threshold {
         let parse = || {
             let (kind, at_least) = text.rsplit_once('=')?;
             let at_least = at_least.parse().ok().filter(|count| (1..=1_000_000_000).contains(count))?;
-            let fits = !kind.is_empty() && kind.len() <= MAX_KIND_BYTES;
+            let fits = !kind.is_empty() && kind.len() <= MAX_KIND_BYTES && !is_reserved_kind(kind);
             fits.then(|| Self { kind: if kind == "ping" { "".into() } else { kind.into() }, at_least })
         };
         parse().ok_or_else(|| ThresholdError(text.to_owned()))
     }
 }
 
-/// Which counts give a source which status. Counts only grow, so a negative status is permanent.
+/// Which counts give a source which status. Counts only grow, so a negative status stays until it is revoked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StatusRule {
-    /// Once reached, the status is negative, whatever else happens.
+    /// Once reached by events that are not revoked, the status is negative, whatever other events happen.
     pub negative_when: Threshold,
     /// Once reached, the status is positive, unless it is negative.
     pub positive_when: Threshold,
@@ -44,7 +49,7 @@ pub struct StatusRule {
 /// The status of a source, as the rule decides it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// The negative threshold is reached. Permanent.
+    /// The negative threshold is reached. Only a revocation changes it.
     Negative,
     /// The positive threshold is reached. May become negative.
     Positive,
@@ -52,21 +57,55 @@ pub enum Verdict {
     Unknown,
 }
 
-/// The counts of a source that its status depends on, each capped at its threshold.
+/// The counts of a source that its status depends on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct StatusCounts {
-    /// Events of the kind of `negative_when`, at most its threshold.
+    /// Events of the kind of `negative_when` that are not revoked, at most its threshold.
     pub negative: i64,
+    /// How many events of that kind are revoked.
+    pub revoked: i64,
     /// Events of the kind of `positive_when`, at most its threshold.
     pub positive: i64,
 }
 
-impl StatusRule {
-    /// The counts that the rule needs; `count` gives the number of events of a kind.
+impl StatusCounts {
+    /// The later of two states of a source, in whichever order they are merged. Revocations only increase `revoked`, and while it
+    /// stays the same, the other counts only grow.
     #[must_use]
-    pub fn counts(&self, count: impl Fn(&str) -> i64) -> StatusCounts {
-        let of = |threshold: &Threshold| count(&threshold.kind).min(threshold.at_least);
-        StatusCounts { negative: of(&self.negative_when), positive: of(&self.positive_when) }
+    pub fn merge_max(self, other: Self) -> Self {
+        let later = if (self.revoked, self.negative) < (other.revoked, other.negative) { other } else { self };
+        Self { positive: self.positive.max(other.positive), ..later }
+    }
+}
+
+impl StatusRule {
+    /// The counts that the rule needs, from those of [`Self::kinds`].
+    #[must_use]
+    pub fn counts(&self, kinds: &KindCounts) -> StatusCounts {
+        let Self { negative_when, positive_when } = self;
+        let of = |threshold: &Threshold| kinds.get(&threshold.kind).copied().unwrap_or(0);
+        let revocations = kinds.keys().filter_map(|kind| Revocation::parse(kind, &negative_when.kind));
+        let revoked = revocations.map(|revocation| revocation.events).max().unwrap_or(0);
+        StatusCounts {
+            negative: (of(negative_when) - revoked).clamp(0, negative_when.at_least),
+            revoked,
+            positive: of(positive_when).min(positive_when.at_least),
+        }
+    }
+
+    /// What takes back the negative status of a source with these counts per kind; `None` if it is not negative.
+    #[must_use]
+    pub fn revocation(&self, kinds: &KindCounts) -> Option<Revocation> {
+        let kind = &self.negative_when.kind;
+        let events = kinds.get(kind).copied().filter(|_| self.is_final(self.counts(kinds)))?;
+        Some(Revocation { kind: kind.clone(), events })
+    }
+
+    /// The kinds that the status depends on.
+    #[must_use]
+    pub fn kinds(&self) -> [KindRange; 3] {
+        let of = |threshold: &Threshold| KindRange::one(&threshold.kind);
+        [of(&self.negative_when), of(&self.positive_when), Revocation::kinds(&self.negative_when.kind)]
     }
 
     /// The status of a source with these counts.
@@ -81,7 +120,7 @@ impl StatusRule {
         }
     }
 
-    /// Whether no further event can change the status.
+    /// Whether no further event can change the status, but for a revocation.
     #[must_use]
     pub fn is_final(&self, counts: StatusCounts) -> bool {
         counts.negative >= self.negative_when.at_least
@@ -90,7 +129,10 @@ impl StatusRule {
     /// Whether the status depends on events of `kind`.
     #[must_use]
     pub fn counts_kind(&self, kind: &str) -> bool {
-        *self.negative_when.kind == *kind || *self.positive_when.kind == *kind
+        let Self { negative_when, positive_when } = self;
+        *negative_when.kind == *kind
+            || *positive_when.kind == *kind
+            || Revocation::parse(kind, &negative_when.kind).is_some()
     }
 }
 
@@ -108,19 +150,27 @@ impl fmt::Display for StatusRule {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    fn rule(negative_when: &str, positive_when: &str) -> StatusRule {
+        StatusRule { negative_when: negative_when.parse().unwrap(), positive_when: positive_when.parse().unwrap() }
+    }
+
+    fn kinds(counts: &[(&str, i64)]) -> KindCounts {
+        counts.iter().map(|(kind, count)| ((*kind).into(), *count)).collect()
+    }
+
+    fn counts(rule: &StatusRule, all: &[(&str, i64)]) -> StatusCounts {
+        rule.counts(&kinds(all))
+    }
 
     #[test]
     fn the_rule_decides() {
-        let rule =
-            StatusRule { negative_when: "failed=1".parse().unwrap(), positive_when: "succeeded=1000".parse().unwrap() };
-        let status = |failed: i64, succeeded: i64| {
-            rule.judge(rule.counts(|kind| match kind {
-                "failed" => failed,
-                "succeeded" => succeeded,
-                _ => 7,
-            }))
-        };
+        let rule = rule("failed=1", "succeeded=1000");
+        let status =
+            |failed: i64, succeeded: i64| rule.judge(counts(&rule, &[("failed", failed), ("succeeded", succeeded)]));
         assert_eq!(
             [status(0, 0), status(0, 999), status(0, 1_000)],
             [Verdict::Unknown, Verdict::Unknown, Verdict::Positive]
@@ -133,8 +183,57 @@ mod tests {
     fn a_threshold_is_a_kind_and_a_number() {
         assert_eq!("ping=3".parse(), Ok(Threshold { kind: "".into(), at_least: 3 }));
         assert_eq!("a=b=2".parse(), Ok(Threshold { kind: "a=b".into(), at_least: 2 }));
-        for wrong in ["failed", "failed=0", "=1", "failed=-1", "failed=many", ""] {
+        for wrong in ["failed", "failed=0", "=1", "failed=-1", "failed=many", "", "~revoked:failed:3=1"] {
             assert!(wrong.parse::<Threshold>().unwrap_err().to_string().contains("failed=1"), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_revocation_takes_back_the_events_up_to_it_and_no_later_one() {
+        let rule = rule("failed=2", "succeeded=1");
+        let before = kinds(&[("failed", 5), ("succeeded", 1)]);
+        let revocation = rule.revocation(&before).unwrap();
+        assert_eq!(revocation, Revocation { kind: "failed".into(), events: 5 });
+        let after = |failed: i64| {
+            let mut kinds = kinds(&[("failed", failed), ("succeeded", 1)]);
+            kinds.insert(revocation.to_kind().into(), 1);
+            (rule.judge(rule.counts(&kinds)), rule.revocation(&kinds).map(|revocation| revocation.events))
+        };
+        assert_eq!(after(5), (Verdict::Positive, None));
+        assert_eq!([after(6), after(7)], [(Verdict::Positive, None), (Verdict::Negative, Some(7))]);
+        // It may be counted before the events that it revokes, if the log has grown by a partition.
+        assert_eq!(after(3), (Verdict::Positive, None));
+        assert_eq!(rule.revocation(&kinds(&[("failed", 1)])), None);
+        assert_eq!(rule.revocation(&KindCounts::new()), None);
+    }
+
+    #[test]
+    fn a_revocation_counts_for_its_kind_only() {
+        let revoked = kinds(&[("failed", 3), ("", 3), ("~revoked:failed:3", 1), ("~revoked:failed:x", 1)]);
+        let judge = |rule: &StatusRule| rule.judge(rule.counts(&revoked));
+        assert_eq!(judge(&rule("failed=1", "x=1")), Verdict::Unknown);
+        assert_eq!(judge(&rule("ping=1", "x=1")), Verdict::Negative);
+        assert!(rule("failed=1", "x=1").counts_kind("~revoked:failed:7"));
+        assert!(!rule("ping=1", "x=1").counts_kind("~revoked:failed:7"));
+    }
+
+    proptest! {
+        /// Caches merge the states of a source that processors and servers have read, late and in any order.
+        #[test]
+        fn merged_states_are_the_last_one(history in prop::collection::vec(0..3, 1..40), order in prop::collection::vec(any::<prop::sample::Index>(), 40)) {
+            let rule = rule("failed=2", "succeeded=3");
+            let mut seen = KindCounts::new();
+            let mut states = vec![rule.counts(&seen)];
+            for step in history {
+                let revocation = rule.revocation(&seen).map(|revocation| revocation.to_kind());
+                let kind = match step { 0 => "failed", 1 => "succeeded", _ => revocation.as_deref().unwrap_or("other") };
+                *seen.entry(kind.into()).or_insert(0) += 1;
+                states.push(rule.counts(&seen));
+            }
+            let last = states[states.len() - 1];
+            let shuffled = order.iter().map(|index| *index.get(&states)).fold(StatusCounts::default(), StatusCounts::merge_max);
+            prop_assert_eq!(shuffled.merge_max(last), last);
+            prop_assert_eq!(last.merge_max(shuffled), last);
         }
     }
 }

@@ -14,9 +14,9 @@ use std::{
 use anyhow::Context;
 use ping_ingest::{IngestPorts, IngestSettings};
 use ping_memory::{LoggedMinutes, MemoryCache, MemoryLog, MemoryStatuses, MemoryStore, SystemClock};
-use ping_ports::{Clock, EventStore, LogConsumer, Outbox, SourceReader, SourceViews, TotalsStore};
+use ping_ports::{Clock, EventStore, LogConsumer, Outbox, QuotaStore, SourceReader, SourceViews, TotalsStore};
 use ping_projections::{LogPorts, MinutePublisher, StatusProjection};
-use ping_query::{CountQuery, SourceQuery, StatusQuery};
+use ping_query::{CountQuery, RevocationQuery, SourceQuery, StatusQuery};
 use ping_rpc::{Queries, health};
 use ping_runtime::admin::Readiness;
 use ping_sqlite::SqliteStore;
@@ -25,7 +25,7 @@ use tokio::{net::TcpListener, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
 pub use args::DevArgs;
-use ping_services::{ProcessorService, ServerService, args::ProcessArgs, bind, serve_guarded_admin};
+use ping_services::{ProcessorService, ServerService, WritePath, args::ProcessArgs, bind, serve_admin};
 
 /// Partitions of the in-memory log.
 const PARTITIONS: u32 = 6;
@@ -35,7 +35,7 @@ const PARTITIONS: u32 = 6;
 /// # Errors
 /// When the store cannot be opened, an address is taken, or queued events do not drain in time.
 pub async fn run(args: DevArgs, process: ProcessArgs, shutdown: CancellationToken) -> anyhow::Result<()> {
-    args.security.check(&[("--listen", args.listen), ("--admin-listen", process.admin_listen_on_loopback())])?;
+    args.security.port.check(&[("--listen", args.listen), ("--admin-listen", process.admin_listen_on_loopback())])?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     if args.memory {
         let store = Arc::new(MemoryStore::new(Arc::clone(&clock)));
@@ -47,9 +47,9 @@ pub async fn run(args: DevArgs, process: ProcessArgs, shutdown: CancellationToke
 }
 
 /// All ports that a store of record implements.
-trait Store: EventStore + Outbox + TotalsStore + SourceViews + SourceReader + 'static {}
+trait Store: EventStore + Outbox + TotalsStore + SourceViews + SourceReader + QuotaStore + 'static {}
 
-impl<S: EventStore + Outbox + TotalsStore + SourceViews + SourceReader + 'static> Store for S {}
+impl<S: EventStore + Outbox + TotalsStore + SourceViews + SourceReader + QuotaStore + 'static> Store for S {}
 
 async fn serve<S: Store>(
     args: DevArgs,
@@ -69,14 +69,13 @@ async fn serve<S: Store>(
     let listener = bind(args.listen, "--listen").await?;
     let address = listener.local_addr()?;
     let server = adapters.server(&args, listener)?;
-    let admin = server.admin();
-    let serving = server.run(&mut registry, &readiness, shutdown, process.drain(), &security).await?;
+    let (admin, serving) = server.run(&mut registry, &readiness, shutdown, process.drain(), &security).await?;
     // The processor stops after the server, so that it counts what the server drains.
     let served = CancellationToken::new();
     let counting = adapters.processor(&args).run(&mut registry, served.clone());
-    let is_plain = security.tls.is_none() && args.security.access_policy.is_none();
+    let is_plain = security.tls.is_none() && args.security.port.access_policy.is_none();
     let admin_listen = process.admin_listen_on_loopback();
-    serve_guarded_admin(admin_listen, readiness, registry, admin, security, &mut tasks).await?;
+    serve_admin(admin_listen, readiness, registry, admin, security, &mut tasks).await?;
     greet(address, args.memory, is_plain);
     let serving = async {
         let result = serving.await;
@@ -107,7 +106,12 @@ impl<S: Store> Adapters<S> {
         let ports = IngestPorts { store: store.clone(), outbox: store.clone(), producer: Arc::new(log.clone()) };
         Ok(ServerService {
             listener,
-            ingest: Some((ports, IngestSettings::default())),
+            ingest: Some(WritePath {
+                ports,
+                settings: IngestSettings::default(),
+                quotas: store.clone(),
+                revocations: RevocationQuery::new(args.status.rule(), store.clone(), Arc::clone(clock)),
+            }),
             queries: Some(Queries {
                 counts: CountQuery::new(cache.clone(), store.clone(), Arc::clone(clock), window),
                 sources: SourceQuery::new(store.clone(), Arc::clone(clock), args.retention.retention()),

@@ -116,6 +116,13 @@ impl Version {
         Ok(self.remember(certificate.digest, caller))
     }
 
+    /// Whether the key that signed the credentials is still published. Credentials without one are not affected.
+    fn is_key_published(&self, identity: &Identity) -> bool {
+        let Identity::Issued { issuer, key, .. } = identity else { return true };
+        let keys = self.issuers.get(&issuer.issuer).and_then(|issuer| issuer.current());
+        keys.is_some_and(|keys| keys.has(key))
+    }
+
     fn remember(&self, digest: [u8; 32], caller: Caller) -> Arc<Caller> {
         let caller = Arc::new(caller);
         self.verified.insert(digest, Arc::clone(&caller));
@@ -170,7 +177,8 @@ impl Authenticator {
         if let Some(caller) = version.tokens.get(&digest) {
             return Lookup::Known(Ok(Arc::clone(caller)));
         }
-        if let Some(caller) = version.verified.get(&digest).filter(|caller| !caller.is_expired(now)) {
+        let is_valid = |caller: &Arc<Caller>| !caller.is_expired(now) && version.is_key_published(&caller.identity);
+        if let Some(caller) = version.verified.get(&digest).filter(is_valid) {
             return Lookup::Known(Ok(caller));
         }
         by_jwt(version, token, digest).unwrap_or_else(|error| Lookup::Known(Err(error)))
@@ -191,6 +199,9 @@ impl Authenticator {
             return Err(AuthenticationError::Expired);
         }
         let version = self.current();
+        if !version.is_key_published(&caller.identity) {
+            return Err(AuthenticationError::Revoked);
+        }
         if caller.version == version.number {
             return Ok(Arc::clone(caller));
         }

@@ -6,6 +6,7 @@ use crate::{
     grants::{Denied, Extent, Grants, Rule},
     identity::Identity,
     permission::Permission,
+    quota::CallerQuota,
 };
 
 /// A caller, and what it may do by one version of the access policy.
@@ -14,6 +15,7 @@ pub struct Caller {
     pub(crate) identity: Identity,
     name: Box<str>,
     grants: Grants,
+    quotas: Box<[CallerQuota]>,
     /// When its credentials expire, in seconds since the Unix epoch; none if they do not.
     pub(crate) expires: Option<i64>,
     /// The version of the access policy.
@@ -21,8 +23,14 @@ pub struct Caller {
 }
 
 impl Caller {
-    pub(crate) fn new(identity: Identity, rules: Vec<Arc<Rule>>, expires: Option<i64>, version: u64) -> Self {
-        Self { name: identity.name().into(), grants: Grants::new(rules), identity, expires, version }
+    pub(crate) fn new(
+        identity: Identity,
+        rules: Vec<Arc<Rule>>,
+        quotas: Box<[CallerQuota]>,
+        expires: Option<i64>,
+        version: u64,
+    ) -> Self {
+        Self { name: identity.name().into(), grants: Grants::new(rules), quotas, identity, expires, version }
     }
 
     /// The name, such as `token:ci`, `cluster:system:serviceaccount:shop:orders`, `cert:orders.shop` or `anonymous`.
@@ -61,6 +69,12 @@ impl Caller {
         self.grants.denied(permission, Extent::All, Extent::All, (&self.name, self.identity.subject()))
     }
 
+    /// The quotas that cover it.
+    #[must_use]
+    pub fn quotas(&self) -> &[CallerQuota] {
+        &self.quotas
+    }
+
     /// Whether its credentials have expired at `now`, in seconds since the Unix epoch.
     pub(crate) fn is_expired(&self, now: i64) -> bool {
         self.expires.is_some_and(|expires| expires <= now)
@@ -72,7 +86,8 @@ impl Caller {
             Identity::Issued { groups, .. } => groups.iter().map(|group| group.len() + 16).sum(),
             _ => 0,
         };
+        let quotas: usize = self.quotas.iter().map(CallerQuota::size).sum();
         // The subject is in the name, too.
-        256 + 2 * self.name.len() + groups
+        256 + 2 * self.name.len() + groups + quotas
     }
 }

@@ -24,6 +24,8 @@ pub(crate) enum Identity {
         subject: Box<str>,
         /// The claim with the groups, if it is a list of texts.
         groups: Vec<Box<str>>,
+        /// The digest of the key that signed it.
+        key: [u8; 32],
     },
     /// A client certificate.
     Certificate {

@@ -65,7 +65,7 @@ pub(crate) fn verify(token: &str, key: &Key, issuer: &Arc<Issuer>) -> Result<(Id
     let groups = groups.iter().filter_map(Value::as_str).map(Into::into).collect();
     let expires = claims.get("exp").and_then(|exp| exp.as_i64().or_else(|| seconds(exp.as_f64()?)));
     let expires = expires.ok_or(AuthenticationError::Malformed)?;
-    Ok((Identity::Issued { issuer: Arc::clone(issuer), subject, groups }, expires))
+    Ok((Identity::Issued { issuer: Arc::clone(issuer), subject, groups, key: key.digest }, expires))
 }
 
 /// A number of seconds that the validation has accepted: it is finite and not negative.

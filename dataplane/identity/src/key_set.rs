@@ -7,6 +7,8 @@ use jsonwebtoken::{
 use serde::Deserialize;
 use serde_json::Value;
 
+use crate::bearer;
+
 /// The algorithms that are allowed: those with a public key. `none` and those with a shared secret are not among them.
 const ALLOWED: [Algorithm; 9] = [
     Algorithm::RS256,
@@ -33,6 +35,8 @@ pub(crate) struct Key {
     id: Option<Box<str>>,
     pub(crate) algorithms: Vec<Algorithm>,
     pub(crate) key: DecodingKey,
+    /// Identifies the key. It does not depend on what else the issuer says about it.
+    pub(crate) digest: [u8; 32],
 }
 
 /// The keys of an issuer.
@@ -74,16 +78,26 @@ impl KeySet {
             None => fitting.next().filter(|_| fitting.next().is_none()),
         }
     }
+
+    /// Whether the key with this digest is one of them.
+    pub(crate) fn has(&self, digest: &[u8; 32]) -> bool {
+        self.0.iter().any(|key| key.digest == *digest)
+    }
 }
 
+/// The members of a JWK that are the key itself, by RFC 7638, and its id.
+const IDENTIFYING: [&str; 7] = ["kid", "kty", "crv", "x", "y", "n", "e"];
+
 fn key(json: Value) -> Option<Key> {
+    let identifying = IDENTIFYING.map(|member| json.get(member).cloned().unwrap_or_default());
+    let digest = bearer::sha256(&Value::from(identifying.to_vec()).to_string());
     let jwk: Jwk = serde_json::from_value(json).ok()?;
     if jwk.common.public_key_use.as_ref().is_some_and(|purpose| *purpose != PublicKeyUse::Signature) {
         return None;
     }
     let algorithms = algorithms(&jwk);
     let key = DecodingKey::from_jwk(&jwk).ok()?;
-    (!algorithms.is_empty()).then(|| Key { id: jwk.common.key_id.map(Into::into), algorithms, key })
+    (!algorithms.is_empty()).then(|| Key { id: jwk.common.key_id.map(Into::into), algorithms, key, digest })
 }
 
 /// The allowed algorithms that a key fits, by its kind and, if it names one, by its own algorithm.
@@ -126,6 +140,16 @@ mod tests {
         assert!(keys.find(Some("a"), Algorithm::ES384).is_none() && keys.find(Some("a"), Algorithm::RS256).is_none());
         assert!(keys.find(None, Algorithm::ES256).is_none(), "there are two");
         assert!(parse(vec![ec("a")]).unwrap().find(None, Algorithm::ES256).is_some());
+    }
+
+    #[test]
+    fn a_key_is_the_same_whatever_else_is_said_about_it() {
+        let mut described = ec("a");
+        described["alg"] = "ES256".into();
+        described["x5t"] = "abc".into();
+        let digest = parse(vec![ec("a")]).unwrap().0[0].digest;
+        assert!(parse(vec![ec("b"), described]).unwrap().has(&digest));
+        assert!(!parse(vec![ec("b")]).unwrap().has(&digest));
     }
 
     #[test]

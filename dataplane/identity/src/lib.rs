@@ -17,6 +17,7 @@ mod key_set;
 mod pattern;
 mod permission;
 mod policy;
+mod quota;
 mod ring_verifier;
 
 pub use authenticator::{Authenticator, Certificate, Credentials, Lookup, PolicyWatch, Verification};
@@ -25,3 +26,4 @@ pub use error::{AuthenticationError, MAX_TOKEN_BYTES};
 pub use grants::{Denied, Extent};
 pub use permission::Permission;
 pub use policy::{AccessPolicy, PolicyError};
+pub use quota::{CallerQuota, QuotaLimits};

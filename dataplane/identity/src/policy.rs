@@ -1,6 +1,8 @@
 //! The access policy: which credentials are valid, and what they allow. Parsed and validated from YAML.
 
+mod checks;
 mod document;
+mod quotas;
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -9,10 +11,12 @@ use crate::{
     grants::Rule,
     identity::Identity,
     issuer::Issuer,
+    pattern::Pattern,
     permission::{Permission, Permissions},
+    quota::{CallerQuota, Quota},
 };
 
-pub use document::PolicyError;
+pub use checks::PolicyError;
 
 /// A valid access policy.
 #[derive(Debug)]
@@ -22,6 +26,7 @@ pub struct AccessPolicy {
     /// By the claim `iss`.
     issuers: HashMap<Box<str>, Arc<Issuer>>,
     rules: Vec<Arc<Rule>>,
+    quotas: Vec<Arc<Quota>>,
     anonymous: Permissions,
     warnings: Vec<String>,
 }
@@ -35,7 +40,7 @@ impl AccessPolicy {
         document::parse(yaml)
     }
 
-    /// What is valid but probably a mistake: rules that name callers which the policy does not have.
+    /// What is valid but probably a mistake: rules and quotas that name callers which the policy does not have.
     #[must_use]
     pub fn warnings(&self) -> &[String] {
         &self.warnings
@@ -56,17 +61,16 @@ impl AccessPolicy {
 
     /// The caller with this identity. It may have no permission.
     pub(crate) fn caller(&self, identity: Identity, expires: Option<i64>, version: u64) -> Caller {
+        let names = identity.names();
+        let named =
+            |patterns: &[Pattern]| patterns.iter().any(|pattern| names.iter().any(|name| pattern.matches(name)));
         let rules = match &identity {
             Identity::Anonymous => vec![self.anonymous_rule()],
-            identity => {
-                let names = identity.names();
-                let named = |rule: &&Arc<Rule>| {
-                    rule.callers.iter().any(|pattern| names.iter().any(|name| pattern.matches(name)))
-                };
-                self.rules.iter().filter(named).cloned().collect()
-            }
+            _ => self.rules.iter().filter(|rule| named(&rule.callers)).cloned().collect(),
         };
-        Caller::new(identity, rules, expires, version)
+        let quotas = self.quotas.iter().filter(|quota| named(&quota.callers));
+        let quotas = quotas.map(|quota| CallerQuota::new(Arc::clone(quota), &identity.name())).collect();
+        Caller::new(identity, rules, quotas, expires, version)
     }
 
     /// Whether credentials that were valid by another version are valid by this one.
@@ -79,7 +83,7 @@ impl AccessPolicy {
     }
 
     fn anonymous_rule(&self) -> Arc<Rule> {
-        let all = || vec![crate::pattern::Pattern::new("*")];
+        let all = || vec![Pattern::new("*")];
         Arc::new(Rule {
             number: 0,
             callers: Vec::new(),
@@ -121,7 +125,7 @@ anonymous: [metrics]
     fn issued(policy: &AccessPolicy, subject: &str, groups: &[&str]) -> Caller {
         let issuer = Arc::clone(policy.issuers().next().unwrap());
         let groups = groups.iter().map(|group| Box::from(*group)).collect();
-        policy.caller(Identity::Issued { issuer, subject: subject.into(), groups }, None, 1)
+        policy.caller(Identity::Issued { issuer, subject: subject.into(), groups, key: [0; 32] }, None, 1)
     }
 
     #[test]

@@ -13,7 +13,7 @@ mod relay;
 pub use metrics::IngestMetrics;
 
 use std::{
-    sync::{Arc, atomic::AtomicU32},
+    sync::{Arc, Weak, atomic::AtomicU32},
     time::Duration,
 };
 
@@ -110,6 +110,25 @@ pub struct Ingest {
     metrics: Arc<IngestMetrics>,
 }
 
+/// A handle that does not keep the lanes from ending: for the admin port, which is served until the process ends.
+#[derive(Clone)]
+pub struct WeakIngest {
+    lanes: Weak<[mpsc::UnboundedSender<Submission>]>,
+    lane: usize,
+    room: Arc<Semaphore>,
+    capacity: u32,
+    metrics: Arc<IngestMetrics>,
+}
+
+impl WeakIngest {
+    /// The handle; `None` once the server stops accepting events.
+    #[must_use]
+    pub fn upgrade(&self) -> Option<Ingest> {
+        let Self { lanes, lane, room, capacity, metrics } = self.clone();
+        Some(Ingest { lanes: lanes.upgrade()?, lane, room, capacity, metrics })
+    }
+}
+
 /// The ports that the write path needs.
 #[derive(Clone)]
 pub struct IngestPorts {
@@ -157,6 +176,13 @@ impl Ingest {
             .collect();
         tasks.spawn(relay::run(ports, orphaned, done, Arc::clone(&metrics)));
         Self { lanes, lane: 0, room: Arc::new(Semaphore::new(capacity as usize)), capacity, metrics }
+    }
+
+    /// A handle that does not keep the lanes from ending.
+    #[must_use]
+    pub fn downgrade(&self) -> WeakIngest {
+        let Self { lanes, lane, room, capacity, metrics } = self.clone();
+        WeakIngest { lanes: Arc::downgrade(&lanes), lane, room, capacity, metrics }
     }
 
     /// One handle per lane.

@@ -2,22 +2,44 @@
 
 use std::{fmt, net::IpAddr, str::FromStr, time::Duration};
 
+use serde::{Deserialize, Serialize};
 use tonic::transport::{Channel, ClientTlsConfig, Endpoint, Error, Uri};
 
-/// Port of the API when the address names none.
+/// Port of the API when the address has neither a port nor a scheme.
 const DEFAULT_PORT: u16 = 8080;
 
-/// The address of a server: `http://host:port` or `https://host:port`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// The address of a server: `http://host:port` or `https://host:port`. With a scheme and no port, it is the scheme's port.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub(crate) struct Address(Uri);
+
+impl TryFrom<String> for Address {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse()
+    }
+}
+
+impl From<Address> for String {
+    fn from(address: Address) -> Self {
+        address.to_string()
+    }
+}
 
 impl FromStr for Address {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let (scheme, bare) = match text.split_once("://") {
-            Some((scheme @ ("http" | "https"), bare)) => (scheme, bare),
-            _ => ("http", text),
+        let (scheme, default_port, bare) = match text.split_once("://") {
+            Some((scheme @ "http", bare)) => (scheme, 80, bare),
+            Some((scheme @ "https", bare)) => (scheme, 443, bare),
+            Some((scheme, _)) => {
+                return Err(format!(
+                    "\"{scheme}\" is not a scheme of this API; write http://host:port or https://host:port"
+                ));
+            }
+            None => ("http", DEFAULT_PORT, text),
         };
         let bare = bare.trim_end_matches('/');
         let invalid = || "write http://host:port, https://host:port or host:port".to_owned();
@@ -26,8 +48,19 @@ impl FromStr for Address {
         if bare.contains(['/', '?', '@']) {
             return Err(invalid());
         }
-        let port = uri.port_u16().unwrap_or(DEFAULT_PORT);
+        let port = match bare.strip_prefix(host) {
+            Some("") => default_port,
+            Some(rest) => port(rest.trim_start_matches(':'))?,
+            None => return Err(invalid()),
+        };
         format!("{scheme}://{host}:{port}").parse().map(Self).map_err(|_| invalid())
+    }
+}
+
+fn port(text: &str) -> Result<u16, String> {
+    match text.parse() {
+        Ok(0) | Err(_) => Err(format!("\"{text}\" is not a port; write a number from 1 to 65535")),
+        Ok(port) => Ok(port),
     }
 }
 
@@ -40,13 +73,18 @@ impl fmt::Display for Address {
 impl Address {
     /// Whether the address is on this machine.
     pub(crate) fn is_loopback(&self) -> bool {
-        let host = self.0.host().unwrap_or_default().trim_matches(['[', ']']);
+        let host = self.host().trim_matches(['[', ']']);
         host == "localhost" || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
+    }
+
+    /// The host.
+    pub(crate) fn host(&self) -> &str {
+        self.0.host().unwrap_or_default()
     }
 
     /// Another port of the same host.
     pub(crate) fn with_port(&self, port: u16) -> Self {
-        let (scheme, host) = (self.0.scheme_str().unwrap_or("http"), self.0.host().unwrap_or_default());
+        let (scheme, host) = (self.0.scheme_str().unwrap_or("http"), self.host());
         format!("{scheme}://{host}:{port}").parse().map_or_else(|_| self.clone(), Self)
     }
 
@@ -80,11 +118,22 @@ mod tests {
         assert_eq!(parse("10.0.0.1:9").unwrap(), "http://10.0.0.1:9");
         assert_eq!(parse("ping.svc").unwrap(), "http://ping.svc:8080");
         assert_eq!(parse("[::1]:9").unwrap(), "http://[::1]:9");
-        assert_eq!(parse("https://ping.svc").unwrap(), "https://ping.svc:8080");
+        assert_eq!(parse("https://ping.svc").unwrap(), "https://ping.svc:443");
+        assert_eq!(parse("http://ping.svc").unwrap(), "http://ping.svc:80");
         let https = "https://ping.svc:9".parse::<Address>().unwrap();
         assert_eq!((https.is_https(), https.with_port(8).to_string().as_str()), (true, "https://ping.svc:8"));
         assert_eq!("[::1]:9".parse::<Address>().unwrap().with_port(8).to_string(), "http://[::1]:8");
-        assert!(["", "ftp://x", "a b", "x/y", "u@x"].iter().all(|text| parse(text).is_err()));
+        assert!(["", "a b", "x/y", "u@x"].iter().all(|text| parse(text).is_err()));
+        assert!(parse("ftp://x").unwrap_err().contains("\"ftp\" is not a scheme"));
+    }
+
+    #[test]
+    fn a_wrong_port_is_not_replaced_by_another() {
+        for port in ["186000", "0", "-1", "", "http"] {
+            let message = format!("ping.svc:{port}").parse::<Address>().unwrap_err();
+            assert!(message.contains("from 1 to 65535") || message.starts_with("write"), "{port}: {message}");
+        }
+        assert!("ping.svc:186000".parse::<Address>().unwrap_err().contains("\"186000\" is not a port"));
     }
 
     #[test]

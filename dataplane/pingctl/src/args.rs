@@ -3,8 +3,21 @@
 use clap::{Parser, Subcommand};
 
 use crate::{
-    completions::CompletionsArgs, count::CountArgs, exit, global::GlobalArgs, load::LoadArgs, ping::PingArgs,
-    series::SeriesArgs, source::SourceArgs, status::StatusArgs, top::TopArgs, verify::VerifyArgs, watch::WatchArgs,
+    completions::CompletionsArgs,
+    context::ContextArgs,
+    count::CountArgs,
+    exit,
+    global::GlobalArgs,
+    load::LoadArgs,
+    login::{LoginArgs, LogoutArgs},
+    ping::PingArgs,
+    revoke::RevokeArgs,
+    series::SeriesArgs,
+    source::SourceArgs,
+    status::StatusArgs,
+    top::TopArgs,
+    verify::VerifyArgs,
+    watch::WatchArgs,
 };
 
 /// Command-line client: send events, query counts, load-test and verify.
@@ -22,6 +35,23 @@ pub(crate) struct Cli {
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    /// Commands that call a server.
+    #[command(flatten)]
+    Call(ServerCommand),
+    /// Check and store the credentials for a server, in a context that becomes the current one.
+    Login(LoginArgs),
+    /// Delete the token that `login` stored.
+    Logout(LogoutArgs),
+    /// Show or change the contexts: named servers, with credentials.
+    #[command(visible_alias = "config")]
+    Context(ContextArgs),
+    /// Print a shell completion script.
+    Completions(CompletionsArgs),
+}
+
+/// Commands that call a server.
+#[derive(Debug, Subcommand)]
+pub(crate) enum ServerCommand {
     /// Send an event; exit code 0 means the event is durable.
     Ping(PingArgs),
     /// Show the number of acknowledged events and its freshness.
@@ -40,15 +70,15 @@ pub(crate) enum Command {
     Series(SeriesArgs),
     /// Recount every row and compare with the cache (slow); exit 1 if they differ.
     Verify(VerifyArgs),
-    /// Print a shell completion script.
-    Completions(CompletionsArgs),
+    /// Take back the negative status of a source.
+    Revoke(RevokeArgs),
 }
 
 impl Command {
     /// Number of threads the command needs.
     pub(crate) fn threads(&self) -> usize {
         match self {
-            Self::Load(args) => args.threads(),
+            Self::Call(ServerCommand::Load(args)) => args.threads(),
             _ => 1,
         }
     }

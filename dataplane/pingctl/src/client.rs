@@ -5,13 +5,13 @@ use std::time::Duration;
 use backon::{ExponentialBuilder, Retryable};
 use ping_client::Client;
 use ping_proto::{PingCountRequest, PingCountResponse};
-use tonic::{Request, Response, Status};
+use tonic::{Code, Request, Response, Status};
 
 use crate::{
     address::Address,
     exit::Exit,
     failure::{self, Failure},
-    global::GlobalArgs,
+    settings::Settings,
 };
 
 /// Delay before the first retry. It doubles with each retry; jitter adds up to the same again.
@@ -27,6 +27,8 @@ pub(crate) struct Server {
     address: String,
     timeout: Duration,
     retries: u32,
+    /// What to do if the server does not accept the credentials.
+    credentials_hint: String,
 }
 
 impl Server {
@@ -34,17 +36,24 @@ impl Server {
     ///
     /// # Errors
     /// When a file for TLS cannot be used.
-    pub(crate) fn new(global: &GlobalArgs, timeout: Duration) -> Result<Self, Failure> {
-        Self::at(&global.addr, global, timeout)
+    pub(crate) fn new(settings: &Settings, timeout: Duration) -> Result<Self, Failure> {
+        Self::at(&settings.addr, settings, timeout)
     }
 
     /// The server at another address than that of the command line.
     ///
     /// # Errors
     /// When a file for TLS cannot be used.
-    pub(crate) fn at(address: &Address, global: &GlobalArgs, timeout: Duration) -> Result<Self, Failure> {
-        let client = global.client(address, timeout)?;
-        Ok(Self { client, address: address.to_string(), timeout, retries: global.retries })
+    pub(crate) fn at(address: &Address, settings: &Settings, timeout: Duration) -> Result<Self, Failure> {
+        let client = settings.client(address, timeout)?;
+        let named = settings.context.as_ref().map_or_else(String::new, |name| format!(" (context {name})"));
+        Ok(Self {
+            client,
+            address: format!("{address}{named}"),
+            timeout,
+            retries: settings.retries,
+            credentials_hint: settings.credentials_hint(),
+        })
     }
 
     /// Calls until the server answers, `retryable` rejects the error, or no retries are left. Returns the answer and the
@@ -69,7 +78,11 @@ impl Server {
             .await;
         match answer {
             Ok(answer) => Ok((answer.into_inner(), retries)),
-            Err(status) => Err(Failure::of_call(&status, &self.address)),
+            Err(status) => {
+                let failure = Failure::of_call(&status, &self.address);
+                let refused = status.code() == Code::Unauthenticated;
+                Err(if refused { failure.with_fix(&self.credentials_hint) } else { failure })
+            }
         }
     }
 

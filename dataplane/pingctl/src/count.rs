@@ -8,8 +8,8 @@ use crate::{
     client::Server,
     exit::Exit,
     failure::Failure,
-    global::GlobalArgs,
     output::{self, Format},
+    settings::Settings,
     time::RangeArgs,
 };
 
@@ -33,8 +33,8 @@ pub(crate) struct CountArgs {
 }
 
 /// Queries the count once.
-pub(crate) async fn run(args: CountArgs, global: &GlobalArgs) -> anyhow::Result<Exit> {
-    let server = Server::new(global, global.timeout())?;
+pub(crate) async fn run(args: CountArgs, settings: &Settings) -> anyhow::Result<Exit> {
+    let server = Server::new(settings, settings.timeout())?;
     let waits = args.after.is_some();
     let request = PingCountRequest {
         time_range: args.range.range().into(),
@@ -45,7 +45,7 @@ pub(crate) async fn run(args: CountArgs, global: &GlobalArgs) -> anyhow::Result<
         let not_counted_yet = waits && failure.code == "deadline_exceeded";
         if not_counted_yet { Failure { exit: Exit::CheckFailed, ..failure } } else { failure }
     })?;
-    match global.format() {
+    match settings.format() {
         Format::Text => output::line(text(&answer))?,
         Format::Json => output::line(to_json(&answer))?,
     }

@@ -21,7 +21,7 @@ const MEANINGS: [(Exit, &str); 6] = [
         Exit::CheckFailed,
         "check failed: verify or --check found a difference, or the event of --after was not counted in time",
     ),
-    (Exit::Usage, "invalid command line"),
+    (Exit::Usage, "invalid command line or configuration"),
     (Exit::Unavailable, "the server is unreachable or unavailable, or the outcome is unknown"),
     (Exit::Refused, "the server refused the input"),
     (Exit::Internal, "pingctl itself failed, e.g. it could not write its output"),

@@ -38,8 +38,8 @@ impl Failure {
                        that --cert and --key are accepted there";
             (format!("no secure connection to {address}"), Some(cause), Some(fix))
         } else if caused_by::<ConnectError>(status) {
-            let fix = "start a server with `pingd dev`, or set another address with --addr or PINGCTL_ADDR (for `verify`: --admin-addr \
-                       or PINGCTL_ADMIN_ADDR)";
+            let fix = "start a server with `pingd dev`, or set another address with --addr, PINGCTL_ADDR or --context (for \
+                       `verify` and `revoke`: --admin-addr or PINGCTL_ADMIN_ADDR)";
             (format!("cannot reach {address}"), root_cause(status), Some(fix))
         } else if caused_by::<TimeoutExpired>(status) {
             (format!("{address} did not answer in time"), None, Some("retry, or raise --timeout"))
@@ -49,7 +49,6 @@ impl Failure {
         } else if exit == Exit::Refused {
             let fix = match status.code() {
                 Code::Unimplemented => Some("check that pingctl and the server match"),
-                Code::Unauthenticated => Some("name a file with a valid token: --token-file or PINGCTL_TOKEN_FILE"),
                 _ => None,
             };
             (format!("{address} refused the request"), message, fix)
@@ -59,6 +58,11 @@ impl Failure {
             (format!("{address} is unavailable"), cause, Some("retry later, or raise --retries"))
         };
         Self { exit, code, what, cause, fix: fix.map(str::to_owned) }
+    }
+
+    /// The same failure with another fix.
+    pub(crate) fn with_fix(self, fix: &str) -> Self {
+        Self { fix: Some(fix.to_owned()), ..self }
     }
 
     /// The failure and its cause, in one line.

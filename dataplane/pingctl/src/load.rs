@@ -21,18 +21,18 @@ use tokio::{
 
 pub(crate) use self::args::LoadArgs;
 use self::{args::Mode, check::Check, report::Report, run::Run, stream::StreamSender};
-use crate::{client::Server, exit::Exit, failure::Failure, global::GlobalArgs};
+use crate::{client::Server, exit::Exit, failure::Failure, settings::Settings};
 
 /// Sends the load and prints the report.
-pub(crate) async fn run(args: &LoadArgs, global: &GlobalArgs) -> anyhow::Result<Exit> {
-    let config = args.config(global)?;
-    let server = Server::new(global, config.timeout)?;
+pub(crate) async fn run(args: &LoadArgs, settings: &Settings) -> anyhow::Result<Exit> {
+    let config = args.config(settings)?;
+    let server = Server::new(settings, config.timeout)?;
     let before = check::database_count(&server).await?;
     let run = Arc::new(Run::start(config)?);
     let pacer = Arc::clone(&run);
     // Ends by itself shortly after the end of the schedule.
     thread::spawn(move || pacer.schedule.pace());
-    let mut senders = start_senders(&run, global)?;
+    let mut senders = start_senders(&run, settings)?;
     tokio::select! {
         joined = finish(&run, &mut senders) => joined?,
         () = progress::show(&run) => {}
@@ -50,16 +50,16 @@ pub(crate) async fn run(args: &LoadArgs, global: &GlobalArgs) -> anyhow::Result<
     };
     let stats = run.stats.lock();
     let report = Report::new(&run, &stats, ended, check);
-    report.print(global.format())?;
+    report.print(settings.format())?;
     Ok(report.exit())
 }
 
 /// Starts the senders of all connections.
-fn start_senders(run: &Arc<Run>, global: &GlobalArgs) -> Result<JoinSet<()>, Failure> {
+fn start_senders(run: &Arc<Run>, settings: &Settings) -> Result<JoinSet<()>, Failure> {
     let mut senders = JoinSet::new();
     for connection in 0..run.config.connections {
         // A connection of its own.
-        let client = global.client(&run.config.address, run.config.timeout)?;
+        let client = settings.client(&run.config.address, run.config.timeout)?;
         match run.config.mode {
             Mode::Stream => {
                 senders.spawn(StreamSender::new(Arc::clone(run), client).send());

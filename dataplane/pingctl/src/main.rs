@@ -1,34 +1,43 @@
 //! `pingctl`, the command-line client: sends events, queries counts, load-tests a server and verifies its numbers.
 //!
-//! Files import in one direction: `main` → `args` → commands → `client` → `global` → `failure` → `output` → `address`, `exit`,
-//! `time`.
+//! Files import in one direction: `main` → `args` → commands → `client` → `settings` → `global` → `config` → `connection` → `failure` →
+//! `output` → `address`, `exit`, `time`.
 //! Everything that is known about the server comes from the generated types of `ping-proto`.
 
 mod address;
 mod args;
 mod client;
 mod completions;
+mod config;
+mod connection;
+mod context;
 mod count;
 mod exit;
 mod failure;
 mod global;
 mod load;
+mod login;
 mod output;
 mod ping;
+mod private;
+mod revoke;
 mod series;
+mod settings;
 mod source;
 mod status;
 mod time;
+mod token_command;
 mod top;
 mod verify;
 mod watch;
 
 use std::process::ExitCode;
 
-use args::{Cli, Command};
+use args::{Cli, Command, ServerCommand};
 use clap::{CommandFactory, Parser};
 use exit::Exit;
 use output::Format;
+use settings::Settings;
 use tokio::runtime::Builder;
 
 fn main() -> ExitCode {
@@ -51,16 +60,26 @@ fn run(cli: Cli) -> anyhow::Result<Exit> {
     };
     runtime.block_on(async {
         match command {
-            Command::Ping(args) => ping::run(args, &global).await,
-            Command::Count(args) => count::run(args, &global).await,
-            Command::Watch(args) => watch::run(args, &global).await,
-            Command::Load(args) => load::run(&args, &global).await,
-            Command::Source(args) => source::run(args, &global).await,
-            Command::Status(args) => status::run(args, &global).await,
-            Command::Top(args) => top::run(args, &global).await,
-            Command::Series(args) => series::run(args, &global).await,
-            Command::Verify(args) => verify::run(args, &global).await,
+            Command::Call(command) => call(command, &Settings::new(&global).await?).await,
+            Command::Login(args) => login::login(args, &global).await,
+            Command::Logout(args) => login::logout(args, &global),
+            Command::Context(args) => context::run(args, &global),
             Command::Completions(args) => completions::run(&args, &mut Cli::command()),
         }
     })
+}
+
+async fn call(command: ServerCommand, settings: &Settings) -> anyhow::Result<Exit> {
+    match command {
+        ServerCommand::Ping(args) => ping::run(args, settings).await,
+        ServerCommand::Count(args) => count::run(args, settings).await,
+        ServerCommand::Watch(args) => watch::run(args, settings).await,
+        ServerCommand::Load(args) => load::run(&args, settings).await,
+        ServerCommand::Source(args) => source::run(args, settings).await,
+        ServerCommand::Status(args) => status::run(args, settings).await,
+        ServerCommand::Top(args) => top::run(args, settings).await,
+        ServerCommand::Series(args) => series::run(args, settings).await,
+        ServerCommand::Verify(args) => verify::run(args, settings).await,
+        ServerCommand::Revoke(args) => revoke::run(args, settings).await,
+    }
 }

@@ -16,8 +16,8 @@ use crate::{
     client::{Server, is_retryable},
     exit::Exit,
     failure::Failure,
-    global::GlobalArgs,
     output::{self, Format},
+    settings::Settings,
     time::{self, Millis},
 };
 
@@ -64,15 +64,15 @@ struct Acknowledged {
 }
 
 /// Sends the events.
-pub(crate) async fn run(args: PingArgs, global: &GlobalArgs) -> anyhow::Result<Exit> {
-    let server = Server::new(global, global.timeout())?;
+pub(crate) async fn run(args: PingArgs, settings: &Settings) -> anyhow::Result<Exit> {
+    let server = Server::new(settings, settings.timeout())?;
     let started = Instant::now();
     let mut sends = stream::iter(0..args.number).map(|_| send(&server, &args)).buffered(MAX_CONCURRENT_CALLS);
     let mut acknowledged = Vec::new();
     while let Some(sent) = sends.next().await {
         acknowledged.push(sent.map_err(|failure| locate(failure, acknowledged.len(), args.number))?);
     }
-    match global.format() {
+    match settings.format() {
         Format::Text => print(&acknowledged, &args, started.elapsed())?,
         Format::Json => print_json(&acknowledged)?,
     }

@@ -11,8 +11,8 @@ use serde_json::json;
 use crate::{
     client::{Server, is_retryable_query},
     exit::Exit,
-    global::GlobalArgs,
     output::{self, Format, grouped},
+    settings::Settings,
     time::{self, Millis, RangeArgs},
 };
 
@@ -57,8 +57,8 @@ impl From<StepName> for Step {
 }
 
 /// Shows counts over time.
-pub(crate) async fn run(args: SeriesArgs, global: &GlobalArgs) -> anyhow::Result<Exit> {
-    let server = Server::new(global, global.timeout())?;
+pub(crate) async fn run(args: SeriesArgs, settings: &Settings) -> anyhow::Result<Exit> {
+    let server = Server::new(settings, settings.timeout())?;
     let default_range = || TimeRange { start: time::now() - DEFAULT_RANGE_MS, end: 0 };
     let request = SeriesRequest {
         source: args.source,
@@ -67,7 +67,7 @@ pub(crate) async fn run(args: SeriesArgs, global: &GlobalArgs) -> anyhow::Result
     };
     let called = server.call(&request, is_retryable_query, Client::series);
     let (answer, _) = called.await?;
-    match global.format() {
+    match settings.format() {
         Format::Text => print(&answer)?,
         Format::Json => print_json(&answer)?,
     }

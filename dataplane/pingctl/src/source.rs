@@ -10,8 +10,8 @@ use serde_json::json;
 use crate::{
     client::{Server, is_retryable_query},
     exit::Exit,
-    global::GlobalArgs,
     output::{self, Format, grouped},
+    settings::Settings,
 };
 
 /// Arguments of `pingctl source`.
@@ -24,12 +24,12 @@ pub(crate) struct SourceArgs {
 }
 
 /// Shows statistics for one source.
-pub(crate) async fn run(args: SourceArgs, global: &GlobalArgs) -> anyhow::Result<Exit> {
-    let server = Server::new(global, global.timeout())?;
+pub(crate) async fn run(args: SourceArgs, settings: &Settings) -> anyhow::Result<Exit> {
+    let server = Server::new(settings, settings.timeout())?;
     let request = SourceStatsRequest { source: args.source };
     let called = server.call(&request, is_retryable_query, Client::source_stats);
     let (stats, _) = called.await?;
-    match global.format() {
+    match settings.format() {
         Format::Text => print(&stats)?,
         Format::Json => print_json(&stats)?,
     }

@@ -8,8 +8,8 @@ use serde_json::json;
 use crate::{
     client::{Server, is_retryable_query},
     exit::Exit,
-    global::GlobalArgs,
     output::{self, Format},
+    settings::Settings,
 };
 
 /// Arguments of `pingctl status`.
@@ -22,12 +22,12 @@ pub(crate) struct StatusArgs {
 }
 
 /// Shows a source's status, as the server's rule classifies it.
-pub(crate) async fn run(args: StatusArgs, global: &GlobalArgs) -> anyhow::Result<Exit> {
-    let server = Server::new(global, global.timeout())?;
+pub(crate) async fn run(args: StatusArgs, settings: &Settings) -> anyhow::Result<Exit> {
+    let server = Server::new(settings, settings.timeout())?;
     let request = GetStatusRequest { source: args.source };
     let called = server.call(&request, is_retryable_query, Client::get_status);
     let (answer, _) = called.await?;
-    match global.format() {
+    match settings.format() {
         Format::Text => output::line(&answer.status)?,
         Format::Json => output::line(json!({
             "source": request.source,

@@ -8,8 +8,8 @@ use serde_json::json;
 use crate::{
     client::{Server, is_retryable_query},
     exit::Exit,
-    global::GlobalArgs,
     output::{self, Format, grouped},
+    settings::Settings,
     time::{Millis, RangeArgs},
 };
 
@@ -31,12 +31,12 @@ pub(crate) struct TopArgs {
 }
 
 /// Shows the sources with the most events.
-pub(crate) async fn run(args: TopArgs, global: &GlobalArgs) -> anyhow::Result<Exit> {
-    let server = Server::new(global, global.timeout())?;
+pub(crate) async fn run(args: TopArgs, settings: &Settings) -> anyhow::Result<Exit> {
+    let server = Server::new(settings, settings.timeout())?;
     let request = TopSourcesRequest { time_range: args.range.range().map(widen).into(), limit: args.number };
     let called = server.call(&request, is_retryable_query, Client::top_sources);
     let (answer, _) = called.await?;
-    match global.format() {
+    match settings.format() {
         Format::Text => {
             let rows = answer.sources.iter().map(|source| vec![source.source.clone(), grouped(source.count)]);
             output::line(output::table(&["source", "events"], rows, &[1]))?;

@@ -5,19 +5,15 @@ use std::{io, time::Duration};
 use clap::Args;
 use ping_client::Client;
 use ping_proto::{VerifyRequest, VerifyResponse};
-use ping_runtime::env;
 use serde_json::json;
 
 use crate::{
-    address::Address,
     client::{Server, is_retryable_query},
     exit::Exit,
-    global::GlobalArgs,
     output::{self, Format, events, grouped},
+    settings::Settings,
 };
 
-/// Port of the server's admin interface, which has the recount.
-const ADMIN_PORT: u16 = 8081;
 /// Timeout unless `--timeout` sets another: the server reads every row.
 const DEFAULT_VERIFY_TIMEOUT: Duration = Duration::from_secs(300);
 
@@ -25,18 +21,13 @@ const DEFAULT_VERIFY_TIMEOUT: Duration = Duration::from_secs(300);
 #[derive(Debug, Args)]
 #[command(after_help = "Example:
   pingctl verify --admin-addr http://localhost:8081")]
-pub(crate) struct VerifyArgs {
-    /// Address of the server's admin port. Default: the host of --addr, port 8081.
-    #[arg(long, value_name = "ADDRESS", env = env::CTL_ADMIN_ADDR)]
-    admin_addr: Option<Address>,
-}
+pub(crate) struct VerifyArgs {}
 
 /// Asks the server to recount, and prints the comparison.
-pub(crate) async fn run(args: VerifyArgs, global: &GlobalArgs) -> anyhow::Result<Exit> {
-    let address = args.admin_addr.unwrap_or_else(|| global.addr.with_port(ADMIN_PORT));
-    let server = Server::at(&address, global, global.timeout_or(DEFAULT_VERIFY_TIMEOUT))?;
+pub(crate) async fn run(_: VerifyArgs, settings: &Settings) -> anyhow::Result<Exit> {
+    let server = Server::at(&settings.admin_addr(), settings, settings.timeout_or(DEFAULT_VERIFY_TIMEOUT))?;
     let (answer, _) = server.call(&VerifyRequest {}, is_retryable_query, Client::verify).await?;
-    match global.format() {
+    match settings.format() {
         Format::Text => print(&answer)?,
         Format::Json => output::line(json!({
             "exact": answer.exact,

@@ -15,8 +15,8 @@ use crate::{
     count,
     exit::Exit,
     failure::Failure,
-    global::GlobalArgs,
     output::{self, Format, grouped},
+    settings::Settings,
     time,
 };
 
@@ -36,9 +36,9 @@ pub(crate) struct WatchArgs {
 }
 
 /// Queries the count repeatedly. Waits for a server that becomes unavailable, but fails if the first query does.
-pub(crate) async fn run(args: WatchArgs, global: &GlobalArgs) -> anyhow::Result<Exit> {
-    let server = Server::new(global, global.timeout())?;
-    let screen = Screen::new(global.format());
+pub(crate) async fn run(args: WatchArgs, settings: &Settings) -> anyhow::Result<Exit> {
+    let server = Server::new(settings, settings.timeout())?;
+    let screen = Screen::new(settings.format());
     let watched = tokio::select! {
         watched = watch(&args, &server, &screen) => watched,
         interrupted = tokio::signal::ctrl_c() => interrupted.map_err(Into::into),

@@ -6,12 +6,13 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use ping_embedded::DevArgs;
 use ping_runtime::env;
 use ping_services::{
-    SecurityArgs,
+    PortSecurityArgs, SecurityArgs,
     args::{CountArgs, ProcessArgs, RetentionArgs, StatusArgs, TransportArgs},
 };
 
 use ping_ingest::IngestSettings;
 use ping_kafka::{FetchProfile, KafkaSecurity, KafkaSettings};
+use ping_postgres::{ClientCertificate, PostgresOptions, PostgresStore, PostgresTls, SslMode};
 use ping_redis::RedisSettings;
 
 /// Counts events: each acknowledged event exactly once
@@ -28,7 +29,6 @@ pub(crate) struct Pingd {
 
 /// The programs in this binary.
 #[derive(Debug, Subcommand)]
-#[expect(clippy::large_enum_variant, reason = "there is one of it")]
 pub(crate) enum Program {
     /// Runs server and processor in one process, without infrastructure: for trying it out and for development
     Dev(DevArgs),
@@ -95,6 +95,9 @@ pub(crate) struct ServerArgs {
     /// Postgres.
     #[command(flatten)]
     pub(crate) postgres: PostgresArgs,
+    /// URL of Postgres for queries, with a user who may only read [default: that of --postgres-url]
+    #[arg(long, env = env::POSTGRES_READ_URL, hide_env_values = true)]
+    pub(crate) postgres_read_url: Option<String>,
     /// Kafka.
     #[command(flatten)]
     pub(crate) kafka: KafkaArgs,
@@ -114,6 +117,9 @@ impl ServerArgs {
 /// Settings of `pingd processor`.
 #[derive(Debug, Args)]
 pub(crate) struct ProcessorArgs {
+    /// TLS and access of the admin port.
+    #[command(flatten)]
+    pub(crate) security: PortSecurityArgs,
     /// Settings of the projections.
     #[command(flatten)]
     pub(crate) count: CountArgs,
@@ -160,22 +166,39 @@ pub(crate) struct PostgresArgs {
     /// URL of Postgres: postgres://user:password@host:port/database
     #[arg(long, env = env::POSTGRES_URL, hide_env_values = true)]
     pub(crate) postgres_url: String,
+    /// Encryption: disable, require (the server is not verified) or verify-full
+    /// [default: verify-full with --postgres-root-cert; otherwise only loopback is allowed]
+    #[arg(long, env = env::POSTGRES_SSLMODE, value_name = "MODE")]
+    pub(crate) postgres_sslmode: Option<SslMode>,
+    /// PEM file with the CA of the server's certificate; trusted besides the public CAs
+    #[arg(long, env = env::POSTGRES_ROOT_CERT, value_name = "FILE")]
+    pub(crate) postgres_root_cert: Option<PathBuf>,
+    /// PEM file with this client's certificate
+    #[arg(long, env = env::POSTGRES_CLIENT_CERT, value_name = "FILE", requires = "postgres_client_key")]
+    pub(crate) postgres_client_cert: Option<PathBuf>,
+    /// PEM file with this client's key
+    #[arg(long, env = env::POSTGRES_CLIENT_KEY, value_name = "FILE", requires = "postgres_client_cert")]
+    pub(crate) postgres_client_key: Option<PathBuf>,
 }
 
 impl PostgresArgs {
-    /// `host:port` of the URL, for messages: without credentials and options.
-    #[must_use]
-    pub(crate) fn address(&self) -> String {
-        let rest = self.postgres_url.split_once("://").map_or(self.postgres_url.as_str(), |(_, rest)| rest);
-        let authority = rest.split(['/', '?']).next().unwrap_or_default();
-        let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
-        let has_port = host.rsplit_once(':').is_some_and(|(_, port)| port.bytes().all(|byte| byte.is_ascii_digit()));
-        match host {
-            // The host is in an option, or the driver's default.
-            "" => "the host of --postgres-url".to_owned(),
-            host if has_port => host.to_owned(),
-            host => format!("{host}:5432"),
-        }
+    /// A store that connects at its first use.
+    ///
+    /// # Errors
+    /// When the URL is not valid, or the connection would be in plaintext although that was not requested.
+    pub(crate) fn store(&self) -> anyhow::Result<PostgresStore> {
+        self.store_at(&self.postgres_url)
+    }
+
+    /// Like [`Self::store`], at `url`.
+    pub(crate) fn store_at(&self, url: &str) -> anyhow::Result<PostgresStore> {
+        let client = self.postgres_client_cert.clone().zip(self.postgres_client_key.clone());
+        let tls = PostgresTls {
+            mode: self.postgres_sslmode,
+            root_cert: self.postgres_root_cert.clone(),
+            client: client.map(|(cert, key)| ClientCertificate { cert, key }),
+        };
+        Ok(PostgresStore::new(url, &PostgresOptions { tls, ..PostgresOptions::default() })?)
     }
 }
 
@@ -251,16 +274,39 @@ pub(crate) struct CacheArgs {
     /// URL of the cache: redis://host:port, or rediss:// for TLS
     #[arg(long, env = env::CACHE_URL)]
     pub(crate) cache_url: String,
+    /// User name in the cache's access control list
+    #[arg(long, env = env::CACHE_USERNAME)]
+    pub(crate) cache_username: Option<String>,
     /// Password of the cache
-    #[arg(long, env = env::CACHE_PASSWORD, hide_env_values = true)]
+    #[arg(long, env = env::CACHE_PASSWORD, hide_env_values = true, conflicts_with = "cache_password_file")]
     pub(crate) cache_password: Option<String>,
+    /// File with the password of the cache
+    #[arg(long, env = env::CACHE_PASSWORD_FILE, value_name = "FILE")]
+    pub(crate) cache_password_file: Option<PathBuf>,
+    /// PEM file with the CA of the cache's certificate [default: the CAs of the system]
+    #[arg(long, env = env::CACHE_CA_FILE, value_name = "FILE")]
+    pub(crate) cache_ca_file: Option<PathBuf>,
+    /// PEM file with this client's certificate
+    #[arg(long, env = env::CACHE_CERT_FILE, value_name = "FILE", requires = "cache_key_file")]
+    pub(crate) cache_cert_file: Option<PathBuf>,
+    /// PEM file with this client's key
+    #[arg(long, env = env::CACHE_KEY_FILE, value_name = "FILE", requires = "cache_cert_file")]
+    pub(crate) cache_key_file: Option<PathBuf>,
 }
 
 impl CacheArgs {
     /// Converts the flags.
     #[must_use]
     pub(crate) fn settings(&self) -> RedisSettings {
-        RedisSettings { password: self.cache_password.clone(), ..RedisSettings::new(&self.cache_url) }
+        let client = self.cache_cert_file.clone().zip(self.cache_key_file.clone());
+        RedisSettings {
+            username: self.cache_username.clone(),
+            password: self.cache_password.clone(),
+            password_file: self.cache_password_file.clone(),
+            ca_file: self.cache_ca_file.clone(),
+            client: client.map(|(cert, key)| ping_redis::ClientCertificate { cert, key }),
+            ..RedisSettings::new(&self.cache_url)
+        }
     }
 }
 
@@ -273,18 +319,5 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Pingd::command().debug_assert();
-    }
-
-    #[test]
-    fn messages_name_the_address_of_postgres_without_credentials() {
-        for (url, address) in [
-            ("postgres://ping:s3cret@db.example:6432/ping?sslmode=require", "db.example:6432"),
-            ("postgres://ping:s3@cret@db.example/ping", "db.example:5432"),
-            ("postgresql://db.example", "db.example:5432"),
-            ("postgres://ping@[2001:db8::1]/ping", "[2001:db8::1]:5432"),
-            ("postgres:///ping?host=/run/postgresql", "the host of --postgres-url"),
-        ] {
-            assert_eq!(PostgresArgs { postgres_url: url.into() }.address(), address, "{url}");
-        }
     }
 }

@@ -7,7 +7,6 @@ use anyhow::Context;
 use ping_kafka::{FetchProfile, KafkaBounds, KafkaConsumer, KafkaMinutes, KafkaProducer, KafkaSettings};
 use ping_memory::SystemClock;
 use ping_ports::CounterCache;
-use ping_postgres::{PostgresOptions, PostgresStore};
 use ping_projections::{LogPorts, MinutePublisher, StatusProjection};
 use ping_redis::{RedisCache, RedisStatuses};
 use ping_rpc::health;
@@ -23,8 +22,9 @@ use tokio_util::sync::CancellationToken;
 use ping_services::{ProcessorService, serve_admin};
 
 pub(crate) async fn run(args: ProcessorArgs, process: ProcessArgs, shutdown: CancellationToken) -> anyhow::Result<()> {
+    args.security.check(&[("--admin-listen", process.admin_listen())])?;
     let kafka = args.kafka.settings();
-    let store = Arc::new(PostgresStore::new(&args.postgres.postgres_url, &PostgresOptions::default())?);
+    let store = Arc::new(args.postgres.store()?);
     let cache = Arc::new(RedisCache::new(&args.cache.settings())?);
     let log = LogPorts {
         outbox: store.clone(),
@@ -55,7 +55,8 @@ pub(crate) async fn run(args: ProcessorArgs, process: ProcessArgs, shutdown: Can
         minutes: KafkaMinutes::new(&kafka).map(|topic| MinutePublisher::new(reader, Arc::new(topic))),
     };
     let counting = processor.run(&mut registry, shutdown.clone());
-    serve_admin(process.admin_listen(), readiness, registry, Router::new(), &mut tasks).await?;
+    let security = args.security.start(&mut registry, &mut tasks).await?;
+    serve_admin(process.admin_listen(), readiness, registry, Router::new(), security, &mut tasks).await?;
     let overdue = async {
         shutdown.cancelled().await;
         sleep(process.drain().max(Duration::from_secs(1))).await;

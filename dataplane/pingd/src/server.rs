@@ -2,16 +2,14 @@
 
 use std::{sync::Arc, time::Duration};
 
-use crate::{
-    config::{PostgresArgs, ServerArgs},
-    migrate::migrate_schema,
-};
+use crate::config::ServerArgs;
+use anyhow::Context;
 use ping_ingest::IngestPorts;
 use ping_kafka::KafkaProducer;
 use ping_memory::SystemClock;
 use ping_ports::{Clock, Outbox};
-use ping_postgres::{PostgresOptions, PostgresStore};
-use ping_query::{CountQuery, SourceQuery, StatusQuery};
+use ping_postgres::PostgresStore;
+use ping_query::{CountQuery, RevocationQuery, SourceQuery, StatusQuery};
 use ping_redis::{RedisCache, RedisStatuses};
 use ping_rpc::{Queries, health};
 use ping_runtime::admin::Readiness;
@@ -20,21 +18,21 @@ use prometheus_client::registry::Registry;
 use tokio::{task::JoinSet, time::sleep};
 use tokio_util::sync::CancellationToken;
 
-use ping_services::{ServerService, bind, serve_guarded_admin};
+use ping_services::{ServerService, WritePath, bind, serve_admin};
 
 /// Pause between two attempts to migrate the schema.
 const MIGRATE_RETRY_INTERVAL: Duration = Duration::from_secs(1);
 
 pub(crate) async fn run(args: ServerArgs, process: ProcessArgs, shutdown: CancellationToken) -> anyhow::Result<()> {
-    args.security.check(&[("--listen", args.listen), ("--admin-listen", process.admin_listen())])?;
+    args.security.port.check(&[("--listen", args.listen), ("--admin-listen", process.admin_listen())])?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-    let store = Arc::new(PostgresStore::new(&args.postgres.postgres_url, &PostgresOptions::default())?);
+    let store = Arc::new(args.postgres.store()?);
     let queries = if args.role.answers_queries() { Some(queries(&args, &store, &clock)?) } else { None };
     let readiness = Readiness::default();
     let mut registry = Registry::default();
     let mut tasks = JoinSet::new();
     let security = args.security.start(&mut registry, &mut tasks).await?;
-    migrate(&mut tasks, &readiness, Arc::clone(&store), args.postgres.clone());
+    migrate(&mut tasks, &readiness, Arc::clone(&store));
     let checked = Arc::clone(&store);
     health::watch(&mut tasks, &readiness, "postgres", move || {
         let store = Arc::clone(&checked);
@@ -44,15 +42,16 @@ pub(crate) async fn run(args: ServerArgs, process: ProcessArgs, shutdown: Cancel
         listener: bind(args.listen, "--listen").await?,
         ingest: args.role.accepts_events().then(|| {
             let producer = Arc::new(KafkaProducer::new(&args.kafka.settings()));
-            (IngestPorts { store: store.clone(), outbox: store.clone(), producer }, args.ingest())
+            let ports = IngestPorts { store: store.clone(), outbox: store.clone(), producer };
+            let revocations = RevocationQuery::new(args.status.rule(), store.clone(), Arc::clone(&clock));
+            WritePath { ports, settings: args.ingest(), quotas: store.clone(), revocations }
         }),
         queries,
         clock,
         transport: args.transport.clone(),
     };
-    let admin = server.admin();
-    let serving = server.run(&mut registry, &readiness, shutdown, process.drain(), &security).await?;
-    serve_guarded_admin(process.admin_listen(), readiness, registry, admin, security, &mut tasks).await?;
+    let (admin, serving) = server.run(&mut registry, &readiness, shutdown, process.drain(), &security).await?;
+    serve_admin(process.admin_listen(), readiness, registry, admin, security, &mut tasks).await?;
     serving.await
 }
 
@@ -61,22 +60,26 @@ fn queries(args: &ServerArgs, store: &Arc<PostgresStore>, clock: &Arc<dyn Clock>
     let (cache, rule) = (args.cache.settings(), args.status.rule());
     let cached_statuses = Arc::new(RedisStatuses::new(&cache, &rule, args.status.status_sources)?);
     let window = i64::from(args.window_minutes);
+    let store = match &args.postgres_read_url {
+        Some(url) => Arc::new(args.postgres.store_at(url).context("--postgres-read-url")?),
+        None => Arc::clone(store),
+    };
     Ok(Queries {
         counts: CountQuery::new(Arc::new(RedisCache::new(&cache)?), store.clone(), Arc::clone(clock), window),
         sources: SourceQuery::new(store.clone(), Arc::clone(clock), args.retention.retention()),
-        statuses: StatusQuery::new(rule, cached_statuses, store.clone(), Arc::clone(clock)),
+        statuses: StatusQuery::new(rule, cached_statuses, store, Arc::clone(clock)),
         labels: args.status.labels()?,
     })
 }
 
 /// Migrates the schema in the background, retrying until Postgres is available. Until then the server is not ready, and calls get
 /// `unavailable`.
-fn migrate(tasks: &mut JoinSet<()>, readiness: &Readiness, store: Arc<PostgresStore>, postgres: PostgresArgs) {
+fn migrate(tasks: &mut JoinSet<()>, readiness: &Readiness, store: Arc<PostgresStore>) {
     let readiness = readiness.clone();
     readiness.set("schema", Err("not checked yet".into()));
     tasks.spawn(async move {
         loop {
-            match migrate_schema(&store, &postgres).await {
+            match store.migrate().await.map_err(anyhow::Error::from) {
                 Ok(imported) => {
                     if imported > 0 {
                         tracing::info!(imported, "imported rows of the existing table pings");

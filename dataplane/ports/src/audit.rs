@@ -19,6 +19,13 @@ pub struct Drift {
     pub differences: Vec<String>,
 }
 
+/// Whether the cache has counted everything that `before` includes: only then may the two be compared. Within one millisecond, events
+/// may be committed before and after the cache's watermark was taken, so the watermark must be later than the whole look.
+#[must_use]
+pub fn has_counted(counters: &CacheCounters, before: &Snapshot) -> bool {
+    counters.as_of > before.until
+}
+
 /// Compares `counters` with what the store held before and after they were read. Minutes before `window_start` are ignored: the
 /// cache has dropped their earlier events. `None` when cache and store agree.
 #[must_use]
@@ -50,12 +57,19 @@ mod tests {
 
     fn snapshot(total: i64, minutes: &[(i64, i64)]) -> Snapshot {
         let minutes = minutes.iter().map(|(minute, count)| (Minute(*minute), *count)).collect();
-        Snapshot { at: 0, total, minutes, writers: Vec::new() }
+        Snapshot { at: 0, until: 2, total, minutes, writers: Vec::new() }
     }
 
     fn counters(total: i64, minutes: &[(i64, i64)]) -> CacheCounters {
         let minutes = minutes.iter().map(|(minute, count)| (Minute(*minute), *count)).collect();
         CacheCounters { generation: "g".into(), total, minutes, as_of: 0, marks: Marks::default() }
+    }
+
+    #[test]
+    fn a_watermark_of_the_same_millisecond_may_miss_events() {
+        let counters = |as_of| CacheCounters { as_of, ..counters(5, &[]) };
+        let before = snapshot(5, &[]);
+        assert_eq!([1, 2, 3].map(|as_of| has_counted(&counters(as_of), &before)), [false, false, true]);
     }
 
     #[test]

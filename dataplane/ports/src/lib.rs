@@ -12,12 +12,13 @@ mod causes;
 mod clock;
 mod log;
 mod minutes;
+mod quotas;
 mod statuses;
 mod store;
 mod views;
 
 pub use advance::{Advance, Applied};
-pub use audit::{Drift, compare};
+pub use audit::{Drift, compare, has_counted};
 pub use cache::{CacheCounters, CacheError, CacheSnapshot, CounterCache, Flush, Reading};
 pub use causes::{Cause, chain};
 pub use clock::Clock;
@@ -25,6 +26,7 @@ pub use log::{
     Bounds, ConsumerEvent, DeadLetter, LogBounds, LogConsumer, LogError, LogEvent, LogProducer, Malformed, Record,
 };
 pub use minutes::{MinuteSummary, MinuteTopic};
+pub use quotas::{Name, NamesAdmitted, QuotaStore};
 pub use statuses::{CACHE_TTL_MINUTES, CachedStatus, Epoch, StatusCache, StatusUpdate, StatusWatermark};
 pub use store::{
     Batch, CommitError, Committed, EventStore, Outbox, OutboxRow, OutboxWatermark, Recount, Snapshot, StoreError,

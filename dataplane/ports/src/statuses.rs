@@ -5,7 +5,7 @@ use async_trait::async_trait;
 use super::cache::CacheError;
 use ping_core::{Millis, Minute, Partition, StatusCounts};
 
-/// Counts cached before an epoch began may be out of date, unless the status is final.
+/// Counts cached before an epoch began may be out of date.
 pub type Epoch = i64;
 
 /// What the cache answers for one source.
@@ -37,27 +37,26 @@ pub struct StatusUpdate {
     pub source: Box<str>,
     /// Its counts.
     pub counts: StatusCounts,
-    /// The status is final: no further event can change it.
+    /// Only a revocation can change the status, so keep it longer than others when the cache is full.
     pub last: bool,
 }
 
-/// A bounded cache of counts. It may drop any entry at any time; the counts of an entry only grow.
+/// A bounded cache of counts. It may drop any entry at any time.
 #[async_trait]
 pub trait StatusCache: Send + Sync {
-    /// The cached counts of `source`. Unless its status is final, they are valid for [`CACHE_TTL_MINUTES`] and within their
-    /// epoch only. An epoch that another process begins may be noticed some milliseconds later.
+    /// The cached counts of `source`. They are valid for [`CACHE_TTL_MINUTES`] and within their epoch only. An epoch that another process begins may be noticed some milliseconds later.
     async fn get(&self, source: &str, now: Minute) -> Result<CachedStatus, CacheError>;
 
-    /// Raises the cached counts to these. `epoch` is the one in which the store was read; `None` for the current one.
+    /// Raises the cached counts to these, as [`StatusCounts::merge_max`] does. `epoch` is the one in which the store was read; `None` for the current one.
     async fn merge_max(&self, epoch: Option<Epoch>, now: Minute, all: &[StatusUpdate]) -> Result<(), CacheError>;
 
     /// Advances the watermark of the cached counts.
     async fn advance_watermark(&self, watermark: &StatusWatermark) -> Result<(), CacheError>;
 
-    /// Begins an epoch: cached counts are no longer valid, unless the status is final.
+    /// Begins an epoch: cached counts are no longer valid.
     async fn begin_epoch(&self) -> Result<(), CacheError>;
 }
 
-/// How many minutes cached counts are valid, unless the status is final. Processors update the cache as they count, so this
+/// How many minutes cached counts are valid. Processors update the cache as they count, so this
 /// only limits the damage of a bug.
 pub const CACHE_TTL_MINUTES: i64 = 10;

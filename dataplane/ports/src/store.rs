@@ -160,6 +160,8 @@ pub struct WriterTotal {
 pub struct Snapshot {
     /// Store time, taken before reading: every event acknowledged before it is included.
     pub at: Millis,
+    /// Store time, taken after reading: every event that is included was committed by then.
+    pub until: Millis,
     /// All events.
     pub total: i64,
     /// Events per minute, for the requested minutes.

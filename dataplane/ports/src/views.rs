@@ -8,8 +8,8 @@ use super::{
 };
 use async_trait::async_trait;
 use ping_core::{
-    Day, Generation, Millis, Minute, Offset, Partition, Positions, RetentionCutoffs, SourceCounts, Span, Window,
-    WindowSplit,
+    Day, Generation, KindCounts, KindRange, Millis, Minute, Offset, Partition, Positions, RetentionCutoffs,
+    SourceCounts, Span, Window, WindowSplit,
 };
 
 /// The positions of the views.
@@ -65,13 +65,8 @@ pub trait SourceReader: Send + Sync {
     /// One source, with its events in the windows from `since` on; `None` when it has no events.
     async fn summary(&self, source: &str, since: Window) -> Result<Option<SourceSummary>, StoreError>;
 
-    /// The events of a source per kind; empty when it has none.
-    async fn kinds(&self, source: &str) -> Result<BTreeMap<Box<str>, Span>, StoreError> {
-        Ok(self.summary(source, Window(i64::MAX)).await?.unwrap_or_default().kinds)
-    }
-
-    /// The number of events of each (source, kind) pair.
-    async fn counts(&self, pairs: &[(Box<str>, Box<str>)]) -> Result<Vec<i64>, StoreError>;
+    /// Per source, the number of events of each of its kinds that is in one of `ranges`.
+    async fn kind_counts(&self, sources: &[Box<str>], ranges: &[KindRange]) -> Result<Vec<KindCounts>, StoreError>;
 
     /// The sources with the most events, in a range or in total: the busiest first, equal ones by name.
     async fn top(&self, range: Option<&WindowSplit>, limit: u32) -> Result<Vec<(String, i64)>, StoreError>;

@@ -17,7 +17,7 @@ use super::{
 };
 use ping_core::{Generation, Mark, Marks, Minute, Positions};
 use ping_ports::{
-    Advance, Applied, CacheSnapshot, Clock, CounterCache, Flush, LogBounds, LogEvent, TotalsStore, compare,
+    Advance, Applied, CacheSnapshot, Clock, CounterCache, Flush, LogBounds, LogEvent, TotalsStore, compare, has_counted,
 };
 
 /// How often, and how long apart, an audit waits for the cache to reach its first look at the store.
@@ -130,7 +130,7 @@ impl Projection for CounterProjection {
         let before = self.totals.snapshot(start, Duration::ZERO).await?;
         for _ in 0..AUDIT_WAITS {
             let Some(counters) = self.cache.counters().await? else { return Ok(AuditOutcome::Unknown) };
-            if counters.as_of >= before.at {
+            if has_counted(&counters, &before) {
                 let after = self.totals.snapshot(start, Duration::ZERO).await?;
                 // A minute at the edge of the window may leave the cache between the two looks at the store.
                 let drift = compare(&before, &counters, &after, now.back(self.window - 2));

@@ -30,19 +30,14 @@ impl StatusProjection {
 
     /// Raises the cached counts of `sources` to what the views say now.
     async fn update_cache(&self, sources: BTreeSet<Box<str>>, now: Minute) -> Result<(), CountError> {
-        let kinds = [&self.rule.negative_when.kind, &self.rule.positive_when.kind];
-        let update = |(source, counts): (&str, &[i64])| {
-            let count = |kind: &str| if *kind == **kinds[0] { counts[0] } else { counts[1] };
-            let counts = self.rule.counts(count);
-            StatusUpdate { source: source.into(), counts, last: self.rule.is_final(counts) }
-        };
-        let sources: Vec<_> = sources.into_iter().collect();
+        let (kinds, sources) = (self.rule.kinds(), sources.into_iter().collect::<Vec<_>>());
         for sources in sources.chunks(SOURCES_PER_QUERY) {
-            let pairs: Vec<_> =
-                sources.iter().flat_map(|source| kinds.map(|kind| (source.clone(), kind.clone()))).collect();
-            let counts = self.reader.counts(&pairs).await?;
-            let updates: Vec<_> =
-                sources.iter().map(|source| &**source).zip(counts.chunks_exact(2)).map(update).collect();
+            let counts = self.reader.kind_counts(sources, &kinds).await?;
+            let update = |(source, kinds)| {
+                let counts = self.rule.counts(&kinds);
+                StatusUpdate { source, counts, last: self.rule.is_final(counts) }
+            };
+            let updates: Vec<_> = sources.iter().cloned().zip(counts).map(update).collect();
             self.cache.merge_max(None, now, &updates).await?;
         }
         Ok(())

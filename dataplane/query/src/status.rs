@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use super::sources::{AsOf, SourceError, validate_source};
-use ping_core::{Minute, Span, StatusCounts, StatusRule, Verdict};
-use ping_ports::{Clock, SourceReader, StatusCache, StatusUpdate, chain};
+use ping_core::{KindCounts, Millis, Minute, Revocation, StatusCounts, StatusRule, Verdict};
+use ping_ports::{Clock, SourceReader, StatusCache, StatusUpdate, StoreError, chain};
 
 /// The status of a source and the counts it follows from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -13,7 +13,7 @@ pub struct SourceStatus {
     pub verdict: Verdict,
     /// Events of the two kinds of the rule, capped at their thresholds.
     pub counts: StatusCounts,
-    /// No later event can change the status.
+    /// No later event can change the status, but for a revocation.
     pub is_final: bool,
     /// The cache answered, not the store.
     pub cached: bool,
@@ -53,9 +53,8 @@ impl StatusQuery {
         if let Some((cached, counts)) = cached.and_then(|cached| Some((cached, cached.counts?))) {
             return Ok(AsOf::new(self.status(counts, true), cached.as_of, now));
         }
-        let as_of = self.reader.as_of().await?;
-        let kinds = self.reader.kinds(source).await?;
-        let counts = self.rule.counts(|kind| kinds.get(kind).map_or(0, |span: &Span| span.count));
+        let (kinds, as_of) = kinds_of(source, &self.rule, &*self.reader).await?;
+        let counts = self.rule.counts(&kinds);
         let status = self.status(counts, false);
         if let Some(cached) = cached {
             let update = StatusUpdate { source: source.into(), counts, last: status.is_final };
@@ -68,5 +67,49 @@ impl StatusQuery {
 
     fn status(&self, counts: StatusCounts, cached: bool) -> SourceStatus {
         SourceStatus { verdict: self.rule.judge(counts), counts, is_final: self.rule.is_final(counts), cached }
+    }
+}
+
+/// The counts that the status of `source` follows from, and their watermark.
+async fn kinds_of(
+    source: &str,
+    rule: &StatusRule,
+    reader: &dyn SourceReader,
+) -> Result<(KindCounts, Millis), StoreError> {
+    // First the watermark: it must hold for the counts.
+    let as_of = reader.as_of().await?;
+    let mut counts = reader.kind_counts(&[source.into()], &rule.kinds()).await?;
+    Ok((counts.pop().unwrap_or_default(), as_of))
+}
+
+/// Finds out what to revoke, in the store: the cache may not have counted it yet.
+#[derive(Clone)]
+pub struct RevocationQuery {
+    rule: StatusRule,
+    reader: Arc<dyn SourceReader>,
+    clock: Arc<dyn Clock>,
+}
+
+impl RevocationQuery {
+    /// `rule` must equal that of the processors.
+    #[must_use]
+    pub fn new(rule: StatusRule, reader: Arc<dyn SourceReader>, clock: Arc<dyn Clock>) -> Self {
+        Self { rule, reader, clock }
+    }
+
+    /// The kind whose events can make a status negative.
+    #[must_use]
+    pub fn negative_kind(&self) -> &str {
+        &self.rule.negative_when.kind
+    }
+
+    /// What takes back the negative status of `source`; `None` if it is not negative.
+    ///
+    /// # Errors
+    /// When `source` is empty or too long, or the store does not answer.
+    pub async fn of(&self, source: &str) -> Result<AsOf<Option<Revocation>>, SourceError> {
+        validate_source(source)?;
+        let (kinds, as_of) = kinds_of(source, &self.rule, &*self.reader).await?;
+        Ok(AsOf::new(self.rule.revocation(&kinds), as_of, self.clock.now()))
     }
 }

@@ -9,7 +9,9 @@ use connectrpc::{ConnectError, RequestContext};
 use futures::future::BoxFuture;
 use http::{HeaderValue, Request, header};
 use parking_lot::Mutex;
-use ping_identity::{AuthenticationError, Authenticator, Caller, Certificate, Credentials, Extent, Lookup, Permission};
+use ping_identity::{
+    AuthenticationError, Authenticator, Caller, CallerQuota, Certificate, Credentials, Extent, Lookup, Permission,
+};
 use ping_transport::RequestScope;
 
 use super::{errors, metrics::AccessMetrics, requirement::Requirement};
@@ -62,6 +64,11 @@ impl Access {
 
     pub(super) fn origins(&self) -> &[HeaderValue] {
         &self.0.origins
+    }
+
+    /// Whether the page works without a token.
+    pub(super) fn is_page_open(&self) -> bool {
+        self.0.authenticator.as_ref().is_none_or(|authenticator| authenticator.anonymous().has(Permission::Read))
     }
 
     /// Whether the caller of `request` may make a call that needs `requirement`.
@@ -184,6 +191,11 @@ impl Session {
     /// Whether everyone may do everything.
     pub(super) fn is_open(&self) -> bool {
         self.caller.is_none()
+    }
+
+    /// The quotas that cover the caller.
+    pub(super) fn quotas(&self) -> &[CallerQuota] {
+        self.caller.as_ref().map_or(&[], |caller| caller.quotas())
     }
 
     /// Checks that the caller has the permission for `source` and `kind`.

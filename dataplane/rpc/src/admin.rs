@@ -4,24 +4,30 @@ use std::{sync::Arc, time::Duration};
 
 use connectrpc::{ConnectError, ConnectRpcService, RequestContext, Response, ServiceRequest, ServiceResult};
 use ping_identity::{Extent, Permission};
-use ping_proto::{AdminService, AdminServiceServer, VerifyRequest, VerifyResponse};
+use ping_proto::{
+    AdminService, AdminServiceServer, RevokeStatusRequest, RevokeStatusResponse, VerifyRequest, VerifyResponse,
+};
 use ping_query::{CountQuery, Verification};
 use tokio::sync::Semaphore;
 
-use super::{access::Session, audit::Audited, errors};
+use super::{access::Session, audit::Audited, errors, revocation::Revocations};
 
-/// `AdminService` over the read path.
+/// `AdminService` over the read path and the write path.
 pub struct Admin {
     counts: Option<CountQuery>,
+    revocations: Option<Revocations>,
     /// One recount runs at a time: it reads every row.
     recount: Arc<Semaphore>,
 }
 
 impl Admin {
-    /// `counts`: none if the server does not answer queries.
+    /// `counts`: none if the server does not answer queries. `revocations`: none if it does not accept events.
     #[must_use]
-    pub fn service(counts: Option<CountQuery>) -> ConnectRpcService<Audited<AdminServiceServer<Self>>> {
-        let admin = Self { counts, recount: Arc::new(Semaphore::new(1)) };
+    pub fn service(
+        counts: Option<CountQuery>,
+        revocations: Option<Revocations>,
+    ) -> ConnectRpcService<Audited<AdminServiceServer<Self>>> {
+        let admin = Self { counts, revocations, recount: Arc::new(Semaphore::new(1)) };
         ConnectRpcService::new(Audited(AdminServiceServer::new(admin)))
     }
 }
@@ -47,6 +53,22 @@ impl AdminService for Admin {
         });
         let found = verified.await.map_err(|error| ConnectError::internal(format!("the recount failed: {error}")))?;
         response(found.map_err(|error| errors::unavailable(&error))?)
+    }
+
+    async fn revoke_status(
+        &self,
+        context: RequestContext,
+        request: ServiceRequest<'_, RevokeStatusRequest>,
+    ) -> ServiceResult<RevokeStatusResponse> {
+        let session = Session::of(&context)?;
+        let message = "this server does not accept events (--role query); revoke on a server with role ingest or all";
+        let revocations = self.revocations.as_ref().ok_or_else(|| ConnectError::failed_precondition(message))?;
+        let recorded = revocations.revoke(request.source, request.reason, session).await?;
+        Response::ok(RevokeStatusResponse {
+            revoked_events: recorded.revocation.events,
+            event_id: recorded.event_id.to_string(),
+            as_of_ms: recorded.as_of,
+        })
     }
 }
 

@@ -7,7 +7,7 @@ use std::{
 
 use connectrpc::ConnectError;
 use futures::future::{BoxFuture, FutureExt, ready};
-use http::{HeaderMap, Request, Response};
+use http::{Request, Response};
 use http_body_util::Either;
 use ping_transport::RequestScope;
 use tower::Service;
@@ -15,7 +15,7 @@ use tower::Service;
 use super::{
     access::{Access, Admission, Session},
     audit,
-    front::{Answer, complete, protocol_headers},
+    front::{Answer, Protocol, complete},
     requirement,
 };
 
@@ -82,7 +82,7 @@ where
 
 /// What is needed to refuse a request after it is gone.
 struct Refusal {
-    headers: HeaderMap,
+    protocol: Protocol,
     path: Box<str>,
     scope: Option<RequestScope>,
 }
@@ -90,7 +90,7 @@ struct Refusal {
 impl Refusal {
     fn new<B>(request: &Request<B>) -> Self {
         Self {
-            headers: protocol_headers(request.headers()),
+            protocol: Protocol::of(request.headers()),
             path: request.uri().path().into(),
             scope: request.extensions().get().cloned(),
         }
@@ -101,6 +101,6 @@ impl Refusal {
         if self.path.starts_with("/ping.") {
             audit::log("refused", self.scope.as_ref(), self.path.trim_start_matches('/'), error.code.as_str());
         }
-        complete(error.into_http_response(&self.headers)).map(Either::Left)
+        complete(self.protocol.answer(error)).map(Either::Left)
     }
 }

@@ -9,6 +9,7 @@ use crate::RpcMetrics;
 use ping_ingest::Ingest;
 use ping_ports::Clock;
 use ping_query::{CountQuery, SourceQuery, StatusQuery};
+use ping_quota::QuotaLimiter;
 
 /// The read path, for servers that answer queries.
 #[derive(Clone)]
@@ -39,6 +40,7 @@ pub struct StatusLabels {
 pub struct Api {
     ingest: Option<Ingest>,
     queries: Option<Arc<Queries>>,
+    pub(super) quotas: Option<QuotaLimiter>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) metrics: Arc<RpcMetrics>,
     pub(super) shutdown: CancellationToken,
@@ -55,7 +57,13 @@ impl Api {
         metrics: Arc<RpcMetrics>,
         shutdown: CancellationToken,
     ) -> Self {
-        Self { ingest, queries: queries.map(Arc::new), clock, metrics, shutdown }
+        Self { ingest, queries: queries.map(Arc::new), quotas: None, clock, metrics, shutdown }
+    }
+
+    /// The same service, which admits events within the quotas of their callers.
+    #[must_use]
+    pub fn with_quotas(self, quotas: QuotaLimiter) -> Self {
+        Self { quotas: Some(quotas), ..self }
     }
 
     /// One service per lane of the write path; each connection uses one.

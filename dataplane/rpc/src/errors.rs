@@ -12,6 +12,7 @@ use ping_ingest::Refusal;
 use ping_ports::{StoreError, chain};
 use ping_proto::errors::{BadRequest, ErrorInfo, RetryInfo, bad_request::FieldViolation};
 use ping_query::{QueryError, SourceError};
+use ping_quota::{Limit, QuotaRefusal};
 use uuid::Uuid;
 
 /// Who defines the reasons in `ErrorInfo`.
@@ -39,7 +40,7 @@ pub(super) fn invalid_event(error: &EventError) -> ConnectError {
         EventError::Negative(_) | EventError::TooEarly(_) | EventError::TooLate { .. } => "timestamp_ms",
         EventError::NotAUuid(_) => "event_id",
         EventError::Source(_) => "source",
-        EventError::Kind(_) => "kind",
+        EventError::Kind(_) | EventError::ReservedKind => "kind",
     };
     invalid_field(field, error.to_string())
 }
@@ -88,6 +89,44 @@ pub(super) fn refused(refusal: &Refusal) -> ConnectError {
                 format!("the events may or may not have been recorded; retry with the same event_id (error {id})");
             retry_after(outcome(ConnectError::unavailable(message), "OUTCOME_UNKNOWN", "unknown"), STORE_RETRY)
         }
+    }
+}
+
+/// There is nothing to revoke.
+pub(super) fn not_negative() -> ConnectError {
+    let message = "the status of this source is not negative, so there is nothing to revoke; look at it with GetStatus. An event that was \
+                   sent just now counts within about a second: retry then";
+    with_reason(ConnectError::failed_precondition(message), "STATUS_NOT_NEGATIVE", [])
+}
+
+/// A revocation that is not acknowledged.
+pub(super) fn revocation_refused(refusal: &Refusal) -> ConnectError {
+    let Refusal::OutcomeUnknown(cause) = refusal else { return refused(refusal) };
+    let id = log("the outcome of a revocation is unknown", cause);
+    let message = format!("the revocation may or may not have been recorded; retry, which is safe (error {id})");
+    retry_after(outcome(ConnectError::unavailable(message), "OUTCOME_UNKNOWN", "unknown"), STORE_RETRY)
+}
+
+/// A quota of the caller does not allow the call.
+pub(super) fn over_quota(refusal: &QuotaRefusal) -> ConnectError {
+    match refusal {
+        // Waiting does not help.
+        QuotaRefusal::TooLarge { limit, .. } => {
+            let field = match limit {
+                Limit::Events | Limit::Bytes => "events",
+                Limit::Sources => "source",
+                Limit::Kinds => "kind",
+            };
+            invalid_field(field, refusal.to_string())
+        }
+        QuotaRefusal::Exceeded { quota, limit, retry_in, .. } => {
+            let metadata = [("quota", &**quota), ("limit", limit.as_str())];
+            let error = ConnectError::resource_exhausted(refusal.to_string());
+            retry_after(with_reason(error, "QUOTA_EXCEEDED", metadata), *retry_in)
+        }
+        QuotaRefusal::TooManyBuckets { retry_in } => exhausted(refusal.to_string(), "TOO_MANY_QUOTAS", *retry_in),
+        QuotaRefusal::Unavailable(cause) => refused(&Refusal::Unavailable(cause.clone())),
+        QuotaRefusal::ShuttingDown => refused(&Refusal::ShuttingDown),
     }
 }
 

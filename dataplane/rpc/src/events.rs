@@ -35,7 +35,9 @@ impl EventService for Api {
     ) -> ServiceResult<RecordBatchResponse> {
         let caller = caller(&context);
         let events = request.events.iter().map(|event| received(event, &caller));
-        let batch = self.validate_batch(events, Session::of(&context)?)?;
+        let session = Session::of(&context)?;
+        let batch = self.validate_batch(events, session)?;
+        self.admit(session, &batch.events).await?;
         // A single batch has no position in a stream.
         Response::ok(batch_response(0, self.record_all(batch).await?))
     }

@@ -65,8 +65,9 @@ where
     }
 
     fn call(&mut self, mut request: Request<Body<B>>) -> Self::Future {
-        if let Some(file) = page::file(request.method(), request.uri().path()) {
-            return Box::pin(std::future::ready(Ok(file.map(Either::Left))));
+        if page::is_asked_for(request.method(), request.uri().path()) {
+            let page = if self.access.is_page_open() { page::open() } else { page::locked() };
+            return Box::pin(std::future::ready(Ok(page.map(Either::Left))));
         }
         lowercase_content_type(request.headers_mut());
         let exchange = Exchange::new(&request);
@@ -102,7 +103,7 @@ where
 /// What is needed to answer a request after it is gone.
 struct Exchange {
     account: Option<Arc<Account>>,
-    headers: HeaderMap,
+    protocol: Protocol,
     version: Version,
     is_get: bool,
 }
@@ -111,7 +112,7 @@ impl Exchange {
     fn new<B>(request: &Request<B>) -> Self {
         Self {
             account: request.extensions().get::<RequestScope>().map(|scope| Arc::clone(&scope.account)),
-            headers: protocol_headers(request.headers()),
+            protocol: Protocol::of(request.headers()),
             version: request.version(),
             is_get: request.method() == Method::GET,
         }
@@ -119,27 +120,27 @@ impl Exchange {
 
     /// Answers with `error`, after the body has been read.
     async fn refuse(self, error: ConnectError) -> Result<Response<Answer>, Infallible> {
-        let response = error.into_http_response(&self.headers);
+        let response = self.protocol.answer(error);
         Ok(complete(drained(self.account, self.version, response).await))
     }
 
     /// Answers a call whose caller may not make it. By HTTP/2, the answer to a stream does not wait for its end.
     async fn refuse_caller(self, kind: MethodKind, error: ConnectError) -> Result<Response<Answer>, Infallible> {
         if kind != MethodKind::Unary && self.version >= Version::HTTP_2 {
-            return Ok(complete(error.into_http_response(&self.headers)));
+            return Ok(complete(self.protocol.answer(error)));
         }
         self.refuse(error).await
     }
 
     /// Answers a unary call.
     async fn finish(self, call: impl Future<Output = Response<ConnectRpcBody>>) -> Response<Answer> {
-        let Self { account, headers, version, is_get } = self;
+        let Self { account, protocol, version, is_get } = self;
         let mut response = match timeout(UNARY_TIMEOUT, call).await {
             Ok(response) => explain(response),
-            Err(_) => deadline::exceeded(UNARY_TIMEOUT).into_http_response(&headers),
+            Err(_) => protocol.answer(deadline::exceeded(UNARY_TIMEOUT)),
         };
         if account.as_ref().is_some_and(|account| account.is_exhausted()) {
-            response = errors::out_of_memory().into_http_response(&headers);
+            response = protocol.answer(errors::out_of_memory());
         }
         if is_get {
             // A cache must not give a compressed answer to a caller that cannot read it.
@@ -165,7 +166,7 @@ impl<D: Dispatcher> Front<D> {
         B::Error: Into<Box<dyn Error + Send + Sync>>,
     {
         request.extensions_mut().insert(session);
-        let call = catch_panic(self.service.call(request), exchange.headers.clone());
+        let call = catch_panic(self.service.call(request), exchange.protocol.clone());
         if kind != MethodKind::Unary {
             return Box::pin(async move { Ok(complete(explain(call.await))) });
         }
@@ -203,12 +204,12 @@ impl<D: Dispatcher> Front<D> {
 /// A defect in one call must not close the connection, which carries other calls.
 async fn catch_panic(
     call: impl Future<Output = Result<Response<ConnectRpcBody>, Infallible>>,
-    headers: HeaderMap,
+    protocol: Protocol,
 ) -> Response<ConnectRpcBody> {
     match AssertUnwindSafe(call).catch_unwind().await {
         Ok(Ok(response)) => response,
         // The panic itself is in the log.
-        Err(_) => errors::defect().into_http_response(&headers),
+        Err(_) => protocol.answer(errors::defect()),
     }
 }
 
@@ -223,10 +224,19 @@ fn lowercase_content_type(headers: &mut HeaderMap) {
     }
 }
 
-/// The headers that decide in which form an error is written.
-pub(super) fn protocol_headers(headers: &HeaderMap) -> HeaderMap {
-    let content_type = headers.get(header::CONTENT_TYPE).cloned();
-    content_type.into_iter().map(|value| (header::CONTENT_TYPE, value)).collect()
+/// In which form an error is written: the protocol library reads it from the request's media type.
+#[derive(Clone)]
+pub(super) struct Protocol(Option<HeaderValue>);
+
+impl Protocol {
+    pub(super) fn of(headers: &HeaderMap) -> Self {
+        Self(headers.get(header::CONTENT_TYPE).cloned())
+    }
+
+    pub(super) fn answer(&self, error: ConnectError) -> Response<ConnectRpcBody> {
+        let headers = self.0.iter().map(|value| (header::CONTENT_TYPE, value.clone())).collect();
+        error.into_http_response(&headers)
+    }
 }
 
 /// Reads what is left of the body before the response is sent: a client that is still sending would otherwise see a broken connection,
@@ -275,8 +285,16 @@ fn explain(mut response: Response<ConnectRpcBody>) -> Response<ConnectRpcBody> {
     response
 }
 
-/// Gives a complete body its length: otherwise HTTP/1.1 sends it in chunks.
-pub(super) fn complete(response: Response<ConnectRpcBody>) -> Response<Answer> {
+/// Gives a complete body its length: otherwise HTTP/1.1 sends it in chunks. An error by gRPC becomes one block of headers: the library
+/// writes its status into headers and trailers, but its details into the trailers only, which clients then do not read.
+pub(super) fn complete(mut response: Response<ConnectRpcBody>) -> Response<Answer> {
+    if response.headers().contains_key("grpc-status")
+        && let Some(Some(Ok(frame))) = response.body_mut().frame().now_or_never()
+        && let Ok(trailers) = frame.into_trailers()
+    {
+        response.headers_mut().extend(trailers);
+        return response.map(|_| Either::Left(Full::default()));
+    }
     response.map(|body| match body {
         ConnectRpcBody::Full(body) => Either::Left(body),
         body => Either::Right(body),

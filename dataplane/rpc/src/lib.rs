@@ -23,8 +23,10 @@ mod limits;
 mod metrics;
 mod page;
 mod pings;
+mod quotas;
 mod record;
 mod requirement;
+mod revocation;
 mod serve;
 mod sources;
 
@@ -36,4 +38,5 @@ pub use audit::Audited;
 pub use front::Answer;
 pub use health::Health;
 pub use metrics::{AccessMetrics, RpcMetrics};
+pub use revocation::Revocations;
 pub use serve::{HttpService, MaybeCors, serve, service};

@@ -1,30 +1,58 @@
-//! The web page: a live count and its freshness. It calls the public API.
+//! The web page: a live count and its freshness. It is one document that calls the public API, with a token if that needs one.
 
+use std::sync::LazyLock;
+
+use base64::{Engine, prelude::BASE64_STANDARD};
 use bytes::Bytes;
-use http::{HeaderValue, Method, Response, header};
+use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header};
 use http_body_util::Full;
+use ring::digest::{SHA256, digest};
 
-/// The page loads only its own files and calls only its own server.
-const POLICY: HeaderValue = HeaderValue::from_static(
-    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src data:; frame-ancestors 'none'; base-uri 'none'",
-);
+const STYLE: &str = include_str!("page/page.css");
+const SCRIPT: &str = include_str!("page/page.js");
 
-/// The page at `/`, its style sheet and its script; none for other requests.
-pub(super) fn file(method: &Method, path: &str) -> Option<Response<Full<Bytes>>> {
-    let (content_type, content) = match path {
-        "/" => ("text/html; charset=utf-8", include_str!("page/index.html")),
-        "/page.css" => ("text/css; charset=utf-8", include_str!("page/page.css")),
-        "/page.js" => ("text/javascript; charset=utf-8", include_str!("page/page.js")),
-        _ => return None,
-    };
-    if method != Method::GET && method != Method::HEAD {
-        return None;
-    }
-    let mut response = Response::new(Full::new(Bytes::from_static(content.as_bytes())));
-    let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
-    headers.insert(header::CONTENT_SECURITY_POLICY, POLICY);
+/// The page with its style sheet and its script.
+static DOCUMENT: LazyLock<Bytes> = LazyLock::new(|| {
+    include_str!("page/index.html").replace("{style}", STYLE).replace("{script}", SCRIPT).into_bytes().into()
+});
+
+/// The page runs its own script only, calls its own server only, and sends its form nowhere.
+static POLICY: LazyLock<HeaderValue> = LazyLock::new(|| {
+    let hash = |text: &str| BASE64_STANDARD.encode(digest(&SHA256, text.as_bytes()));
+    let policy = format!(
+        "default-src 'none'; script-src 'sha256-{}'; style-src 'sha256-{}'; connect-src 'self'; img-src data:; form-action 'none'; \
+         frame-ancestors 'none'; base-uri 'none'",
+        hash(SCRIPT),
+        hash(STYLE),
+    );
+    // Base64 is always a valid value. If it were not, the page would run nothing.
+    HeaderValue::try_from(policy).unwrap_or(HeaderValue::from_static("default-src 'none'"))
+});
+
+/// Whether a request is for the page.
+pub(super) fn is_asked_for(method: &Method, path: &str) -> bool {
+    path == "/" && (method == Method::GET || method == Method::HEAD)
+}
+
+/// The page, for callers that may read without credentials.
+pub(super) fn open() -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(DOCUMENT.clone()));
+    add_headers(response.headers_mut());
+    response
+}
+
+/// The page as the answer to a caller without credentials: it asks for a token. Browsers show the document of a 401.
+pub(super) fn locked() -> Response<Full<Bytes>> {
+    let mut response = open();
+    *response.status_mut() = StatusCode::UNAUTHORIZED;
+    response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+    response
+}
+
+fn add_headers(headers: &mut HeaderMap) {
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
+    headers.insert(header::CONTENT_SECURITY_POLICY, POLICY.clone());
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
-    Some(response)
 }

@@ -38,7 +38,7 @@ pub(super) struct Acknowledgement {
 
 /// The valid events of a batch, and those refused so far.
 pub(super) struct ValidatedBatch {
-    events: Vec<Event>,
+    pub(super) events: Vec<Event>,
     /// The index in the received batch of each of `events`.
     indices: Vec<i32>,
     refused: Vec<RefusedRecord>,
@@ -76,6 +76,7 @@ impl Api {
     ) -> Result<Acknowledgement, ConnectError> {
         let event = self.validate(received)?;
         authorize(session, &event)?;
+        self.admit(session, std::slice::from_ref(&event)).await?;
         let event_id = event.id;
         let receipt = self.ingest()?.submit(vec![event]).await.map_err(|refusal| errors::refused(&refusal))?;
         if !receipt.conflicts.is_empty() {
@@ -140,7 +141,8 @@ impl Api {
     }
 
     /// Records a stream of batches and acknowledges them in order, each with the number of batches that are durable by then. What a
-    /// batch holds of the budget is returned once it is durable. The credentials must be valid when a batch arrives.
+    /// batch holds of the budget is returned once it is durable. The credentials must be valid when a batch arrives. A batch beyond a
+    /// quota waits, and the stream is read no further meanwhile.
     pub(super) fn record_batches<M>(
         self,
         batches: InboundStream<M>,
@@ -153,12 +155,30 @@ impl Api {
         StreamMessage<M>: Send,
     {
         let shutdown = self.shutdown.clone();
+        let (validating, admitting) = (self.clone(), self.clone());
         batches
             .take_until(shutdown.cancelled_owned())
             .map_ok(move |message| {
-                let api = self.clone();
                 let charge = charges.next();
-                let batch = session.renewed().and_then(|session| validate(&api, &session, &message));
+                let batch = session.renewed().and_then(|session| {
+                    let batch = validate(&validating, &session, &message)?;
+                    Ok((validating.demand(&session, &batch.events), batch))
+                });
+                (batch, charge)
+            })
+            // One at a time: while a batch waits for a quota, no further one is read.
+            .and_then(move |(batch, charge)| {
+                let api = admitting.clone();
+                async move {
+                    let admitted = match batch {
+                        Ok((demand, batch)) => api.admit_when_it_fits(demand).await.map(|()| batch),
+                        Err(error) => Err(error),
+                    };
+                    Ok((admitted, charge))
+                }
+            })
+            .map_ok(move |(batch, charge)| {
+                let api = self.clone();
                 async move {
                     let recorded = api.record_all(batch?).await;
                     drop(charge);
@@ -183,6 +203,10 @@ impl Api {
 
 /// Whether the caller may send the event.
 fn authorize(session: &Session, event: &Event) -> Result<(), ConnectError> {
-    let kind = if event.kind.is_empty() { "ping" } else { &event.kind };
-    session.authorize(Permission::Ingest, Extent::One(&event.source), Extent::One(kind))
+    session.authorize(Permission::Ingest, Extent::One(&event.source), Extent::One(kind_name(event)))
+}
+
+/// The kind as callers and the access policy name it.
+pub(super) fn kind_name(event: &Event) -> &str {
+    if event.kind.is_empty() { "ping" } else { &event.kind }
 }

@@ -65,6 +65,7 @@ mod tests {
             ("ping.v1.SourceService/GetStatus", Read),
             ("ping.v1.SourceService/Series", Read),
             ("ping.v1.AdminService/Verify", Admin),
+            ("ping.v1.AdminService/RevokeStatus", Admin),
             ("new.v1.Service/Method", Admin),
             ("", Admin),
         ] {

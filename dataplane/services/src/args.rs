@@ -141,7 +141,7 @@ impl CountArgs {
 /// The rule that classifies sources. Servers and processors must use the same one.
 #[derive(Clone, Debug, Args)]
 pub struct StatusArgs {
-    /// Give a source the negative status once it has at least COUNT events of KIND (permanent), e.g. failed=1
+    /// Give a source the negative status once it has at least COUNT events of KIND that are not revoked, e.g. failed=1
     #[arg(long, env = env::STATUS_NEGATIVE_WHEN, value_name = "KIND=COUNT", default_value = "failed=1")]
     pub status_negative_when: Threshold,
     /// Give a source the positive status once it has at least COUNT events of KIND, unless it is negative

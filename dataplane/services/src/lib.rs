@@ -10,7 +10,7 @@ mod security;
 mod server;
 mod tls;
 
-pub use listen::{bind, serve_admin, serve_guarded_admin};
+pub use listen::{bind, serve_admin};
 pub use processor::ProcessorService;
-pub use security::{Security, SecurityArgs};
-pub use server::ServerService;
+pub use security::{PortSecurityArgs, Security, SecurityArgs};
+pub use server::{ServerService, WritePath};

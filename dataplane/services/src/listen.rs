@@ -22,17 +22,17 @@ pub async fn bind(address: SocketAddr, flag: &str) -> anyhow::Result<TcpListener
 
 use crate::Security;
 
-/// Connections to the admin port of a server: probes, scrapes and people.
+/// Connections to the admin port: probes, scrapes and people.
 const ADMIN_CONNECTIONS: usize = 100;
 /// Bytes that requests to the admin port may hold together.
 const ADMIN_MEMORY_BYTES: usize = 4 * 1024 * 1024;
 
-/// Serves the admin port of a server as one of `tasks`, with the routes in `more`: encrypted like the API, behind the same access policy,
+/// Serves the admin port as one of `tasks`, with the routes in `more`: encrypted like the API, behind the same access policy,
 /// with limits of its own.
 ///
 /// # Errors
 /// When the address is taken or not available.
-pub async fn serve_guarded_admin(
+pub async fn serve_admin(
     address: SocketAddr,
     readiness: Readiness,
     mut registry: Registry,
@@ -48,30 +48,9 @@ pub async fn serve_guarded_admin(
         connections_per_address: ADMIN_CONNECTIONS,
         ..TransportSettings::default()
     };
-    let transport = Transport::new(settings, TrustedProxies::default(), metrics).with_tls(security.tls);
+    let transport = Transport::new(settings, TrustedProxies::default(), metrics).with_tls(security.admin_tls);
     let router = admin::router(readiness, Arc::new(registry), more);
     let service = AdminGate::new(router, security.access);
     tasks.spawn(ping_transport::serve(listener, vec![service], transport, CancellationToken::new()));
-    Ok(())
-}
-
-/// Serves the admin port of a program without callers as one of `tasks`, with the routes in `more`.
-///
-/// # Errors
-/// When the address is taken or not available.
-pub async fn serve_admin(
-    address: SocketAddr,
-    readiness: Readiness,
-    registry: Registry,
-    more: Router,
-    tasks: &mut JoinSet<()>,
-) -> anyhow::Result<()> {
-    let listener = bind(address, "--admin-listen").await?;
-    tasks.spawn(async move {
-        if let Err(error) = admin::serve(listener, readiness, Arc::new(registry), more, CancellationToken::new()).await
-        {
-            tracing::error!(%error, "the admin port failed");
-        }
-    });
     Ok(())
 }

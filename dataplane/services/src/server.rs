@@ -5,20 +5,34 @@ use std::{sync::Arc, time::Duration};
 use crate::{Security, args::TransportArgs};
 use anyhow::Context;
 use ping_ingest::{Ingest, IngestMetrics, IngestPorts, IngestSettings};
-use ping_ports::Clock;
-use ping_rpc::{self as rpc, Admin, Api, Health, Queries, RpcMetrics};
+use ping_ports::{Clock, QuotaStore};
+use ping_query::RevocationQuery;
+use ping_quota::{QuotaLimiter, QuotaMetrics};
+use ping_rpc::{self as rpc, Admin, Api, Health, Queries, Revocations, RpcMetrics};
 use ping_runtime::admin::{Readiness, Router};
 use ping_transport::{Transport, TransportMetrics};
 use prometheus_client::registry::Registry;
 use tokio::{net::TcpListener, task::JoinSet, time::timeout};
 use tokio_util::sync::CancellationToken;
 
+/// What a server needs that accepts events.
+pub struct WritePath {
+    /// Where events go.
+    pub ports: IngestPorts,
+    /// How they get there.
+    pub settings: IngestSettings,
+    /// Where servers share the quotas of callers.
+    pub quotas: Arc<dyn QuotaStore>,
+    /// The negative statuses that can be revoked.
+    pub revocations: RevocationQuery,
+}
+
 /// The server.
 pub struct ServerService {
     /// Accepts the API's connections.
     pub listener: TcpListener,
     /// The write path; none if the server does not accept events.
-    pub ingest: Option<(IngestPorts, IngestSettings)>,
+    pub ingest: Option<WritePath>,
     /// The read path; none if the server does not answer queries.
     pub queries: Option<Queries>,
     /// The time of events that arrive without one.
@@ -28,14 +42,8 @@ pub struct ServerService {
 }
 
 impl ServerService {
-    /// What the server adds to the admin port.
-    pub fn admin(&self) -> Router {
-        let service = Admin::service(self.queries.as_ref().map(|queries| queries.counts.clone()));
-        Router::new().route_service("/ping.v1.AdminService/{method}", service)
-    }
-
-    /// Starts the write path. The returned future serves until `shutdown`, then finishes in-flight calls within `drain`, then
-    /// commits and publishes queued events within another `drain`.
+    /// Starts the write path, and returns what the server adds to the admin port. The returned future serves until `shutdown`, then
+    /// finishes in-flight calls within `drain`, then commits and publishes queued events within another `drain`.
     ///
     /// # Errors
     /// The future fails when the API cannot be served, or the lanes do not drain in time.
@@ -46,20 +54,30 @@ impl ServerService {
         shutdown: CancellationToken,
         drain: Duration,
         security: &Security,
-    ) -> anyhow::Result<impl Future<Output = anyhow::Result<()>> + use<>> {
+    ) -> anyhow::Result<(Router, impl Future<Output = anyhow::Result<()>> + use<>)> {
         let mut lanes = JoinSet::new();
-        let ingest = self.ingest.map(|(ports, settings)| {
-            Ingest::start(ports, settings, Arc::new(IngestMetrics::register(registry)), &mut lanes)
-        });
+        let counts = self.queries.as_ref().map(|queries| queries.counts.clone());
         let metrics = Arc::new(RpcMetrics::register(registry));
-        let api = Api::new(ingest, self.queries, self.clock, metrics, shutdown.clone());
+        let (api, revocations) = match self.ingest {
+            None => (Api::new(None, self.queries, self.clock, metrics, shutdown.clone()), None),
+            Some(WritePath { ports, settings, quotas, revocations }) => {
+                let ingest = Ingest::start(ports, settings, Arc::new(IngestMetrics::register(registry)), &mut lanes);
+                let limiter = QuotaLimiter::start(quotas, QuotaMetrics::register(registry), &mut lanes);
+                let clock = Arc::clone(&self.clock);
+                let revocations = Revocations { query: revocations, ingest: ingest.downgrade(), clock };
+                let api = Api::new(Some(ingest), self.queries, self.clock, metrics, shutdown.clone());
+                (api.with_quotas(limiter), Some(revocations))
+            }
+        };
+        let admin = Admin::service(counts, revocations);
+        let admin = Router::new().route_service("/ping.v1.AdminService/{method}", admin);
         let mut watchers = JoinSet::new();
         let health = Health::report(&mut watchers, readiness);
         let metrics = Arc::new(TransportMetrics::register(registry));
         let transport = Transport::new(self.transport.settings(), self.transport.proxies(), metrics);
         let (transport, access) = (transport.with_tls(security.tls.clone()), security.access.clone());
         let listener = self.listener;
-        Ok(async move {
+        let serving = async move {
             let _watchers = watchers;
             let serving = rpc::serve(listener, api, &health, &access, transport, shutdown.clone());
             let overdue = async {
@@ -74,6 +92,7 @@ impl ServerService {
             let drained = timeout(drain, async { while lanes.join_next().await.is_some() {} }).await;
             drained
                 .context("the write lanes did not drain in time; another server publishes what is left in their outbox")
-        })
+        };
+        Ok((admin, serving))
     }
 }

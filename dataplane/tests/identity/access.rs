@@ -41,7 +41,6 @@ async fn probes_answer_without_credentials_and_nothing_else_does() {
         assert_eq!(get(&format!("{admin}{path}"), None).await, 200, "{path}");
     }
     assert_eq!(call(&format!("{api}/grpc.health.v1.Health/Check"), None, &json!({})).await.0, 200);
-    assert_eq!(get(&format!("{api}/"), None).await, 200, "the page has no data of its own");
     for (token, status) in [(None, 401), (Some("t-reader"), 403), (Some("t-scraper"), 200), (Some("t-admin"), 200)] {
         assert_eq!(get(&format!("{admin}/metrics"), token).await, status, "{token:?}");
     }
@@ -57,6 +56,19 @@ async fn probes_answer_without_credentials_and_nothing_else_does() {
         let (status, answer) = call(&format!("{api}/ping.v1.{method}"), None, &json!({})).await;
         assert_eq!((status, &answer["code"]), (401, &json!("unauthenticated")), "{method}");
     }
+}
+
+/// Browsers show the document of a 401. It has no data: that needs the token.
+#[tokio::test]
+async fn the_page_asks_for_a_token_where_reading_needs_one() {
+    let (pingd, _policy) = server(&[]).await;
+    let answer = reqwest::get(format!("{}/", pingd.api)).await.unwrap();
+    assert_eq!((answer.status().as_u16(), &answer.headers()["www-authenticate"]), (401, &"Bearer".parse().unwrap()));
+    assert!(answer.headers()["content-security-policy"].to_str().unwrap().contains("form-action 'none'"));
+    let page = answer.text().await.unwrap();
+    assert!(page.contains("id=\"token\" type=\"password\"") && page.contains("Authorization"), "{page}");
+    let open = Pingd::dev(&["--memory"]).await;
+    assert_eq!(reqwest::get(format!("{}/", open.api)).await.unwrap().status(), 200);
 }
 
 #[tokio::test]

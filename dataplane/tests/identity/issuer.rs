@@ -10,12 +10,8 @@ use std::{
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use parking_lot::Mutex;
-use rcgen::{KeyPair, PublicKeyData};
-use ring::{
-    hmac,
-    rand::SystemRandom,
-    signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair},
-};
+use rcgen::PublicKeyData;
+use ring::hmac;
 use serde_json::{Value, json};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -23,52 +19,21 @@ use tokio::{
     task::JoinHandle,
 };
 
+pub(crate) use crate::token_key::{Key, jwks, message};
+
 /// The claim `iss` of its tokens.
 pub const ISSUER: &str = "https://issuer.example";
 
-/// A key of an issuer.
-pub struct Key {
-    pub id: String,
-    pub pair: KeyPair,
-}
-
-impl Key {
-    pub fn new(id: &str) -> Self {
-        Self { id: id.to_owned(), pair: KeyPair::generate().unwrap() }
-    }
-
-    fn jwk(&self) -> Value {
-        let point = self.pair.der_bytes();
-        let coordinate = |bytes: &[u8]| URL_SAFE_NO_PAD.encode(bytes);
-        json!({"kty": "EC", "crv": "P-256", "alg": "ES256", "use": "sig", "kid": self.id,
-               "x": coordinate(&point[1..33]), "y": coordinate(&point[33..])})
-    }
-
-    /// A token with these claims.
-    pub fn sign(&self, claims: &Value) -> String {
-        let message = message(&json!({"alg": "ES256", "kid": self.id}), claims);
-        let random = SystemRandom::new();
-        let key = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &self.pair.serialize_der(), &random);
-        let signature = key.unwrap().sign(&random, message.as_bytes()).unwrap();
-        format!("{message}.{}", URL_SAFE_NO_PAD.encode(signature))
-    }
-
-    /// A token that uses the public key as a shared secret.
-    pub fn sign_with_public_key_as_secret(&self, claims: &Value) -> String {
-        let message = message(&json!({"alg": "HS256", "kid": self.id}), claims);
-        let secret = hmac::Key::new(hmac::HMAC_SHA256, self.pair.der_bytes());
-        format!("{message}.{}", URL_SAFE_NO_PAD.encode(hmac::sign(&secret, message.as_bytes())))
-    }
+/// A token of `key` that uses its public key as a shared secret.
+pub fn sign_with_public_key_as_secret(key: &Key, claims: &Value) -> String {
+    let message = message(&json!({"alg": "HS256", "kid": key.id}), claims);
+    let secret = hmac::Key::new(hmac::HMAC_SHA256, key.pair.der_bytes());
+    format!("{message}.{}", URL_SAFE_NO_PAD.encode(hmac::sign(&secret, message.as_bytes())))
 }
 
 /// A token without a signature.
 pub fn unsigned(claims: &Value) -> String {
     format!("{}.", message(&json!({"alg": "none"}), claims))
-}
-
-fn message(header: &Value, claims: &Value) -> String {
-    let part = |json: &Value| URL_SAFE_NO_PAD.encode(json.to_string());
-    format!("{}.{}", part(header), part(claims))
 }
 
 /// Seconds since the Unix epoch.
@@ -122,10 +87,6 @@ impl Drop for KeyServer {
     fn drop(&mut self) {
         self.stop();
     }
-}
-
-fn jwks(keys: &[&Key]) -> String {
-    json!({"keys": keys.iter().map(|key| key.jwk()).collect::<Vec<_>>()}).to_string()
 }
 
 async fn serve(listener: TcpListener, keys: Arc<Mutex<String>>, fetches: Arc<AtomicUsize>) {

@@ -4,11 +4,18 @@
 
 mod access;
 mod authority;
+mod discovery;
 mod issuer;
+mod new_names;
 mod policy;
 #[path = "../pipeline/processes.rs"]
 mod processes;
+mod quotas;
+mod replicas;
+mod revocation;
+mod rotation;
 mod scopes;
 mod streams;
 mod tls;
+mod token_key;
 mod tokens;

@@ -21,14 +21,14 @@ use crate::{
 };
 
 /// A stream with a token.
-struct Sender {
+pub struct Sender {
     batches: mpsc::Sender<RecordBatchRequest>,
     answers: Streaming<ping_proto::RecordBatchResponse>,
     _token: tempfile::NamedTempFile,
 }
 
 impl Sender {
-    async fn open(pingd: &Pingd, token: &str) -> Self {
+    pub async fn open(pingd: &Pingd, token: &str) -> Self {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), token).unwrap();
         let client = Client::connect(&pingd.api).await.unwrap().with_token_file(Some(file.path().to_owned()));
@@ -37,7 +37,7 @@ impl Sender {
         Self { batches, answers, _token: file }
     }
 
-    async fn send(&mut self, source: &str) -> Result<(), Status> {
+    pub async fn send(&mut self, source: &str) -> Result<(), Status> {
         let event = RecordRequest { source: source.into(), ..RecordRequest::default() };
         // If the stream has ended, the answer says why.
         let _ = self.batches.send(RecordBatchRequest { events: vec![event] }).await;

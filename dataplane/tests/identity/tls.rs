@@ -120,7 +120,10 @@ async fn a_server_may_require_client_certificates() {
     let args = ["--tls-client-ca", ca.to_str().unwrap(), "--tls-client-required"];
     let pingd = start(&secret, &args, authority.http(Some(&own))).await;
     pingd.ping(json!({})).await;
-    assert!(authority.http(None).get(format!("{}/", pingd.api)).send().await.is_err());
+    let without = authority.http(None);
+    assert!(without.get(format!("{}/", pingd.api)).send().await.is_err());
+    let probe = without.get(format!("{}/healthz", pingd.admin)).send().await.unwrap();
+    assert_eq!(probe.status(), 200, "kubelet has no certificate");
 }
 
 #[tokio::test]

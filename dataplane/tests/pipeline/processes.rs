@@ -150,6 +150,11 @@ impl Pingd {
         peak.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
     }
 
+    /// How much the peak has grown, in bytes, since it was `before`. The kernel rounds: its figure can fall a little.
+    pub fn peak_growth(&self, before: u64) -> u64 {
+        self.peak_memory().saturating_sub(before)
+    }
+
     /// The process.
     pub fn pid(&self) -> u32 {
         self.child.id().unwrap()
@@ -187,8 +192,13 @@ impl Pingd {
 
     /// Recounts every row; returns HTTP status and body.
     pub async fn verify(&self) -> (u16, Value) {
-        let url = format!("{}/ping.v1.AdminService/Verify", self.admin);
-        let answer = self.http.post(url).json(&json!({})).send().await.unwrap();
+        self.administer("Verify", &json!({})).await
+    }
+
+    /// Calls a method of `AdminService`; returns HTTP status and body.
+    pub async fn administer(&self, method: &str, body: &Value) -> (u16, Value) {
+        let url = format!("{}/ping.v1.AdminService/{method}", self.admin);
+        let answer = self.http.post(url).json(body).send().await.unwrap();
         (answer.status().as_u16(), answer.json().await.unwrap())
     }
 

@@ -1,8 +1,10 @@
 //! Every protocol on one port: responses, and errors for invalid input.
 
+use base64::{Engine, prelude::BASE64_STANDARD};
 use futures::StreamExt;
 use ping_client::Client;
 use ping_proto::{PingCountRequest, PingRequest, StreamPingsRequest, VerifyRequest};
+use ring::digest::{SHA256, digest};
 use serde_json::{Value, json};
 use tokio::process::Command;
 
@@ -52,24 +54,27 @@ async fn other_methods_and_media_types_get_an_error_of_the_protocol() {
 #[tokio::test]
 async fn a_browser_gets_a_page_that_needs_nothing_from_elsewhere() {
     let pingd = Pingd::dev(&["--memory"]).await;
-    let get = async |path: &str| {
-        let answer = reqwest::get(format!("{}/{path}", pingd.api)).await.unwrap().error_for_status().unwrap();
-        let header = |name| answer.headers()[name].to_str().unwrap().to_owned();
-        let (kind, policy) = (header("content-type"), header("content-security-policy"));
-        assert!(policy.starts_with("default-src 'none'; script-src 'self'"), "{policy}");
-        (kind, answer.text().await.unwrap())
-    };
-    let (kind, page) = get("").await;
+    let answer = reqwest::get(format!("{}/", pingd.api)).await.unwrap().error_for_status().unwrap();
+    let header = |name| answer.headers()[name].to_str().unwrap().to_owned();
+    let (kind, policy) = (header("content-type"), header("content-security-policy"));
+    assert!(policy.starts_with("default-src 'none'; script-src 'sha256-"), "{policy}");
+    let page = answer.text().await.unwrap();
     assert!(kind.starts_with("text/html") && !page.contains("://"), "{kind}: {page}");
-    let (_, script) = get("page.js").await;
-    for (file, expected) in [("page.js", "text/javascript"), ("page.css", "text/css")] {
-        assert!(page.contains(file), "{page}");
-        assert!(get(file).await.0.starts_with(expected));
+    let between = |start: &str, end: &str| {
+        page.split_once(start)
+            .and_then(|(_, rest)| rest.split_once(end))
+            .unwrap_or_else(|| panic!("no {start} in {page}"))
+            .0
+    };
+    let script = between("<script type=\"module\">", "</script>");
+    for content in [script, between("<style>", "</style>")] {
+        let hash = BASE64_STANDARD.encode(digest(&SHA256, content.as_bytes()));
+        assert!(policy.contains(&format!("'sha256-{hash}'")), "a browser would block this: {content}");
     }
     let elements: Vec<_> = script.split("element(\"").skip(1).filter_map(|rest| rest.split('"').next()).collect();
-    assert!(elements.contains(&"total"), "{elements:?}");
+    assert!(elements.contains(&"total") && elements.contains(&"token"), "{elements:?}");
     for id in elements {
-        assert!(page.contains(&format!("id=\"{id}\"")), "the script writes to {id}");
+        assert!(page.contains(&format!("id=\"{id}\"")), "the script uses {id}");
     }
 }
 

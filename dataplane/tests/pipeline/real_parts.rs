@@ -41,8 +41,31 @@ async fn the_store_answers_when_the_cache_is_away_and_the_cache_again_when_it_is
     assert_eq!(server.count(json!({})).await, (1, "STORE_DATABASE".into()));
     server.ping(json!({})).await;
     assert_eq!(server.count(json!({})).await, (2, "STORE_DATABASE".into()));
+    let (_, proof) = server.verify().await;
+    assert_eq!(
+        (&proof["exact"], &proof["differences"]),
+        (&json!(false), &json!(["the cache is unavailable"])),
+        "{proof}"
+    );
     parts.redis.restart_empty().await.unwrap();
     server.wait_for_count(2).await;
+}
+
+#[tokio::test]
+async fn a_broken_connection_to_the_cache_is_no_difference() {
+    let (parts, server, _processor) = pipeline().await;
+    server.ping(json!({})).await;
+    server.wait_for_count(1).await;
+    let client = redis::Client::open(parts.redis.url()).unwrap();
+    let mut connection = client.get_multiplexed_async_connection().await.unwrap();
+    let killed: i64 = redis::cmd("CLIENT")
+        .arg(&["KILL", "TYPE", "normal", "SKIPME", "yes"])
+        .query_async(&mut connection)
+        .await
+        .unwrap();
+    assert!(killed >= 2, "{killed}");
+    let (_, proof) = server.verify().await;
+    assert_eq!(proof["exact"], true, "{proof}");
 }
 
 #[tokio::test]

@@ -91,6 +91,49 @@ async fn statuses_follow_the_rule(server: &Pingd, rule: &Rule) {
     assert_eq!((&answer["verdict"], &answer["store"]), (&json!("VERDICT_NEGATIVE"), &json!("STORE_CACHE")), "{answer}");
 }
 
+/// A wrong event does not make a status negative forever. The events stay, and later ones count.
+async fn a_negative_status_can_be_revoked(server: &Pingd, rule: &Rule) {
+    let source = json!({"source": "revoked.example"});
+    let revoke = async || server.administer("RevokeStatus", &source).await;
+    let (status, answer) = revoke().await;
+    assert_eq!((status, &answer["code"]), (400, &json!("failed_precondition")), "{answer}");
+    rule.support(server, "revoked.example", 1_000).await;
+    for total in [1, 2] {
+        server.record("revoked.example", rule.negative_kind, 0).await;
+        becomes(server, "revoked.example", rule.negative).await;
+        let (status, answer) = revoke().await;
+        assert_eq!((status, &answer["revokedEvents"]), (200, &json!(total.to_string())), "{answer}");
+        becomes(server, "revoked.example", rule.positive).await;
+        let (status, answer) = revoke().await;
+        assert_eq!((status, &answer["code"]), (400, &json!("failed_precondition")), "{answer}");
+    }
+    let status = server.query("GetStatus", source.clone()).await;
+    assert_eq!((&status["final"], &status["negativeEvents"]), (&json!(false), &json!("0")), "{status}");
+    // Nothing is uncounted, and the revocations can be seen.
+    let stats = server.query("SourceStats", source).await;
+    let kind = |kind: &str| {
+        stats["kinds"].as_array().unwrap().iter().find(|stats| stats["kind"] == kind).unwrap()["count"].clone()
+    };
+    assert_eq!((&stats["count"], kind(rule.negative_kind)), (&json!("1004"), json!("2")), "{stats}");
+    for revoked in [1, 2] {
+        assert_eq!(kind(&format!("~revoked:{}:{revoked}", rule.negative_kind)), "1", "{stats}");
+    }
+}
+
+#[tokio::test]
+async fn a_negative_status_can_be_revoked_in_memory_and_in_sqlite() {
+    a_negative_status_can_be_revoked(&Pingd::dev(&["--memory"]).await, &NEUTRAL).await;
+    let folder = tempfile::tempdir().unwrap();
+    let data = ["--data", folder.path().to_str().unwrap()];
+    let mut pingd = Pingd::dev(&[&data[..], &MAIL_DOMAIN_FLAGS[..]].concat()).await;
+    a_negative_status_can_be_revoked(&pingd, &MAIL_DOMAINS).await;
+    // The log and the cache start empty: the views were built from the events.
+    pingd.kill_9().await;
+    pingd.restart();
+    pingd.wait_ready().await;
+    becomes(&pingd, "revoked.example", MAIL_DOMAINS.positive).await;
+}
+
 #[tokio::test]
 async fn statuses_follow_the_rule_in_memory() {
     statuses_follow_the_rule(&Pingd::dev(&["--memory"]).await, &NEUTRAL).await;
@@ -112,9 +155,12 @@ async fn statuses_follow_the_rule_in_memory() {
 async fn statuses_follow_the_rule_on_real_parts_and_without_the_cache() {
     let (mut parts, server, _processor) = pipeline().await;
     statuses_follow_the_rule(&server, &NEUTRAL).await;
+    a_negative_status_can_be_revoked(&server, &NEUTRAL).await;
     parts.redis.kill_9().await.unwrap();
-    let answer = server.query("GetStatus", json!({"source": "example.com"})).await;
-    assert_eq!((&answer["status"], &answer["store"]), (&json!("negative"), &json!("STORE_DATABASE")));
+    for (source, status) in [("example.com", "negative"), ("revoked.example", "positive")] {
+        let answer = server.query("GetStatus", json!({"source": source})).await;
+        assert_eq!((&answer["status"], &answer["store"]), (&json!(status), &json!("STORE_DATABASE")));
+    }
     parts.redis.restart_empty().await.unwrap();
     NEUTRAL.support(&server, "other.com", 1_000).await;
     becomes(&server, "other.com", "positive").await;

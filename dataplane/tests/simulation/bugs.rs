@@ -23,10 +23,14 @@ pub enum Bug {
     IdsNotUnique,
     /// The views apply a flush regardless of their positions.
     ViewsIgnorePositions,
+    /// A cached status does not say how many events are revoked, so a revocation changes nothing.
+    RevocationsNotCached,
+    /// A processor uses the statuses that another one cached, which may have counted events without caching their status.
+    EpochNotBegun,
 }
 
 impl Bug {
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 12] = [
         Self::CacheIgnoresPositions,
         Self::SnapshotBeforeEnds,
         Self::ReplayUnderNewWriter,
@@ -37,5 +41,7 @@ impl Bug {
         Self::WatermarkIgnoresOutbox,
         Self::IdsNotUnique,
         Self::ViewsIgnorePositions,
+        Self::RevocationsNotCached,
+        Self::EpochNotBegun,
     ];
 }

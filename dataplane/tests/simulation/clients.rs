@@ -6,7 +6,7 @@ use std::{
 };
 
 use parking_lot::Mutex;
-use ping_core::{Event, Millis};
+use ping_core::{Event, Millis, Revocation};
 use ping_ingest::{Ingest, Refusal};
 use ping_ports::Clock;
 use tokio::time::sleep;
@@ -24,6 +24,9 @@ pub struct Sent {
     /// Submissions that were not acknowledged.
     pub refused: u64,
 }
+
+/// How many sources send events.
+pub const SOURCES: u64 = 5;
 
 /// The servers a caller can reach.
 pub type Servers = Arc<Mutex<Vec<Ingest>>>;
@@ -47,13 +50,23 @@ pub async fn run(rng: FaultRng, servers: Servers, clock: Arc<dyn Clock>, sent: A
 
 fn event(rng: &FaultRng, clock: &dyn Clock) -> Event {
     let ago = if rng.chance(80) { 0 } else { i64::try_from(rng.below(300_000)).unwrap() };
-    let source = if rng.chance(50) { String::new() } else { format!("source-{}", rng.below(5)) };
+    let source = if rng.chance(50) { String::new() } else { format!("source-{}", rng.below(SOURCES)) };
     Event {
         id: Uuid::from_u128(rng.id()),
         timestamp_ms: clock.now() - ago,
         timestamp_assumed: false,
         source: source.into(),
-        kind: "".into(),
+        kind: kind(rng),
+    }
+}
+
+/// A kind that a status depends on: of an event, or of a revocation of the first of them.
+fn kind(rng: &FaultRng) -> Box<str> {
+    match rng.below(10) {
+        0..4 => "failed".into(),
+        4..7 => "succeeded".into(),
+        7 => Revocation { kind: "failed".into(), events: i64::try_from(rng.below(6)).unwrap() }.to_kind().into(),
+        _ => "".into(),
     }
 }
 

@@ -10,6 +10,7 @@ mod cache;
 mod clients;
 mod log;
 mod rng;
+mod statuses;
 mod store;
 mod views;
 mod world;
@@ -72,7 +73,7 @@ fn every_schedule_ends_exact() {
     }
     if schedules >= 1_000 {
         assert!(
-            sum.replayed > 0 && sum.rebuilds > schedules && sum.fenced > 0 && sum.stale > 0,
+            sum.replayed > 0 && sum.rebuilds > schedules && sum.fenced > 0 && sum.stale > 0 && sum.statuses > schedules,
             "the faults must have an effect: {sum:?}"
         );
     }

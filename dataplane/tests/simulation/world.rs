@@ -4,13 +4,15 @@
 use std::{sync::Arc, time::Duration};
 
 use parking_lot::Mutex;
-use ping_core::{Event, Retention};
+use ping_core::{Event, KindCounts, Minute, Retention, SourceCounts};
 use ping_ingest::{Ingest, IngestMetrics, IngestPorts, IngestSettings};
-use ping_memory::{LoggedMinutes, MemoryCache, MemoryLog, MemoryStore};
-use ping_ports::{Clock, CounterCache, EventStore, LogBounds, SourceReader, TotalsStore};
+use ping_memory::{LoggedMinutes, MemoryCache, MemoryLog, MemoryStatuses, MemoryStore};
+use ping_ports::{Clock, CounterCache, EventStore, LogBounds, SourceReader, StatusCache, TotalsStore};
 use ping_projections::{
     CountMetrics, CountSettings, CounterProjection, LogPorts, MinutePublisher, Processor, SourceProjection,
+    StatusProjection,
 };
+use ping_query::StatusQuery;
 use prometheus_client::registry::Registry;
 use tokio::{
     task::JoinSet,
@@ -21,9 +23,10 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     bugs::Bug,
     cache::FaultyCache,
-    clients::{self, Sent, Servers},
+    clients::{self, SOURCES, Sent, Servers},
     log::{CommittedOffsets, FaultyConsumer, FaultyLog},
     rng::{FaultRng, Host, VirtualClock},
+    statuses::{self, FaultyStatuses},
     store::FaultyStore,
     views::FaultyViews,
 };
@@ -39,6 +42,8 @@ pub struct Report {
     pub fenced: u64,
     pub relayed: u64,
     pub crashes: u64,
+    /// Cached statuses that were compared with the rows in the end.
+    pub statuses: u64,
 }
 
 impl Report {
@@ -51,6 +56,7 @@ impl Report {
         self.fenced += other.fenced;
         self.relayed += other.relayed;
         self.crashes += other.crashes;
+        self.statuses += other.statuses;
     }
 }
 
@@ -65,6 +71,7 @@ struct World {
     store: Arc<MemoryStore>,
     log: MemoryLog,
     cache: Arc<MemoryCache>,
+    statuses: Arc<MemoryStatuses>,
     committed: CommittedOffsets,
     ingest_metrics: Arc<IngestMetrics>,
     count_metrics: Arc<CountMetrics>,
@@ -91,6 +98,7 @@ impl World {
             store: Arc::new(MemoryStore::new(Arc::clone(&clock))),
             log: MemoryLog::new(1 + u32::try_from(rng.below(3)).unwrap()),
             cache: Arc::default(),
+            statuses: Arc::default(),
             committed: Arc::default(),
             ingest_metrics: Arc::new(IngestMetrics::register(&mut Registry::default())),
             count_metrics: Arc::new(CountMetrics::register(&mut Registry::default(), "ping_count")),
@@ -147,7 +155,9 @@ impl World {
         };
         let counters = CounterProjection::new(cache, Arc::new(store), &ports, &settings);
         let views = FaultyViews { host: host.clone(), inner: Arc::clone(&self.store) };
-        let views = SourceProjection::new(Arc::new(views), &ports, Retention::default());
+        let cached = Arc::new(self.statuses_seen_by(&host));
+        let statuses = StatusProjection { rule: statuses::rule(), cache: cached, reader: self.store.clone() };
+        let views = SourceProjection::new(Arc::new(views), &ports, Retention::default()).with_statuses(statuses);
         let views = views.with_minutes(Some(MinutePublisher::new(self.store.clone(), Arc::new(LoggedMinutes))));
         let committed = Arc::clone(&self.views_committed);
         let viewing = FaultyConsumer { host: host.clone(), inner: self.log.subscribe("views"), committed };
@@ -160,7 +170,28 @@ impl World {
         self.processors.push((host, tasks));
     }
 
+    fn statuses_seen_by(&self, host: &Host) -> FaultyStatuses {
+        FaultyStatuses { host: host.clone(), inner: Arc::clone(&self.statuses) }
+    }
+
+    /// Reads statuses as a server does, which caches what it had to read from the store.
+    fn start_reader(&self) -> JoinSet<()> {
+        let host = Host::new(&self.rng);
+        let cache = Arc::new(self.statuses_seen_by(&host));
+        let query = StatusQuery::new(statuses::rule(), cache, self.store.clone(), Arc::clone(&self.clock));
+        let mut tasks = JoinSet::new();
+        tasks.spawn(async move {
+            loop {
+                sleep(host.rng.millis(1_000)).await;
+                // The store is available.
+                query.of(&format!("source-{}", host.rng.below(SOURCES))).await.unwrap();
+            }
+        });
+        tasks
+    }
+
     async fn run(mut self) -> Result<Report, String> {
+        let _reader = self.start_reader();
         self.start_server();
         self.start_server();
         self.start_processor();
@@ -290,12 +321,15 @@ impl World {
         let counters = self.cache.counters().await.unwrap().ok_or("the cache is empty in the end")?;
         let last_audit = self.cache.read(None).await.unwrap().and_then(|reading| reading.last_audit);
         let drifts = self.count_metrics.drifts.get();
-        let sent = self.sent.lock();
+        let (sent, refused) = {
+            let sent = self.sent.lock();
+            (sent.ids.len(), sent.refused)
+        };
         if present != ids.len() {
             return Err(format!("{} of {} acknowledged events are not in the store", ids.len() - present, ids.len()));
         }
-        if usize::try_from(recount.rows).unwrap() > sent.ids.len() {
-            return Err(format!("{} rows from {} distinct events", recount.rows, sent.ids.len()));
+        if usize::try_from(recount.rows).unwrap() > sent {
+            return Err(format!("{} rows from {sent} distinct events", recount.rows));
         }
         if counters.total != stored.total || recount.rows != stored.total {
             return Err(format!("rows {}, store {}, cache {}", recount.rows, stored.total, counters.total));
@@ -309,6 +343,7 @@ impl World {
         if views != rows {
             return Err(format!("views per source differ: rows {rows:?}, views {views:?}"));
         }
+        let statuses = self.check_statuses(&rows).await?;
         if drifts > 0 {
             return Err(format!("audits had to repair the cache {drifts} times"));
         }
@@ -320,13 +355,31 @@ impl World {
         }
         Ok(Report {
             events: u64::try_from(recount.rows).unwrap(),
-            refused: sent.refused,
+            refused,
             replayed: self.count_metrics.duplicates.get(),
             rebuilds: self.count_metrics.rebuilds.get(),
             stale: self.count_metrics.stale.get(),
             fenced: self.ingest_metrics.fenced.get(),
             relayed: self.ingest_metrics.relayed.get(),
             crashes: self.crashes,
+            statuses,
         })
+    }
+
+    /// Compares the cached statuses with those that follow from the rows. Returns how many.
+    async fn check_statuses(&self, rows: &SourceCounts) -> Result<u64, String> {
+        let now = Minute::of(self.clock.now());
+        let mut compared = 0;
+        for source in (0..SOURCES).map(|number| format!("source-{number}")) {
+            let Some(cached) = self.statuses.get(&source, now).await.unwrap().counts else { continue };
+            let of_source = rows.kinds.iter().filter(|((of, _), _)| **of == *source);
+            let kinds: KindCounts = of_source.map(|((_, kind), span)| (kind.clone(), span.count)).collect();
+            let expected = statuses::rule().counts(&kinds);
+            if cached != expected {
+                return Err(format!("the cached status of {source} differs: rows {expected:?}, cache {cached:?}"));
+            }
+            compared += 1;
+        }
+        Ok(compared)
     }
 }

@@ -3,10 +3,12 @@
 #![allow(unreachable_pub, missing_docs, reason = "a test binary has no callers")]
 
 mod commits;
+mod encryption;
 mod fixture;
 mod imports;
 mod outages;
 mod outbox;
+mod quotas;
 mod restarts;
 mod tampering;
 mod totals;
@@ -76,6 +78,7 @@ mod every {
         views: [
             a_step_is_applied_once
             late_events_correct_their_window
+            kinds_are_read_by_ranges_that_compare_bytes
             the_watermark_is_that_of_the_slowest_partition
             a_rebuild_equals_the_steps
             a_closed_day_keeps_its_count
@@ -83,6 +86,26 @@ mod every {
             expired_rows_are_deleted
             totals_over_time_are_those_of_the_rows
         ]
+        quotas: [
+            a_bucket_grants_what_it_holds_and_no_more
+            what_is_returned_can_be_taken_again
+            a_bucket_refills
+            claims_are_answered_in_their_order
+            concurrent_claims_stay_within_the_bucket
+            new_names_are_admitted_up_to_the_budget_and_counted_once
+            names_are_admitted_together_or_not_at_all
+            concurrent_admissions_stay_within_the_budget
+            names_in_the_views_and_admitted_ones_are_known
+            full_buckets_are_forgotten_and_others_are_not
+        ]
+    }
+}
+
+/// Where the clock is set by hand.
+mod timed {
+    contract! {
+        [memory sqlite]
+        quotas: [a_new_day_has_a_new_budget]
     }
 }
 

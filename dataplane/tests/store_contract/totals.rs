@@ -77,11 +77,12 @@ pub async fn a_snapshot_holds_the_window_and_what_was_touched(fixture: &Fixture)
     let old = vec![event(1, THEN), event(2, earlier(1)), event(3, earlier(90)), event(4, earlier(80))];
     let before = fixture.commit(one, 1, old).await.at;
     fixture.advance(Duration::from_millis(1_500)).await;
-    fixture.commit(two, 1, vec![event(5, earlier(80)), event(6, earlier(70))]).await;
+    let last_commit = fixture.commit(two, 1, vec![event(5, earlier(80)), event(6, earlier(70))]).await.at;
     let window = BTreeMap::from([(now.back(1), 1), (now, 1)]);
     let snapshot = fixture.store.snapshot(now.back(60), Duration::ZERO).await.unwrap();
     assert_eq!((snapshot.total, &snapshot.minutes), (6, &window));
     assert!(snapshot.at >= before + 1_400);
+    assert!(snapshot.until >= snapshot.at.max(last_commit));
     let last = |writer, last_seq| WriterTotal { writer, last_seq };
     assert_eq!(snapshot.writers, [last(one, 4), last(two, 2)]);
     let touched = fixture.store.snapshot(now.back(60), Duration::from_millis(1_200)).await.unwrap().minutes;

@@ -17,6 +17,7 @@ use futures::future::BoxFuture;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use hyper::body::Incoming;
 use parking_lot::Mutex;
+use smallvec::{SmallVec, smallvec};
 use tokio::time::{Instant, Sleep, sleep};
 
 use crate::{Budget, Charge};
@@ -39,7 +40,7 @@ pub type UnreadBody = Pin<Box<dyn HttpBody<Data = Bytes, Error = Box<dyn Error +
 #[derive(Default)]
 struct Charges {
     /// Until the request ends.
-    request: Vec<Charge>,
+    request: SmallVec<[Charge; 2]>,
     /// Until the message that the body carries is complete.
     body: Vec<Charge>,
     /// Bytes of the body that are paid for and have not arrived.
@@ -50,7 +51,7 @@ impl Account {
     /// Charges what every request costs; none if the budget does not have it.
     #[must_use]
     pub fn open(budget: Budget) -> Option<Self> {
-        let request = vec![budget.try_charge(REQUEST_BYTES)?];
+        let request = smallvec![budget.try_charge(REQUEST_BYTES)?];
         let charges = Mutex::new(Charges { request, body: Vec::new(), prepaid: REQUEST_BYTES });
         Some(Self { budget, charges, exhausted: AtomicBool::new(false), unread: Mutex::default() })
     }

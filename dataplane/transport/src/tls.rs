@@ -50,8 +50,8 @@ impl Tls {
     }
 }
 
-/// Metrics of the certificate.
-#[derive(Debug)]
+/// Metrics of the certificate. Clones share them.
+#[derive(Clone, Debug)]
 pub struct TlsMetrics {
     /// Unix time in seconds.
     expiry: Gauge,

@@ -28,6 +28,10 @@ condition_types! {
     ProcessorReady,
     /// the failure of a single machine cannot lose an acknowledged event
     Durable,
+    /// connections to Postgres, Kafka and the cache are encrypted, the servers of all three are verified, and callers reach the servers by TLS
+    Encrypted,
+    /// callers need credentials, and a rule that allows what they do
+    Authenticated,
     /// the count includes every acknowledged event exactly once
     Exact,
     /// the count is at most `spec.monitoring.freshWithinMs` old
@@ -36,7 +40,7 @@ condition_types! {
     Ready,
     /// a change is in progress (kstatus convention)
     Reconciling,
-    /// reconciliation cannot make progress until the spec is changed (kstatus convention)
+    /// waiting does not help: someone has to change the spec, an object or a permission, as the message says (kstatus convention)
     Stalled,
 }
 

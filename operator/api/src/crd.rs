@@ -1,11 +1,14 @@
 //! The custom resource `PingPipeline`. Every default is defined here, once; the CRD is generated from these types.
 
+pub mod access;
 pub mod cache;
 pub mod kafka;
 pub mod postgres;
-mod schema;
+pub mod quotas;
+pub(crate) mod schema;
 pub mod sources;
 pub mod status;
+pub mod tls;
 pub mod workload;
 
 use kube::CustomResource;
@@ -52,6 +55,8 @@ use self::{
     printcolumn(name = "Processor", type_ = "string", json_path = ".status.components.processor"),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
     printcolumn(name = "Durable", type_ = "string", json_path = ".status.conditions[?(@.type=='Durable')].status", priority = 1),
+    printcolumn(name = "Authenticated", type_ = "string", json_path = ".status.conditions[?(@.type=='Authenticated')].status", priority = 1),
+    printcolumn(name = "Encrypted", type_ = "string", json_path = ".status.conditions[?(@.type=='Encrypted')].status", priority = 1),
     printcolumn(name = "Fresh", type_ = "string", json_path = ".status.conditions[?(@.type=='Fresh')].status", priority = 1),
     printcolumn(name = "Audited", type_ = "string", json_path = ".status.stats.lastAudit", priority = 1),
     printcolumn(name = "Endpoint", type_ = "string", json_path = ".status.endpoints.server", priority = 1),
@@ -135,11 +140,12 @@ pub enum DeletionPolicy {
 pub struct NetworkPolicySpec {
     /// True (default) creates NetworkPolicies that allow only the traffic that the pipeline needs, in both directions.
     pub enabled: bool,
-    /// Labels of the namespaces whose pods may call the servers. Empty (default): all pods, and any external clients that the
-    /// Service type admits.
+    /// Labels of the namespaces whose pods may call the servers, for example `kubernetes.io/metadata.name: shop`. Only that label cannot
+    /// be set by others. Empty (default): all pods, and any external clients that the Service type admits.
     #[serde(skip_serializing_if = "std::collections::BTreeMap::is_empty")]
     pub client_namespaces: std::collections::BTreeMap<String, String>,
-    /// Labels of the namespaces whose pods may scrape metrics. Empty (default): all namespaces.
+    /// Labels of the namespaces whose pods may scrape metrics, for example `kubernetes.io/metadata.name: monitoring`. Empty (default):
+    /// the pipeline's namespace only.
     #[serde(skip_serializing_if = "std::collections::BTreeMap::is_empty")]
     pub metrics_namespaces: std::collections::BTreeMap<String, String>,
 }

@@ -2,44 +2,57 @@
 
 use ping_runtime::env;
 
-/// Every name that the operator sets on a workload.
-const RESERVED: [&str; 32] = [
-    env::LISTEN,
-    env::ADMIN_LISTEN,
-    env::POSTGRES_URL,
-    env::KAFKA_BROKERS,
-    env::KAFKA_TOPIC,
-    env::KAFKA_DEAD_LETTER_TOPIC,
-    env::KAFKA_MINUTES_TOPIC,
-    env::KAFKA_GROUP,
-    env::KAFKA_SECURITY_PROTOCOL,
-    env::KAFKA_SASL_MECHANISM,
-    env::KAFKA_SASL_USERNAME,
-    env::KAFKA_SASL_PASSWORD,
-    env::KAFKA_CA_FILE,
-    env::KAFKA_CERT_FILE,
-    env::KAFKA_KEY_FILE,
-    env::CACHE_URL,
-    env::CACHE_PASSWORD,
-    env::FLUSH_RECORDS,
-    env::FLUSH_INTERVAL_MS,
-    env::WINDOW_MINUTES,
-    env::WINDOW_RETENTION_DAYS,
-    env::DAY_RETENTION_DAYS,
-    env::STATUS_NEGATIVE_WHEN,
-    env::STATUS_POSITIVE_WHEN,
-    env::STATUS_LABELS,
-    env::LANES,
-    env::ROLE,
-    env::TRUSTED_PROXIES,
-    env::DRAIN_SECONDS,
-    env::LOG,
-    env::LOG_FORMAT,
-    env::IN_MEMORY,
+/// Variables of `pingd` that a user may set. All others that start with `PING_` are the operator's, also those of later versions.
+const TUNABLE: [&str; 9] = [
+    env::MAX_REQUEST_MEMORY,
+    env::MAX_CONNECTIONS,
+    env::MAX_CONNECTIONS_PER_ADDRESS,
+    env::MAX_STREAMS_PER_CONNECTION,
+    env::HEADER_TIMEOUT_SECONDS,
+    env::IDLE_TIMEOUT_SECONDS,
+    env::PEER_TIMEOUT_SECONDS,
+    env::STATUS_SOURCES,
+    env::THREADS,
 ];
 
-/// True for a variable that the operator sets itself. `spec.server.env` and `spec.processor.env` may not contain it.
+/// Variables that decide which code runs, or whom TLS trusts.
+const UNSAFE: [&str; 11] = [
+    "PATH",
+    "SSL_CERT_FILE",
+    "SSL_CERT_DIR",
+    "SSLKEYLOGFILE",
+    "OPENSSL_CONF",
+    "OPENSSL_MODULES",
+    "OPENSSL_ENGINES",
+    "SASL_PATH",
+    "HTTP_PROXY",
+    "HTTPS_PROXY",
+    "ALL_PROXY",
+];
+
+/// True for a variable that the operator sets itself, or that overrides a security setting. `spec.server.env` and `spec.processor.env`
+/// may not contain it.
 #[must_use]
 pub fn is_reserved(name: &str) -> bool {
-    RESERVED.contains(&name)
+    let upper = name.to_ascii_uppercase();
+    let own = upper.starts_with("PING_") || name == env::IN_MEMORY;
+    let is_unsafe = upper.starts_with("LD_") || UNSAFE.contains(&&*upper);
+    (own && !TUNABLE.contains(&name)) || is_unsafe
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn settings_of_the_operator_and_of_the_loader_are_reserved() {
+        for name in
+            [env::POSTGRES_URL, env::IN_MEMORY, "PING_OF_A_LATER_VERSION", "ping_log", "LD_PRELOAD", "https_proxy"]
+        {
+            assert!(is_reserved(name), "{name}");
+        }
+        for name in [env::STATUS_SOURCES, env::THREADS, "TZ", "TEAM", "PINGS"] {
+            assert!(!is_reserved(name), "{name}");
+        }
+    }
 }

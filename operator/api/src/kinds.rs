@@ -73,11 +73,13 @@ pub enum Kind {
     KafkaUser,
     Dragonfly,
     PodMonitor,
+    ConfigMap,
+    PingReferenceGrant,
 }
 
 impl Kind {
     /// All kinds.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 19] = [
         Self::ServiceAccount,
         Self::Service,
         Self::Secret,
@@ -95,6 +97,8 @@ impl Kind {
         Self::KafkaUser,
         Self::Dragonfly,
         Self::PodMonitor,
+        Self::ConfigMap,
+        Self::PingReferenceGrant,
     ];
 
     /// The dependency that provides this kind; `None` for built-in kinds.
@@ -110,10 +114,16 @@ impl Kind {
         }
     }
 
-    /// True for kinds that the operator creates. It only reads StatefulSets.
+    /// True for kinds that the operator creates. It only reads the others.
     #[must_use]
     pub fn is_created(self) -> bool {
-        self != Self::StatefulSet
+        !matches!(self, Self::StatefulSet | Self::ConfigMap | Self::PingReferenceGrant)
+    }
+
+    /// True for kinds of which a pipeline uses objects in another namespace, with a grant there.
+    #[must_use]
+    pub fn is_shared(self) -> bool {
+        matches!(self, Self::Kafka | Self::KafkaTopic | Self::KafkaUser | Self::PingReferenceGrant)
     }
 
     /// True for kinds that hold data. They are never pruned.
@@ -156,6 +166,8 @@ impl Kind {
             Self::KafkaUser => "KafkaUser",
             Self::Dragonfly => "Dragonfly",
             Self::PodMonitor => "PodMonitor",
+            Self::ConfigMap => "ConfigMap",
+            Self::PingReferenceGrant => "PingReferenceGrant",
         }
     }
 
@@ -180,6 +192,8 @@ impl Kind {
             Self::KafkaUser => ("kafka.strimzi.io", "v1", "kafkausers"),
             Self::Dragonfly => ("dragonflydb.io", "v1alpha1", "dragonflies"),
             Self::PodMonitor => ("monitoring.coreos.com", "v1", "podmonitors"),
+            Self::ConfigMap => ("", "v1", "configmaps"),
+            Self::PingReferenceGrant => ("pingpipeline.io", "v1alpha1", "pingreferencegrants"),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The PingPipeline API, shared by the controller, the kubectl plugin and tests: the custom resource, the names and kinds of
+//! The PingPipeline API, shared by the controller, the kubectl plugin and tests: the custom resources, the names and kinds of
 //! the objects that belong to a pipeline, and the condition types and reasons in its status.
 //!
 //! Plain data and pure functions. Nothing here talks to a cluster.
@@ -6,6 +6,7 @@
 pub mod condition;
 pub mod crd;
 pub mod env;
+pub mod grant;
 pub mod kinds;
 pub mod names;
 pub mod quantity;

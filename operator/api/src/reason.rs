@@ -12,6 +12,26 @@ macro_rules! reasons {
             /// All reasons, each with its meaning and what to do about it.
             pub const ALL: &[(Self, &str, &str)] = &[$((Self::$name, concat!($($doc),+), $remedy),)+];
 
+            /// True if waiting does not help: someone has to change the spec, an object or a permission.
+            #[must_use]
+            pub fn needs_action(self) -> bool {
+                matches!(
+                    self,
+                    Self::DependencyMissing
+                        | Self::SecretMissing
+                        | Self::SecretNotAllowed
+                        | Self::ReferenceMissing
+                        | Self::ReferenceNotGranted
+                        | Self::ImageNotAllowed
+                        | Self::IssuerUnreadable
+                        | Self::NameConflict
+                        | Self::Paused
+                        | Self::Invalid
+                        | Self::UnsafeForExact
+                        | Self::Irreversible
+                )
+            }
+
             /// The reason as written in the condition.
             #[must_use]
             pub fn as_str(self) -> &'static str {
@@ -38,18 +58,26 @@ reasons! {
     DependencyMissing => "Install the operator named in the message. It is detected within seconds.",
     /// The operator of the object has not reported a status. It may not be running, or may not watch this namespace.
     OperatorSilent => "Check the pods and logs of that operator, and which namespaces it watches.",
-    /// A Secret, or a key in it, does not exist.
-    SecretMissing => "Create the Secret, or correct its name or key in the spec.",
-    /// The Kafka cluster in `clusterRef`, or its listener, does not exist.
-    ReferenceMissing => "Correct `spec.kafka.clusterRef`, or create the Kafka cluster or listener.",
+    /// A Secret or ConfigMap that the spec refers to, or a key in it, does not exist.
+    SecretMissing => "Create the Secret with the label `pingpipeline.io/allow-reference=true`, or correct its name or key in the spec.",
+    /// The Kafka cluster in `clusterRef`, its listener, or a topic that the pipeline may use but not create, does not exist.
+    ReferenceMissing => "Correct `spec.kafka`, or create the Kafka cluster, listener or topic.",
+    /// The spec refers to an object in another namespace, and no PingReferenceGrant there allows it.
+    ReferenceNotGranted => "Ask the owner of that namespace to apply the PingReferenceGrant in the message, or correct the reference.",
+    /// The spec refers to a Secret or ConfigMap that does not have the label `pingpipeline.io/allow-reference=true`.
+    SecretNotAllowed => "Run the `kubectl label` command in the message, or refer to another Secret.",
+    /// The operator may not read the keys of the cluster's ServiceAccounts.
+    IssuerUnreadable => "Run the command in the message, or remove `spec.server.authentication.serviceAccounts`.",
+    /// The spec names an image that the operator does not allow.
+    ImageNotAllowed => "Remove the image from the spec, or add it to the chart's value `allowedImages`.",
     /// The operator of the object reports a failure; the message quotes it.
     Failed => "Fix the cause given in the message. The log of that operator has the details.",
     /// The object is excluded from reconciliation by its operator.
     Paused => "Remove the annotation that pauses the object named in the message.",
     /// The API server rejected a write; the message says why.
     ApplyFailed => "Fix the cause given in the message: a missing permission, an exhausted quota or an unavailable webhook. The operator retries.",
-    /// An object with that name exists and does not belong to this pipeline.
-    NameTaken => "Delete or rename that object, or rename the pipeline.",
+    /// An object with that name exists and does not belong to this pipeline. It was not changed.
+    NameConflict => "Delete or rename that object, or rename the pipeline.",
     /// `spec.hibernate` is true.
     Hibernating => "Set `spec.hibernate` to false to start the pipeline.",
     /// `spec.suspend` is true.
@@ -72,6 +100,14 @@ reasons! {
     Unsafe => "Nothing in development. In production, change the settings named in the message and set `durability: Exact`.",
     /// The operator cannot check how the external Postgres replicates.
     Unverified => "Make sure that the external Postgres replicates synchronously.",
+    /// All connections between components, and from callers to servers, are encrypted.
+    VerifiedTls => "Nothing.",
+    /// Callers need credentials.
+    CredentialsRequired => "Nothing.",
+    /// The spec lets callers without credentials do what the message says.
+    Anonymous => "Nothing, if everyone who reaches the servers may do that. Otherwise change `spec.server.authentication.mode` or `spec.server.authorization.anonymous`.",
+    /// The spec asks for a connection in plaintext; the message names it.
+    Plaintext => "Turn on TLS for the connection named in the message, then change the spec.",
     /// Every acknowledged event is counted exactly once.
     CountedOnce => "Nothing.",
     /// The cache is being rebuilt or checked.

@@ -1,5 +1,5 @@
 //! Step 4: writes the desired state to the cluster. Uses server-side apply with one field manager, in the order of `build`, and
-//! only for objects that differ; then prunes objects with our labels that are no longer desired.
+//! only for objects that differ; then prunes objects of the pipeline that are no longer desired. Objects of others are never touched.
 
 pub mod compare;
 
@@ -11,7 +11,7 @@ use kube::{
 };
 use ping_api::{
     kinds::{Dependency, Key, Kind},
-    names::{APPLIED_ANNOTATION, NAMESPACE_LABEL, OPERATOR, PIPELINE_LABEL},
+    names::{APPLIED_ANNOTATION, OPERATOR},
 };
 use serde_json::{Value, json};
 
@@ -21,6 +21,7 @@ use crate::{
     context::Context,
     desired::{Desired, Object},
     error::present,
+    ownership::{Owner, Ownership, ownership},
 };
 
 /// The result of applying the desired state.
@@ -54,9 +55,9 @@ pub enum Change {
 /// A write that failed.
 #[derive(Debug, thiserror::Error)]
 pub enum ApplyError {
-    /// An object with this name exists and does not belong to the pipeline.
+    /// An object with this name exists and does not belong to the pipeline. It was not changed.
     #[error("{key} already exists and belongs to {owner}. Delete or rename it, or rename this pipeline")]
-    NameTaken {
+    NameConflict {
         /// The object.
         key: Key,
         /// The owner of the object.
@@ -80,6 +81,19 @@ pub enum ApplyError {
     },
 }
 
+impl ApplyError {
+    /// True if a retry fails in the same way until someone changes something: an object of another owner, an invalid manifest, a missing
+    /// permission or an exhausted quota.
+    #[must_use]
+    pub fn is_permanent(&self) -> bool {
+        match self {
+            Self::NameConflict { .. } | Self::Serialize { .. } => true,
+            Self::Refused { source: kube::Error::Api(status), .. } => matches!(status.code, 400 | 403 | 422),
+            Self::Refused { .. } => false,
+        }
+    }
+}
+
 impl Applied {
     /// Nothing was applied, because the pipeline is invalid or suspended.
     #[must_use]
@@ -89,7 +103,7 @@ impl Applied {
 }
 
 /// Applies `desired` to the cluster. Failures are part of the result, so that one object does not block the others.
-pub async fn apply(desired: &Desired, state: &ClusterState, context: &Context) -> Applied {
+pub async fn apply(desired: &Desired, state: &ClusterState, owner: &Owner, context: &Context) -> Applied {
     let mut applied = Applied::unchanged(state);
     applied.desired = desired.objects.iter().map(|object| object.key.clone()).collect();
     for object in &desired.objects {
@@ -97,16 +111,16 @@ pub async fn apply(desired: &Desired, state: &ClusterState, context: &Context) -
             Some(dependency) => {
                 applied.missing.insert(dependency);
             }
-            None => apply_one(object, &mut applied, context).await,
+            None => apply_one(object, &mut applied, owner, context).await,
         }
     }
     prune(desired, state, &mut applied, context).await;
     applied
 }
 
-async fn apply_one(object: &Object, applied: &mut Applied, context: &Context) {
+async fn apply_one(object: &Object, applied: &mut Applied, owner: &Owner, context: &Context) {
     let key = &object.key;
-    match write(object, applied.live.get(key), context).await {
+    match write(object, applied.live.get(key), owner, context).await {
         Ok(None) => {}
         Ok(Some((live, change))) => {
             applied.changes.extend(change);
@@ -131,6 +145,7 @@ fn is_kind_gone(kind: Kind, status: &kube::core::Status) -> bool {
 async fn write(
     object: &Object,
     live: Option<&DynamicObject>,
+    owner: &Owner,
     context: &Context,
 ) -> Result<Option<(DynamicObject, Option<Change>)>, ApplyError> {
     let key = &object.key;
@@ -138,18 +153,27 @@ async fn write(
         return Ok(None);
     }
     let serialize = |source| ApplyError::Serialize { key: key.clone(), source };
-    let wanted = with_fingerprint(object.to_json().map_err(serialize)?);
+    let mut wanted = with_fingerprint(object.to_json().map_err(serialize)?);
     let there = live.map(serde_json::to_value).transpose().map_err(serialize)?;
     let step = compare(&wanted, there.as_ref());
     let api = context.api_of(key);
     if step == Step::Skip {
         return Ok(None);
     }
-    if step == Step::Create {
-        check_ownership(key, &wanted, &api).await?;
-    }
+    let params = match live {
+        None => {
+            check_ownership(key, owner, &api).await?;
+            // Without force: an object that appears in the meantime is not overwritten.
+            PatchParams::apply(OPERATOR)
+        }
+        Some(live) => {
+            // Fails if the object was replaced by another one.
+            wanted["metadata"]["uid"] = json!(live.uid());
+            server_side()
+        }
+    };
     let refused = |source| ApplyError::Refused { key: key.clone(), source };
-    let written = api.patch(&key.name, &server_side(), &Patch::Apply(&wanted)).await.map_err(refused)?;
+    let written = api.patch(&key.name, &params, &Patch::Apply(&wanted)).await.map_err(refused)?;
     let unchanged = live.is_some_and(|live| live.resource_version() == written.resource_version());
     let change = match step {
         Step::Create => Some(Change::Created(key.clone())),
@@ -176,25 +200,17 @@ fn with_fingerprint(mut value: Value) -> Value {
     value
 }
 
-/// Fails if the object exists without the labels of this pipeline.
-async fn check_ownership(key: &Key, wanted: &Value, api: &Api<DynamicObject>) -> Result<(), ApplyError> {
+/// Fails if an object of this name exists that does not belong to the pipeline.
+async fn check_ownership(key: &Key, owner: &Owner, api: &Api<DynamicObject>) -> Result<(), ApplyError> {
     let refused = |source| ApplyError::Refused { key: key.clone(), source };
     let Some(found) = present(api.get_metadata_opt(&key.name).await).map_err(refused)? else { return Ok(()) };
-    let label = |name: &str| found.labels().get(name).cloned();
-    let ours = [PIPELINE_LABEL, NAMESPACE_LABEL]
-        .iter()
-        .all(|name| label(name).as_deref() == wanted["metadata"]["labels"][*name].as_str());
-    if ours {
-        return Ok(());
+    match ownership(&found, owner) {
+        Ownership::Own | Ownership::Released => Ok(()),
+        Ownership::Other(owner) => Err(ApplyError::NameConflict { key: key.clone(), owner }),
     }
-    let owner = match (label(NAMESPACE_LABEL), label(PIPELINE_LABEL)) {
-        (Some(namespace), Some(pipeline)) => format!("PingPipeline {namespace}/{pipeline}"),
-        _ => "another owner".into(),
-    };
-    Err(ApplyError::NameTaken { key: key.clone(), owner })
 }
 
-/// Deletes objects with our labels that are not desired. Data is never pruned.
+/// Deletes objects of the pipeline that are not desired. Data is never pruned.
 async fn prune(desired: &Desired, state: &ClusterState, applied: &mut Applied, context: &Context) {
     let wanted = |key: &Key| applied.desired.contains(key) || desired.keep.contains(key) || key.kind.holds_data();
     let leftovers: Vec<&Key> = state.live.0.keys().filter(|key| !wanted(key)).collect();

@@ -12,7 +12,7 @@ use kube::{
 };
 use ping_api::kinds::{Dependency, Key, Kind};
 
-use crate::{index::Index, metrics::Metrics};
+use crate::{cluster_state::Platform, connections::Connections, index::Index, metrics::Metrics};
 
 /// Shared by all reconciles.
 pub struct Context {
@@ -20,6 +20,12 @@ pub struct Context {
     pub client: Client,
     /// Image with `pingd`, for pipelines that do not set one.
     pub image: String,
+    /// What the administrator allows.
+    pub platform: Platform,
+    /// URL template of the servers, see [`crate::connections::settings`].
+    pub server_address: String,
+    /// Connections to the servers of pipelines.
+    pub connections: Connections,
     /// Which pipelines use which objects.
     pub index: Index,
     /// Which APIs are served.

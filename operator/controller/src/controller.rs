@@ -8,16 +8,12 @@ use std::{
 };
 
 use futures::{StreamExt, channel::mpsc::unbounded};
-use kube::{
-    Api,
-    runtime::{
-        Controller, Predicate, WatchStreamExt,
-        controller::{Action, Config, Error},
-        events::EventType,
-        predicates,
-        reflector::{self, Store},
-        watcher::{self, watcher},
-    },
+use kube::runtime::{
+    Controller, Predicate, WatchStreamExt,
+    controller::{Action, Config, Error},
+    events::EventType,
+    predicates,
+    reflector::{self, Store},
 };
 use ping_api::{crd::PingPipeline, names::Names};
 use tokio_util::sync::CancellationToken;
@@ -30,7 +26,8 @@ use crate::{
     metrics::Outcome,
     reconcile::{ReconcileError, reconcile},
     report::{ReportError, publish_event},
-    watches::{Scope, Triggers, discover, watch},
+    scope::Scope,
+    watches::{Triggers, discover, watch},
 };
 
 /// Maximum number of concurrent reconciles.
@@ -106,10 +103,6 @@ pub async fn run(
     shutdown: CancellationToken,
     publish: impl FnOnce(Store<PingPipeline>),
 ) {
-    let api: Api<PingPipeline> = match &scope {
-        Scope::Cluster => Api::all(context.client.clone()),
-        Scope::Namespace(namespace) => Api::namespaced(context.client.clone(), namespace),
-    };
     tokio::select! {
         () = shutdown.cancelled() => return,
         () = discover(&context) => {}
@@ -118,8 +111,8 @@ pub async fn run(
     publish(store.clone());
     let metrics = context.metrics.clone();
     let changed = predicates::generation.combine(predicates::annotations).combine(predicates::finalizers);
-    let pipelines = watcher(api, watcher::Config::default())
-        .default_backoff()
+    let pipelines = scope
+        .pipelines(&context.client)
         .reflect(writer)
         .applied_objects()
         .predicate_filter(changed, kube::runtime::PredicateConfig::default())

@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use kube::{core::DynamicObject, runtime::reflector::ObjectRef};
@@ -37,28 +37,36 @@ impl PipelineName {
     }
 }
 
-/// Objects, and the pipelines that created or read them in their last reconcile.
+/// Objects, and the pipelines that created or read them in their last reconcile. Most objects have one user, so small vectors hold far
+/// less memory than sets, and each name is stored once.
 #[derive(Debug, Default)]
 pub struct Index(Mutex<Entries>);
 
 #[derive(Debug, Default)]
 struct Entries {
-    by_object: BTreeMap<Key, BTreeSet<PipelineName>>,
-    by_pipeline: BTreeMap<PipelineName, BTreeSet<Key>>,
+    by_object: BTreeMap<Arc<Key>, Vec<Arc<PipelineName>>>,
+    /// Objects in order.
+    by_pipeline: BTreeMap<Arc<PipelineName>, Box<[Arc<Key>]>>,
 }
 
 impl Index {
     /// Records that `pipeline` uses exactly `objects`.
     pub fn set(&self, pipeline: &PipelineName, objects: BTreeSet<Key>) {
         let mut entries = self.lock();
-        if entries.by_pipeline.get(pipeline) == Some(&objects) {
+        let known = entries.by_pipeline.get(pipeline);
+        if known.is_some_and(|known| known.iter().map(|key| &**key).eq(&objects)) {
             return;
         }
         entries.remove(pipeline);
-        for object in &objects {
-            entries.by_object.entry(object.clone()).or_default().insert(pipeline.clone());
-        }
-        entries.by_pipeline.insert(pipeline.clone(), objects);
+        let pipeline = Arc::new(pipeline.clone());
+        let objects: Box<[_]> = objects.into_iter().map(|object| entries.add(object, &pipeline)).collect();
+        entries.by_pipeline.insert(pipeline, objects);
+    }
+
+    /// True if `pipeline` has been reconciled since this operator started.
+    #[must_use]
+    pub fn contains(&self, pipeline: &PipelineName) -> bool {
+        self.lock().by_pipeline.contains_key(pipeline)
     }
 
     /// Removes `pipeline`.
@@ -69,7 +77,8 @@ impl Index {
     /// The pipelines that use `object`.
     #[must_use]
     pub fn users_of(&self, object: &Key) -> Vec<PipelineName> {
-        self.lock().by_object.get(object).map(|pipelines| pipelines.iter().cloned().collect()).unwrap_or_default()
+        let entries = self.lock();
+        entries.by_object.get(object).into_iter().flatten().map(|pipeline| PipelineName::clone(pipeline)).collect()
     }
 
     fn lock(&self) -> MutexGuard<'_, Entries> {
@@ -78,11 +87,21 @@ impl Index {
 }
 
 impl Entries {
+    /// Records a user of `object`; returns the stored name of `object`.
+    fn add(&mut self, object: Key, pipeline: &Arc<PipelineName>) -> Arc<Key> {
+        let known = self.by_object.get_key_value(&object).map(|(known, _)| Arc::clone(known));
+        let object = known.unwrap_or_else(|| Arc::new(object));
+        let users = self.by_object.entry(Arc::clone(&object)).or_default();
+        users.reserve_exact(1);
+        users.push(Arc::clone(pipeline));
+        object
+    }
+
     fn remove(&mut self, pipeline: &PipelineName) {
         for object in self.by_pipeline.remove(pipeline).unwrap_or_default() {
-            if let Some(pipelines) = self.by_object.get_mut(&object) {
-                pipelines.remove(pipeline);
-                if pipelines.is_empty() {
+            if let Some(users) = self.by_object.get_mut(&object) {
+                users.retain(|user| **user != *pipeline);
+                if users.is_empty() {
                     self.by_object.remove(&object);
                 }
             }
@@ -100,10 +119,15 @@ mod tests {
     fn a_pipeline_is_found_by_the_objects_of_its_last_reconcile() {
         let index = Index::default();
         let pipeline = PipelineName { namespace: "default".into(), name: "demo".into() };
-        let secret = Key::new(Kind::Secret, "default", "a");
-        index.set(&pipeline, [secret.clone()].into());
-        assert_eq!(index.users_of(&secret), std::slice::from_ref(&pipeline));
-        index.set(&pipeline, BTreeSet::new());
-        assert!(index.users_of(&secret).is_empty());
+        let other = PipelineName { namespace: "default".into(), name: "other".into() };
+        let [first, shared] = ["a", "b"].map(|name| Key::new(Kind::Secret, "default", name));
+        index.set(&pipeline, [first.clone(), shared.clone()].into());
+        index.set(&other, [shared.clone()].into());
+        assert_eq!(index.users_of(&first), std::slice::from_ref(&pipeline));
+        assert_eq!(index.users_of(&shared), [pipeline.clone(), other.clone()]);
+        index.set(&pipeline, [first.clone()].into());
+        assert_eq!(index.users_of(&shared), std::slice::from_ref(&other));
+        index.remove(&pipeline);
+        assert!(index.users_of(&first).is_empty() && index.lock().by_object.len() == 1);
     }
 }

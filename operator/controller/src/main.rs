@@ -1,15 +1,20 @@
-//! `ping-operator run` runs the operator, and `ping-operator crd` prints its CRD.
+//! `ping-operator run` runs the operator, and `ping-operator crd` prints its CRDs.
 
 use std::{net::SocketAddr, time::Duration};
 
 use clap::{Parser, Subcommand};
 use kube::{Config, CustomResourceExt};
-use ping_api::crd::PingPipeline;
+use ping_api::{crd::PingPipeline, grant::PingReferenceGrant};
 use ping_operator::{
+    cluster_state::Platform,
     run::{Settings, run},
-    watches::Scope,
+    scope::Scope,
 };
 use ping_runtime::{env, shutdown, telemetry};
+
+/// Returns memory to the system after a burst of reconciles; glibc's allocator keeps it.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 /// Operator for PingPipelines.
 #[derive(Parser)]
@@ -22,21 +27,53 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     /// Run the operator, using the current kubeconfig or the in-cluster configuration.
-    Run(Run),
-    /// Print the CRD as YAML.
-    Crd,
+    Run(Box<Run>),
+    /// Print a CRD as YAML.
+    Crd {
+        /// Which CRD.
+        #[arg(value_enum, default_value = "pingpipelines")]
+        plural: Plural,
+    },
+}
+
+/// The CRDs, by plural.
+#[derive(Clone, Copy, clap::ValueEnum)]
+#[value(rename_all = "lower")]
+enum Plural {
+    PingPipelines,
+    PingReferenceGrants,
 }
 
 #[derive(Parser)]
 struct Run {
-    /// Watch this namespace only. Default: all namespaces.
+    /// Manage the pipelines in this namespace; can be repeated. Default: all namespaces, which needs permissions in the whole cluster.
     #[arg(long)]
-    namespace: Option<String>,
+    namespace: Vec<String>,
+    /// Let pipelines use Kafka clusters in this namespace, if a PingReferenceGrant there allows it; can be repeated.
+    #[arg(long, requires = "namespace")]
+    reference_namespace: Vec<String>,
+    /// Image that pipelines may use besides the default, such as registry.example.test/pingd:*; can be repeated. A star stands for any
+    /// characters except a slash.
+    #[arg(long)]
+    allowed_image: Vec<String>,
+    /// Namespace of the operator's pods, from which NetworkPolicies admit it. Default: it runs outside of the cluster.
+    #[arg(long)]
+    operator_namespace: Option<String>,
+    /// Namespace of the CloudNativePG operator, from which NetworkPolicies admit it.
+    #[arg(long, default_value = "cnpg-system")]
+    cloudnative_pg_namespace: String,
+    /// Namespace of the Dragonfly operator, from which NetworkPolicies admit it.
+    #[arg(long, default_value = "dragonfly-operator-system")]
+    dragonfly_namespace: String,
+    /// Namespace of the cluster's DNS, to which NetworkPolicies admit pods.
+    #[arg(long, default_value = "kube-system")]
+    dns_namespace: String,
     /// Image with pingd, for pipelines that do not set one.
     #[arg(long, default_value = concat!("pingpipeline/pingd:", env!("CARGO_PKG_VERSION")))]
     image: String,
-    /// URL template for requests to servers, with the placeholders {name}, {namespace}, {service} and {port}.
-    #[arg(long, default_value = "http://{service}.{namespace}.svc:{port}")]
+    /// URL template for requests to servers, with the placeholders {scheme}, {name}, {namespace}, {service} and {port}. The operator's
+    /// token is sent to https:// addresses only.
+    #[arg(long, default_value = "{scheme}://{service}.{namespace}.svc:{port}")]
     server_address: String,
     /// Interval between updates of the stats in the status, in seconds.
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=3600))]
@@ -61,8 +98,12 @@ struct Run {
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     match Cli::parse().command {
-        Command::Crd => {
-            print!("{}", yaml_serde::to_string(&PingPipeline::crd())?);
+        Command::Crd { plural } => {
+            let crd = match plural {
+                Plural::PingPipelines => PingPipeline::crd(),
+                Plural::PingReferenceGrants => PingReferenceGrant::crd(),
+            };
+            print!("{}", yaml_serde::to_string(&crd)?);
             Ok(())
         }
         Command::Run(arguments) => {
@@ -76,9 +117,23 @@ async fn main() -> anyhow::Result<()> {
 
 impl Run {
     fn settings(self) -> Settings {
+        let scope = match self.namespace.is_empty() {
+            true => Scope::Cluster,
+            false => Scope::Namespaces {
+                watched: self.namespace.into_iter().collect(),
+                referenced: self.reference_namespace.into_iter().collect(),
+            },
+        };
         Settings {
-            scope: self.namespace.map_or(Scope::Cluster, Scope::Namespace),
+            scope,
             image: self.image,
+            platform: Platform {
+                allowed_images: self.allowed_image,
+                operator_namespace: self.operator_namespace,
+                cloudnative_pg_namespace: self.cloudnative_pg_namespace,
+                dragonfly_namespace: self.dragonfly_namespace,
+                dns_namespace: self.dns_namespace,
+            },
             server_address: self.server_address,
             stats_interval: Duration::from_secs(self.stats_interval_seconds),
             admin_listen: self.admin_listen,

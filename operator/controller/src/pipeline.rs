@@ -3,15 +3,19 @@
 use ping_api::{
     crd::{
         DeletionPolicy, Durability, MonitoringSpec, NetworkPolicySpec, SecretKey,
+        access::{ClientCertificates, Permission},
         cache::{DragonflySpec, ExternalCache},
         kafka::{ExternalKafka, KafkaCluster, SaslMechanism},
         postgres::{ExternalPostgres, PostgresCluster},
         sources::SourcesSpec,
+        tls::{ConnectionTls, TlsMode},
         workload::{ProcessorSpec, ServerSpec},
     },
     names::Names,
     roles::Role,
 };
+
+use crate::{cluster_state::Platform, issued::IssuedSecret};
 
 /// Everything that `build` and `status` need to know about a pipeline.
 #[derive(Clone, Debug, PartialEq)]
@@ -36,12 +40,16 @@ pub struct Pipeline {
     pub servers: Vec<ServerDeployment>,
     /// Roles of the previous layout. Their Deployments stay until those in `servers` are available.
     pub retiring: Vec<Role>,
+    /// How the ports of servers and processors are protected.
+    pub security: Security,
     /// Settings of the processors, including the image.
     pub processor: ProcessorSpec,
     /// Status rule and retention of sources.
     pub sources: SourcesSpec,
     /// Network policies.
     pub network_policy: NetworkPolicySpec,
+    /// What the operator's administrator set.
+    pub platform: Platform,
     /// Metrics for Prometheus.
     pub monitoring: MonitoringSpec,
     /// Fingerprints of the Secrets that pods read at startup.
@@ -50,6 +58,8 @@ pub struct Pipeline {
     pub processor_replicas: Option<i32>,
     /// Secrets to copy from Kafka's namespace to the pipeline's.
     pub copies: Vec<SecretCopy>,
+    /// Secrets with keys, certificates and passwords that the operator issues.
+    pub issued: Vec<IssuedSecret>,
     /// Settings that could lose acknowledged events, one clause each. Always empty for `Exact`.
     pub durability_risks: Vec<String>,
 }
@@ -118,8 +128,10 @@ pub enum Authentication {
 pub struct Topic {
     /// Its name in Kafka.
     pub name: String,
-    /// Name of its KafkaTopic object.
+    /// Name of its KafkaTopic object, if the operator creates it.
     pub object: String,
+    /// False for a topic of someone else in a shared Kafka, which is used but neither created nor changed nor deleted.
+    pub own: bool,
     /// Number of partitions.
     pub partitions: i32,
     /// Replicas of each partition.
@@ -188,13 +200,94 @@ pub enum Cache {
     External(ExternalCache),
 }
 
-impl Cache {
-    /// Secret key that holds its password, if it has one.
+/// How connections to a component are encrypted. The certificate and the host name of the server are always verified.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Tls {
+    /// Secret key with the CA certificates, in the pipeline's namespace; `None` means the public CAs.
+    pub ca: Option<SecretKey>,
+    /// Name of the Secret with the client certificate (`tls.crt`, `tls.key`), for a component that asks for one.
+    pub client_certificate: Option<String>,
+}
+
+impl Tls {
+    /// The settings of an external component; `None` means plaintext.
+    fn external(tls: &ConnectionTls) -> Option<Self> {
+        let ConnectionTls { mode, ca, client_certificate } = tls.clone();
+        (mode == TlsMode::VerifyFull).then_some(Self { ca, client_certificate })
+    }
+
+    /// Every Secret key that it reads.
     #[must_use]
-    pub fn password(&self) -> Option<&SecretKey> {
+    pub fn keys(&self) -> Vec<SecretKey> {
+        let certificate = self
+            .client_certificate
+            .iter()
+            .flat_map(|name| ["tls.crt", "tls.key"].map(|key| SecretKey { name: name.clone(), key: key.into() }));
+        self.ca.iter().cloned().chain(certificate).collect()
+    }
+}
+
+/// How the ports of servers and processors are protected.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Security {
+    /// Encryption of the ports; `None` means plaintext.
+    pub tls: Option<PortTls>,
+    /// Whether callers need credentials.
+    pub authenticated: bool,
+    /// What callers without credentials may do. Without authentication they may do everything.
+    pub anonymous: Vec<Permission>,
+    /// Whether there is a first token.
+    pub first_token: bool,
+    /// The Secret that pods mount: the access policies, the files that these name, and the CAs of callers; `None` if there is nothing in
+    /// it.
+    pub files: Option<IssuedSecret>,
+    /// Ports from which servers fetch the keys of issuers.
+    pub issuer_ports: std::collections::BTreeSet<i32>,
+}
+
+/// Encryption of the ports of servers and processors.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PortTls {
+    /// Of servers, on both ports.
+    pub server: PortCertificate,
+    /// Of processors, on the admin port.
+    pub processor: PortCertificate,
+    /// Whether callers of the API present certificates; `None` if they are not asked for one.
+    pub clients: Option<ClientCertificates>,
+}
+
+/// The certificate of a port.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PortCertificate {
+    /// Name of its Secret (`tls.crt`, `tls.key`).
+    pub secret: String,
+    /// Secret key with the CA that clients have to trust; `None` means the public CAs.
+    pub ca: Option<SecretKey>,
+    /// A name that it covers.
+    pub host: String,
+}
+
+/// With which user name and password a program logs in to the cache.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CacheLogin {
+    /// User name; `None` means the default user.
+    pub username: Option<String>,
+    /// Secret key that holds the password; `None` means none.
+    pub password: Option<SecretKey>,
+}
+
+impl Cache {
+    /// The login of `program`, which is `server` or `processor`.
+    #[must_use]
+    pub fn login(&self, names: &Names, program: &str) -> CacheLogin {
         match self {
-            Self::Dragonfly(dragonfly) => dragonfly.password.as_ref(),
-            Self::External(external) => external.password.as_ref(),
+            Self::Dragonfly(_) => CacheLogin {
+                username: Some(program.into()),
+                password: Some(SecretKey { name: names.cache_login(), key: program.into() }),
+            },
+            Self::External(external) => {
+                CacheLogin { username: external.username.clone(), password: external.password.clone() }
+            }
         }
     }
 }
@@ -216,8 +309,35 @@ impl Pipeline {
     #[must_use]
     pub fn cache_url(&self) -> String {
         match &self.cache {
-            Cache::Dragonfly(_) => format!("redis://{}.{}.svc:6379", self.names.cache(), self.names.namespace),
+            Cache::Dragonfly(_) => format!("rediss://{}.{}.svc:6379", self.names.cache(), self.names.namespace),
             Cache::External(external) => external.url.clone(),
+        }
+    }
+
+    /// How connections to the cache are encrypted; `None` means plaintext.
+    #[must_use]
+    pub fn cache_tls(&self) -> Option<Tls> {
+        match &self.cache {
+            Cache::Dragonfly(_) => Some(Tls { ca: Some(self.names.authority()), client_certificate: None }),
+            Cache::External(external) => Tls::external(&external.tls),
+        }
+    }
+
+    /// How connections to Postgres are encrypted; `None` means plaintext.
+    #[must_use]
+    pub fn postgres_tls(&self) -> Option<Tls> {
+        match &self.postgres {
+            Postgres::Cluster(_) => Some(Tls { ca: Some(self.names.postgres_ca()), client_certificate: None }),
+            Postgres::External(external) => Tls::external(&external.tls),
+        }
+    }
+
+    /// Secret key that holds the Postgres connection URI for queries, if it is another one than for writing.
+    #[must_use]
+    pub fn postgres_read_uri(&self) -> Option<&SecretKey> {
+        match &self.postgres {
+            Postgres::Cluster(_) => None,
+            Postgres::External(external) => external.read_uri.as_ref(),
         }
     }
 

@@ -18,9 +18,14 @@ use serde_json::json;
 use crate::{
     apply::{Applied, apply},
     build::build,
+    certificates::CertificateError,
+    connections::settings,
     context::Context,
+    credentials::issue,
     desired::Desired,
+    error::chain,
     metrics::Outcome,
+    ownership::Owner,
     read::{ReadError, read, references},
     report::{ReportError, report},
     status::status,
@@ -34,6 +39,9 @@ pub enum ReconcileError {
     /// Reading failed.
     #[error(transparent)]
     Read(#[from] ReadError),
+    /// A certificate cannot be issued.
+    #[error(transparent)]
+    Certificate(#[from] CertificateError),
     /// Writing failed.
     #[error(transparent)]
     Report(#[from] ReportError),
@@ -67,12 +75,19 @@ pub async fn reconcile(pipeline: &PingPipeline, context: &Context) -> Result<(Ou
 
 /// The five steps. An invalid or suspended pipeline is not built, and nothing is applied for it.
 async fn run_steps(pipeline: &PingPipeline, context: &Context) -> Result<(Outcome, Action), ReconcileError> {
-    let state = read(pipeline, context).await?;
+    let mut state = read(pipeline, context).await?;
+    issue(pipeline, &mut state, Timestamp::now())?;
     let validated = validate(pipeline, &state);
+    if let Ok(validated) = &validated {
+        let settings = settings(validated, &state, &context.server_address);
+        if let Err(error) = context.connections.set(&Names::of(pipeline).into(), settings) {
+            tracing::warn!(error = chain(&error), "cannot connect to the servers for the count");
+        }
+    }
     let desired = validated.as_ref().ok().filter(|_| !pipeline.spec.suspend).map(build);
     context.index.set(&Names::of(pipeline).into(), watched_objects(pipeline, desired.as_ref()));
     let applied = match &desired {
-        Some(desired) => apply(desired, &state, context).await,
+        Some(desired) => apply(desired, &state, &Owner::of(pipeline), context).await,
         None => Applied::unchanged(&state),
     };
     let status = status(pipeline, validated.as_ref(), &state, &applied, Timestamp::now());

@@ -15,6 +15,7 @@ use ping_api::{
     condition::ConditionType,
     crd::{PingPipeline, status::PingPipelineStatus},
     names::Names,
+    reason::Reason,
 };
 use serde_json::json;
 
@@ -27,14 +28,14 @@ use crate::{
 
 /// Interval between reconciles while waiting for other operators, in the first minute. They may be slow, or report nothing.
 const WAITING: Duration = Duration::from_secs(15);
-/// Interval after the first minute, when watches are usually enough.
-const WAITING_LONG: Duration = Duration::from_secs(120);
 /// Length of the first phase of waiting, in seconds.
 const FIRST_MINUTE: i64 = 60;
-/// Interval for a ready pipeline. Watches trigger reconciles earlier; this catches what no watch sees.
+/// Interval for a ready pipeline, and for one that has waited for longer. Watches trigger reconciles earlier; this catches what no watch
+/// sees.
 const SETTLED: Duration = Duration::from_secs(600);
-/// Interval if Kafka is in another namespace, which an operator restricted to one namespace does not watch.
-const SETTLED_CROSS_NAMESPACE: Duration = Duration::from_secs(60);
+/// Interval if the pipeline depends on what the operator does not watch: Secrets in another namespace, the keys that sign ServiceAccount tokens,
+/// or something to be corrected that no watch may see, such as a permission.
+const UNWATCHED: Duration = Duration::from_secs(60);
 
 /// Why a reconcile could not finish.
 #[derive(Debug, thiserror::Error)]
@@ -76,24 +77,36 @@ pub async fn report(
         return Err(ReportError::Apply { source: error, progress: !applied.changes.is_empty() });
     }
     Ok(match (is(ConditionType::Ready), is(ConditionType::Stalled)) {
-        (true, _) if is_cross_namespace(pipeline) => (Outcome::Settled, Action::requeue(SETTLED_CROSS_NAMESPACE)),
+        (true, _) if is_unwatched(pipeline) => (Outcome::Settled, Action::requeue(UNWATCHED)),
         (true, _) => (Outcome::Settled, Action::requeue(SETTLED)),
-        (false, true) => (Outcome::Refused, Action::requeue(SETTLED)),
+        (false, true) if is_about_the_spec(&status) => (Outcome::Refused, Action::requeue(SETTLED)),
+        (false, true) => (Outcome::Refused, Action::requeue(UNWATCHED)),
         (false, false) => (Outcome::Waiting, Action::requeue(waiting(pipeline, &status))),
     })
+}
+
+/// True if only a change of the spec helps.
+fn is_about_the_spec(status: &PingPipelineStatus) -> bool {
+    let reasons = [Reason::Invalid, Reason::UnsafeForExact, Reason::Irreversible].map(Reason::as_str);
+    find(status, ConditionType::Stalled).is_some_and(|stalled| reasons.contains(&&*stalled.reason))
 }
 
 /// Delay until the next reconcile of a pipeline that waits for other operators.
 fn waiting(pipeline: &PingPipeline, status: &PingPipelineStatus) -> Duration {
     let since = find(status, ConditionType::Ready).map(|ready| ready.last_transition_time.0.as_second());
     let waited = Timestamp::now().as_second() - since.unwrap_or_default();
-    if waited < FIRST_MINUTE || is_cross_namespace(pipeline) { WAITING } else { WAITING_LONG }
+    if waited < FIRST_MINUTE || is_cross_namespace(pipeline) { WAITING } else { SETTLED }
 }
 
 /// True if Kafka is in another namespace.
 fn is_cross_namespace(pipeline: &PingPipeline) -> bool {
     let kafka = pipeline.spec.kafka.cluster_ref.as_ref().and_then(|reference| reference.namespace.clone());
     kafka.is_some_and(|namespace| Some(namespace) != pipeline.namespace())
+}
+
+/// True if the pipeline depends on what no watch sees.
+fn is_unwatched(pipeline: &PingPipeline) -> bool {
+    is_cross_namespace(pipeline) || pipeline.spec.server.authentication.service_accounts.is_some()
 }
 
 /// Writes the part of the status that the reconcile owns.

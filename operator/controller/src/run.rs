@@ -18,13 +18,15 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     client,
+    cluster_state::Platform,
+    connections::Connections,
     context::{Context, Dependencies},
     controller,
     index::Index,
     leader::Election,
     metrics::Metrics,
-    stats::{self, HttpStatsClient},
-    watches::Scope,
+    scope::Scope,
+    stats,
 };
 
 /// Settings of the operator.
@@ -34,7 +36,9 @@ pub struct Settings {
     pub scope: Scope,
     /// Image with `pingd`, for pipelines that do not set one.
     pub image: String,
-    /// URL template for stats requests to servers, with the placeholders `{name}`, `{namespace}`, `{service}` and `{port}`.
+    /// What pipelines may use, and where other operators run.
+    pub platform: Platform,
+    /// URL template for stats requests to servers, with the placeholders `{scheme}`, `{name}`, `{namespace}`, `{service}` and `{port}`.
     pub server_address: String,
     /// Interval between stats requests to the same pipeline.
     pub stats_interval: Duration,
@@ -105,6 +109,9 @@ pub async fn lead(client: Client, settings: &Settings, metrics: Arc<Metrics>, sh
         recorder: Recorder::new(client.clone(), reporter),
         client,
         image: settings.image.clone(),
+        platform: settings.platform.clone(),
+        server_address: settings.server_address.clone(),
+        connections: Connections::default(),
         index: Index::default(),
         dependencies: Dependencies::default(),
         metrics,
@@ -125,13 +132,8 @@ async fn run_stats(
     store: oneshot::Receiver<Store<PingPipeline>>,
     shutdown: CancellationToken,
 ) {
-    match (HttpStatsClient::new(&settings.server_address), store.await) {
-        (Ok(client), Ok(store)) => {
-            stats::run(context, store, Arc::new(client), settings.stats_interval, shutdown).await;
-        }
-        (Err(error), _) => {
-            tracing::error!(error = crate::error::chain(&error), "cannot create the HTTP client for stats")
-        }
-        (Ok(_), Err(_)) => {}
+    // Ends without a store only during shutdown.
+    if let Ok(store) = store.await {
+        stats::run(context, store, settings.stats_interval, shutdown).await;
     }
 }

@@ -1,8 +1,6 @@
 //! Live stats: requests the count and its freshness from a server of each pipeline, and maintains `status.stats` and the
 //! conditions `Exact` and `Fresh`. Uses its own field manager, so that reconciles and stats do not overwrite each other.
 
-mod client;
-
 use std::{sync::Arc, time::Duration};
 
 use futures::StreamExt;
@@ -19,17 +17,16 @@ use ping_api::{
     },
     names::Names,
     reason::Reason,
-    roles::query_role,
 };
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
-pub use self::client::{Count, HttpStatsClient, StatsClient, StatsError};
 use crate::{
     condition::{ConditionValue, condition, whole_second},
     context::Context,
     error::chain,
     report::patch_status,
+    server_connection::{Count, StatsError},
 };
 
 /// Field manager of the stats.
@@ -38,13 +35,7 @@ const MANAGER: &str = "ping-operator-stats";
 const CONCURRENCY: usize = 8;
 
 /// Refreshes the stats of all pipelines in `store` every `interval` until `shutdown`.
-pub async fn run(
-    context: Arc<Context>,
-    store: Store<PingPipeline>,
-    client: Arc<dyn StatsClient>,
-    interval: Duration,
-    shutdown: CancellationToken,
-) {
+pub async fn run(context: Arc<Context>, store: Store<PingPipeline>, interval: Duration, shutdown: CancellationToken) {
     let mut ticks = tokio::time::interval(interval);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
@@ -53,13 +44,13 @@ pub async fn run(
             _ = ticks.tick() => {}
         }
         futures::stream::iter(store.state())
-            .for_each_concurrent(CONCURRENCY, async |pipeline| refresh(&pipeline, client.as_ref(), &context).await)
+            .for_each_concurrent(CONCURRENCY, async |pipeline| refresh(&pipeline, &context).await)
             .await;
     }
 }
 
 /// Refreshes the stats of one pipeline, and writes them if they changed.
-async fn refresh(pipeline: &PingPipeline, client: &dyn StatsClient, context: &Context) {
+async fn refresh(pipeline: &PingPipeline, context: &Context) {
     let Some(status) = pipeline.status.as_ref().filter(|_| pipeline.metadata.deletion_timestamp.is_none()) else {
         return;
     };
@@ -68,19 +59,22 @@ async fn refresh(pipeline: &PingPipeline, client: &dyn StatsClient, context: &Co
         .conditions
         .iter()
         .any(|condition| condition.type_ == ConditionType::ServerReady.to_string() && condition.status == "True");
+    let pipeline_name = names.clone().into();
     let count = match serving {
-        true => {
-            let server = &pipeline.spec.server;
-            let service = names.part(query_role(server).component());
-            Some(client.count(&names, &service, server.service.port).await)
-        }
+        true => match context.connections.get(&pipeline_name) {
+            Some(connection) => Some(connection.count().await),
+            // No spec has been accepted since this operator started.
+            None if context.index.contains(&pipeline_name) => Some(Err(StatsError::Unconnected)),
+            // The first reconcile is not over. What the last operator wrote remains true until then.
+            None => return,
+        },
         false => None,
     };
     let fresh_within_ms = pipeline.spec.monitoring.fresh_within_ms;
     let generation = pipeline.metadata.generation.unwrap_or_default();
     let (stats, conditions) = evaluate(status, count, fresh_within_ms, generation, Timestamp::now());
     if let Some(stats) = &stats {
-        context.metrics.total(&names.clone().into(), stats.total);
+        context.metrics.total(&pipeline_name, stats.total);
     }
     let known = |wanted: &Condition| status.conditions.contains(wanted);
     if status.stats == stats && conditions.iter().all(known) {

@@ -2,6 +2,7 @@
 
 mod cache;
 mod component;
+mod encryption;
 mod kafka;
 mod postgres;
 mod workload;
@@ -11,9 +12,10 @@ use ping_api::{
     condition::ConditionType,
     crd::{
         PingPipeline,
-        status::{Components, Endpoints, PingPipelineStatus},
+        status::{Access, Components, Endpoints, PingPipelineStatus},
     },
     kinds::Kind,
+    names::Names,
     reason::Reason,
     roles::Role,
 };
@@ -24,7 +26,7 @@ use crate::{
     apply::{Applied, ApplyError},
     cluster_state::ClusterState,
     condition::{ConditionValue, conditions},
-    pipeline::{Cache, Pipeline, Postgres, ServerDeployment},
+    pipeline::{Cache, Pipeline, Postgres, Security, ServerDeployment},
     validate::Invalid,
 };
 
@@ -39,18 +41,21 @@ pub fn status(
 ) -> PingPipelineStatus {
     let previous = pipeline.status.clone().unwrap_or_default();
     let generation = pipeline.metadata.generation.unwrap_or_default();
-    let (values, components, endpoints) = match validated {
-        Err(invalid) => (refused(invalid), previous.components.clone(), previous.endpoints.clone()),
+    let (values, components, access, endpoints) = match validated {
+        Err(invalid) => {
+            (refused(invalid), previous.components.clone(), previous.access.clone(), previous.endpoints.clone())
+        }
         Ok(validated) => {
             let input = StatusInput { pipeline: validated, state, applied, now };
             let (values, components) = evaluate(pipeline, &input);
-            (values, Some(components), Some(endpoints(validated)))
+            (values, Some(components), Some(access(validated)), Some(endpoints(validated)))
         }
     };
     PingPipelineStatus {
         observed_generation: Some(generation),
         conditions: conditions(&previous.conditions, values, generation, now),
         components,
+        access,
         endpoints,
         stats: None,
     }
@@ -58,13 +63,9 @@ pub fn status(
 
 /// Conditions of a rejected spec. Pods keep running, and the conditions of components are kept.
 fn refused(invalid: &Invalid) -> Vec<(ConditionType, ConditionValue)> {
-    let reason = match invalid {
-        Invalid::UnsafeForExact(_) => Reason::UnsafeForExact,
-        Invalid::Conflicting(_) => Reason::Invalid,
-        Invalid::Irreversible(_) => Reason::Irreversible,
-    };
+    let reason = invalid.reason();
     let message = invalid.to_string();
-    let unchanged = ConditionValue::not_met(Reason::Refused, "nothing is changed until the spec is corrected");
+    let unchanged = ConditionValue::not_met(Reason::Refused, "nothing is changed until this is corrected");
     vec![
         (ConditionType::Ready, ConditionValue::not_met(reason, &message)),
         (ConditionType::Reconciling, unchanged),
@@ -84,16 +85,29 @@ fn evaluate(pipeline: &PingPipeline, input: &StatusInput<'_>) -> (Vec<(Condition
     let [postgres, kafka, cache, server, processor] = components.each_ref().map(|(_, status)| status.summary.clone());
     let mut values: Vec<_> = components.into_iter().map(|(kind, status)| (kind, status.condition)).collect();
     let ready = ready(pipeline, input, &values);
+    let stalled = stalled(input, &ready);
     let reconciling = match (ready.is_met(), ready.reason) {
         (true, _) => ConditionValue::not_met(Reason::Settled, "the pipeline matches its spec"),
         (false, Reason::Suspended | Reason::Hibernating) => ConditionValue::not_met(ready.reason, &ready.message),
+        (false, reason) if stalled.is_met() => ConditionValue::not_met(reason, &ready.message),
         (false, _) => ConditionValue::met(Reason::Progressing, &ready.message),
     };
     values.push((ConditionType::Durable, durable(input.pipeline)));
+    values.push((ConditionType::Encrypted, encryption::encrypted(input.pipeline)));
+    values.push((ConditionType::Authenticated, encryption::authenticated(input.pipeline)));
     values.push((ConditionType::Ready, ready));
     values.push((ConditionType::Reconciling, reconciling));
-    values.push((ConditionType::Stalled, ConditionValue::not_met(Reason::Settled, "the spec is valid")));
+    values.push((ConditionType::Stalled, stalled));
     (values, Components { postgres, kafka, cache, server, processor })
+}
+
+/// `Stalled`: the pipeline is not ready, and waiting does not help. The operator retries all the same.
+fn stalled(input: &StatusInput<'_>, ready: &ConditionValue) -> ConditionValue {
+    let rejected = input.applied.failures.values().any(ApplyError::is_permanent);
+    match !ready.is_met() && (ready.reason.needs_action() || (ready.reason == Reason::ApplyFailed && rejected)) {
+        true => ConditionValue::met(ready.reason, &ready.message),
+        false => ConditionValue::not_met(Reason::Settled, "nothing needs to be corrected"),
+    }
 }
 
 fn servers(input: &StatusInput<'_>) -> ComponentStatus {
@@ -124,7 +138,7 @@ fn ready(
     }
     if let Some(error) = input.applied.failures.values().next() {
         let reason = match error {
-            ApplyError::NameTaken { .. } => Reason::NameTaken,
+            ApplyError::NameConflict { .. } => Reason::NameConflict,
             ApplyError::Refused { .. } | ApplyError::Serialize { .. } => Reason::ApplyFailed,
         };
         return ConditionValue::not_met(reason, crate::error::chain(error));
@@ -155,6 +169,19 @@ fn durable(pipeline: &Pipeline) -> ConditionValue {
             Reason::Unverified,
             "the operator cannot check how the external Postgres replicates; make sure that it replicates synchronously",
         ),
+    }
+}
+
+fn access(pipeline: &Pipeline) -> Access {
+    let Security { tls, first_token, .. } = &pipeline.security;
+    let Names { pipeline: name, namespace } = &pipeline.names;
+    let scheme = if tls.is_some() { "https" } else { "http" };
+    Access {
+        url: format!("{scheme}://{}", endpoints(pipeline).server),
+        server_name: tls.as_ref().map(|tls| tls.server.host.clone()),
+        ca_secret: tls.as_ref().and_then(|tls| tls.server.ca.as_ref()).map(|ca| ca.name.clone()),
+        token_secret: first_token.then(|| pipeline.names.first_token().name),
+        hint: format!("kubectl pingpipeline connect {name} -n {namespace}"),
     }
 }
 

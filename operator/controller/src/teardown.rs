@@ -6,24 +6,25 @@ use std::time::Duration;
 use k8s_openapi::{api::core::v1::PersistentVolumeClaim, jiff::Timestamp};
 use kube::{
     Api, ResourceExt,
-    api::{DeleteParams, DynamicObject, ListParams, Patch, PatchParams},
+    api::{DeleteParams, DynamicObject, Patch, PatchParams, Preconditions},
     runtime::{controller::Action, events::EventType},
 };
 use ping_api::{
     condition::ConditionType,
     crd::{DeletionPolicy, PingPipeline},
     kinds::{Key, Kind},
-    names::{FINALIZER, FORCE_ANNOTATION, Names},
+    names::{FINALIZER, FORCE_ANNOTATION, NAMESPACE_LABEL, Names, OWNER_UID_ANNOTATION, PIPELINE_LABEL},
     reason::Reason,
 };
 use serde_json::json;
 
 use crate::{
     apply,
-    cluster_state::ObservedObjects,
+    cluster_state::{Grants, ObservedObjects},
     condition::{ConditionValue, conditions},
     context::Context,
     error::is_absent,
+    ownership::{Owner, Ownership, ownership},
     read::{self, ReadError},
     report::{publish_event, write_status},
 };
@@ -32,6 +33,8 @@ use crate::{
 pub const STRIP_SECONDS: i64 = 20;
 /// After this many seconds, the pipeline is removed even if objects are left.
 pub const GIVE_UP_SECONDS: i64 = 45;
+/// The schema's limit for the pods of a cache.
+const MAX_CACHE_PODS: u32 = 5;
 /// Interval between reconciles. Watches usually trigger them earlier.
 const POLL_INTERVAL: Duration = Duration::from_secs(2);
 
@@ -56,7 +59,7 @@ pub enum TeardownError {
 pub struct Plan {
     /// Objects to delete.
     pub delete: Vec<Key>,
-    /// Objects to keep, whose owner reference is removed.
+    /// Objects to keep, whose owner reference and owner UID are removed.
     pub release: Vec<Key>,
     /// Objects whose finalizers are removed because their operator does not do it.
     pub strip: Vec<Key>,
@@ -88,7 +91,8 @@ pub fn plan(live: &ObservedObjects, options: DeletionOptions) -> Plan {
     let mut plan = Plan::default();
     for (key, object) in live.0.iter().filter(|(key, _)| retained(key)) {
         plan.retained.push(key.clone());
-        if object.metadata.owner_references.as_ref().is_some_and(|owners| !owners.is_empty()) {
+        let owned = !object.owner_references().is_empty() || object.annotations().contains_key(OWNER_UID_ANNOTATION);
+        if owned {
             plan.release.push(key.clone());
         }
     }
@@ -128,10 +132,16 @@ fn stage_of(kind: Kind) -> u8 {
 /// If the API server rejects a request or does not respond.
 pub async fn teardown(pipeline: &PingPipeline, context: &Context) -> Result<Action, TeardownError> {
     let names = Names::of(pipeline);
-    let live = read::observed_objects(pipeline, &names, &context.dependencies.served(), context).await?;
+    let mut live = read::observed_objects(pipeline, &names, &context.dependencies.served(), context).await?;
+    if pipeline.spec.deletion_policy == DeletionPolicy::Delete {
+        // What an earlier pipeline retained, and this one never used, is not this one's to delete.
+        let owner = Owner::of(pipeline);
+        live.0.retain(|_, object| ownership(object, &owner) == Ownership::Own);
+    }
     let plan = plan(&live, options(pipeline, Timestamp::now()));
+    let release = json!({ "metadata": { "ownerReferences": null, "annotations": { OWNER_UID_ANNOTATION: null } } });
     for key in &plan.release {
-        patch(key, &json!({ "metadata": { "ownerReferences": null } }), context).await?;
+        patch(key, &release, context).await?;
     }
     for (key, object) in plan.delete.iter().filter_map(|key| live.get(key).map(|object| (key, object))) {
         delete(key, object, context).await?;
@@ -210,9 +220,18 @@ async fn finish(pipeline: &PingPipeline, names: &Names, plan: &Plan, context: &C
         let note = format!("Not deleted within {GIVE_UP_SECONDS} s: {}. Delete it manually", list(&plan.waiting));
         publish_event(pipeline, EventType::Warning, "DeletionBlocked", note, context).await;
     }
+    if let Some(namespace) = unreadable_namespace(pipeline, names, context).await? {
+        let note = format!(
+            "The operator may not read namespace {namespace}. Delete the Kafka users of this pipeline there: kubectl -n {namespace} delete \
+             kafkausers -l {PIPELINE_LABEL}={},{NAMESPACE_LABEL}={}",
+            names.pipeline, names.namespace
+        );
+        publish_event(pipeline, EventType::Warning, "DeletionBlocked", note, context).await;
+    }
     let name = names.clone().into();
     context.metrics.forget(&name);
     context.index.remove(&name);
+    context.connections.remove(&name);
     let finalizers: Vec<&String> = pipeline.finalizers().iter().filter(|name| *name != FINALIZER).collect();
     let body = json!({ "metadata": { "finalizers": finalizers, "resourceVersion": pipeline.resource_version() } });
     let api = Api::<PingPipeline>::namespaced(context.client.clone(), &names.namespace);
@@ -223,13 +242,33 @@ async fn finish(pipeline: &PingPipeline, names: &Names, plan: &Plan, context: &C
     }
 }
 
-/// The Dragonfly operator does not delete them.
+/// The namespace of the pipeline's Kafka, if the operator may not read it.
+async fn unreadable_namespace(
+    pipeline: &PingPipeline,
+    names: &Names,
+    context: &Context,
+) -> Result<Option<String>, ReadError> {
+    let namespace = pipeline.spec.kafka.cluster_ref.as_ref().and_then(|reference| reference.namespace.clone());
+    let Some(namespace) = namespace.filter(|namespace| *namespace != names.namespace) else { return Ok(None) };
+    Ok((read::grants(&namespace, context).await? == Grants::Unreadable).then_some(namespace))
+}
+
+/// The Dragonfly operator does not delete them. They are deleted one by one, by the names that its StatefulSet gives them, because the
+/// right to delete a collection would cover every volume of the namespace.
 async fn delete_cache_volumes(names: &Names, context: &Context) -> Result<(), TeardownError> {
-    let labels = format!("app={},app.kubernetes.io/name=dragonfly", names.cache());
     let api = Api::<PersistentVolumeClaim>::namespaced(context.client.clone(), &names.namespace);
-    let selected = ListParams::default().labels(&labels);
-    let deleted = api.delete_collection(&DeleteParams::background(), &selected).await;
-    deleted.map(|_| ()).map_err(|source| TeardownError::Refused { what: "the cache's volumes".into(), source })
+    let refused = |source| TeardownError::Refused { what: "the cache's volumes".into(), source };
+    for number in 0..MAX_CACHE_PODS {
+        let name = format!("df-{}-{number}", names.cache());
+        let found = api.get_metadata_opt(&name).await.map_err(refused)?;
+        let Some(volume) = found.filter(|volume| volume.labels().get("app") == Some(&names.cache())) else { continue };
+        let same = Preconditions { uid: volume.uid(), resource_version: None };
+        match api.delete(&name, &DeleteParams::background().preconditions(same)).await {
+            Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => {}
+            other => other.map(|_| ()).map_err(refused)?,
+        }
+    }
+    Ok(())
 }
 
 fn list(keys: &[Key]) -> String {

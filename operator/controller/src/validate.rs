@@ -1,12 +1,16 @@
 //! Step 2: turns the spec and the state of the cluster into a validated `Pipeline`, or rejects it with a message that says what to
 //! do. Pure. Defaults that the schema cannot express are set here, once.
 
+mod access;
 mod durability_risks;
+mod images;
 mod invalid;
 mod kafka;
+mod references;
 mod scaling;
 mod secrets;
 mod sources;
+mod tls;
 
 use ipnet::IpNet;
 use kube::ResourceExt;
@@ -24,7 +28,7 @@ use ping_api::{
     roles::{Role, deployments},
 };
 
-pub use self::invalid::Invalid;
+pub use self::{invalid::Invalid, kafka::topics_of_others};
 use self::{invalid::conflicting, secrets::Fingerprints};
 use crate::{
     cluster_state::ClusterState,
@@ -51,7 +55,11 @@ pub fn validate(pipeline: &PingPipeline, state: &ClusterState) -> Result<Pipelin
     if spec.durability == Durability::Exact && !durability_risks.is_empty() {
         return Err(Invalid::UnsafeForExact(durability_risks));
     }
-    let fingerprints = Fingerprints::new(&names, &spec.postgres, &kafka, &cache, state);
+    images::images(spec, state)?;
+    secrets::own(&names, state)?;
+    references::local(spec, &names, state)?;
+    let security = access::access(spec, &names, state)?;
+    let fingerprints = Fingerprints::new(&names, &postgres, &kafka, &cache, state);
     let mut validated = Pipeline {
         uid: pipeline.uid().unwrap_or_default(),
         durability: spec.durability,
@@ -59,13 +67,16 @@ pub fn validate(pipeline: &PingPipeline, state: &ClusterState) -> Result<Pipelin
         hibernate: spec.hibernate,
         servers: servers(spec, &names, &fingerprints, state),
         retiring: scaling::retiring(spec, &names, state),
+        security,
         processor: spec.processor.clone(),
         sources: spec.sources.clone(),
         network_policy: spec.network_policy.clone(),
+        platform: state.platform.clone(),
         monitoring: spec.monitoring.clone(),
         checksums: fingerprints.checksums(),
         processor_replicas: scaling::processors(spec, &names, state),
         copies: secrets::copies(&names, &kafka, state),
+        issued: state.issued.clone(),
         names,
         postgres,
         kafka,
@@ -100,6 +111,7 @@ fn postgres(spec: &PostgresSpec, names: &Names, state: &ClusterState) -> Result<
         if spec.cluster.is_some() {
             return Err(conflicting("set either spec.postgres.cluster or spec.postgres.external, not both"));
         }
+        tls::check("spec.postgres.external.tls", &external.tls)?;
         return Ok(Postgres::External(external.clone()));
     }
     let cluster = spec.cluster.clone().unwrap_or_default();
@@ -129,7 +141,10 @@ fn postgres(spec: &PostgresSpec, names: &Names, state: &ClusterState) -> Result<
 fn cache(spec: &CacheSpec) -> Result<Cache, Invalid> {
     match (&spec.dragonfly, &spec.external) {
         (Some(_), Some(_)) => Err(conflicting("set either spec.cache.dragonfly or spec.cache.external, not both")),
-        (None, Some(external)) => Ok(Cache::External(external.clone())),
+        (None, Some(external)) => {
+            tls::cache(external)?;
+            Ok(Cache::External(external.clone()))
+        }
         (dragonfly, None) => {
             let dragonfly = dragonfly.clone().unwrap_or_else(DragonflySpec::default);
             match dragonfly.resources.memory_limit() {
@@ -192,8 +207,8 @@ fn unreserved_variables(component: &str, pod: &PodSpec) -> Result<(), Invalid> {
     let reserved = pod.env.iter().map(|variable| variable.name.as_str()).find(|name| env::is_reserved(name));
     match reserved {
         Some(name) => Err(Invalid::Conflicting(format!(
-            "spec.{component}.env contains {name}, which the operator sets itself. Use the corresponding field of the spec, or \
-             remove it"
+            "spec.{component}.env contains {name}, which the operator sets itself or which overrides a security setting. Use the \
+             corresponding field of the spec, or remove it"
         ))),
         None => Ok(()),
     }

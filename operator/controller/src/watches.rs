@@ -26,19 +26,11 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     context::Context,
     error::{chain, is_absent},
+    scope::Scope,
 };
 
 /// Interval between checks for an API that is not served.
 const DISCOVERY_INTERVAL: Duration = Duration::from_secs(2);
-
-/// Which PingPipelines this operator manages.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Scope {
-    /// All in the cluster.
-    Cluster,
-    /// Those in one namespace.
-    Namespace(String),
-}
 
 /// Channels to the controller.
 #[derive(Clone)]
@@ -51,7 +43,8 @@ pub struct Triggers {
 
 /// Watches all kinds until `shutdown`.
 pub async fn watch(context: Arc<Context>, scope: Scope, triggers: Triggers, shutdown: CancellationToken) {
-    let builtin = Kind::ALL.into_iter().filter(|kind| kind.dependency().is_none());
+    // ConfigMaps are read by name only, and rarely.
+    let builtin = Kind::ALL.into_iter().filter(|kind| kind.dependency().is_none() && *kind != Kind::ConfigMap);
     let builtin = join_all(builtin.map(|kind| watch_kind(&context, kind, &scope, &triggers)));
     let optional =
         join_all(Dependency::ALL.map(|dependency| watch_dependency(&context, dependency, &scope, &triggers)));
@@ -127,13 +120,14 @@ async fn is_served(context: &Context, dependency: Dependency) -> Option<bool> {
     }
 }
 
-/// Turns watch events of `kind` into triggers. Returns when an optional kind is no longer served.
+/// Turns watch events of `kind` into triggers, in each namespace. Returns when an optional kind is no longer served.
 async fn watch_kind(context: &Context, kind: Kind, scope: &Scope, triggers: &Triggers) {
-    let resource = kind.api_resource();
-    let api: Api<PartialObjectMeta<DynamicObject>> = match scope {
-        Scope::Cluster => Api::all_with(context.client.clone(), &resource),
-        Scope::Namespace(namespace) => Api::namespaced_with(context.client.clone(), namespace, &resource),
-    };
+    let watches =
+        scope.apis(kind, &context.client).into_iter().map(|api| Box::pin(watch_api(context, kind, api, triggers)));
+    futures::future::select_all(watches).await;
+}
+
+async fn watch_api(context: &Context, kind: Kind, api: Api<PartialObjectMeta<DynamicObject>>, triggers: &Triggers) {
     let mut events = watcher(api, config(kind)).default_backoff().boxed();
     while let Some(event) = events.next().await {
         match event {
@@ -160,7 +154,7 @@ async fn watch_kind(context: &Context, kind: Kind, scope: &Scope, triggers: &Tri
 fn config(kind: Kind) -> watcher::Config {
     let config = watcher::Config::default();
     match kind {
-        Kind::Secret => config,
+        Kind::Secret | Kind::PingReferenceGrant => config,
         Kind::StatefulSet => config.labels("app.kubernetes.io/name=dragonfly"),
         _ if kind.dependency().is_none() => config.labels(&format!("app.kubernetes.io/managed-by={OPERATOR}")),
         _ => config,
@@ -179,7 +173,10 @@ fn is_not_found(error: &watcher::Error) -> bool {
 }
 
 fn trigger(context: &Context, key: &Key, triggers: &Triggers) {
-    for pipeline in context.index.users_of(key) {
+    let mut users = context.index.users_of(key);
+    // A pipeline depends on all grants of a namespace, also on new ones.
+    users.extend(context.index.users_of(&Key::new(key.kind, key.namespace.clone(), "")));
+    for pipeline in users {
         let reference = pipeline.object_ref();
         context.metrics.queued(pipeline);
         // Fails only during shutdown, when the controller has ended.

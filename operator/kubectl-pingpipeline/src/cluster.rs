@@ -1,5 +1,7 @@
 //! Connection to the cluster.
 
+use std::path::PathBuf;
+
 use anyhow::{Context as _, ensure};
 use clap::Args;
 use k8s_openapi::api::core::v1::Event;
@@ -19,6 +21,19 @@ pub(crate) struct ConnectionArgs {
     /// Kubeconfig context. Default: the current context.
     #[arg(long, global = true)]
     context: Option<String>,
+    #[command(flatten)]
+    credentials: CredentialArgs,
+}
+
+/// Credentials for the servers of a pipeline.
+#[derive(Args, Clone, Debug, Default)]
+pub(crate) struct CredentialArgs {
+    /// File with the bearer token for the servers. Default: the first token, from its Secret.
+    #[arg(long, value_name = "FILE", global = true)]
+    pub(crate) token_file: Option<PathBuf>,
+    /// PEM file with a client certificate and its key, for servers that require one.
+    #[arg(long, value_name = "FILE", global = true)]
+    pub(crate) client_certificate: Option<PathBuf>,
 }
 
 /// A connection to a cluster.
@@ -27,6 +42,8 @@ pub(crate) struct Cluster {
     pub(crate) client: Client,
     /// The selected namespace.
     pub(crate) namespace: String,
+    /// Credentials for servers, instead of the first token.
+    pub(crate) credentials: CredentialArgs,
 }
 
 impl ConnectionArgs {
@@ -36,7 +53,7 @@ impl ConnectionArgs {
         let kubeconfig = Kubeconfig::read().context("cannot read the kubeconfig; set KUBECONFIG to its path")?;
         let config = Config::from_custom_kubeconfig(kubeconfig, &options).await.context("cannot use the kubeconfig")?;
         let namespace = self.namespace.clone().unwrap_or_else(|| config.default_namespace.clone());
-        Ok(Cluster { client: Client::try_from(config)?, namespace })
+        Ok(Cluster { client: Client::try_from(config)?, namespace, credentials: self.credentials.clone() })
     }
 }
 

@@ -4,6 +4,8 @@
 mod fault;
 mod load;
 mod outcome;
+mod partition;
+mod pods;
 mod server;
 mod watch;
 
@@ -38,8 +40,8 @@ const AGREEMENT_TIMEOUT: Duration = Duration::from_secs(60);
 
 #[derive(Args)]
 #[command(
-    after_help = "Events are sent through the API server to the pipeline's Service. This requires permission to create services/proxy and
-pods/proxy, and to list and delete pods; `partition` also requires permission to patch the pipeline and its NetworkPolicies. The
+    after_help = "Events are sent to the pipeline's servers over ports that the API server forwards. This requires permission to get the Secrets in the
+pipeline's status.access, to create pods/portforward, and to list and delete pods; `partition` also requires permission to patch the pipeline and its NetworkPolicies. The
 events have timestamps in unused minutes between 2000 and 2019, so that events of other clients do not affect the result. They stay in
 the count. Exit code 0: exact. 1: not exact, or the fault had no effect. 2: the drill could not be carried out.
 
@@ -122,7 +124,7 @@ async fn rounds(
     pipeline: &PingPipeline,
     report: &mut Report,
 ) -> anyhow::Result<()> {
-    let server = Server::of(cluster, pipeline);
+    let server = Server::connect(cluster, pipeline).await?;
     let first = unused_minute(&server, options.times).await?;
     for number in 1..=options.times {
         let round = round(options, fault, cluster, pipeline, (&server, first.plus(number))).await?;
@@ -154,6 +156,7 @@ async fn round(
     let timeout = Duration::from_secs(options.timeout);
     let load = Load::start(server, minute, options.rate, timeout);
     tokio::time::sleep(WARM_UP).await;
+    fault.prepare(cluster, server).await?;
     let mut watch = Watch::start(cluster.pipelines(), pipeline.name_any(), server.clone());
     let started = Timestamp::now();
     let fault = fault.inject(cluster).await?;

@@ -1,11 +1,14 @@
-//! `kubectl pingpipeline`: shows the status of pipelines, explains conditions, previews changes, collects support reports and runs
+//! `kubectl pingpipeline`: shows the status of pipelines and how to connect, explains conditions, previews changes, collects support reports and runs
 //! drills. kubectl finds the plugin by its name on the `PATH`. Only `drill` changes anything.
 //!
 //! It depends on `ping-api` and not on the controller.
 
+mod caller;
 mod cluster;
+mod connect;
 mod drill;
 mod explain;
+mod forward;
 mod output;
 mod plan;
 mod recount;
@@ -38,6 +41,8 @@ struct Cli {
 enum Command {
     /// Show count, components, conditions and recent events. Exit code 1 unless all pipelines are ready.
     Status(status::Arguments),
+    /// Print how to connect to a pipeline: its address, CA and token, and commands that are ready to run.
+    Connect(connect::Arguments),
     /// Recount every row on a server and compare totals, minutes and cache. Exit code 1 if they differ.
     Verify(verify::Arguments),
     /// Explain a condition or reason, and what to do about it.
@@ -56,6 +61,7 @@ async fn main() -> ExitCode {
     let done = match command {
         Command::Explain(arguments) => explain::run(&arguments, &connection, output).await,
         Command::Status(arguments) => status::run(&arguments, &connection, output).await,
+        Command::Connect(arguments) => connect::run(&arguments, &connection, output).await,
         Command::Verify(arguments) => verify::run(&arguments, &connection, output).await,
         Command::Plan(arguments) => plan::run(&arguments, &connection, output).await,
         Command::Report(arguments) => report::run(&arguments, &connection, output).await,

@@ -69,7 +69,7 @@ async fn operator(cluster: &Cluster) -> Value {
 async fn describe(pipeline: &PingPipeline, cluster: &Cluster) -> anyhow::Result<Value> {
     let labels = ListParams::default().labels(&format!("{PIPELINE_LABEL}={}", pipeline.name_any()));
     let mut objects = serde_json::Map::new();
-    for kind in Kind::ALL {
+    for kind in Kind::ALL.into_iter().filter(|kind| kind.is_created() || *kind == Kind::StatefulSet) {
         let api: Api<DynamicObject> =
             Api::namespaced_with(cluster.client.clone(), &cluster.namespace, &kind.api_resource());
         let found = match api.list(&labels).await {

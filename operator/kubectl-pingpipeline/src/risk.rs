@@ -73,6 +73,21 @@ const FIELDS: &[(&str, Risk, &str)] = &[
     ("processor.autoscaling", Risk::None, "changes the number of processors"),
     ("processor.replicas", Risk::None, "changes the number of processors"),
     ("server", Risk::Rolling, "servers are replaced one by one; each new pod is ready before an old one stops"),
+    (
+        "server.authentication",
+        Risk::Moderate,
+        "changes who may call, within two minutes and without a restart; removed callers are refused",
+    ),
+    (
+        "server.authentication.mode",
+        Risk::Danger,
+        "with Required, calls without credentials fail; with Disable, anyone who reaches the servers may do everything",
+    ),
+    (
+        "server.authorization",
+        Risk::Moderate,
+        "changes what callers may do and how much, within two minutes and without a restart",
+    ),
     ("server.autoscaling", Risk::None, "changes the number of servers"),
     ("server.ingest", Risk::Rolling, "servers are replaced one by one; each new pod is ready before an old one stops"),
     ("server.ingest.autoscaling", Risk::None, "changes the number of ingest servers"),
@@ -82,6 +97,13 @@ const FIELDS: &[(&str, Risk, &str)] = &[
     ("server.query.replicas", Risk::None, "changes the number of query servers"),
     ("server.replicas", Risk::None, "changes the number of servers"),
     ("server.service", Risk::Moderate, "clients may need a new address or port"),
+    ("server.tls", Risk::Moderate, "servers are replaced one by one; clients may need another CA or a certificate"),
+    (
+        "server.tls.mode",
+        Risk::Danger,
+        "clients need https:// with Required, and http:// with Disable, which sends tokens and events in plaintext",
+    ),
+    ("server.tls.names", Risk::None, "a new certificate is used without a restart"),
     (
         "sources",
         Risk::Rolling,
@@ -168,6 +190,7 @@ mod tests {
         assert_eq!(of("postgres.cluster.storage.size", json!("20Gi")), Risk::None);
         assert_eq!(of("deletionPolicy", json!("Retain")), Risk::Moderate);
         assert_eq!(of("deletionPolicy", json!("Delete")), Risk::Danger);
+        assert_eq!(of("server.tls.mode", json!("Disable")), Risk::Danger);
         assert_eq!(of("serverless", json!(1)), Risk::Danger);
     }
 }

@@ -111,6 +111,9 @@ fn screen(pipeline: &PingPipeline, events: &[Event], now: Timestamp) -> String {
             Some(query) => format!("ingest address: {}, query address: {query}", endpoints.server),
         });
     }
+    if let Some(access) = &status.access {
+        parts.push(format!("to connect: {}", access.hint));
+    }
     let Components { postgres, kafka, cache, server, processor } = status.components.unwrap_or_default();
     parts.push(String::new());
     parts.push(table(

@@ -7,7 +7,7 @@ use ping_proto::VerifyResponse;
 use crate::{
     cluster::ConnectionArgs,
     output::{Format, table},
-    recount::recount,
+    recount::Recounter,
 };
 
 #[derive(Args)]
@@ -21,7 +21,7 @@ pub(crate) async fn run(arguments: &Arguments, connection: &ConnectionArgs, form
     let cluster = connection.connect().await?;
     let pipelines = cluster.find(Some(&arguments.name)).await?;
     let pipeline = pipelines.first().context("no such pipeline")?;
-    let report = recount(&cluster.client, pipeline).await?;
+    let report = Recounter::connect(&cluster, pipeline).await?.recount().await?;
     match format {
         Format::Json => println!("{}", serde_json::to_string(&report)?),
         Format::Text => println!("{}", text(&report)),

@@ -3,6 +3,8 @@
 # everything on the node and removes its mounts and network devices.
 #
 #   init.sh FOLDER NAME ADDRESS GATEWAY PROGRAMS [POD_SUBNET=NODE_ADDRESS]...
+#
+# PROGRAMS is a list of folders like PATH.
 set -euo pipefail
 
 folder=$1 name=$2 address=$3 gateway=$4 programs=$5
@@ -51,5 +53,10 @@ done
 kube-proxy --config "$folder/kube-proxy.yaml" --hostname-override "$name" >"$folder/kube-proxy.log" 2>&1 &
 kubelet --config "$folder/kubelet.yaml" --kubeconfig "$folder/kubelet.kubeconfig" --root-dir "$folder/kubelet" \
   --hostname-override "$name" --node-ip "$address" >"$folder/kubelet.log" 2>&1 &
+# Enforces NetworkPolicies. It ends at once unless the kubelet has registered the node.
+until kube-router --kubeconfig "$folder/kube-router.kubeconfig" --hostname-override "$name" --run-firewall=true \
+  --run-router=false --run-service-proxy=false --health-port 0 --iptables-sync-period 10s; do
+  sleep 0.5
+done >"$folder/kube-router.log" 2>&1 &
 # The node ends when one of its programs ends.
 wait -n

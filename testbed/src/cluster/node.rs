@@ -1,7 +1,7 @@
-//! A node: containerd, kubelet and kube-proxy in their own namespaces, started by `testbed/cluster/node/init.sh`.
+//! A node: containerd, kubelet, kube-proxy and kube-router in their own namespaces, started by `testbed/cluster/node/init.sh`.
 
 use std::{
-    ffi::OsString,
+    ffi::{OsStr, OsString},
     fs,
     path::{Path, PathBuf},
     time::Duration,
@@ -39,12 +39,12 @@ pub(super) fn name(number: u8) -> String {
 }
 
 impl Node {
-    /// Starts node `number` of `count` in `folder`, with the programs in `programs`. It has no images yet.
+    /// Starts node `number` of `count` in `folder`, with the programs in `programs`, a list of folders like `PATH`. It has no images yet.
     pub(super) async fn start(
         folder: &Path,
         number: u8,
         count: u8,
-        programs: &Path,
+        programs: &OsStr,
         credentials: &NodeCredentials,
         lifetime: Lifetime,
     ) -> anyhow::Result<Self> {
@@ -81,14 +81,32 @@ impl Node {
         name(self.number)
     }
 
-    /// The first process of the node; everything else on the node ends with it.
-    pub(super) fn pid(&self) -> Option<Pid> {
+    /// The first process of the node, in its namespaces; everything else on the node ends with it. None if the node ended.
+    pub fn pid(&self) -> Option<Pid> {
         self.process.pid()
     }
 
     /// Loads the images of an archive.
     pub async fn import(&self, archive: &Path) -> anyhow::Result<()> {
         self.ctr(&["--namespace=k8s.io", "images", "import", &archive.to_string_lossy()]).await
+    }
+
+    /// Waits until kube-router has applied NetworkPolicies for the first time, which it can once the kubelet has registered the node.
+    pub(super) async fn wait_for_policies(&self) -> anyhow::Result<()> {
+        let enforced = async {
+            // The last rule that kube-router adds.
+            while !self
+                .run(&["iptables", "--list-rules", "KUBE-ROUTER-FORWARD"])
+                .await
+                .is_ok_and(|rules| rules.contains("-j ACCEPT"))
+            {
+                tokio::time::sleep(Duration::from_millis(200)).await
+            }
+        };
+        let log = self.process.log().with_file_name("kube-router.log");
+        tokio::time::timeout(START_TIMEOUT, enforced).await.with_context(|| {
+            format!("{} does not enforce NetworkPolicies after {START_TIMEOUT:?}; see {}", self.name(), log.display())
+        })
     }
 
     pub(super) fn detach(self) {
@@ -108,9 +126,14 @@ impl Node {
     }
 
     async fn ctr(&self, args: &[&str]) -> anyhow::Result<()> {
-        let pid = self.process.pid().context("the node ended")?.number().to_string();
-        tools::run(Command::new("nsenter").args(["--target", &pid, "--mount", "--net", "ctr"]).args(args)).await?;
+        self.run(&[&["ctr"], args].concat()).await?;
         Ok(())
+    }
+
+    /// Runs a program on the node and returns its output.
+    async fn run(&self, command: &[&str]) -> anyhow::Result<String> {
+        let pid = self.process.pid().context("the node ended")?.number().to_string();
+        tools::run(Command::new("nsenter").args(["--target", &pid, "--mount", "--net"]).args(command)).await
     }
 }
 
@@ -136,5 +159,6 @@ fn write_files(folder: &Path, number: u8, credentials: &NodeCredentials) -> anyh
     fs::write(folder.join("kube-proxy.yaml"), fill(PROXY))?;
     fs::copy(&credentials.kubelet, folder.join("kubelet.kubeconfig"))?;
     fs::copy(&credentials.proxy, folder.join("kube-proxy.kubeconfig"))?;
+    fs::copy(&credentials.kube_router, folder.join("kube-router.kubeconfig"))?;
     Ok(())
 }

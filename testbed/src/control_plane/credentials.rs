@@ -20,6 +20,7 @@ const FIRST_SERVICE: &str = "10.96.0.1";
 pub(crate) const SERVICES: &str = "10.96.0.0/16";
 const MASTERS: &str = "system:masters";
 const PROXY: &str = "system:kube-proxy";
+const KUBE_ROUTER: &str = "kube-router";
 
 /// The paths of the credentials, all in the control plane's folder.
 #[derive(Debug)]
@@ -46,6 +47,7 @@ pub(crate) struct NodeCredentials {
     pub(crate) ca: PathBuf,
     pub(crate) kubelet: PathBuf,
     pub(crate) proxy: PathBuf,
+    pub(crate) kube_router: PathBuf,
 }
 
 impl Credentials {
@@ -75,6 +77,7 @@ impl Credentials {
             ca: self.ca.clone(),
             kubelet: self.folder.join(format!("{name}.kubeconfig")),
             proxy: self.folder.join("proxy.kubeconfig"),
+            kube_router: self.folder.join("kube-router.kubeconfig"),
         }
     }
 
@@ -120,7 +123,9 @@ impl Credentials {
             users.push((format!("system:node:{name}"), "system:nodes", new_token(), files.kubelet));
         }
         if let Some(name) = nodes.first() {
-            users.push((PROXY.to_owned(), PROXY, new_token(), self.node(name).proxy));
+            let files = self.node(name);
+            users.push((PROXY.to_owned(), PROXY, new_token(), files.proxy));
+            users.push((KUBE_ROUTER.to_owned(), MASTERS, new_token(), files.kube_router));
         }
         let mut lines = String::new();
         for (user, group, token, kubeconfig) in users {

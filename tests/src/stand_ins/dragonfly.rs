@@ -1,6 +1,10 @@
 //! A stand-in for the Dragonfly operator that runs Redis instead of Dragonfly. Names, labels and statuses are those of version
 //! 1.6.1, as recorded in `shared/captured/dragonfly-*.yaml`. It supports a single pod and ignores snapshots and
 //! Dragonfly-specific flags.
+//!
+//! Password, access control list and TLS work as in 1.6.1: the list is mounted as `/var/lib/dragonfly/dragonfly.acl` and replaces the
+//! password; the certificate is mounted in `/etc/dragonfly-tls`. Redis has no admin port without a login, so the probe accepts an
+//! answer that asks for one.
 
 use kube::{
     ResourceExt as _,
@@ -73,13 +77,9 @@ fn stateful_set(dragonfly: &DynamicObject, name: &str, namespace: &str) -> Value
     {
         pod_labels[key] = json!(value);
     }
-    let password = &spec["authentication"]["passwordFromSecret"];
-    let env = match password.is_null() {
-        true => json!([]),
-        false => json!([{ "name": "DFLY_requirepass", "valueFrom": { "secretKeyRef": password } }]),
-    };
-    let ping = "redis-cli -e ${DFLY_requirepass:+-a \"$DFLY_requirepass\"} ping";
-    let probe = json!({ "exec": { "command": ["sh", "-c", ping] }, "periodSeconds": 2, "timeoutSeconds": 5 });
+    let security = Security::of(spec);
+    let probe =
+        json!({ "exec": { "command": ["sh", "-c", security.probe()] }, "periodSeconds": 2, "timeoutSeconds": 5 });
     json!({
         "apiVersion": "apps/v1", "kind": "StatefulSet",
         "metadata": { "name": name, "namespace": namespace, "labels": labels(name), "ownerReferences": [owner(dragonfly)] },
@@ -92,9 +92,10 @@ fn stateful_set(dragonfly: &DynamicObject, name: &str, namespace: &str) -> Value
                     // Like the real operator, adds no security context of its own.
                     "securityContext": spec["podSecurityContext"],
                     "topologySpreadConstraints": spec["topologySpreadConstraints"],
+                    "volumes": security.volumes(),
                     "containers": [{
-                        "name": "dragonfly", "image": IMAGE, "env": env,
-                        "command": ["sh", "-c", "exec redis-server --save '' --appendonly no --protected-mode no --dir /tmp ${DFLY_requirepass:+--requirepass \"$DFLY_requirepass\"}"],
+                        "name": "dragonfly", "image": IMAGE, "env": security.env(), "volumeMounts": security.mounts(),
+                        "command": ["sh", "-c", security.command()],
                         "ports": [{ "name": "redis", "containerPort": 6379 }],
                         "readinessProbe": probe,
                         "resources": spec["resources"],
@@ -112,4 +113,67 @@ fn labels(name: &str) -> Value {
         "app.kubernetes.io/managed-by": "dragonfly-operator", "app.kubernetes.io/name": "dragonfly",
         "app.kubernetes.io/part-of": "dragonfly",
     })
+}
+
+/// The part of the spec that says who may connect.
+struct Security<'a> {
+    /// `passwordFromSecret`; null if there is none.
+    password: &'a Value,
+    /// `aclFromSecret`; null if there is none.
+    acl: &'a Value,
+    /// `tlsSecretRef`; null if there is none.
+    tls: &'a Value,
+}
+
+impl<'a> Security<'a> {
+    fn of(spec: &'a Value) -> Self {
+        Self {
+            password: &spec["authentication"]["passwordFromSecret"],
+            acl: &spec["aclFromSecret"],
+            tls: &spec["tlsSecretRef"],
+        }
+    }
+
+    fn command(&self) -> String {
+        let mut command = "exec redis-server --save '' --appendonly no --protected-mode no --dir /tmp".to_owned();
+        command += match self.acl.is_null() {
+            // Redis ignores the password if there is a list, like Dragonfly.
+            false => " --aclfile /var/lib/dragonfly/dragonfly.acl",
+            true => " ${DFLY_requirepass:+--requirepass \"$DFLY_requirepass\"}",
+        };
+        if !self.tls.is_null() {
+            command += " --port 0 --tls-port 6379 --tls-auth-clients no \
+                        --tls-cert-file /etc/dragonfly-tls/tls.crt --tls-key-file /etc/dragonfly-tls/tls.key";
+        }
+        command
+    }
+
+    fn probe(&self) -> String {
+        let tls = if self.tls.is_null() { "" } else { " --tls --insecure" };
+        format!("case $(redis-cli{tls} ping 2>&1) in *PONG* | *NOAUTH*) ;; *) exit 1 ;; esac")
+    }
+
+    fn env(&self) -> Value {
+        match self.password.is_null() {
+            true => json!([]),
+            false => json!([{ "name": "DFLY_requirepass", "valueFrom": { "secretKeyRef": self.password } }]),
+        }
+    }
+
+    fn volumes(&self) -> Value {
+        let acl = (!self.acl.is_null()).then(|| {
+            let items = json!([{ "key": self.acl["key"], "path": "dragonfly.acl" }]);
+            json!({ "name": "dragonfly-acl", "secret": { "secretName": self.acl["name"], "items": items } })
+        });
+        let tls = (!self.tls.is_null())
+            .then(|| json!({ "name": "dragonfly-tls", "secret": { "secretName": self.tls["name"] } }));
+        acl.into_iter().chain(tls).collect()
+    }
+
+    fn mounts(&self) -> Value {
+        let acl = (!self.acl.is_null()).then(|| json!({ "name": "dragonfly-acl", "mountPath": "/var/lib/dragonfly" }));
+        let tls = (!self.tls.is_null())
+            .then(|| json!({ "name": "dragonfly-tls", "mountPath": "/etc/dragonfly-tls", "readOnly": true }));
+        acl.into_iter().chain(tls).collect()
+    }
 }

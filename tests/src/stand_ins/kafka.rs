@@ -71,6 +71,7 @@ impl Broker<'_> {
         }
         let config = json!({ "server.properties": self.properties(), "start.sh": START });
         client.apply(json!({ "apiVersion": "v1", "kind": "ConfigMap", "metadata": self.metadata(&self.pod()), "data": config })).await?;
+        client.apply(self.network_policy()).await?;
         client.apply(self.stateful_set()).await
     }
 
@@ -119,6 +120,24 @@ impl Broker<'_> {
             lines.push(format!("{name}={}", value.as_str().map_or_else(|| value.to_string(), Into::into)));
         }
         lines.join("\n")
+    }
+
+    /// Like Strimzi's, without the ports for its operators and other brokers, which are on the loopback address here. A listener without peers
+    /// admits everyone.
+    fn network_policy(&self) -> Value {
+        let listener = &self.kafka.data["spec"]["kafka"]["listeners"][0];
+        let peers = listener["networkPolicyPeers"].as_array().cloned().unwrap_or_default();
+        json!({
+            "apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy",
+            "metadata": self.metadata(&format!("{}-network-policy-kafka", self.name())),
+            "spec": {
+                "podSelector": { "matchLabels": {
+                    "strimzi.io/cluster": self.name(), "strimzi.io/kind": "Kafka", "strimzi.io/name": format!("{}-kafka", self.name()),
+                } },
+                "policyTypes": ["Ingress"],
+                "ingress": [{ "from": peers, "ports": [{ "port": self.listener_port(), "protocol": "TCP" }] }],
+            },
+        })
     }
 
     fn stateful_set(&self) -> Value {

@@ -9,7 +9,7 @@ use crate::test_cluster::{PIPELINE, TestCluster};
 /// How long the pipeline may take to become Exact and Fresh after it is Ready.
 const TIMEOUT: Duration = Duration::from_secs(120);
 
-/// Requires --yes; kills pods; flushes the cache; reports a network partition that is not enforced as inconclusive.
+/// Requires --yes; kills pods; flushes the cache; partitions the network.
 pub(crate) async fn all(cluster: &TestCluster) {
     cluster
         .wait_until("Exact and Fresh", TIMEOUT, async || {
@@ -26,12 +26,14 @@ pub(crate) async fn all(cluster: &TestCluster) {
     }
     let policy = || async { cluster.json(&["get", "networkpolicy", "demo-processor"]).await["spec"]["egress"].clone() };
     let before = policy().await;
-    let (code, verdict) = drill(cluster, &["partition", PIPELINE, "--times=1", "--for=6", "--yes"]).await;
-    let verdict: Value = serde_json::from_str(&verdict).unwrap();
-    println!("drill partition: {verdict}");
-    // This cluster's network plugin does not enforce network policies.
-    assert_eq!((code, &verdict["verdict"], &verdict["lost"]), (1, &"inconclusive".into(), &0.into()));
-    assert_eq!(policy().await, before, "the network policy was not restored");
+    for target in ["kafka", "cache"] {
+        let partition = ["partition", PIPELINE, "--target", target, "--times=1", "--for=10", "--yes"];
+        let (code, verdict) = drill(cluster, &partition).await;
+        let verdict: Value = serde_json::from_str(&verdict).unwrap();
+        println!("drill partition from {target}: {verdict}");
+        assert_eq!((code, &verdict["verdict"]), (0, &Value::from("exact")), "{verdict}");
+        assert_eq!(policy().await, before, "the network policy was not restored");
+    }
 }
 
 /// Exit code and JSON output.

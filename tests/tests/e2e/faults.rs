@@ -54,8 +54,6 @@ pub(crate) async fn all(cluster: &mut TestCluster) -> Report {
     under_load!(cluster, report, "the data plane upgraded: image and settings", upgrade_data_plane(cluster).await);
     under_load!(cluster, report, "scaled from 2 + 2 to 3 + 3, re-partitioned from 3 to 6", scale(cluster).await);
     under_load!(cluster, report, "hibernated and woken", hibernate(cluster).await);
-    under_load!(cluster, report, "Kafka's password of the servers rotated", rotate(cluster, "demo-kafka-server").await);
-    under_load!(cluster, report, "Postgres' password rotated", rotate(cluster, "demo-postgres-app").await);
     under_load!(cluster, report, "the API server killed and started again", restart_apiserver(cluster).await);
     report
 }
@@ -93,7 +91,15 @@ async fn upgrade_operator(cluster: &TestCluster) {
     let selector = "app.kubernetes.io/name=ping-operator";
     let before = cluster.image_ids("ping-system", selector).await;
     cluster
-        .helm(&["upgrade", "ping-operator", "charts/ping-operator", "--set=image.tag=next", "--wait", "--timeout=5m"])
+        .helm(&[
+            "upgrade",
+            "ping-operator",
+            "charts/ping-operator",
+            "--reuse-values",
+            "--set=image.tag=next",
+            "--wait",
+            "--timeout=5m",
+        ])
         .await;
     cluster.wait_for_other_images("ping-system", selector, &before).await;
 }
@@ -132,7 +138,7 @@ async fn hibernate(cluster: &TestCluster) {
 }
 
 /// Deletes a Secret, which its operator recreates with another password.
-async fn rotate(cluster: &TestCluster, secret: &str) {
+pub(crate) async fn rotate(cluster: &TestCluster, secret: &str) {
     cluster.kubectl(&["delete", "secret", secret]).await;
     cluster
         .wait_until("a new Secret", TIMEOUT, async || cluster.try_kubectl(&["get", "secret", secret]).await.is_ok())

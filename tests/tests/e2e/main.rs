@@ -2,17 +2,26 @@
 //! this test needs and runs it. It takes minutes, so `make test` skips it.
 #![cfg(test)]
 
+mod access;
+mod callers;
+mod capture;
 mod drill;
 mod faults;
+mod flows;
 mod load;
+mod network;
+mod network_namespace;
 mod report;
+mod rotations;
 mod test_cluster;
+#[path = "../../../dataplane/tests/identity/token_key.rs"]
+mod token_key;
 
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use self::test_cluster::{NAMESPACE, PIPELINE, TestCluster};
+use self::test_cluster::{Connection, NAMESPACE, PIPELINE, TestCluster};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "takes minutes and needs root: make e2e"]
@@ -21,10 +30,16 @@ async fn a_pipeline_lives_on_a_real_cluster() {
     the_chart_installs(&cluster).await;
     the_example_becomes_ready(&cluster).await;
     pings_are_counted_through_the_service(&cluster).await;
+    access::only_health_endpoints_answer_without_credentials(&cluster).await;
+    capture::nothing_is_readable(&cluster).await;
+    if faults::is_selected("policies") {
+        network::only_flows_of_the_architecture_work(&cluster).await;
+    }
     if faults::is_selected("drills") {
         drill::all(&cluster).await;
     }
-    let report = faults::all(&mut cluster).await;
+    let mut report = faults::all(&mut cluster).await;
+    rotations::all(&cluster, &mut report).await;
     report.print();
     retained_data_is_reused(&cluster).await;
     deletion_leaves_nothing(&cluster).await;
@@ -33,7 +48,12 @@ async fn a_pipeline_lives_on_a_real_cluster() {
 
 async fn the_chart_installs(cluster: &TestCluster) {
     cluster.create_restricted_namespace("ping-system").await;
-    cluster.helm(&["install", "ping-operator", "charts/ping-operator", "--wait", "--timeout=5m"]).await;
+    cluster.create_restricted_namespace(NAMESPACE).await;
+    let watched = format!("--set=watchNamespaces={{{NAMESPACE}}}");
+    // The images of the upgrade and of the test's Postgres.
+    let allowed = "--set=allowedImages={pingpipeline/pingd:*,testbed/postgresql:*}";
+    let chart = ["install", "ping-operator", "charts/ping-operator", &watched, allowed, "--wait", "--timeout=5m"];
+    cluster.helm(&chart).await;
     no_service_account_of_the_chart_is_a_cluster_admin(cluster).await;
 }
 
@@ -52,7 +72,6 @@ async fn no_service_account_of_the_chart_is_a_cluster_admin(cluster: &TestCluste
 }
 
 async fn the_example_becomes_ready(cluster: &TestCluster) {
-    cluster.create_restricted_namespace(NAMESPACE).await;
     cluster.apply_pipeline().await;
     let wait = ["wait", "--for=condition=Ready", "pingpipeline/demo", "--timeout=60s"];
     cluster.wait_until("Ready", Duration::from_secs(420), async || cluster.try_kubectl(&wait).await.is_ok()).await;
@@ -60,12 +79,14 @@ async fn the_example_becomes_ready(cluster: &TestCluster) {
 }
 
 async fn pings_are_counted_through_the_service(cluster: &TestCluster) {
-    let address = cluster.address().await;
-    let ping = format!("http://{address}/ping.v1.PingService/Ping");
+    let Connection { address, server_name, ca, token, .. } = cluster.connection().await;
+    let ping = format!("https://{server_name}:8080/ping.v1.PingService/Ping");
     let body = r#"{"timestamp_ms": 1728926331000}"#;
-    let response = cluster
-        .run("curl", &["-sS", "--fail", "-X", "POST", &ping, "-H", "Content-Type: application/json", "-d", body])
-        .await;
+    let host = format!("{server_name}::{}", address.trim_start_matches("https://"));
+    let authorization = format!("Authorization: Bearer {token}");
+    let curl = ["-sS", "--fail", "--cacert", &ca, "--connect-to", &host, "-H", &authorization];
+    let call = ["-X", "POST", &ping, "-H", "Content-Type: application/json", "-d", body];
+    let response = cluster.run("curl", &[&curl[..], &call].concat()).await;
     assert_eq!(response, "{}");
     cluster.pingctl(&["ping"]).await;
     cluster.total_becomes(2).await;

@@ -21,7 +21,7 @@ use ping_tests::stand_ins;
 use serde_json::Value;
 use tokio::{process::Command, task::JoinHandle};
 
-use crate::at;
+use crate::{at, network_namespace::process_of};
 
 /// The namespace of the pipeline.
 pub(crate) const NAMESPACE: &str = "demo";
@@ -100,11 +100,25 @@ impl TestCluster {
         stdout
     }
 
-    async fn try_run(&self, program: &Path, arguments: &[&str]) -> Output {
+    pub(crate) async fn try_run(&self, program: &Path, arguments: &[&str]) -> Output {
         let mut command = Command::new(program);
         command.args(arguments).current_dir(root()).stdin(Stdio::null()).kill_on_drop(true);
         command.env("KUBECONFIG", self.cluster.control_plane().kubeconfig_path());
         command.output().await.unwrap()
+    }
+
+    /// Runs a program in the network namespace of `process`.
+    pub(crate) async fn try_run_from(&self, process: i32, program: &str, arguments: &[&str]) -> Output {
+        let enter = format!("--target={process}");
+        self.try_run("nsenter".as_ref(), &[&["--net", &enter, program], arguments].concat()).await
+    }
+
+    /// A process of the node on which `pod` runs; none if it runs on none. From there the pod is reached as by its kubelet, whatever policies
+    /// say.
+    pub(crate) fn node_of(&self, pod: &Value) -> Option<i32> {
+        let name = at(pod, "/spec/nodeName").as_str()?;
+        let node = self.cluster.nodes().iter().find(|node| node.name() == name)?;
+        Some(node.pid()?.number())
     }
 
     /// Runs `kubectl pingpipeline` in the pipeline's namespace.
@@ -114,10 +128,30 @@ impl TestCluster {
     }
 
     pub(crate) async fn pingctl(&self, arguments: &[&str]) -> String {
-        let address = self.address().await;
-        let mut all = vec!["--addr", &address, "--retries=30"];
+        let connection = self.connection().await;
+        let mut all = connection.options();
+        all.push("--retries=30");
         all.extend(arguments);
         self.run(&pingctl().to_string_lossy(), &all).await
+    }
+
+    /// How clients outside of the cluster reach the servers, as `kubectl pingpipeline connect` prints it. The Secrets are read each time,
+    /// because they may have been rotated.
+    pub(crate) async fn connection(&self) -> Connection {
+        let pipeline = self.pipeline().await.expect("the pipeline");
+        let text = |pointer: &str| at(&pipeline, pointer).as_str().unwrap_or_else(|| panic!("no {pointer}")).to_owned();
+        let file = async |secret: &str, key: &str, name: &str| {
+            let template = format!("--output=go-template={{{{index .data \"{key}\" | base64decode}}}}");
+            let content = self.kubectl(&["get", "secret", secret, &template]).await;
+            let path = self.cluster.folder().join(name);
+            std::fs::write(&path, &content).unwrap();
+            (path.to_string_lossy().into_owned(), content)
+        };
+        let (ca, _) = file(&text("/status/access/caSecret"), "ca.crt", "e2e-ca.crt").await;
+        let (token_file, token) = file(&text("/status/access/tokenSecret"), "token", "e2e-token").await;
+        let address = format!("https://{}", self.address().await);
+        let credentials = vec!["--token-file".into(), token_file];
+        Connection { address, server_name: text("/status/access/serverName"), ca, credentials, token }
     }
 
     /// Has a server recount every row; its proof as JSON. The admin port is not part of the Service.
@@ -128,23 +162,32 @@ impl TestCluster {
             conditions.into_iter().any(|condition| condition["type"] == "Ready" && condition["status"] == "True")
         };
         let pod = pods["items"].as_array().unwrap().iter().find(is_ready).expect("a ready server");
-        let admin = format!("http://{}:8081", at(pod, "/status/podIP").as_str().unwrap());
-        self.pingctl(&["verify", "--json", "--admin-addr", &admin]).await
+        let admin = format!("https://{}:8081", at(pod, "/status/podIP").as_str().unwrap());
+        // NetworkPolicies admit only Prometheus to the port.
+        let connection = self.connection().await;
+        let command = [&connection.options()[..], &["verify", "--json", "--admin-addr", &admin]].concat();
+        let output = self.try_run_from(process_of(pod), &pingctl().to_string_lossy(), &command).await;
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stdout).unwrap()
     }
 
-    /// The address of the servers' Service.
+    /// IP address and port of the servers' Service.
     pub(crate) async fn address(&self) -> String {
         let service = self.json(&["get", "service", "demo-server"]).await;
         format!("{}:8080", at(&service, "/spec/clusterIP").as_str().unwrap())
     }
 
+    /// The pods that `selector` matches in a namespace.
+    pub(crate) async fn pods(&self, namespace: &str, selector: &str) -> Vec<Value> {
+        let get = ["get", "pods", "--namespace", namespace, "--selector", selector, "--output=json"];
+        let found = self.cluster.control_plane().kubectl(get).await.unwrap();
+        serde_json::from_str::<Value>(&found).unwrap()["items"].as_array().unwrap().clone()
+    }
+
     /// The ids of the images that the selected pods run, as the kubelets report them.
     pub(crate) async fn image_ids(&self, namespace: &str, selector: &str) -> BTreeSet<String> {
-        let pods = self.cluster.control_plane();
-        let pods =
-            pods.kubectl(["get", "pods", "--namespace", namespace, "--selector", selector, "--output=json"]).await;
-        let pods: Value = serde_json::from_str(&pods.unwrap()).unwrap();
-        let containers = pods["items"].as_array().unwrap().iter().filter_map(|pod| {
+        let pods = self.pods(namespace, selector).await;
+        let containers = pods.iter().filter_map(|pod| {
             at(pod, "/status/containerStatuses/0/imageID").as_str().filter(|id| !id.is_empty()).map(Into::into)
         });
         containers.collect()
@@ -234,6 +277,38 @@ impl TestCluster {
 impl Drop for TestCluster {
     fn drop(&mut self) {
         self.stand_ins.abort();
+    }
+}
+
+/// How clients reach the servers.
+#[derive(Clone)]
+pub(crate) struct Connection {
+    /// URL of the Service, by its IP address.
+    pub(crate) address: String,
+    /// Name that the servers' certificate covers.
+    pub(crate) server_name: String,
+    /// File with the CA.
+    pub(crate) ca: String,
+    /// Options of pingctl that name files with credentials.
+    credentials: Vec<String>,
+    /// The first token.
+    pub(crate) token: String,
+}
+
+impl Connection {
+    /// Options of pingctl.
+    pub(crate) fn options(&self) -> Vec<&str> {
+        let Self { address, server_name, ca, credentials, .. } = self;
+        let server = ["--addr", address, "--ca", ca, "--tls-server-name", server_name];
+        server.into_iter().chain(credentials.iter().map(String::as_str)).collect()
+    }
+
+    /// The same servers, called with the credentials in these files.
+    pub(crate) fn with_credentials(mut self, files: &[(&str, &PathBuf)]) -> Self {
+        let options =
+            files.iter().flat_map(|(option, file)| [(*option).to_owned(), file.to_string_lossy().into_owned()]);
+        self.credentials = options.collect();
+        self
     }
 }
 

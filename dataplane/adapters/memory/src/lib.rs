@@ -5,6 +5,7 @@ mod cache;
 mod clock;
 mod log;
 mod minutes;
+mod quotas;
 mod state;
 mod statuses;
 mod store;

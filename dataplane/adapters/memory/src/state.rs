@@ -1,11 +1,14 @@
 //! What the store holds: events with everything that is counted from them, and the views.
 
-use std::collections::{BTreeMap, HashMap};
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    sync::Arc,
+};
 
 use uuid::Uuid;
 
-use ping_core::{Event, Millis, Minute, Positions, Seq, SourceCounts, Watermarks, WriterId};
-use ping_ports::OutboxRow;
+use ping_core::{Day, Event, Millis, Minute, Nanos, Positions, Seq, SourceCounts, Watermarks, WriterId};
+use ping_ports::{Name, OutboxRow};
 
 #[derive(Debug)]
 pub(super) struct Writer {
@@ -30,6 +33,7 @@ pub(super) struct State {
     pub(super) total: i64,
     pub(super) outbox: BTreeMap<(WriterId, Seq), OutboxRow>,
     pub(super) next_writer: i64,
+    pub(super) quotas: Quotas,
 }
 
 impl State {
@@ -51,3 +55,14 @@ pub(super) struct Views {
     pub(super) counts: SourceCounts,
     pub(super) watermarks: Watermarks,
 }
+
+/// What servers share of the quotas.
+#[derive(Debug, Default)]
+pub(super) struct Quotas {
+    /// When each bucket will be full, in nanoseconds since the Unix epoch.
+    pub(super) buckets: HashMap<Arc<str>, Nanos>,
+    pub(super) names: AdmittedNames,
+}
+
+/// The names that were admitted, by day and budget.
+pub(super) type AdmittedNames = BTreeMap<Day, HashMap<Box<str>, HashSet<Name>>>;

@@ -14,7 +14,6 @@ const CAPACITY: usize = 1_000_000;
 #[derive(Clone, Copy, Debug)]
 struct Entry {
     counts: StatusCounts,
-    last: bool,
     epoch: Epoch,
     at: Minute,
 }
@@ -34,8 +33,7 @@ pub struct MemoryStatuses(Mutex<State>);
 impl StatusCache for MemoryStatuses {
     async fn get(&self, source: &str, now: Minute) -> Result<CachedStatus, CacheError> {
         let state = self.0.lock();
-        let valid =
-            |entry: &&Entry| entry.last || (entry.epoch == state.epoch && entry.at > now.back(CACHE_TTL_MINUTES));
+        let valid = |entry: &&Entry| entry.epoch == state.epoch && entry.at > now.back(CACHE_TTL_MINUTES);
         let counts = state.entries.get(source).filter(valid).map(|entry| entry.counts);
         Ok(CachedStatus { epoch: state.epoch, counts, as_of: state.watermarks.lowest() })
     }
@@ -43,16 +41,13 @@ impl StatusCache for MemoryStatuses {
     async fn merge_max(&self, epoch: Option<Epoch>, now: Minute, all: &[StatusUpdate]) -> Result<(), CacheError> {
         let mut state = self.0.lock();
         let epoch = epoch.unwrap_or(state.epoch);
-        for StatusUpdate { source, counts, last } in all {
+        for StatusUpdate { source, counts, last: _ } in all {
             if state.entries.len() >= CAPACITY && !state.entries.contains_key(source) {
                 let victim = state.entries.keys().next().cloned();
                 victim.and_then(|victim| state.entries.remove(&victim));
             }
-            let new = Entry { counts: *counts, last: *last, epoch, at: now };
-            let entry = state.entries.entry(source.clone()).or_insert(new);
-            entry.counts.negative = entry.counts.negative.max(counts.negative);
-            entry.counts.positive = entry.counts.positive.max(counts.positive);
-            entry.last |= last;
+            let entry = state.entries.entry(source.clone()).or_insert(Entry { counts: *counts, epoch, at: now });
+            entry.counts = entry.counts.merge_max(*counts);
             entry.epoch = entry.epoch.max(epoch);
             entry.at = now;
         }

@@ -157,6 +157,7 @@ impl TotalsStore for MemoryStore {
         let minutes = state.minutes.iter().filter(|(minute, (_, at))| wanted(**minute, *at));
         Ok(Snapshot {
             at: now,
+            until: self.clock.now(),
             total: state.total,
             minutes: minutes.map(|(minute, (count, _))| (*minute, *count)).collect(),
             writers: state

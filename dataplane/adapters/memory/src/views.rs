@@ -6,8 +6,8 @@ use async_trait::async_trait;
 
 use super::{state::Views, store::MemoryStore};
 use ping_core::{
-    Day, Generation, Mark, Marks, Millis, Minute, Offset, Partition, Positions, RetentionCutoffs, SourceCounts, Span,
-    Watermarks, Window, WindowSplit,
+    Day, Generation, KindCounts, KindRange, Mark, Marks, Millis, Minute, Offset, Partition, Positions,
+    RetentionCutoffs, SourceCounts, Span, Watermarks, Window, WindowSplit,
 };
 use ping_ports::{Advance, Applied, SourceReader, SourceSummary, SourceViews, StoreError, ViewPositions};
 
@@ -114,12 +114,18 @@ impl SourceReader for MemoryStore {
         }))
     }
 
-    async fn counts(&self, pairs: &[(Box<str>, Box<str>)]) -> Result<Vec<i64>, StoreError> {
-        let count = |counts: &SourceCounts| {
-            pairs.iter().map(|pair| counts.kinds.get(pair).map_or(0, |span| span.count)).collect::<Vec<_>>()
+    async fn kind_counts(&self, sources: &[Box<str>], ranges: &[KindRange]) -> Result<Vec<KindCounts>, StoreError> {
+        let of_source = |counts: &SourceCounts, source: &str| {
+            let within = |KindRange { first, last }: &KindRange| {
+                let kinds = counts.kinds.range((source.into(), first.clone())..=(source.into(), last.clone()));
+                kinds.map(|((_, kind), span)| (kind.clone(), span.count)).collect::<KindCounts>()
+            };
+            ranges.iter().flat_map(within).collect::<KindCounts>()
         };
-        let held = self.read_views(count);
-        Ok(if held.is_empty() { vec![0; pairs.len()] } else { held })
+        let mut held: Vec<_> =
+            self.read_views(|counts| sources.iter().map(|source| of_source(counts, source)).collect());
+        held.resize_with(sources.len(), KindCounts::new);
+        Ok(held)
     }
 
     async fn top(&self, range: Option<&WindowSplit>, limit: u32) -> Result<Vec<(String, i64)>, StoreError> {

@@ -12,13 +12,16 @@ use std::{
 };
 
 use parking_lot::Mutex;
-use sqlx::{AssertSqlSafe, ConnectOptions, Connection, PgConnection, postgres::PgConnectOptions};
+use sqlx::{AssertSqlSafe, Connection, PgConnection};
 use tokio::{
     sync::{Semaphore, SemaphorePermit},
     time::{Instant, timeout},
 };
 
-use super::failure::{ConnectError, ConnectionHealth, Failure, Timeout};
+use super::{
+    connector::Connector,
+    failure::{ConnectError, ConnectionHealth, Failure, Timeout},
+};
 
 /// How long a call waits for a connection.
 pub(super) const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(2);
@@ -26,6 +29,8 @@ pub(super) const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(2);
 const MAX_IDLE_WITHOUT_PING: Duration = Duration::from_secs(1);
 /// How long a connection may take to answer that ping.
 const PING_TIMEOUT: Duration = Duration::from_millis(500);
+/// How long a connection is used. A certificate or password that was replaced is no longer in use after this time.
+const MAX_LIFETIME: Duration = Duration::from_secs(30 * 60);
 
 /// Commits rely on reading what others have just committed. The server must not cancel a statement that waits for a replica:
 /// the client would take it for undone, although it is committed on one machine.
@@ -37,12 +42,13 @@ pub(super) struct PoolEpoch(Arc<AtomicU64>);
 
 struct Idle {
     connection: PgConnection,
+    opened: Instant,
     since: Instant,
     epoch: u64,
 }
 
 pub(super) struct ConnectionPool {
-    options: PgConnectOptions,
+    connector: Connector,
     session: String,
     idle: Mutex<Vec<Idle>>,
     permits: Semaphore,
@@ -52,26 +58,27 @@ pub(super) struct ConnectionPool {
 /// A connection in use. It is closed if it is dropped before its call is finished: an answer may still be on its way.
 pub(super) struct PooledConnection<'a> {
     connection: PgConnection,
+    opened: Instant,
     pool: &'a ConnectionPool,
     _permit: SemaphorePermit<'a>,
 }
 
 impl ConnectionPool {
     /// At most `max_connections` at once; each runs `settings` when it is opened.
-    pub(super) fn new(options: PgConnectOptions, max_connections: usize, settings: &str, epoch: PoolEpoch) -> Self {
+    pub(super) fn new(connector: Connector, max_connections: usize, settings: &str, epoch: PoolEpoch) -> Self {
         let session = [SESSION, settings].join("; ");
-        Self { options, session, idle: Mutex::default(), permits: Semaphore::new(max_connections.max(1)), epoch }
+        Self { connector, session, idle: Mutex::default(), permits: Semaphore::new(max_connections.max(1)), epoch }
     }
 
     /// The connection that was used last, or a new one.
     pub(super) async fn acquire(&self) -> Result<PooledConnection<'_>, Failure> {
         let acquired = async {
             let permit = self.permits.acquire().await.map_err(|closed| Failure::NotSent(closed.into()))?;
-            let connection = match self.pop_idle().await {
-                Some(connection) => connection,
-                None => self.connect().await.map_err(|error| Failure::NotSent(error.into()))?,
+            let (connection, opened) = match self.pop_idle().await {
+                Some(idle) => idle,
+                None => (self.connect().await.map_err(|error| Failure::NotSent(error.into()))?, Instant::now()),
             };
-            Ok(PooledConnection { connection, pool: self, _permit: permit })
+            Ok(PooledConnection { connection, opened, pool: self, _permit: permit })
         };
         timeout(ACQUIRE_TIMEOUT, acquired).await.unwrap_or_else(|_| Err(Failure::NotSent(self.timed_out().into())))
     }
@@ -83,33 +90,34 @@ impl ConnectionPool {
     }
 
     pub(super) fn timed_out(&self) -> ConnectError {
-        ConnectError::timed_out(&self.options, ACQUIRE_TIMEOUT)
+        self.connector.timed_out(ACQUIRE_TIMEOUT)
     }
 
     async fn connect(&self) -> Result<PgConnection, ConnectError> {
-        let failed = |error| ConnectError::new(&self.options, &error);
-        let mut connection = self.options.connect().await.map_err(failed)?;
-        sqlx::raw_sql(AssertSqlSafe(self.session.as_str())).execute(&mut connection).await.map_err(failed)?;
+        let mut connection = self.connector.connect().await?;
+        let settings = sqlx::raw_sql(AssertSqlSafe(self.session.as_str())).execute(&mut connection).await;
+        settings.map_err(|error| self.connector.failed(&error))?;
         Ok(connection)
     }
 
-    async fn pop_idle(&self) -> Option<PgConnection> {
+    /// An idle connection that works, and when it was opened.
+    async fn pop_idle(&self) -> Option<(PgConnection, Instant)> {
         loop {
-            let Idle { mut connection, since, epoch } = self.idle.lock().pop()?;
-            if epoch != self.epoch.0.load(Ordering::Relaxed) {
+            let Idle { mut connection, opened, since, epoch } = self.idle.lock().pop()?;
+            if epoch != self.epoch.0.load(Ordering::Relaxed) || opened.elapsed() > MAX_LIFETIME {
                 continue;
             }
             let fresh = since.elapsed() < MAX_IDLE_WITHOUT_PING;
             if fresh || matches!(timeout(PING_TIMEOUT, connection.ping()).await, Ok(Ok(()))) {
-                return Some(connection);
+                return Some((connection, opened));
             }
             self.advance_epoch();
         }
     }
 
-    fn push_idle(&self, connection: PgConnection) {
+    fn push_idle(&self, connection: PgConnection, opened: Instant) {
         let epoch = self.epoch.0.load(Ordering::Relaxed);
-        self.idle.lock().push(Idle { connection, since: Instant::now(), epoch });
+        self.idle.lock().push(Idle { connection, opened, since: Instant::now(), epoch });
     }
 
     fn advance_epoch(&self) {
@@ -125,7 +133,7 @@ impl PooledConnection<'_> {
 
     /// Returns the connection to the pool.
     pub(super) fn release(self) {
-        self.pool.push_idle(self.connection);
+        self.pool.push_idle(self.connection, self.opened);
     }
 
     /// Ends the call: returns a usable connection to the pool, closes any other, and classifies the error if there is one.

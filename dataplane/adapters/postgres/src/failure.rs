@@ -12,12 +12,19 @@ use ping_sql::SqlError;
 
 /// Postgres cannot be reached, or rejects the login.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot connect to Postgres at {host}:{port}: {reason}; check --postgres-url")]
+#[error("cannot connect to Postgres at {host}:{port}: {reason}; {remedy}")]
 pub struct ConnectError {
     host: String,
     port: u16,
     reason: String,
+    remedy: &'static str,
 }
+
+const CHECK_URL: &str = "check --postgres-url";
+const CHECK_TLS: &str =
+    "check --postgres-root-cert, and that the host in --postgres-url is one that the certificate covers";
+const TURN_ON_TLS: &str = "no password was sent. Turn on ssl in Postgres, or see --postgres-sslmode";
+const CHECK_FILES: &str = "check --postgres-root-cert, --postgres-client-cert and --postgres-client-key";
 
 impl ConnectError {
     /// Describes `error` in one phrase: sqlx and the system repeat each other's text.
@@ -35,9 +42,20 @@ impl ConnectError {
                 _ => error.to_string(),
             },
             Error::Database(error) => error.message().to_owned(),
+            Error::Tls(cause) => format!("TLS: {cause}"),
             other => other.to_string(),
         };
-        Self::with_reason(options, reason)
+        let remedy = match error {
+            Error::Tls(cause) if cause.to_string().contains("does not support TLS") => TURN_ON_TLS,
+            error if is_tls(error) => CHECK_TLS,
+            _ => CHECK_URL,
+        };
+        Self { remedy, ..Self::with_reason(options, reason) }
+    }
+
+    /// A certificate or key cannot be read.
+    pub(super) fn unreadable(options: &PgConnectOptions, reason: String) -> Self {
+        Self { remedy: CHECK_FILES, ..Self::with_reason(options, reason) }
     }
 
     /// No connection within `limit`: the server does not answer, or every connection is in use.
@@ -46,7 +64,17 @@ impl ConnectError {
     }
 
     fn with_reason(options: &PgConnectOptions, reason: String) -> Self {
-        Self { host: options.get_host().to_owned(), port: options.get_port(), reason }
+        Self { host: options.get_host().to_owned(), port: options.get_port(), reason, remedy: CHECK_URL }
+    }
+}
+
+/// True if the handshake failed, or a certificate or key is not valid.
+pub(super) fn is_tls(error: &Error) -> bool {
+    match error {
+        Error::Tls(_) | Error::Configuration(_) => true,
+        // rustls reports a rejected certificate as invalid data.
+        Error::Io(error) => error.kind() == ErrorKind::InvalidData,
+        _ => false,
     }
 }
 
@@ -145,5 +173,15 @@ mod tests {
         let text = "cannot connect to Postgres at db.example:6432: connection refused; check --postgres-url";
         assert_eq!(error.to_string(), text);
         assert!(error.source().is_none());
+    }
+
+    #[test]
+    fn a_failed_handshake_is_reported_with_the_setting_to_check() {
+        let options = PgConnectOptions::from_str("postgres://ping@db.example/ping").unwrap();
+        let rejected = io::Error::new(ErrorKind::InvalidData, "invalid peer certificate: UnknownIssuer");
+        let error = ConnectError::new(&options, &Error::Io(rejected)).to_string();
+        assert!(error.contains("UnknownIssuer; check --postgres-root-cert"), "{error}");
+        let error = ConnectError::new(&options, &Error::Tls("server does not support TLS".into())).to_string();
+        assert!(error.contains("TLS: server does not support TLS; no password was sent"), "{error}");
     }
 }

@@ -1,6 +1,6 @@
 //! Importing the table `pings` of the existing system.
 
-use sqlx::{AssertSqlSafe, ConnectOptions, Connection, PgConnection};
+use sqlx::{AssertSqlSafe, Connection, PgConnection};
 
 use super::{ConnectError, PostgresStore};
 use ping_sql::SqlError;
@@ -82,8 +82,7 @@ impl PostgresStore {
     /// # Errors
     /// When the table has columns that cannot be imported, or Postgres fails.
     pub async fn import_pings(&self) -> Result<u64, ImportError> {
-        let failed = |error| ConnectError::new(&self.options, &error);
-        let mut connection = self.options.connect().await.map_err(failed)?;
+        let mut connection = self.connector.connect().await?;
         let imported = import(&mut connection).await?;
         connection.close().await.map_err(SqlError)?;
         Ok(imported)

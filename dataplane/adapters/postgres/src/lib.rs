@@ -7,16 +7,19 @@
 mod apply;
 mod commit;
 mod connections;
+mod connector;
 mod events;
 mod failure;
 mod import;
 mod outbox;
+mod quotas;
 mod schema;
 mod sources;
+mod tls;
 mod totals;
 mod views;
 
-use std::{str::FromStr, time::Duration};
+use std::{fmt, str::FromStr, time::Duration};
 
 use sqlx::postgres::PgConnectOptions;
 use tokio::sync::Semaphore;
@@ -24,9 +27,15 @@ use tokio::sync::Semaphore;
 use self::{
     commit::CommitModeSelector,
     connections::{ConnectionPool, PoolEpoch},
+    connector::Connector,
     views::KnownPartitions,
 };
-pub use self::{failure::ConnectError, import::ImportError, schema::MigrateError};
+pub use self::{
+    failure::ConnectError,
+    import::ImportError,
+    schema::MigrateError,
+    tls::{ClientCertificate, PostgresTls, SslMode, TlsSettingsError, UnknownSslMode},
+};
 use ping_ports::StoreError;
 use ping_sql::SqlError;
 
@@ -43,6 +52,8 @@ const READ_SETTINGS: &str = "SET plan_cache_mode = auto; SET client_connection_c
 pub struct PostgresOptions {
     /// The name in `pg_stat_activity`, unless the URL contains one.
     pub application_name: String,
+    /// Encryption, and how the server proves who it is.
+    pub tls: PostgresTls,
     /// Maximum number of connections for writing. They are opened when needed and then stay open.
     pub max_write_connections: usize,
     /// Maximum number of connections for reading. They are opened when needed and then stay open.
@@ -55,6 +66,7 @@ impl Default for PostgresOptions {
     fn default() -> Self {
         Self {
             application_name: "ping".into(),
+            tls: PostgresTls::default(),
             max_write_connections: 16,
             max_read_connections: 8,
             timeout: Duration::from_secs(5),
@@ -64,7 +76,7 @@ impl Default for PostgresOptions {
 
 /// Implements every store port.
 pub struct PostgresStore {
-    options: PgConnectOptions,
+    connector: Connector,
     /// For lanes, publishers and relays, which must not wait for readers.
     write_pool: ConnectionPool,
     /// For all other calls.
@@ -76,27 +88,37 @@ pub struct PostgresStore {
     known_partitions: KnownPartitions,
 }
 
+impl fmt::Debug for PostgresStore {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_struct("PostgresStore").finish_non_exhaustive()
+    }
+}
+
 impl PostgresStore {
-    /// A store at `url` that connects at its first use. The URL's `sslmode`, `sslrootcert`, … are those of libpq.
+    /// A store at `url` that connects at its first use. The URL's `sslmode`, `sslrootcert`, … are those of libpq; the settings in
+    /// `options` take precedence.
     ///
     /// # Errors
-    /// When the URL is not valid.
+    /// When the URL is not valid, the TLS settings contradict each other, or another machine would be contacted in plaintext
+    /// although the settings do not say so.
     pub fn new(url: &str, options: &PostgresOptions) -> Result<Self, StoreError> {
         let mut connect = PgConnectOptions::from_str(url).map_err(|error| StoreError(SqlError(error).into()))?;
         if connect.get_application_name().is_none() {
             connect = connect.application_name(&options.application_name);
         }
+        let connect = options.tls.apply(connect).map_err(|error| StoreError(error.into()))?;
+        let connector = Connector::new(connect, options.tls.clone());
         let epoch = PoolEpoch::default();
         Ok(Self {
             write_pool: ConnectionPool::new(
-                connect.clone(),
+                connector.clone(),
                 options.max_write_connections,
                 WRITE_SETTINGS,
                 epoch.clone(),
             ),
             large_reads: Semaphore::new((options.max_read_connections / 2).max(1)),
-            read_pool: ConnectionPool::new(connect.clone(), options.max_read_connections, READ_SETTINGS, epoch),
-            options: connect,
+            read_pool: ConnectionPool::new(connector.clone(), options.max_read_connections, READ_SETTINGS, epoch),
+            connector,
             timeout: options.timeout,
             commit_mode: CommitModeSelector::default(),
             known_partitions: KnownPartitions::default(),

@@ -1,13 +1,14 @@
 //! Schema migrations. Every server runs them at its start.
 
 use ping_sql::migrator;
-use sqlx::{ConnectOptions, Connection};
+use sqlx::Connection;
 
 use super::{ConnectError, ImportError, PostgresStore};
 
-const MIGRATIONS: [(&str, &str); 2] = [
+const MIGRATIONS: [(&str, &str); 3] = [
     ("schema", include_str!("../migrations/0001_schema.sql")),
     ("sources", include_str!("../migrations/0002_sources.sql")),
+    ("quotas", include_str!("../migrations/0003_quotas.sql")),
 ];
 
 /// Why the schema is not up to date.
@@ -33,8 +34,7 @@ impl PostgresStore {
     /// # Errors
     /// When Postgres cannot be reached, a migration fails, or the table `pings` has columns that cannot be imported.
     pub async fn migrate(&self) -> Result<u64, MigrateError> {
-        let failed = |error| ConnectError::new(&self.options, &error);
-        let mut connection = self.options.connect().await.map_err(failed)?;
+        let mut connection = self.connector.connect().await?;
         // Not `run`: its future is not Send, which would rule out migrating in a background task.
         let migrated = migrator(&MIGRATIONS).run_direct(None, &mut connection, false).await;
         migrated.map_err(MigrateError::Schema)?;

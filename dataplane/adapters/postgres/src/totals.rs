@@ -26,6 +26,7 @@ const COMPACT_WRITERS: &str = include_str!("sql/compact_writers.sql");
 
 struct SnapshotRow {
     now_ms: Millis,
+    until_ms: Millis,
     total: i64,
     minutes: Vec<i64>,
     counts: Vec<i64>,
@@ -33,7 +34,7 @@ struct SnapshotRow {
     seqs: Vec<Seq>,
 }
 
-ping_sql::from_row!(SnapshotRow of sqlx::postgres::PgRow { now_ms, total, minutes, counts, writers, seqs });
+ping_sql::from_row!(SnapshotRow of sqlx::postgres::PgRow { now_ms, until_ms, total, minutes, counts, writers, seqs });
 
 struct RecountRow {
     rows: i64,
@@ -73,6 +74,7 @@ impl TotalsStore for PostgresStore {
         let writers = row.writers.into_iter().zip(row.seqs);
         Ok(Snapshot {
             at: row.now_ms,
+            until: row.until_ms,
             total: row.total,
             minutes: row.minutes.into_iter().map(Minute).zip(row.counts).collect(),
             writers: writers.map(|(id, last_seq)| WriterTotal { writer: WriterId(id), last_seq }).collect(),

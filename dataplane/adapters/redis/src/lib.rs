@@ -3,14 +3,20 @@
 //! Keys, scripts and the connection belong here. What is counted, when the cache is rebuilt and how a status is decided do not:
 //! that is in ping-projections and ping-query.
 
+mod connector;
+mod failure;
 mod layout;
 mod link;
 mod script;
+mod settings;
 mod statuses;
 
-pub use statuses::RedisStatuses;
+pub use self::{
+    settings::{ClientCertificate, RedisSettings, RedisSettingsError},
+    statuses::RedisStatuses,
+};
 
-use std::{collections::BTreeSet, fmt, ops::Range, time::Duration};
+use std::{collections::BTreeSet, fmt, ops::Range};
 
 use async_trait::async_trait;
 use redis::Cmd;
@@ -28,25 +34,6 @@ const MAX_MINUTES_BY_FIELD: i64 = 180;
 /// Fields per `HDEL`.
 const FIELDS_PER_COMMAND: usize = 1_000;
 
-/// Where the cache is.
-#[derive(Clone)]
-pub struct RedisSettings {
-    /// `redis://host:port`, or `rediss://…` for TLS.
-    pub url: String,
-    /// The password. It takes precedence over one in the URL.
-    pub password: Option<String>,
-    /// How long a command may take.
-    pub response_timeout: Duration,
-}
-
-impl RedisSettings {
-    /// Without a password, and with a time-out of 2 s.
-    #[must_use]
-    pub fn new(url: impl Into<String>) -> Self {
-        Self { url: url.into(), password: None, response_timeout: Duration::from_secs(2) }
-    }
-}
-
 /// Counters and positions in Redis, Dragonfly or Valkey.
 pub struct RedisCache {
     link: Link,
@@ -63,7 +50,7 @@ impl RedisCache {
     /// Does not connect yet: the first command does, and the first one after an error.
     ///
     /// # Errors
-    /// When the URL is not valid.
+    /// When the URL is not valid, or the settings contradict each other.
     pub fn new(settings: &RedisSettings) -> Result<Self, CacheError> {
         let link = Link::new(settings).map_err(|error| CacheError(Box::new(error)))?;
         Ok(Self { link, scripts: Scripts::new() })

@@ -6,7 +6,6 @@
 use std::{
     future::Future,
     sync::atomic::{AtomicU64, Ordering},
-    time::Duration,
 };
 
 use futures::{
@@ -14,41 +13,31 @@ use futures::{
     future::{BoxFuture, Shared},
 };
 use parking_lot::Mutex;
-use redis::{
-    AsyncConnectionConfig, Client, Cmd, ErrorKind, FromRedisValue, IntoConnectionInfo, RedisResult, ServerErrorKind,
-    aio::MultiplexedConnection, io::tcp::TcpSettings,
-};
+use redis::{Cmd, ErrorKind, FromRedisValue, RedisResult, ServerErrorKind, aio::MultiplexedConnection};
 
-use super::{RedisSettings, layout::KEYS, script::Script};
+use super::{
+    connector::Connector,
+    failure::{ConnectError, command_failed},
+    layout::KEYS,
+    script::Script,
+    settings::{RedisSettings, RedisSettingsError},
+};
 use ping_ports::CacheError;
 
-/// How long connecting may take.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
-
 /// A connection that is open or being opened. All callers share it.
-type SharedConnection = Shared<BoxFuture<'static, RedisResult<MultiplexedConnection>>>;
+type SharedConnection = Shared<BoxFuture<'static, Result<MultiplexedConnection, ConnectError>>>;
 
 /// A client of one server.
 pub(super) struct Link {
-    client: Client,
-    config: AsyncConnectionConfig,
+    connector: Connector,
     current: Mutex<Option<SharedConnection>>,
     broken_connections: AtomicU64,
 }
 
 impl Link {
-    pub(super) fn new(settings: &RedisSettings) -> RedisResult<Self> {
-        let info = settings.url.as_str().into_connection_info()?;
-        let mut redis = info.redis_settings().clone().set_skip_set_lib_name();
-        if let Some(password) = &settings.password {
-            redis = redis.set_password(password);
-        }
-        let tcp = TcpSettings::default().set_nodelay(true);
-        let client = Client::open(info.set_redis_settings(redis).set_tcp_settings(tcp))?;
-        let config = AsyncConnectionConfig::new()
-            .set_connection_timeout(Some(CONNECT_TIMEOUT))
-            .set_response_timeout(Some(settings.response_timeout));
-        Ok(Self { client, config, current: Mutex::new(None), broken_connections: AtomicU64::new(0) })
+    pub(super) fn new(settings: &RedisSettings) -> Result<Self, RedisSettingsError> {
+        let connector = Connector::new(settings)?;
+        Ok(Self { connector, current: Mutex::new(None), broken_connections: AtomicU64::new(0) })
     }
 
     /// How many connections have broken. While the number stays the same, all answers come from the same server.
@@ -110,20 +99,17 @@ impl Link {
     {
         let connection = self.connection();
         let result = match connection.clone().await {
-            Ok(connection) => call(connection).await,
-            Err(error) => Err(error),
+            Ok(connection) => call(connection).await.map_err(command_failed),
+            Err(error) => Err(error.into()),
         };
         if result.is_err() {
             self.discard(&connection);
         }
-        result.map_err(|error| CacheError(Box::new(error)))
+        result.map_err(CacheError)
     }
 
     fn connection(&self) -> SharedConnection {
-        let connect = || {
-            let (client, config) = (self.client.clone(), self.config.clone());
-            async move { client.get_multiplexed_async_connection_with_config(&config).await }.boxed().shared()
-        };
+        let connect = || self.connector.clone().connect().boxed().shared();
         self.current.lock().get_or_insert_with(connect).clone()
     }
 

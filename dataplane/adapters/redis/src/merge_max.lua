@@ -1,20 +1,19 @@
--- Merges status counts into the cache; a count never decreases.
+-- Merges status counts into the cache. Counts never decrease, but a higher number of revoked events makes the negative count obsolete.
 -- KEYS: the epoch, then the bucket of each entry.
 -- ARGV: the epoch in which the store was read ('' for the current one), the current minute, the capacity of a bucket, a bucket's
--- time to live in seconds, then per entry: source, negative count, positive count, and 1 if the status is final.
--- A stored value is epoch:minute:negative:positive:final.
+-- time to live in seconds, then per entry: source, negative count, positive count, 1 if the status is final, and the number of revoked events.
+-- A stored value is epoch:minute:negative:positive:final, then :revoked if events are revoked.
 local current_epoch = redis.call('GET', KEYS[1]) or '0'
 local read_epoch = ARGV[1] ~= '' and ARGV[1] or current_epoch
 local minute, capacity, ttl = ARGV[2], tonumber(ARGV[3]), ARGV[4]
 local hour = math.floor(tonumber(minute) / 60)
 
--- Deletes one of eight random entries of a full bucket. Final entries go last: they never need to be
--- read from the store again.
+-- Deletes one of eight random entries of a full bucket. Final entries go last: they rarely change.
 local function evict(bucket)
   local fields = redis.call('HRANDFIELD', bucket, -8, 'WITHVALUES')
   local victim = fields[1]
   for index = 1, #fields, 2 do
-    if string.sub(fields[index + 1], -1) == '0' then
+    if string.match(fields[index + 1], '^%d+:%d+:%d+:%d+:0') then
       victim = fields[index]
       break
     end
@@ -23,24 +22,30 @@ local function evict(bucket)
 end
 
 for index = 2, #KEYS do
-  local bucket, offset = KEYS[index], 4 * index - 4
+  local bucket, offset = KEYS[index], 5 * index - 6
   local source, final = ARGV[offset + 1], ARGV[offset + 4]
   local negative, positive = tonumber(ARGV[offset + 2]), tonumber(ARGV[offset + 3])
+  local revoked = tonumber(ARGV[offset + 5])
   local epoch, expiry_is_recent = read_epoch, false
   local stored = redis.call('HGET', bucket, source)
   if stored then
-    local stored_epoch, stored_minute, stored_negative, stored_positive, stored_final =
-      string.match(stored, '^(%d+):(%d+):(%d+):(%d+):(%d)$')
+    local stored_epoch, stored_minute, stored_negative, stored_positive, stored_final, stored_revoked =
+      string.match(stored, '^(%d+):(%d+):(%d+):(%d+):(%d):?(%d*)$')
     if stored_epoch then
-      negative, positive = math.max(negative, tonumber(stored_negative)), math.max(positive, tonumber(stored_positive))
-      if stored_final == '1' then final = '1' end
+      positive = math.max(positive, tonumber(stored_positive))
+      stored_negative, stored_revoked = tonumber(stored_negative), tonumber(stored_revoked) or 0
+      if stored_revoked > revoked or (stored_revoked == revoked and stored_negative > negative) then
+        negative, final, revoked = stored_negative, stored_final, stored_revoked
+      end
       if tonumber(stored_epoch) > tonumber(epoch) then epoch = stored_epoch end
       expiry_is_recent = math.floor(tonumber(stored_minute) / 60) == hour
     end
   elseif redis.call('HLEN', bucket) >= capacity then
     evict(bucket)
   end
-  redis.call('HSET', bucket, source, string.format('%s:%s:%.0f:%.0f:%s', epoch, minute, negative, positive, final))
+  local value = string.format('%s:%s:%.0f:%.0f:%s', epoch, minute, negative, positive, final)
+  if revoked > 0 then value = string.format('%s:%.0f', value, revoked) end
+  redis.call('HSET', bucket, source, value)
   -- Renewing the expiry once an hour is enough and saves every third command.
   if not expiry_is_recent then redis.call('EXPIRE', bucket, ttl) end
 end

@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use parking_lot::Mutex;
 use redis::Cmd;
 
-use super::{RedisSettings, link::Link, script::Script};
+use super::{link::Link, script::Script, settings::RedisSettings};
 use ping_core::{Millis, Minute, StatusCounts, StatusRule, partition_of};
 use ping_ports::{CACHE_TTL_MINUTES, CacheError, CachedStatus, Epoch, StatusCache, StatusUpdate, StatusWatermark};
 
@@ -66,7 +66,7 @@ impl RedisStatuses {
     /// For `rule` and about `max_sources` sources at most. Does not connect yet.
     ///
     /// # Errors
-    /// When the URL is not valid.
+    /// When the URL is not valid, or the settings contradict each other.
     pub fn new(settings: &RedisSettings, rule: &StatusRule, max_sources: u32) -> Result<Self, CacheError> {
         let link = Link::new(settings).map_err(|error| CacheError(Box::new(error)))?;
         let prefix = format!("ping:status:{rule}");
@@ -86,13 +86,17 @@ impl RedisStatuses {
     }
 }
 
-/// Parses `epoch:minute:negative:positive:final`; `None` when the value is malformed or no longer valid.
+/// Parses `epoch:minute:negative:positive:final` or, if events are revoked, `epoch:minute:negative:positive:final:revoked`; `None` when
+/// the value is malformed or no longer valid.
 fn parse(value: &str, epoch: Epoch, now: Minute) -> Option<StatusCounts> {
-    let mut parts = value.split(':').map(|part| part.parse::<i64>().ok());
-    let mut next = || parts.next().flatten();
-    let (stored_epoch, minute, negative, positive, last) = (next()?, next()?, next()?, next()?, next()?);
-    let valid = last == 1 || (stored_epoch == epoch && minute > now.back(CACHE_TTL_MINUTES).0);
-    valid.then_some(StatusCounts { negative, positive })
+    let parts = value.split(':').map(|part| part.parse().ok()).collect::<Option<Vec<i64>>>()?;
+    let (stored_epoch, minute, negative, positive, revoked) = match *parts {
+        [epoch, minute, negative, positive, _] => (epoch, minute, negative, positive, 0),
+        [epoch, minute, negative, positive, _, revoked] => (epoch, minute, negative, positive, revoked),
+        _ => return None,
+    };
+    let valid = stored_epoch == epoch && minute > now.back(CACHE_TTL_MINUTES).0;
+    valid.then_some(StatusCounts { negative, revoked, positive })
 }
 
 #[async_trait]
@@ -125,6 +129,7 @@ impl StatusCache for RedisStatuses {
                 command.arg(now.0).arg(BUCKET_CAPACITY).arg(BUCKET_TTL_SECONDS);
                 for StatusUpdate { source, counts, last } in chunk {
                     command.arg(&**source).arg(counts.negative).arg(counts.positive).arg(u8::from(*last));
+                    command.arg(counts.revoked);
                 }
             };
             self.link.script_on::<()>(&self.merge_max, &keys, &arguments).await?;
@@ -154,13 +159,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_final_counts_outlive_their_epoch_and_their_minutes() {
+    fn counts_are_valid_in_their_epoch_and_for_some_minutes() {
         let now = Minute(1_000);
-        let counts = Some(StatusCounts { negative: 0, positive: 7 });
-        assert_eq!(parse("3:1000:0:7:0", 3, now), counts);
-        assert_eq!(parse("2:1000:0:7:0", 3, now), None);
-        assert_eq!(parse("3:990:0:7:0", 3, now), None);
-        assert_eq!(parse("2:1:1:7:1", 3, now), Some(StatusCounts { negative: 1, positive: 7 }));
-        assert_eq!(parse("nonsense", 3, now), None);
+        let counts = StatusCounts { negative: 0, revoked: 0, positive: 7 };
+        assert_eq!(parse("3:1000:0:7:0", 3, now), Some(counts));
+        assert_eq!(parse("3:1000:0:7:0:5", 3, now), Some(StatusCounts { revoked: 5, ..counts }));
+        assert_eq!(parse("3:1000:1:7:1", 3, now), Some(StatusCounts { negative: 1, ..counts }));
+        for (value, epoch) in [("2:1000:0:7:0", 3), ("3:990:0:7:0", 3), ("2:1000:1:7:1", 3), ("3:990:1:7:1", 3)] {
+            assert_eq!(parse(value, epoch, now), None, "{value}");
+        }
+        for malformed in ["nonsense", "", "3:1000:0:7", "3:1000:0:7:0:5:1", "3:1000:0:x:0"] {
+            assert_eq!(parse(malformed, 3, now), None, "{malformed}");
+        }
     }
 }

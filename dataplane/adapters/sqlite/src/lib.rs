@@ -4,6 +4,7 @@
 mod commit;
 mod events;
 mod outbox;
+mod quotas;
 mod sources;
 mod totals;
 mod views;
@@ -27,9 +28,10 @@ use ping_core::Millis;
 use ping_ports::{Clock, StoreError};
 use ping_sql::{SqlError, migrator};
 
-const MIGRATIONS: [(&str, &str); 2] = [
+const MIGRATIONS: [(&str, &str); 3] = [
     ("schema", include_str!("../migrations/0001_schema.sql")),
     ("sources", include_str!("../migrations/0002_sources.sql")),
+    ("quotas", include_str!("../migrations/0003_quotas.sql")),
 ];
 
 /// Connections for reading.

@@ -5,13 +5,14 @@ use std::collections::BTreeMap;
 use async_trait::async_trait;
 
 use super::{SqliteStore, failed};
-use ping_core::{Day, Millis, Minute, Span, Window, WindowSplit};
+use ping_core::{Day, KindCounts, KindRange, Millis, Minute, Span, Window, WindowSplit};
 use ping_ports::{SourceReader, SourceSummary, StoreError};
 
 const AS_OF: &str = "SELECT coalesce(min(as_of_ms), 0) FROM source_positions";
 const SUMMARY: &str = "SELECT kind, count, first_ms, last_ms,
     (SELECT coalesce(sum(count), 0) FROM source_windows WHERE source = $1 AND bucket >= $2)
 FROM source_kinds WHERE source = $1";
+const KIND_COUNTS: &str = "SELECT kind, count FROM source_kinds WHERE source = $1 AND kind >= $2 AND kind <= $3";
 const TOP_EVER: &str = "SELECT source, sum(count) FROM source_kinds GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT $1";
 const TOP: &str = include_str!("sql/sources_top.sql");
 const WINDOWS: &str = "SELECT bucket, count, first_ms, last_ms FROM source_windows
@@ -36,13 +37,16 @@ impl SourceReader for SqliteStore {
         Ok(Some(SourceSummary { kinds: rows.into_iter().map(kind).collect(), recent }))
     }
 
-    async fn counts(&self, pairs: &[(Box<str>, Box<str>)]) -> Result<Vec<i64>, StoreError> {
+    async fn kind_counts(&self, sources: &[Box<str>], ranges: &[KindRange]) -> Result<Vec<KindCounts>, StoreError> {
         let mut snapshot = self.readers.begin().await.map_err(failed)?;
-        let mut counts = Vec::with_capacity(pairs.len());
-        for (source, kind) in pairs {
-            let query = sqlx::query_scalar("SELECT count FROM source_kinds WHERE source = $1 AND kind = $2");
-            let count = query.bind(source.to_string()).bind(kind.to_string()).fetch_optional(&mut *snapshot).await;
-            counts.push(count.map_err(failed)?.unwrap_or(0));
+        let mut counts = vec![KindCounts::new(); sources.len()];
+        for (source, counts) in sources.iter().zip(&mut counts) {
+            for KindRange { first, last } in ranges {
+                let query = sqlx::query_as(KIND_COUNTS).bind(source.to_string());
+                let query = query.bind(first.to_string()).bind(last.to_string());
+                let rows: Vec<(String, i64)> = query.fetch_all(&mut *snapshot).await.map_err(failed)?;
+                counts.extend(rows.into_iter().map(|(kind, count)| (kind.into(), count)));
+            }
         }
         Ok(counts)
     }

@@ -57,6 +57,7 @@ impl TotalsStore for SqliteStore {
         let writer = |(id, last_seq)| WriterTotal { writer: WriterId(id), last_seq };
         Ok(Snapshot {
             at: now,
+            until: self.clock.now(),
             total,
             minutes: minutes.into_iter().map(|(bucket, count)| (Minute(bucket), count)).collect(),
             writers: writers.into_iter().map(writer).collect(),

@@ -4,34 +4,21 @@ use std::{collections::HashMap, path::PathBuf, sync::Arc};
 
 use serde::Deserialize;
 
-use super::AccessPolicy;
+use super::{
+    AccessPolicy,
+    checks::{PolicyError, all, check_callers, check_name, invalid},
+    quotas::{self, QuotaEntry},
+};
 use crate::{
     grants::Rule,
     issuer::{Issuer, KeyLocation},
     pattern::Pattern,
     permission::Permission,
+    quota::Quota,
 };
 
 /// Names of callers that are not from an issuer.
 const RESERVED: [&str; 4] = ["token", "cert", "group", "anonymous"];
-/// Longest name, in bytes.
-const MAX_NAME_BYTES: usize = 63;
-
-/// Why a policy is invalid.
-#[derive(Debug, thiserror::Error)]
-pub enum PolicyError {
-    /// Not YAML, or a field is unknown, missing or of another type. The cause names it.
-    #[error("{0}")]
-    Yaml(#[from] yaml_serde::Error),
-    /// A value is invalid.
-    #[error("{at}: {problem}")]
-    Invalid {
-        /// The entry, such as `rules[2].sources`.
-        at: String,
-        /// What is wrong, and what to write.
-        problem: String,
-    },
-}
 
 #[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase", default)]
@@ -39,6 +26,7 @@ struct Document {
     tokens: Vec<Token>,
     issuers: Vec<IssuerEntry>,
     rules: Vec<RuleEntry>,
+    quotas: Vec<QuotaEntry>,
     anonymous: Vec<Permission>,
 }
 
@@ -87,22 +75,15 @@ struct RuleEntry {
     bind_source: bool,
 }
 
-fn all() -> Vec<String> {
-    vec!["*".to_owned()]
-}
-
 pub(super) fn parse(yaml: &[u8]) -> Result<AccessPolicy, PolicyError> {
     let document: Option<Document> = yaml_serde::from_slice(yaml)?;
-    let Document { tokens, issuers, rules, anonymous } = document.unwrap_or_default();
+    let Document { tokens, issuers, rules, quotas, anonymous } = document.unwrap_or_default();
     let tokens = self::tokens(tokens)?;
     let issuers = self::issuers(issuers)?;
     let rules: Vec<_> = (1..).zip(rules).map(|(number, entry)| rule(number, entry)).collect::<Result<_, _>>()?;
-    let warnings = warnings(&rules, &tokens, &issuers);
-    Ok(AccessPolicy { tokens, issuers, rules, anonymous: anonymous.into_iter().collect(), warnings })
-}
-
-fn invalid<T>(at: impl Into<String>, problem: impl Into<String>) -> Result<T, PolicyError> {
-    Err(PolicyError::Invalid { at: at.into(), problem: problem.into() })
+    let quotas = quotas::quotas(quotas)?;
+    let warnings = warnings(&rules, &quotas, &tokens, &issuers);
+    Ok(AccessPolicy { tokens, issuers, rules, quotas, anonymous: anonymous.into_iter().collect(), warnings })
 }
 
 fn tokens(entries: Vec<Token>) -> Result<HashMap<[u8; 32], Box<str>>, PolicyError> {
@@ -185,14 +166,6 @@ fn check_url(at: &str, url: &str) -> Result<(), PolicyError> {
     invalid(at, "is not an https:// URL, so the keys could be forged; http:// is allowed for loopback addresses only")
 }
 
-fn check_name(at: &str, name: &str) -> Result<(), PolicyError> {
-    let valid = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-.".contains(&byte);
-    if !name.is_empty() && name.len() <= MAX_NAME_BYTES && name.bytes().all(valid) {
-        return Ok(());
-    }
-    invalid(at, format!("\"{name}\" is not a name; use up to {MAX_NAME_BYTES} of a-z, 0-9, \"-\" and \".\""))
-}
-
 fn rule(number: usize, entry: RuleEntry) -> Result<Arc<Rule>, PolicyError> {
     let index = number - 1;
     let lists = [("callers", &entry.callers), ("sources", &entry.sources), ("kinds", &entry.kinds)];
@@ -208,13 +181,7 @@ fn rule(number: usize, entry: RuleEntry) -> Result<Arc<Rule>, PolicyError> {
             "is empty; name at least one of ingest, read, admin, metrics",
         );
     }
-    if let Some(place) = entry.callers.iter().position(|caller| !caller.contains([':', '*'])) {
-        let problem = format!(
-            "\"{}\" is not a caller; write token:NAME, cert:NAME, ISSUER:SUBJECT, group:ISSUER:GROUP or *",
-            entry.callers[place]
-        );
-        return invalid(format!("rules[{index}].callers[{place}]"), problem);
-    }
+    check_callers(&format!("rules[{index}].callers"), &entry.callers, &[])?;
     let patterns = |texts: &[String]| texts.iter().map(|text| Pattern::new(text)).collect();
     Ok(Arc::new(Rule {
         number,
@@ -226,9 +193,10 @@ fn rule(number: usize, entry: RuleEntry) -> Result<Arc<Rule>, PolicyError> {
     }))
 }
 
-/// Callers in rules that do not exist. No error: to revoke a token or an issuer, removing its entry must be enough.
+/// Callers in rules and quotas that do not exist. No error: to revoke a token or an issuer, removing its entry must be enough.
 fn warnings(
     rules: &[Arc<Rule>],
+    quotas: &[Arc<Quota>],
     tokens: &HashMap<[u8; 32], Box<str>>,
     issuers: &HashMap<Box<str>, Arc<Issuer>>,
 ) -> Vec<String> {
@@ -243,14 +211,15 @@ fn warnings(
         Some((issuer, _)) => issuer.contains('*') || has_issuer(issuer),
         None => true,
     };
-    let unknown = |rule: &Arc<Rule>| {
-        let number = rule.number;
-        let callers: Vec<_> = rule.callers.iter().map(|caller| caller.as_str().to_owned()).collect();
-        callers.into_iter().map(move |caller| (number, caller))
-    };
-    let all = rules.iter().flat_map(unknown).filter(|(_, caller)| !exists(caller));
-    all.map(|(number, caller)| format!("rule {number} names \"{caller}\", which is neither in tokens nor in issuers"))
-        .collect()
+    let of_rules = rules.iter().map(|rule| (format!("rule {}", rule.number), &rule.callers));
+    let of_quotas = quotas.iter().map(|quota| (format!("quota \"{}\"", quota.name), &quota.callers));
+    let mut warnings = Vec::new();
+    for (entry, callers) in of_rules.chain(of_quotas) {
+        for caller in callers.iter().map(Pattern::as_str).filter(|caller| !exists(caller)) {
+            warnings.push(format!("{entry} names \"{caller}\", which is neither in tokens nor in issuers"));
+        }
+    }
+    warnings
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use std::{str::FromStr, time::Duration};
 
 use clap::{Args, ValueEnum};
 
-use crate::{address::Address, failure::Failure, global::GlobalArgs, time};
+use crate::{address::Address, failure::Failure, settings::Settings, time};
 
 /// Arguments of `pingctl load`.
 #[derive(Debug, Args)]
@@ -120,17 +120,17 @@ impl LoadArgs {
     }
 
     /// The load to send, if it is allowed.
-    pub(crate) fn config(&self, global: &GlobalArgs) -> Result<LoadConfig, Failure> {
-        if !global.addr.is_loopback() && !self.yes_this_is_my_server {
+    pub(crate) fn config(&self, settings: &Settings) -> Result<LoadConfig, Failure> {
+        if !settings.addr.is_loopback() && !self.yes_this_is_my_server {
             return Err(Failure::usage(
-                format!("{} is not on this machine, and a load can overwhelm a server", global.addr),
+                format!("{} is not on this machine, and a load can overwhelm a server", settings.addr),
                 "add --yes-this-is-my-server if you may load it",
             ));
         }
         let streams = self.mode == Mode::Stream;
         let in_flight = self.in_flight.unwrap_or(if streams { 16 } else { 64 });
         Ok(LoadConfig {
-            address: global.addr.clone(),
+            address: settings.addr.clone(),
             mode: self.mode,
             rate: self.rate,
             duration: self.duration,
@@ -140,8 +140,8 @@ impl LoadArgs {
             sources: self.sources,
             ids: self.ids || !(self.no_ids || streams),
             check: self.check,
-            retries: global.retries,
-            timeout: global.timeout(),
+            retries: settings.retries,
+            timeout: settings.timeout(),
         })
     }
 }

@@ -1,6 +1,7 @@
 //! The built `pingctl` against a running `pingd-dev`.
 #![cfg(test)]
 
+mod contexts;
 mod load;
 mod programs;
 mod secure;
@@ -205,4 +206,32 @@ fn a_status_has_three_states_for_pingctl_and_for_curl() {
     becomes("negative", true);
     server.ctl("ping -n 1000 --source example.com --kind succeeded").text(0);
     becomes("negative", true);
+}
+
+#[test]
+fn a_wrong_event_is_revoked_and_a_status_that_is_not_negative_is_not() {
+    let server = Server::start();
+    let admin = format!("--admin-addr 127.0.0.1:{}", server.admin_port());
+    let becomes = |status: &str| {
+        let started = std::time::Instant::now();
+        while server.ctl("status example.com").text(0).trim() != status {
+            assert!(started.elapsed().as_secs() < 180, "not {status}");
+            std::thread::sleep(std::time::Duration::from_millis(20));
+        }
+    };
+    let error = server.ctl(&format!("revoke example.com {admin} --json")).error(4);
+    assert_eq!(error["error"]["code"], "failed_precondition");
+    server.ctl("ping --source example.com --kind failed").text(0);
+    becomes("negative");
+    let text = server.ctl(&format!("revoke example.com --reason test {admin}")).text(0);
+    assert!(
+        text.starts_with("revoked: 1 event until 20") && text.contains("no longer count against example.com"),
+        "{text}"
+    );
+    becomes("unknown");
+    server.ctl("ping --source example.com --kind failed").text(0);
+    becomes("negative");
+    let answer = server.ctl(&format!("revoke example.com {admin} --json")).json(0);
+    assert_eq!((&answer["revoked_events"], &answer["source"]), (&2.into(), &"example.com".into()));
+    becomes("unknown");
 }

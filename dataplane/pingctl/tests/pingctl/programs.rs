@@ -1,7 +1,7 @@
 //! The built programs: `pingd-dev`, killed when dropped, and `pingctl`.
 
 use std::{
-    io::{BufRead, BufReader, Read},
+    io::{BufRead, BufReader, Read, Write},
     net::TcpListener,
     path::{Path, PathBuf},
     process::{Child, ChildStdout, Command, Output, Stdio},
@@ -125,6 +125,16 @@ pub(crate) fn pingctl(arguments: &str) -> Finished {
     Running::start(arguments).wait()
 }
 
+/// Runs `pingctl` with these arguments and this configuration until it ends; it reads `input`.
+pub(crate) fn pingctl_with(arguments: &[&str], config: &Path, input: &str) -> Finished {
+    let mut running = Running::start_with(arguments, config, Stdio::piped());
+    let mut stdin = running.process.as_mut().unwrap().stdin.take().unwrap();
+    // It may end without reading.
+    let _ = stdin.write_all(input.as_bytes());
+    drop(stdin);
+    running.wait()
+}
+
 /// A running `pingctl`, killed when dropped.
 pub(crate) struct Running {
     arguments: String,
@@ -143,12 +153,21 @@ impl Drop for Running {
 
 impl Running {
     fn start(arguments: &str) -> Self {
+        let arguments: Vec<_> = arguments.split_whitespace().collect();
+        Self::start_with(&arguments, Path::new("/nonexistent/config.yaml"), Stdio::null())
+    }
+
+    /// Starts `pingctl` with these arguments and this configuration.
+    fn start_with(arguments: &[&str], config: &Path, stdin: Stdio) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_pingctl"));
-        command.args(arguments.split_whitespace()).env_remove("PINGCTL_ADDR").env_remove("PINGCTL_ADMIN_ADDR");
-        let command = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("PINGCTL_")) {
+            command.env_remove(name);
+        }
+        command.args(arguments).env("PINGCTL_CONFIG", config);
+        let command = command.stdin(stdin).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut process = command.spawn().unwrap();
         let stdout = BufReader::new(process.stdout.take().unwrap());
-        Self { arguments: arguments.to_owned(), process: Some(process), stdout }
+        Self { arguments: arguments.join(" "), process: Some(process), stdout }
     }
 
     /// Reads lines until one contains `text`.

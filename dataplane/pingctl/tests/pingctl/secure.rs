@@ -8,16 +8,16 @@ use tempfile::TempDir;
 
 use crate::programs::{Server, pingctl};
 
-const TOKEN: &str = "a-token-for-tests";
+pub(crate) const TOKEN: &str = "a-token-for-tests";
 
 /// A server with its files. Its certificate is its own authority.
-struct Secured {
-    server: Server,
+pub(crate) struct Secured {
+    pub(crate) server: Server,
     folder: TempDir,
 }
 
 impl Secured {
-    fn start() -> Self {
+    pub(crate) fn start() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let write = |name: &str, content: &str| fs::write(folder.path().join(name), content).unwrap();
         let CertifiedKey { cert, signing_key } = generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
@@ -40,7 +40,12 @@ impl Secured {
         Self { server: Server::start_with(0, &arguments), folder }
     }
 
-    fn path(&self, name: &str) -> String {
+    /// The address of the API.
+    pub(crate) fn address(&self) -> String {
+        format!("https://127.0.0.1:{}", self.server.port())
+    }
+
+    pub(crate) fn path(&self, name: &str) -> String {
         Path::join(self.folder.path(), name).display().to_string()
     }
 

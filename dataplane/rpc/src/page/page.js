@@ -1,5 +1,4 @@
 // Shows the count once a second, and how fresh it is.
-"use strict";
 
 const POLL_INTERVAL_MS = 1000;
 // A healthy pipeline is about 100 ms behind; above this lag the page shows the count as stale.
@@ -12,15 +11,23 @@ const time = (ms) => new Date(ms).toLocaleTimeString(undefined, { hour12: false 
 
 // The server responded with an error; any other error means that it could not be reached.
 class ServerError extends Error {}
+// The caller lacks credentials or a permission. Asking again does not help.
+class AccessError extends ServerError {}
+
+// The token is in no URL and no storage: it is gone when the page is.
+let token = "";
 
 async function count(range) {
+  const headers = { "Content-Type": "application/json" };
+  if (token) headers.Authorization = `Bearer ${token}`;
   const response = await fetch("ping.v1.PingService/PingCount", {
     method: "POST",
-    headers: { "Content-Type": "application/json" },
+    headers,
     body: JSON.stringify(range ? { timeRange: range } : {}),
     signal: AbortSignal.timeout(REQUEST_TIMEOUT_MS),
   });
   const body = await response.json();
+  if (response.status === 401 || response.status === 403) throw new AccessError(body.message);
   if (!response.ok) throw new ServerError(body.message);
   return body;
 }
@@ -47,6 +54,12 @@ function rate(total, asOf) {
 
 let failingSince = null;
 
+function askForToken(error) {
+  show("refused", token ? `Refused: ${error.message}` : "A token that may read is needed.");
+  element("credentials").hidden = false;
+  element("token").focus();
+}
+
 function showFailure(error) {
   failingSince ??= Date.now();
   const problem = error instanceof ServerError ? `Server error (${error.message})` : "Server unreachable";
@@ -69,9 +82,16 @@ async function refresh() {
     else if (all.exact) show("stale", `Exact as of ${time(asOf)} (${Math.round(lag / 1000)} s behind)`);
     else show("stale", `Not exact; last exact as of ${time(asOf)}`);
   } catch (error) {
+    if (error instanceof AccessError) return askForToken(error);
     showFailure(error);
   }
   setTimeout(refresh, POLL_INTERVAL_MS);
 }
 
+element("credentials").addEventListener("submit", (event) => {
+  event.preventDefault();
+  token = element("token").value.trim();
+  element("credentials").hidden = true;
+  refresh();
+});
 refresh();

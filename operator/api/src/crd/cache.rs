@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     postgres::Storage,
     schema::{SecretKey, rule},
+    tls::ConnectionTls,
     workload::Resources,
 };
 
@@ -43,7 +44,8 @@ pub struct DragonflySpec {
     /// Snapshots to a volume, which a restarted cache loads. Absent: no snapshots; a restarted cache is rebuilt from Postgres.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub snapshot: Option<Snapshot>,
-    /// Secret key that holds the password. Absent: no password; access is restricted by NetworkPolicies only.
+    /// Secret key that holds the password of servers and processors. Absent (recommended): the operator generates one password for
+    /// each.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub password: Option<SecretKey>,
 }
@@ -74,11 +76,29 @@ impl Default for Snapshot {
 /// An existing cache.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-validations" = [
+    rule(
+        "self.url.startsWith('rediss:') || (has(self.tls) && self.tls.mode == 'Disable')",
+        "the URL starts with redis://, which is not encrypted. Use rediss://, or set tls.mode: Disable to send everything in plaintext, the password included",
+    ),
+    rule(
+        "self.url.startsWith('redis:') || !has(self.tls) || self.tls.mode != 'Disable'",
+        "the URL starts with rediss://, but tls.mode is Disable. Use redis://, or remove the mode",
+    ),
+]))]
 pub struct ExternalCache {
-    /// URL without a password: `redis://host:port`, or `rediss://host:port` for TLS, with an optional `/database`.
+    /// URL without a password: `rediss://host:port`, or `redis://host:port` without encryption (`tls.mode: Disable`), with an optional
+    /// `/database`.
     #[schemars(regex(pattern = r"^rediss?://[^@/]+:[0-9]+(/[0-9]+)?$"))]
     pub url: String,
+    /// User name in the cache's access control list. Absent: the default user.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253))]
+    pub username: Option<String>,
     /// Secret key that holds the password. Absent: no password.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub password: Option<SecretKey>,
+    /// Encryption of all connections. Default: verified TLS with a public CA.
+    #[serde(default)]
+    pub tls: ConnectionTls,
 }

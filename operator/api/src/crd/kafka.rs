@@ -88,11 +88,11 @@ impl Default for NodePool {
 #[serde(rename_all = "camelCase")]
 pub struct KafkaClusterRef {
     /// Name of the Kafka resource.
-    #[schemars(length(min = 1, max = 253))]
+    #[schemars(length(min = 1, max = 253), regex(pattern = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"))]
     pub name: String,
-    /// Namespace of the Kafka resource. Absent: the pipeline's namespace.
+    /// Namespace of the Kafka resource. Absent: the pipeline's namespace. Another namespace needs a PingReferenceGrant there.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 63))]
+    #[schemars(length(max = 63), regex(pattern = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"))]
     pub namespace: Option<String>,
     /// Name of the listener to use. Default `tls`.
     #[serde(default = "KafkaClusterRef::default_listener")]
@@ -164,7 +164,9 @@ pub enum SaslMechanism {
         "a topic cannot be renamed, because events in transit would be lost. Keep the name, or delete this pipeline (its data is retained) and create it again"),
 ]))]
 pub struct Topic {
-    /// Name of the topic. Absent: `pings`, or with a `clusterRef`: `<namespace>.<pipeline>.pings`.
+    /// Name of the topic. Absent: `pings`, or with a `clusterRef`: `<namespace>.<pipeline>.pings`. With a `clusterRef`, a topic whose
+    /// name does not start with `<namespace>.<pipeline>.` must exist as a KafkaTopic and is never changed or deleted; in another
+    /// namespace it also needs a PingReferenceGrant that names it.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 200), regex(pattern = r"^[a-zA-Z0-9._-]+$"))]
     pub name: Option<String>,
@@ -197,7 +199,8 @@ impl Default for Topic {
     rule(SAME_NAME, CANNOT_BE_RENAMED),
 ]))]
 pub struct DeadLetterTopic {
-    /// Name of the topic. Absent: the main topic's name followed by `-dead-letter`.
+    /// Name of the topic. Absent: the main topic's name followed by `-dead-letter`, or with a `clusterRef`:
+    /// `<namespace>.<pipeline>.pings-dead-letter`. For other names see `spec.kafka.topic.name`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 200), regex(pattern = r"^[a-zA-Z0-9._-]+$"))]
     pub name: Option<String>,
@@ -224,7 +227,8 @@ pub struct MinutesTopic {
     /// exist (one partition, `cleanup.policy=compact`). Changing true to false keeps the topic and its records.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub enabled: Option<bool>,
-    /// Name of the topic. Absent: `ping-minutes`, or with a `clusterRef`: `<namespace>.<pipeline>.ping-minutes`.
+    /// Name of the topic. Absent: `ping-minutes`, or with a `clusterRef`: `<namespace>.<pipeline>.ping-minutes`. For other names see
+    /// `spec.kafka.topic.name`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 200), regex(pattern = r"^[a-zA-Z0-9._-]+$"))]
     pub name: Option<String>,

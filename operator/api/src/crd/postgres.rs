@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     schema::{SecretKey, rule},
+    tls::ConnectionTls,
     workload::Resources,
 };
 
@@ -178,6 +179,13 @@ impl Backup {
 pub struct ExternalPostgres {
     /// Secret key that holds the connection URI: `postgres://user:password@host:port/database`.
     pub uri: SecretKey,
+    /// Secret key that holds the URI with which servers answer queries, for a user who may only read (`GRANT pg_read_all_data`).
+    /// Absent: `uri`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub read_uri: Option<SecretKey>,
+    /// Encryption of all connections. It takes precedence over `sslmode` in the URI. Default: verified TLS with a public CA.
+    #[serde(default)]
+    pub tls: ConnectionTls,
     /// Port that the NetworkPolicy allows. Default 5432.
     #[serde(default = "ExternalPostgres::default_port")]
     #[schemars(range(min = 1, max = 65535))]

@@ -37,7 +37,7 @@ impl Default for SourcesSpec {
     ),
 ]))]
 pub struct StatusRule {
-    /// A source with at least this many events of this kind is negative. A negative status is permanent. Default: 1 event of kind
+    /// A source with at least this many events of this kind is negative. That can be revoked. Default: 1 event of kind
     /// `failed`.
     pub negative_when: Threshold,
     /// A source with at least this many events of this kind is positive, unless the negative rule matched. Default: 1000 events

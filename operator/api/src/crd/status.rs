@@ -11,14 +11,17 @@ pub struct PingPipelineStatus {
     /// The generation of the spec that this status describes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
-    /// Conditions: PostgresReady, KafkaReady, CacheReady, ServerReady, ProcessorReady, Durable, Exact, Fresh, Ready, Reconciling,
-    /// Stalled.
+    /// Conditions: PostgresReady, KafkaReady, CacheReady, ServerReady, ProcessorReady, Durable, Encrypted, Authenticated, Exact, Fresh,
+    /// Ready, Reconciling, Stalled.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,
     /// Summary of each component.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub components: Option<Components>,
+    /// How callers connect.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub access: Option<Access>,
     /// Addresses of the components.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub endpoints: Option<Endpoints>,
@@ -41,6 +44,25 @@ pub struct Components {
     pub server: String,
     /// Processor pods.
     pub processor: String,
+}
+
+/// How callers connect.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, rename_all = "camelCase")]
+pub struct Access {
+    /// URL of the servers: that of `endpoints.server`, with its scheme.
+    pub url: String,
+    /// Name that the servers' certificate covers. Absent: plaintext.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub server_name: Option<String>,
+    /// Secret whose key `ca.crt` has the CA of the servers' certificate. Absent: a public CA, or plaintext.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ca_secret: Option<String>,
+    /// Secret whose key `token` has the first token. Absent: there is none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub token_secret: Option<String>,
+    /// Command that prints how to connect.
+    pub hint: String,
 }
 
 /// Addresses of the components.

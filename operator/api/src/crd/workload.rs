@@ -9,7 +9,10 @@ use k8s_openapi::{
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::schema::rule;
+use super::{
+    access::{Authentication, Authorization, ServerTls},
+    schema::rule,
+};
 
 /// The servers.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -30,6 +33,12 @@ pub struct ServerSpec {
     pub query: Option<ServerRole>,
     /// The Service in front of the servers. Default: reachable inside the cluster.
     pub service: ServiceSpec,
+    /// Encryption of the API and the admin port. Default: TLS with a certificate that the operator issues.
+    pub tls: ServerTls,
+    /// Who callers are. Default: callers need a token; the operator generates a first one.
+    pub authentication: Authentication,
+    /// What callers may do, and how much. Default: only the generated tokens may do anything, as much as they want.
+    pub authorization: Authorization,
     /// Concurrent write lanes per server. Default 1; 1 to 64. Use more if a single connection to Postgres is too slow.
     #[schemars(range(min = 1, max = 64))]
     pub lanes: i32,
@@ -62,6 +71,9 @@ impl Default for ServerSpec {
             ingest: None,
             query: None,
             service: ServiceSpec::default(),
+            tls: ServerTls::default(),
+            authentication: Authentication::default(),
+            authorization: Authorization::default(),
             lanes: 1,
             trusted_proxies: Vec::new(),
             resources: Resources::of("400m", "256Mi"),

@@ -8,6 +8,7 @@ use k8s_openapi::{
 };
 use ping_api::{
     crd::{
+        SecretKey,
         cache::{DragonflySpec as Wanted, Snapshot as WantedSnapshot},
         workload::Resources,
     },
@@ -17,10 +18,11 @@ use ping_api::{
 
 use super::metadata::{metadata, resources, restricted, selector};
 use crate::{
+    credentials::{ACL, DEFAULT_PASSWORD},
     desired::Desired,
     external::{
         ExternalObject,
-        dragonfly::{Authentication, DragonflySpec, PodMetadata, Snapshot},
+        dragonfly::{Authentication, DragonflySpec, PodMetadata, SecretName, Snapshot},
     },
     pipeline::{Cache, Pipeline},
 };
@@ -49,17 +51,24 @@ fn spec(pipeline: &Pipeline, wanted: &Wanted, name: &str) -> DragonflySpec {
         label_selector: Some(selector([("app".to_owned(), name.to_owned())].into())),
         ..TopologySpreadConstraint::default()
     };
-    // The Dragonfly operator does not watch Secrets. This annotation restarts the pods when the password changes.
-    let annotations = wanted.password.iter().map(|_| (SECRETS_ANNOTATION.to_owned(), pipeline.checksums.cache.clone()));
+    // The Dragonfly operator does not watch Secrets, and Dragonfly reads them when it starts. This annotation restarts the pods.
+    let annotations = [(SECRETS_ANNOTATION.to_owned(), pipeline.checksums.cache.clone())].into();
+    let login = pipeline.names.cache_login();
+    let from_login = |key: &str| SecretKey { name: login.clone(), key: key.into() };
     DragonflySpec {
         replicas: wanted.replicas,
         image: wanted.image.clone(),
         args: vec!["--cache_mode=false".into(), format!("--proactor_threads={}", threads(&wanted.resources))],
         resources: resources(&wanted.resources),
-        authentication: wanted.password.clone().map(|password_from_secret| Authentication { password_from_secret }),
+        // Dragonfly ignores this password while the access control list applies. Without it, a list that Dragonfly cannot read would
+        // leave the cache open to everyone.
+        authentication: Authentication { password_from_secret: from_login(DEFAULT_PASSWORD) },
+        acl_from_secret: from_login(ACL),
+        tls_secret_ref: SecretName { name: pipeline.names.cache_certificate() },
         snapshot: wanted.snapshot.as_ref().map(snapshot),
-        network_policy_enabled: pipeline.network_policy.enabled,
-        pod_metadata: PodMetadata { labels: pipeline.names.labels(COMPONENT), annotations: annotations.collect() },
+        // It would admit the whole namespace, and policies add up. See `network`.
+        network_policy_enabled: false,
+        pod_metadata: PodMetadata { labels: pipeline.names.labels(COMPONENT), annotations },
         topology_spread_constraints: vec![apart],
         pod_security_context: restricted(USER),
         container_security_context: SecurityContext {

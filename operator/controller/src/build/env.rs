@@ -3,6 +3,7 @@
 use k8s_openapi::api::core::v1::{EnvVar, EnvVarSource, SecretKeySelector};
 use ping_api::crd::{
     SecretKey,
+    access::ClientCertificates,
     kafka::SaslMechanism,
     sources::{SourcesSpec, StatusRule, Threshold},
     workload::PodSpec,
@@ -10,31 +11,46 @@ use ping_api::crd::{
 use ping_runtime::env;
 
 use super::kafka::consumer_group;
-use crate::pipeline::{Cache, Connection, Credentials, Pipeline};
+use crate::{
+    access_policy::{CLIENT_CA, FOLDER},
+    pipeline::{Cache, CacheLogin, Connection, Credentials, Pipeline, Security, Tls},
+};
+
+/// Folder with the certificate of the ports.
+pub(super) const CERTIFICATE_FOLDER: &str = "/etc/ping/tls";
 
 /// Folder with the CA of the Kafka brokers.
 pub(super) const KAFKA_CA_FOLDER: &str = "/etc/ping/kafka-ca";
 /// Folder with the client certificate for Kafka.
 pub(super) const KAFKA_CERTIFICATE_FOLDER: &str = "/etc/ping/kafka-certificate";
 
-/// Variables that servers and processors share; `credentials` are those of the role.
+/// Folder with the CA of Postgres.
+pub(super) const POSTGRES_CA_FOLDER: &str = "/etc/ping/postgres-ca";
+/// Folder with the client certificate for Postgres.
+pub(super) const POSTGRES_CERTIFICATE_FOLDER: &str = "/etc/ping/postgres-certificate";
+/// Folder with the CA of the cache.
+pub(super) const CACHE_CA_FOLDER: &str = "/etc/ping/cache-ca";
+/// Folder with the client certificate for the cache.
+pub(super) const CACHE_CERTIFICATE_FOLDER: &str = "/etc/ping/cache-certificate";
+
+/// Variables of `program`, which is `server` or `processor`; `credentials` are its own.
 pub(super) fn shared(
     pipeline: &Pipeline,
+    program: &str,
     connection: &Connection,
     credentials: &Credentials,
     pod: &PodSpec,
 ) -> Vec<EnvVar> {
-    let mut variables = vec![
-        value(env::ADMIN_LISTEN, "0.0.0.0:8081"),
-        secret(env::POSTGRES_URL, &pipeline.postgres_uri()),
+    let mut variables = vec![value(env::ADMIN_LISTEN, "0.0.0.0:8081")];
+    variables.extend(postgres(pipeline));
+    variables.extend([
         value(env::KAFKA_BROKERS, &connection.brokers),
         value(env::KAFKA_TOPIC, &pipeline.kafka.topic.name),
         value(env::KAFKA_DEAD_LETTER_TOPIC, &pipeline.kafka.dead_letter.name),
         value(env::KAFKA_GROUP, &consumer_group(pipeline)),
-    ];
+    ]);
     variables.extend(kafka_credentials(connection, credentials));
-    variables.push(value(env::CACHE_URL, &pipeline.cache_url()));
-    variables.extend(pipeline.cache.password().map(|password| secret(env::CACHE_PASSWORD, password)));
+    variables.extend(cache(pipeline, program));
     variables.extend([value(env::WINDOW_MINUTES, &pipeline.processor.window_minutes.to_string())]);
     variables.extend(sources(&pipeline.sources));
     let overridden = pod.env.iter().any(|variable| variable.name == env::STATUS_SOURCES);
@@ -46,6 +62,65 @@ pub(super) fn shared(
         value(env::LOG_FORMAT, "json"),
     ]);
     variables
+}
+
+/// Encryption of the ports, and who may call: `policy` is the file with the access policy. Only the API port asks clients for
+/// certificates.
+pub(super) fn security(pipeline: &Pipeline, policy: &str, has_api: bool) -> Vec<EnvVar> {
+    let Security { tls, authenticated, .. } = &pipeline.security;
+    let mut variables = Vec::new();
+    if let Some(tls) = tls {
+        variables.extend(certificate([env::TLS_CERT, env::TLS_KEY], CERTIFICATE_FOLDER));
+        if let Some(mode) = tls.clients.filter(|_| has_api) {
+            variables.push(value(env::TLS_CLIENT_CA, &format!("{FOLDER}/{CLIENT_CA}")));
+            variables.push(value(env::TLS_CLIENT_REQUIRED, &(mode == ClientCertificates::Required).to_string()));
+        }
+    }
+    variables.push(match authenticated {
+        true => value(env::ACCESS_POLICY, &format!("{FOLDER}/{policy}")),
+        false => value(env::INSECURE, "true"),
+    });
+    variables
+}
+
+/// URI and TLS settings of Postgres. The mode is always set, so that it does not depend on the URI.
+fn postgres(pipeline: &Pipeline) -> Vec<EnvVar> {
+    let mut variables = vec![secret(env::POSTGRES_URL, &pipeline.postgres_uri())];
+    let Some(Tls { ca, client_certificate }) = pipeline.postgres_tls() else {
+        variables.push(value(env::POSTGRES_SSLMODE, "disable"));
+        return variables;
+    };
+    variables.push(value(env::POSTGRES_SSLMODE, "verify-full"));
+    variables.extend(ca.map(|_| value(env::POSTGRES_ROOT_CERT, &format!("{POSTGRES_CA_FOLDER}/ca.crt"))));
+    if client_certificate.is_some() {
+        variables
+            .extend(certificate([env::POSTGRES_CLIENT_CERT, env::POSTGRES_CLIENT_KEY], POSTGRES_CERTIFICATE_FOLDER));
+    }
+    variables
+}
+
+/// The URI of Postgres for queries, if it is another one.
+pub(super) fn postgres_read_url(pipeline: &Pipeline) -> Option<EnvVar> {
+    pipeline.postgres_read_uri().map(|uri| secret(env::POSTGRES_READ_URL, uri))
+}
+
+/// URL, login and TLS settings of the cache.
+fn cache(pipeline: &Pipeline, program: &str) -> Vec<EnvVar> {
+    let CacheLogin { username, password } = pipeline.cache.login(&pipeline.names, program);
+    let Tls { ca, client_certificate } = pipeline.cache_tls().unwrap_or_default();
+    let mut variables = vec![value(env::CACHE_URL, &pipeline.cache_url())];
+    variables.extend(username.map(|username| value(env::CACHE_USERNAME, &username)));
+    variables.extend(password.map(|password| secret(env::CACHE_PASSWORD, &password)));
+    variables.extend(ca.map(|_| value(env::CACHE_CA_FILE, &format!("{CACHE_CA_FOLDER}/ca.crt"))));
+    if client_certificate.is_some() {
+        variables.extend(certificate([env::CACHE_CERT_FILE, env::CACHE_KEY_FILE], CACHE_CERTIFICATE_FOLDER));
+    }
+    variables
+}
+
+/// The files of a client certificate in `folder`.
+fn certificate([cert, key]: [&str; 2], folder: &str) -> [EnvVar; 2] {
+    [value(cert, &format!("{folder}/tls.crt")), value(key, &format!("{folder}/tls.key"))]
 }
 
 /// Status rule and retention. Servers and processors need the same rule, because processors write the statuses that servers read.

@@ -13,7 +13,7 @@ use ping_api::{
 };
 use serde_json::{Value, json};
 
-use super::metadata::{data_metadata, metadata, resources, selector};
+use super::metadata::{data_metadata, in_namespace, metadata, resources, selector};
 use crate::{
     desired::Desired,
     external::{
@@ -57,7 +57,7 @@ pub(super) fn build(pipeline: &Pipeline, desired: &mut Desired) {
 fn shared_cluster(pipeline: &Pipeline, reference: &SharedKafka, desired: &mut Desired) {
     let namespace = &reference.namespace;
     topics(pipeline, &reference.name, namespace, desired);
-    let user = |role: &str| format!("{}-{}-{role}", pipeline.names.namespace, pipeline.names.pipeline);
+    let user = |role: &str| format!("{}-{role}", pipeline.names.unique());
     match (reference.authentication, reference.authorization) {
         (None, _) => {
             for role in ["server", "processor"] {
@@ -161,7 +161,7 @@ fn node_pool(pipeline: &Pipeline, pool: &NodePool, roles: Vec<&'static str>) -> 
 }
 
 fn topics(pipeline: &Pipeline, cluster: &str, namespace: &str, desired: &mut Desired) {
-    for topic in pipeline.kafka.topics() {
+    for topic in pipeline.kafka.topics().filter(|topic| topic.own) {
         let metadata =
             in_namespace(in_cluster(data_metadata(pipeline, &topic.object, COMPONENT), cluster), pipeline, namespace);
         desired.push(Kind::KafkaTopic, namespace, &topic.object, ExternalObject { metadata, spec: topic_spec(topic) });
@@ -234,14 +234,5 @@ fn acl(kind: &'static str, name: Option<String>, operations: Vec<&'static str>) 
 
 fn in_cluster(mut metadata: ObjectMeta, cluster: &str) -> ObjectMeta {
     metadata.labels.get_or_insert_default().insert(CLUSTER_LABEL.into(), cluster.into());
-    metadata
-}
-
-/// Sets the namespace of an object. Owner references cannot cross namespaces.
-fn in_namespace(mut metadata: ObjectMeta, pipeline: &Pipeline, namespace: &str) -> ObjectMeta {
-    if namespace != pipeline.names.namespace {
-        metadata.owner_references = None;
-    }
-    metadata.namespace = Some(namespace.into());
     metadata
 }

@@ -14,7 +14,10 @@ use k8s_openapi::{
     },
 };
 use kube::Resource;
-use ping_api::crd::{DeletionPolicy, PingPipeline, workload::Resources};
+use ping_api::{
+    crd::{DeletionPolicy, PingPipeline, workload::Resources},
+    names::{OWNER_ANNOTATION, OWNER_UID_ANNOTATION},
+};
 
 use crate::pipeline::Pipeline;
 
@@ -29,13 +32,30 @@ pub(super) fn metadata(pipeline: &Pipeline, name: &str, component: &str) -> Obje
     }
 }
 
-/// Metadata of an object that holds data. Under `Retain` it has no owner, so it cannot be deleted by cascade.
+/// Metadata of an object that holds data. Under `Retain` it has no owner reference, so it cannot be deleted by cascade. Annotations say
+/// to whom it belongs.
 pub(super) fn data_metadata(pipeline: &Pipeline, name: &str, component: &str) -> ObjectMeta {
     let mut metadata = metadata(pipeline, name, component);
+    metadata.annotations = Some(owner_annotations(pipeline));
     if pipeline.deletion_policy == DeletionPolicy::Retain {
         metadata.owner_references = None;
     }
     metadata
+}
+
+/// Metadata of an object in `namespace`. Owner references cannot cross namespaces, so annotations say to whom it belongs.
+pub(super) fn in_namespace(mut metadata: ObjectMeta, pipeline: &Pipeline, namespace: &str) -> ObjectMeta {
+    if namespace != pipeline.names.namespace {
+        metadata.owner_references = None;
+        metadata.annotations.get_or_insert_default().extend(owner_annotations(pipeline));
+    }
+    metadata.namespace = Some(namespace.into());
+    metadata
+}
+
+fn owner_annotations(pipeline: &Pipeline) -> BTreeMap<String, String> {
+    [(OWNER_ANNOTATION.to_owned(), pipeline.names.owner()), (OWNER_UID_ANNOTATION.to_owned(), pipeline.uid.clone())]
+        .into()
 }
 
 fn owner(pipeline: &Pipeline) -> OwnerReference {

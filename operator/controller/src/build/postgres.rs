@@ -34,7 +34,7 @@ pub(super) fn build(pipeline: &Pipeline, desired: &mut Desired) {
     }
     let mut cluster_metadata = data_metadata(pipeline, &name, COMPONENT);
     let hibernation = if pipeline.hibernate { "on" } else { "off" };
-    cluster_metadata.annotations = Some([("cnpg.io/hibernation".to_owned(), hibernation.to_owned())].into());
+    cluster_metadata.annotations.get_or_insert_default().insert("cnpg.io/hibernation".into(), hibernation.into());
     let spec = cluster_spec(cluster, &name);
     desired.push(Kind::Cluster, namespace, &name, ExternalObject { metadata: cluster_metadata, spec });
     if let Some(backup) = &cluster.backup {

@@ -15,7 +15,7 @@ use super::{
     metadata::{metadata, scale_target},
     workload,
 };
-use crate::{desired::Desired, pipeline::Pipeline};
+use crate::{access_policy::PROCESSOR_POLICY, desired::Desired, pipeline::Pipeline};
 
 const ROLE: &str = "processor";
 
@@ -28,7 +28,8 @@ pub(super) fn build(pipeline: &Pipeline, desired: &mut Desired) {
         return;
     };
     let spec = &pipeline.processor;
-    let mut variables = env::shared(pipeline, connection, &connection.processor, &spec.pod);
+    let mut variables = env::shared(pipeline, ROLE, connection, &connection.processor, &spec.pod);
+    variables.extend(env::security(pipeline, PROCESSOR_POLICY, false));
     variables.extend([
         env::value(names::FLUSH_RECORDS, &spec.flush.records.to_string()),
         env::value(names::FLUSH_INTERVAL_MS, &spec.flush.interval_ms.to_string()),
@@ -46,6 +47,7 @@ pub(super) fn build(pipeline: &Pipeline, desired: &mut Desired) {
         connection,
         credentials: &connection.processor,
         env: variables,
+        certificate: pipeline.security.tls.as_ref().map(|tls| &tls.processor),
         ports: &[("admin", 8081)],
         surge: false,
     };

@@ -18,6 +18,7 @@ use super::{
     workload,
 };
 use crate::{
+    access_policy::SERVER_POLICY,
     desired::Desired,
     pipeline::{Credentials, Pipeline, ServerDeployment},
 };
@@ -59,9 +60,9 @@ fn deploy(pipeline: &Pipeline, servers: &ServerDeployment, desired: &mut Desired
     // Query servers do not connect to Kafka.
     let credentials = if role.ingests() { &connection.server } else { &Credentials::None };
     let mut variables = vec![env::value(names::LISTEN, "0.0.0.0:8080"), env::value(names::ROLE, role.as_str())];
-    // Until the operator creates certificates and an access policy.
-    variables.push(env::value(names::INSECURE, "true"));
-    variables.extend(env::shared(pipeline, connection, credentials, &spec.pod));
+    variables.extend(env::security(pipeline, SERVER_POLICY, true));
+    variables.extend(env::shared(pipeline, "server", connection, credentials, &spec.pod));
+    variables.extend(env::postgres_read_url(pipeline).filter(|_| role.queries()));
     variables.push(env::value(names::LANES, &spec.lanes.to_string()));
     if !spec.trusted_proxies.is_empty() {
         variables.push(env::value(names::TRUSTED_PROXIES, &spec.trusted_proxies.join(",")));
@@ -78,6 +79,7 @@ fn deploy(pipeline: &Pipeline, servers: &ServerDeployment, desired: &mut Desired
         connection,
         credentials,
         env: variables,
+        certificate: pipeline.security.tls.as_ref().map(|tls| &tls.server),
         ports: &[("api", 8080), ("admin", 8081)],
         surge: true,
     };

@@ -20,12 +20,16 @@ use ping_api::{
 };
 
 use super::{
-    env::{KAFKA_CA_FOLDER, KAFKA_CERTIFICATE_FOLDER},
+    env::{
+        CACHE_CA_FOLDER, CACHE_CERTIFICATE_FOLDER, CERTIFICATE_FOLDER, KAFKA_CA_FOLDER, KAFKA_CERTIFICATE_FOLDER,
+        POSTGRES_CA_FOLDER, POSTGRES_CERTIFICATE_FOLDER,
+    },
     metadata::{metadata, resources, restricted, selector},
 };
 use crate::{
+    access_policy::FOLDER,
     desired::Desired,
-    pipeline::{Connection, Credentials, Pipeline},
+    pipeline::{Connection, Credentials, Pipeline, PortCertificate, Tls},
 };
 
 /// Seconds between removal from the Service and SIGTERM, so that load balancers notice the removal.
@@ -52,6 +56,8 @@ pub(super) struct Workload<'a> {
     pub(super) credentials: &'a Credentials,
     /// Environment variables; those from the spec come last.
     pub(super) env: Vec<EnvVar>,
+    /// Certificate of the ports; `None` means plaintext.
+    pub(super) certificate: Option<&'a PortCertificate>,
     /// Ports by name.
     pub(super) ports: &'static [(&'static str, i32)],
     /// Whether a new pod must be ready before an old one is stopped.
@@ -117,7 +123,7 @@ fn deployment(pipeline: &Pipeline, workload: &Workload<'_>, metadata: ObjectMeta
 
 fn pod(pipeline: &Pipeline, workload: &Workload<'_>) -> KubernetesPodSpec {
     let spec = workload.pod;
-    let (volumes, mounts) = files(workload);
+    let (volumes, mounts) = files(pipeline, workload);
     KubernetesPodSpec {
         service_account_name: Some(pipeline.names.part(workload.component)),
         automount_service_account_token: Some(false),
@@ -155,6 +161,7 @@ fn container(workload: &Workload<'_>, mounts: Vec<VolumeMount>) -> Container {
         protocol: Some("TCP".into()),
         ..ContainerPort::default()
     };
+    let scheme = if workload.certificate.is_some() { "HTTPS" } else { "HTTP" };
     let sleep =
         LifecycleHandler { sleep: Some(SleepAction { seconds: PRE_STOP_SECONDS }), ..LifecycleHandler::default() };
     Container {
@@ -165,9 +172,9 @@ fn container(workload: &Workload<'_>, mounts: Vec<VolumeMount>) -> Container {
         env: Some(workload.env.clone()),
         ports: Some(workload.ports.iter().map(port).collect()),
         resources: Some(resources(workload.resources)),
-        startup_probe: Some(probe("/healthz", 2, 60)),
-        liveness_probe: Some(probe("/healthz", 10, 6)),
-        readiness_probe: Some(probe("/readyz", 2, 3)),
+        startup_probe: Some(probe("/healthz", scheme, 2, 60)),
+        liveness_probe: Some(probe("/healthz", scheme, 10, 6)),
+        readiness_probe: Some(probe("/readyz", scheme, 2, 3)),
         lifecycle: Some(Lifecycle { pre_stop: Some(sleep), ..Lifecycle::default() }),
         security_context: Some(SecurityContext {
             allow_privilege_escalation: Some(false),
@@ -181,10 +188,11 @@ fn container(workload: &Workload<'_>, mounts: Vec<VolumeMount>) -> Container {
     }
 }
 
-fn probe(path: &str, period_seconds: i32, failures: i32) -> Probe {
+fn probe(path: &str, scheme: &str, period_seconds: i32, failures: i32) -> Probe {
     Probe {
         http_get: Some(HTTPGetAction {
             path: Some(path.into()),
+            scheme: Some(scheme.into()),
             port: IntOrString::String("admin".into()),
             ..HTTPGetAction::default()
         }),
@@ -195,9 +203,13 @@ fn probe(path: &str, period_seconds: i32, failures: i32) -> Probe {
     }
 }
 
-/// Volumes with the CA of the brokers and the client certificate.
-fn files(workload: &Workload<'_>) -> (Vec<Volume>, Vec<VolumeMount>) {
+/// Volumes with CAs and client certificates. The kubelet updates their files when the Secrets change. Only the keys that are needed
+/// are mounted: some of these Secrets hold private keys of CAs, too. The Secret with the access policy is mounted as a whole.
+fn files(pipeline: &Pipeline, workload: &Workload<'_>) -> (Vec<Volume>, Vec<VolumeMount>) {
     let mut wanted = Vec::new();
+    let pair = || ["tls.crt", "tls.key"].map(|key| (key.to_owned(), key)).into();
+    wanted.extend(workload.certificate.map(|port| ("tls", port.secret.clone(), CERTIFICATE_FOLDER, pair())));
+    wanted.extend(pipeline.security.files.iter().map(|secret| ("access", secret.name.clone(), FOLDER, Vec::new())));
     if let Some(ca) = &workload.connection.ca {
         wanted.push(("kafka-ca", ca.name.clone(), KAFKA_CA_FOLDER, vec![(ca.key.clone(), "ca.crt")]));
     }
@@ -205,17 +217,31 @@ fn files(workload: &Workload<'_>) -> (Vec<Volume>, Vec<VolumeMount>) {
         let keys = vec![("user.crt".to_owned(), "user.crt"), ("user.key".to_owned(), "user.key")];
         wanted.push(("kafka-certificate", secret.clone(), KAFKA_CERTIFICATE_FOLDER, keys));
     }
+    let others = [
+        (
+            pipeline.postgres_tls(),
+            ["postgres-ca", "postgres-certificate"],
+            [POSTGRES_CA_FOLDER, POSTGRES_CERTIFICATE_FOLDER],
+        ),
+        (pipeline.cache_tls(), ["cache-ca", "cache-certificate"], [CACHE_CA_FOLDER, CACHE_CERTIFICATE_FOLDER]),
+    ];
+    for (tls, [ca_name, certificate_name], [ca_folder, certificate_folder]) in others {
+        let Tls { ca, client_certificate } = tls.unwrap_or_default();
+        wanted.extend(ca.map(|ca| (ca_name, ca.name, ca_folder, vec![(ca.key, "ca.crt")])));
+        wanted.extend(client_certificate.map(|secret| (certificate_name, secret, certificate_folder, pair())));
+    }
     wanted.into_iter().map(|(name, secret, folder, keys)| file(name, secret, folder, keys)).unzip()
 }
 
+/// `keys` are those to mount, with their file names; all if it is empty.
 fn file(name: &str, secret: String, folder: &str, keys: Vec<(String, &str)>) -> (Volume, VolumeMount) {
-    let items = keys.into_iter().map(|(key, path)| KeyToPath { key, path: path.into(), mode: None }).collect();
+    let items = list(keys.into_iter().map(|(key, path)| KeyToPath { key, path: path.into(), mode: None }));
     let volume = Volume {
         name: name.into(),
         secret: Some(SecretVolumeSource {
             secret_name: Some(secret),
             default_mode: Some(0o440),
-            items: Some(items),
+            items,
             optional: None,
         }),
         ..Volume::default()

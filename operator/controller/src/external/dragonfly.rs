@@ -21,9 +21,12 @@ pub struct DragonflySpec {
     pub args: Vec<String>,
     /// CPU and memory.
     pub resources: ResourceRequirements,
-    /// Password.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub authentication: Option<Authentication>,
+    /// Password of the default user.
+    pub authentication: Authentication,
+    /// Secret key that holds the access control list.
+    pub acl_from_secret: SecretKey,
+    /// Secret with the certificate (`tls.crt`, `tls.key`).
+    pub tls_secret_ref: SecretName,
     /// Snapshots.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub snapshot: Option<Snapshot>,
@@ -48,7 +51,14 @@ pub struct PodMetadata {
     pub annotations: BTreeMap<String, String>,
 }
 
-/// Password.
+/// A Secret in the same namespace.
+#[derive(Clone, Debug, Serialize)]
+pub struct SecretName {
+    /// Its name.
+    pub name: String,
+}
+
+/// Password of the default user.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Authentication {

@@ -242,9 +242,15 @@ pub struct ListenerStatus {
 }
 
 /// The part of a `KafkaTopic.spec` that we read.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(default)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
 pub struct ObservedTopic {
+    /// Its name in Kafka; `None` means the name of the object.
+    pub topic_name: Option<String>,
     /// Number of partitions.
     pub partitions: Option<i64>,
+    /// Replicas of each partition.
+    pub replicas: Option<i64>,
+    /// Topic configuration.
+    pub config: BTreeMap<String, Value>,
 }

@@ -2,30 +2,32 @@
 //! checked, too.
 
 use ping_api::{
-    crd::cache::DragonflySpec,
+    crd::{SecretKey, cache::DragonflySpec},
     kinds::{Dependency, Kind},
     reason::Reason,
 };
 
-use super::component::{ComponentStatus, StatusInput, external_secret, is_new, missing, silent};
+use super::component::{ComponentStatus, StatusInput, external_secret, external_secrets, is_new, missing, silent};
 use crate::{
     condition::ConditionValue,
     external::{
         Observed,
         dragonfly::{DragonflyStatus, ObservedDragonfly},
     },
-    pipeline::Cache,
+    pipeline::{Cache, Tls},
 };
 
 pub(super) fn status(input: &StatusInput<'_>) -> ComponentStatus {
     match &input.pipeline.cache {
-        Cache::External(external) => match &external.password {
-            Some(password) => external_secret(input, password),
-            None => {
+        Cache::External(external) => {
+            let mut keys: Vec<SecretKey> = external.password.iter().cloned().collect();
+            keys.extend(input.pipeline.cache_tls().iter().flat_map(Tls::keys));
+            if keys.is_empty() {
                 let condition = ConditionValue::met(Reason::External, "the external cache is used without a password");
-                ComponentStatus::new("external", condition)
+                return ComponentStatus::new("external", condition);
             }
-        },
+            external_secrets(input, &keys)
+        }
         Cache::Dragonfly(_) if input.pipeline.hibernate => {
             let message = "hibernating; the cache is rebuilt when the pipeline starts again";
             ComponentStatus::new("hibernated", ConditionValue::not_met(Reason::Hibernating, message))

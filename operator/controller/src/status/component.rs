@@ -35,15 +35,26 @@ impl ComponentStatus {
     }
 }
 
-/// Status of an external component: ready if its Secret has the key.
+/// Status of an external component with one Secret key.
 pub(super) fn external_secret(input: &StatusInput<'_>, key: &SecretKey) -> ComponentStatus {
+    external_secrets(input, std::slice::from_ref(key))
+}
+
+/// Status of an external component: ready if every Secret key exists. There is at least one.
+pub(super) fn external_secrets(input: &StatusInput<'_>, keys: &[SecretKey]) -> ComponentStatus {
     let namespace = &input.pipeline.names.namespace;
-    let condition = match input.state.secret(namespace, &key.name, &key.key) {
-        Some(_) => ConditionValue::met(Reason::External, format!("Secret {} exists", key.name)),
-        None => ConditionValue::not_met(
+    let missing = keys.iter().find(|key| input.state.secret(namespace, &key.name, &key.key).is_none());
+    let condition = match missing {
+        Some(SecretKey { name, key }) => ConditionValue::not_met(
             Reason::SecretMissing,
-            format!("Secret {namespace}/{} has no key {}; create it", key.name, key.key),
+            format!("Secret {namespace}/{name} has no key {key}; create it"),
         ),
+        None => {
+            let mut names: Vec<&str> = keys.iter().map(|key| key.name.as_str()).collect();
+            names.dedup();
+            let verb = if names.len() == 1 { "exists" } else { "exist" };
+            ConditionValue::met(Reason::External, format!("Secret {} {verb}", names.join(", ")))
+        }
     };
     ComponentStatus::new("external", condition)
 }

@@ -55,7 +55,10 @@ fn unresolved(input: &StatusInput<'_>, reference: &SharedKafka) -> ConditionValu
     let message = match (&input.state.kafka, reference.authentication) {
         (None, _) => format!("{name} does not exist; create it or correct spec.kafka.clusterRef"),
         (Some(_), None) => format!("{name} does not have this listener; correct spec.kafka.clusterRef.listener"),
-        (Some(_), Some(_)) => format!("{name} has not reported the address of its listener yet"),
+        (Some(_), Some(_)) => {
+            let message = format!("{name} has not reported the address of its listener yet");
+            return ConditionValue::not_met(Reason::Provisioning, message);
+        }
     };
     ConditionValue::not_met(Reason::ReferenceMissing, message)
 }

@@ -7,7 +7,7 @@ use ping_api::{
     reason::Reason,
 };
 
-use super::component::{ComponentStatus, StatusInput, external_secret, is_new, missing, silent};
+use super::component::{ComponentStatus, StatusInput, external_secrets, is_new, missing, silent};
 use crate::{
     condition::ConditionValue,
     external::{
@@ -15,12 +15,17 @@ use crate::{
         cnpg::{ClusterStatus, ObservedCluster},
         true_condition,
     },
-    pipeline::Postgres,
+    pipeline::{Postgres, Tls},
 };
 
 pub(super) fn status(input: &StatusInput<'_>) -> ComponentStatus {
     match &input.pipeline.postgres {
-        Postgres::External(external) => external_secret(input, &external.uri),
+        Postgres::External(external) => {
+            let mut keys = vec![external.uri.clone()];
+            keys.extend(external.read_uri.clone());
+            keys.extend(input.pipeline.postgres_tls().iter().flat_map(Tls::keys));
+            external_secrets(input, &keys)
+        }
         Postgres::Cluster(cluster) => managed_cluster(input, cluster),
     }
 }

@@ -5,11 +5,16 @@ use ping_api::{
         SecretKey,
         kafka::{ExternalKafka, KafkaClusterRef, KafkaSpec, SaslMechanism},
     },
+    grant::GrantKind,
     kinds::{Key, Kind},
     names::Names,
+    reason::Reason,
 };
 
-use super::invalid::{Invalid, conflicting};
+use super::{
+    invalid::{Invalid, conflicting},
+    references,
+};
 use crate::{
     cluster_state::ClusterState,
     external::strimzi::{ObservedTopic, StrimziStatus},
@@ -24,6 +29,9 @@ pub(super) fn kafka(spec: &KafkaSpec, names: &Names, state: &ClusterState) -> Re
         return Err(conflicting("set only one of spec.kafka.cluster, spec.kafka.clusterRef and spec.kafka.external"));
     }
     let reference = spec.cluster_ref.as_ref();
+    if let Some(reference) = reference {
+        references::granted_kafka(reference, names, state)?;
+    }
     let (topic, dead_letter, minutes) = topics(spec, names)?;
     if topic.min_in_sync_replicas > topic.replicas {
         return Err(Invalid::Conflicting(format!(
@@ -33,6 +41,16 @@ pub(super) fn kafka(spec: &KafkaSpec, names: &Names, state: &ClusterState) -> Re
     }
     let namespace = reference.and_then(|reference| reference.namespace.clone()).unwrap_or(names.namespace.clone());
     check_partitions(&topic, &namespace, state)?;
+    if let Some(reference) = reference {
+        check_users(&namespace, names, state)?;
+        if state.kafka.is_some() {
+            let all =
+                [("topic", Some(&topic)), ("deadLetterTopic", Some(&dead_letter)), ("minutesTopic", minutes.as_ref())];
+            for (field, topic) in all {
+                check_shared_topic(field, topic, (reference, &namespace), names, state)?;
+            }
+        }
+    }
     let (mode, connection) = match (reference, &spec.external) {
         (Some(reference), _) => shared_kafka(reference, namespace, names, state),
         (None, Some(external)) => (KafkaMode::External(external.clone()), Some(external_connection(external))),
@@ -55,20 +73,27 @@ pub(super) fn kafka(spec: &KafkaSpec, names: &Names, state: &ClusterState) -> Re
 fn topics(spec: &KafkaSpec, names: &Names) -> Result<(Topic, Topic, Option<Topic>), Invalid> {
     let prefix = names.kafka_prefix(spec.cluster_ref.as_ref());
     let default_name = |name: &str| match spec.cluster_ref {
-        Some(_) => format!("{}.{}.{name}", names.namespace, names.pipeline),
+        Some(_) => names.topic_prefix() + name,
         None => name.into(),
     };
+    let others = topics_of_others(spec, names);
+    let own = |field: &str| !others.iter().any(|(other, _)| *other == field);
     let topic = Topic {
         name: spec.topic.name.clone().unwrap_or_else(|| default_name("pings")),
         object: format!("{prefix}-pings"),
+        own: own("topic"),
         partitions: spec.topic.partitions,
         replicas: spec.topic.replicas,
         min_in_sync_replicas: spec.topic.min_in_sync_replicas,
         cleanup_policy: CleanupPolicy::Delete(spec.topic.retention_hours * HOUR_MS),
     };
     let dead_letter = Topic {
-        name: spec.dead_letter_topic.name.clone().unwrap_or_else(|| format!("{}-dead-letter", topic.name)),
+        name: spec.dead_letter_topic.name.clone().unwrap_or_else(|| match spec.cluster_ref {
+            Some(_) => default_name("pings-dead-letter"),
+            None => format!("{}-dead-letter", topic.name),
+        }),
         object: format!("{prefix}-pings-dead-letter"),
+        own: own("deadLetterTopic"),
         partitions: 1,
         cleanup_policy: CleanupPolicy::Delete(spec.dead_letter_topic.retention_hours * HOUR_MS),
         ..topic.clone()
@@ -76,6 +101,7 @@ fn topics(spec: &KafkaSpec, names: &Names) -> Result<(Topic, Topic, Option<Topic
     let minutes = Topic {
         name: spec.minutes_topic.name.clone().unwrap_or_else(|| default_name("ping-minutes")),
         object: format!("{prefix}-ping-minutes"),
+        own: own("minutesTopic"),
         partitions: 1,
         cleanup_policy: CleanupPolicy::Compact,
         ..topic.clone()
@@ -100,6 +126,85 @@ fn distinct_names(topics: [(&str, Option<&Topic>); 3]) -> Result<(), Invalid> {
                  spec.kafka.{field}.name to a different name",
                 topic.name
             )));
+        }
+    }
+    Ok(())
+}
+
+/// Topics that `spec` names outside of the pipeline's prefix in a shared Kafka, each with its field. The operator uses them, if they exist
+/// and are granted, but neither creates nor changes nor deletes them.
+#[must_use]
+pub fn topics_of_others(spec: &KafkaSpec, names: &Names) -> Vec<(&'static str, String)> {
+    let named = [
+        ("topic", &spec.topic.name),
+        ("deadLetterTopic", &spec.dead_letter_topic.name),
+        ("minutesTopic", &spec.minutes_topic.name),
+    ];
+    let prefix = names.topic_prefix();
+    let named = named.into_iter().filter(|_| spec.cluster_ref.is_some());
+    let named = named.filter_map(|(field, name)| Some((field, name.clone()?)));
+    named.filter(|(_, name)| !name.starts_with(&prefix)).collect()
+}
+
+/// Checks that a topic of someone else may be used, exists, and is what the spec says that it is.
+fn check_shared_topic(
+    field: &str,
+    topic: Option<&Topic>,
+    (reference, namespace): (&KafkaClusterRef, &str),
+    names: &Names,
+    state: &ClusterState,
+) -> Result<(), Invalid> {
+    let Some(topic) = topic.filter(|topic| !topic.own) else { return Ok(()) };
+    let field = format!("spec.kafka.{field}");
+    if namespace != names.namespace {
+        references::granted(&format!("{field}.name"), namespace, (GrantKind::KafkaTopic, &topic.name), names, state)?;
+    }
+    let Some(live) = state.shared_topics.get(&topic.name) else {
+        return Err(Invalid::Refused(
+            Reason::ReferenceMissing,
+            format!(
+                "{field}.name is {}, but Kafka {namespace}/{} has no KafkaTopic of that name, and the operator creates only topics whose \
+                 names start with {}. Remove the name, or have the owner of {namespace} create the KafkaTopic",
+                topic.name,
+                reference.name,
+                names.topic_prefix()
+            ),
+        ));
+    };
+    let in_sync = live.config.get("min.insync.replicas").and_then(number).unwrap_or(1);
+    for (setting, wanted, found) in [
+        ("partitions", topic.partitions, live.partitions.unwrap_or(1)),
+        ("replicas", topic.replicas, live.replicas.unwrap_or(1)),
+        ("minInSyncReplicas", topic.min_in_sync_replicas, in_sync),
+    ] {
+        if i64::from(wanted) != found {
+            return Err(Invalid::Conflicting(format!(
+                "the topic {} has {setting} {found}, but the spec says {wanted}, and the operator does not change topics of others. Set \
+                 spec.kafka.topic.{setting} to {found}, or remove {field}.name",
+                topic.name
+            )));
+        }
+    }
+    Ok(())
+}
+
+fn number(value: &serde_json::Value) -> Option<i64> {
+    value.as_i64().or_else(|| value.as_str()?.parse().ok())
+}
+
+/// A Secret that has the name of one of our users, but was not made for it, is someone else's.
+fn check_users(namespace: &str, names: &Names, state: &ClusterState) -> Result<(), Invalid> {
+    for role in ["server", "processor"] {
+        let key = Key::new(Kind::Secret, namespace, format!("{}-{role}", names.unique()));
+        if state.unowned_secrets.contains(&key) {
+            return Err(Invalid::Refused(
+                Reason::NameConflict,
+                format!(
+                    "{key} exists and does not belong to the KafkaUser of the same name, so it is not copied. Delete it: kubectl -n \
+                     {namespace} delete secret {}",
+                    key.name
+                ),
+            ));
         }
     }
     Ok(())

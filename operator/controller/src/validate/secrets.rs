@@ -5,17 +5,33 @@ use std::collections::BTreeMap;
 use k8s_openapi::ByteString;
 use kube::api::DynamicObject;
 use ping_api::{
-    crd::{SecretKey, postgres::PostgresSpec},
+    crd::SecretKey,
     kinds::{Key, Kind},
     names::{Names, SECRETS_ANNOTATION},
+    reason::Reason,
     roles::Role,
 };
 use sha2::{Digest, Sha256};
 
+use super::invalid::Invalid;
 use crate::{
     cluster_state::ClusterState,
-    pipeline::{Authentication, Cache, Checksums, Connection, Credentials, Kafka, KafkaMode, SecretCopy},
+    credentials::{ACL, DEFAULT_PASSWORD},
+    pipeline::{Authentication, Cache, Checksums, Connection, Credentials, Kafka, KafkaMode, Postgres, SecretCopy},
 };
+
+/// Rejects Secrets of others under the names of those that the operator issues: anyone who wrote them knows the tokens and keys in them.
+pub(super) fn own(names: &Names, state: &ClusterState) -> Result<(), Invalid> {
+    let Some((key, owner)) = state.foreign_secrets.first_key_value() else { return Ok(()) };
+    Err(Invalid::Refused(
+        Reason::NameConflict,
+        format!(
+            "{key} belongs to {owner}, but the operator needs this name for a Secret of PingPipeline {}. Its content is not used. Delete or \
+             rename it, or rename the pipeline",
+            names.pipeline
+        ),
+    ))
+}
 
 /// Fingerprint of Secrets that do not exist yet.
 const PENDING: &str = "pending";
@@ -24,8 +40,8 @@ const PENDING: &str = "pending";
 /// is kept, so that rotating a Secret by deleting and recreating it causes only one restart.
 pub(super) struct Fingerprints<'a> {
     names: &'a Names,
-    postgres: SecretKey,
-    cache: Option<SecretKey>,
+    postgres: &'a Postgres,
+    cache: &'a Cache,
     connection: Option<Connection>,
     state: &'a ClusterState,
 }
@@ -33,36 +49,55 @@ pub(super) struct Fingerprints<'a> {
 impl<'a> Fingerprints<'a> {
     pub(super) fn new(
         names: &'a Names,
-        postgres: &PostgresSpec,
+        postgres: &'a Postgres,
         kafka: &Kafka,
-        cache: &Cache,
+        cache: &'a Cache,
         state: &'a ClusterState,
     ) -> Self {
-        let uri = postgres.external.as_ref().map_or_else(|| names.postgres_uri(), |external| external.uri.clone());
-        Self { names, postgres: uri, cache: cache.password().cloned(), connection: kafka.connection.clone(), state }
+        Self { names, postgres, cache, connection: kafka.connection.clone(), state }
     }
 
     /// Fingerprint for servers of `role`.
     pub(super) fn servers(&self, role: Role) -> String {
         let connection = self.connection.as_ref().filter(|_| role.ingests());
-        self.workload(connection.map(|Connection { server, .. }| server), role.component())
+        let read_uri = match self.postgres {
+            Postgres::External(external) if role.queries() => external.read_uri.clone(),
+            Postgres::External(_) | Postgres::Cluster(_) => None,
+        };
+        self.workload(connection.map(|Connection { server, .. }| server), "server", role.component(), read_uri)
     }
 
     /// Fingerprints for processors and the cache.
     pub(super) fn checksums(&self) -> Checksums {
         let processor = self.connection.as_ref().map(|Connection { processor, .. }| processor);
         let before = previous(self.state, &self.names.key(Kind::Dragonfly, self.names.cache()), "/spec/podMetadata");
-        let password: Vec<SecretKey> = self.cache.iter().cloned().collect();
+        let key = |name: String, key: &str| SecretKey { name, key: key.into() };
+        let read_at_start = [
+            key(self.names.cache_login(), DEFAULT_PASSWORD),
+            key(self.names.cache_login(), ACL),
+            key(self.names.cache_certificate(), "tls.crt"),
+        ];
         Checksums {
-            processor: self.workload(processor, "processor"),
-            cache: fingerprint(self.names, &password, self.state).or(before).unwrap_or_else(|| PENDING.into()),
+            processor: self.workload(processor, "processor", "processor", None),
+            cache: fingerprint(self.names, &read_at_start, self.state).or(before).unwrap_or_else(|| PENDING.into()),
         }
     }
 
-    fn workload(&self, credentials: Option<&Credentials>, component: &str) -> String {
+    /// The CAs and certificates of Postgres and the cache are not among the keys: programs read their files for each connection.
+    fn workload(
+        &self,
+        credentials: Option<&Credentials>,
+        program: &str,
+        component: &str,
+        read_uri: Option<SecretKey>,
+    ) -> String {
         let ca = self.connection.as_ref().and_then(|connection| connection.ca.clone());
-        let mut keys = vec![self.postgres.clone()];
-        keys.extend(self.cache.clone().into_iter().chain(ca));
+        let uri = match self.postgres {
+            Postgres::External(external) => external.uri.clone(),
+            Postgres::Cluster(_) => self.names.postgres_uri(),
+        };
+        let mut keys = vec![uri];
+        keys.extend(read_uri.into_iter().chain(self.cache.login(self.names, program).password).chain(ca));
         keys.extend(credentials.into_iter().flat_map(credential_keys));
         let deployment = self.names.key(Kind::Deployment, self.names.part(component));
         let before = previous(self.state, &deployment, "/spec/template/metadata");
@@ -134,7 +169,7 @@ pub(super) fn copies(names: &Names, kafka: &Kafka, state: &ClusterState) -> Vec<
         Some(Authentication::None) | None => return copies,
     };
     for role in ["server", "processor"] {
-        let user = format!("{}-{}-{role}", names.namespace, names.pipeline);
+        let user = format!("{}-{role}", names.unique());
         copies.push(copy(user, names.kafka_credentials(role), keys));
     }
     copies

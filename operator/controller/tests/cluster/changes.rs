@@ -4,7 +4,12 @@ use ping_api::kinds::Kind;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::harness::{TestNamespace, fake_operators::api, operator::Operator, until};
+use crate::harness::{
+    TestNamespace,
+    fake_operators::{api, set_allowed_secret},
+    operator::{Operator, settings},
+    until,
+};
 
 #[derive(Deserialize)]
 struct Change {
@@ -20,7 +25,10 @@ struct Change {
 async fn each_changed_field_reaches_its_object() {
     let changes: Vec<Change> = yaml_serde::from_str(include_str!("changes.yaml")).unwrap();
     let test = TestNamespace::new("changes").await;
-    let _operator = Operator::plain(&test);
+    let mut settings = settings(&test, "http://127.0.0.1:9");
+    settings.platform.allowed_images = vec!["mine:1".into()];
+    let _operator = Operator::start(test.client.clone(), settings);
+    set_allowed_secret(&test, "mine", json!({ "password": "mine" })).await;
     test.create("demo", json!({})).await;
     for Change { change, r#in, at, is } in changes {
         let (kind, name) = r#in.split_once(' ').unwrap();

@@ -1,6 +1,6 @@
 //! The chart: linted, rendered, accepted by the API server, installed, upgraded.
 
-use std::process::Stdio;
+use std::{collections::BTreeSet, process::Stdio};
 
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -48,7 +48,9 @@ async fn helm_finds_nothing_wrong_with_the_chart() {
 #[tokio::test(flavor = "multi_thread")]
 async fn wrong_values_are_refused_before_anything_is_installed() {
     let chart = chart();
-    for wrong in ["replicas=many", "image.repo=x", "monitoring.notReadyFor=soon", "crds.install=false"] {
+    for wrong in
+        ["replicas=many", "image.repo=x", "monitoring.notReadyFor=soon", "crds.install=false", "watchNamespaces={A B}"]
+    {
         let refusal = helm(None, &["template", "a", &chart, "--set", wrong]).await.expect_err(wrong);
         assert!(refusal.contains("values don't meet the specifications of the schema"), "{wrong}: {refusal}");
     }
@@ -57,7 +59,7 @@ async fn wrong_values_are_refused_before_anything_is_installed() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_api_server_accepts_every_rendered_object() {
     let test = TestNamespace::new("ping-system").await;
-    for settings in [&[][..], &["watchNamespace=ping-system"][..]] {
+    for settings in [&[][..], &["clusterWide=true"][..]] {
         for object in render(settings).await {
             let what = format!("{} {}", object["kind"], object["metadata"]["name"]);
             if object["kind"] == "CustomResourceDefinition" {
@@ -71,11 +73,43 @@ async fn the_api_server_accepts_every_rendered_object() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn one_namespace_needs_no_right_in_the_whole_cluster() {
-    let rendered = render(&["watchNamespace=tenant"]).await;
-    assert!(!rendered.iter().any(|object| object["kind"] == "ClusterRole" || object["kind"] == "ClusterRoleBinding"));
-    let role = rendered.iter().find(|object| object["metadata"]["name"] == "ping-operator" && object["kind"] == "Role");
-    assert_eq!(role.unwrap()["metadata"]["namespace"], "tenant");
+async fn rights_end_at_the_watched_namespaces_unless_the_administrator_says_otherwise() {
+    let is_cluster_wide = |object: &Value| object["kind"] == "ClusterRole" || object["kind"] == "ClusterRoleBinding";
+    for (settings, namespaces) in [
+        (&[][..], &["ping-system"][..]),
+        (&["watchNamespaces={one,two}", "referenceNamespaces={kafka}"], &["one", "two", "kafka", "ping-system"]),
+    ] {
+        let rendered = render(settings).await;
+        assert!(!rendered.iter().any(is_cluster_wide), "{settings:?}");
+        for kind in ["Role", "RoleBinding"] {
+            let of_kind = rendered.iter().filter(|object| object["kind"] == kind);
+            let found: BTreeSet<&str> = of_kind.map(|role| role["metadata"]["namespace"].as_str().unwrap()).collect();
+            assert_eq!(found, namespaces.iter().copied().collect(), "{kind} of {settings:?}");
+        }
+    }
+    assert!(render(&["clusterWide=true"]).await.iter().any(is_cluster_wide));
+    let chart = chart();
+    let both = ["template", "a", &chart, "--set", "clusterWide=true", "--set", "watchNamespaces={one}"];
+    let refusal = helm(None, &both).await.unwrap_err();
+    assert!(refusal.contains("not both"), "{refusal}");
+}
+
+/// All server components, and no other namespaces than the watched ones.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_operator_may_reach_the_servers_of_watched_namespaces_only() {
+    let rendered = render(&["watchNamespaces={one,two}"]).await;
+    let policy = rendered.iter().find(|object| object["kind"] == "NetworkPolicy").unwrap();
+    let rule = &policy["spec"]["egress"][2];
+    assert_eq!(rule["ports"], json!([{ "port": 8080, "protocol": "TCP" }]));
+    let peer = &rule["to"][0];
+    assert_eq!(peer["podSelector"]["matchExpressions"][0]["values"], json!(["server", "ingest", "query"]));
+    let namespaces = &peer["namespaceSelector"]["matchExpressions"][0];
+    assert_eq!(
+        (&namespaces["key"], &namespaces["values"]),
+        (&json!("kubernetes.io/metadata.name"), &json!(["one", "two"]))
+    );
+    let scrapers = &policy["spec"]["ingress"][0]["from"][0]["namespaceSelector"]["matchLabels"];
+    assert_eq!(scrapers["kubernetes.io/metadata.name"], "ping-system");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -92,7 +126,7 @@ async fn kustomize_takes_the_plain_yaml() {
     let folder = root().join("charts/plain").to_string_lossy().into_owned();
     let built = crate::harness::shared().await.kubectl(["kustomize", &folder]).await.unwrap();
     let kinds: Vec<Value> = documents(&built).into_iter().map(|object| object["kind"].clone()).collect();
-    for kind in ["Namespace", "CustomResourceDefinition", "ClusterRole", "Deployment"] {
+    for kind in ["Namespace", "CustomResourceDefinition", "Role", "Deployment"] {
         assert!(kinds.contains(&json!(kind)), "no {kind} in {kinds:?}");
     }
 }
@@ -116,7 +150,8 @@ async fn helm_installs_and_helm_upgrade_brings_a_new_field_of_the_crd() {
         helm(None, &["package", &chart, "--destination", &folder]).await.unwrap();
         let archive = packaged.path().join("ping-operator-0.1.0.tgz").to_string_lossy().into_owned();
         let arguments = ["upgrade", "--install", "ping-operator", &archive, "--namespace", "ping-chart"];
-        helm(Some(&test), &arguments).await.unwrap();
+        let notes = helm(Some(&test), &arguments).await.unwrap();
+        assert!(notes.contains("these namespaces: ping-chart"), "{notes}");
         let explained = until("explanation", async || {
             test.control_plane.kubectl(["explain", "pp.spec"]).await.map_err(|error| error.to_string())
         })

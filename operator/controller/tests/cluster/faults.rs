@@ -11,7 +11,7 @@ use std::{
 use http::StatusCode;
 use kube::api::{DeleteParams, Patch, PatchParams};
 use ping_api::kinds::Kind;
-use ping_operator::{run::Settings, watches::Scope};
+use ping_operator::{cluster_state::Platform, run::Settings, scope::Scope};
 use ping_testbed::control_plane::{ControlPlane, Options};
 use serde_json::json;
 
@@ -73,8 +73,9 @@ async fn an_api_server_that_was_killed_is_waited_for() {
     let config = crate::harness::config(&control_plane).await;
     let client = kube::Client::try_from(config.clone()).unwrap();
     let settings = Settings {
-        scope: Scope::Namespace("default".into()),
+        scope: Scope::namespace("default"),
         image: "pingpipeline/pingd:test".into(),
+        platform: Platform::default(),
         server_address: "http://127.0.0.1:9".into(),
         stats_interval: Duration::from_secs(1),
         admin_listen: ([127, 0, 0, 1], 0).into(),
@@ -102,9 +103,9 @@ async fn an_object_of_another_owner_is_left_alone_and_named() {
     services.patch("demo-server", &PatchParams::apply("another-controller"), &Patch::Apply(theirs)).await.unwrap();
     let _operator = Operator::plain(&test);
     test.create("demo", json!({})).await;
-    until("NameTaken", async || {
+    until("NameConflict", async || {
         let (_, reason, message) = test.condition("demo", "Ready").await;
-        let named = reason == "NameTaken" && message.contains("Service faults-taken/demo-server already exists");
+        let named = reason == "NameConflict" && message.contains("Service faults-taken/demo-server already exists");
         if named { Ok(()) } else { Err(format!("{reason}: {message}")) }
     })
     .await;

@@ -2,6 +2,7 @@
 //! operator. The other operators do not run: `harness::fake_operators` writes statuses that were recorded from them.
 #![cfg(test)]
 
+mod access;
 mod changes;
 mod chart;
 mod cut_points;
@@ -9,6 +10,7 @@ mod dependencies;
 mod faults;
 #[path = "../harness/mod.rs"]
 mod harness;
+mod isolation;
 mod leaders;
 mod life;
 mod refusals;

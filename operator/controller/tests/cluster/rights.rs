@@ -7,7 +7,10 @@ use kube::{
     api::{DeleteParams, Patch, PatchParams},
 };
 use ping_api::kinds::Kind;
-use ping_operator::run::{Settings, run};
+use ping_operator::{
+    run::{Settings, run},
+    scope::Scope,
+};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
@@ -15,24 +18,29 @@ use crate::{
     chart::render,
     harness::{
         TestNamespace,
-        fake_operators::{api, make_all_ready},
+        fake_operators::{api, grant, make_all_ready, make_kafka, set_allowed_secret},
         operator::settings,
         until,
     },
 };
 
-/// Group, resource (with its subresource) and verb.
-type Right = (String, String, String);
+/// The namespace of a Kafka that pipelines of `rights` may use.
+const KAFKA: &str = "rights-kafka";
 
-fn granted(rules: &Value) -> BTreeSet<Right> {
+/// Namespace, group, resource (with its subresource) and verb.
+type Right = (String, String, String, String);
+
+fn granted(role: &Value) -> BTreeSet<Right> {
     let texts = |value: &Value| -> Vec<String> {
         value.as_array().unwrap().iter().map(|text| text.as_str().unwrap().to_owned()).collect()
     };
     let mut rights = BTreeSet::new();
-    for rule in rules.as_array().unwrap() {
+    let namespace = role["metadata"]["namespace"].as_str().unwrap();
+    for rule in role["rules"].as_array().unwrap() {
         for group in texts(&rule["apiGroups"]) {
             for resource in texts(&rule["resources"]) {
-                rights.extend(texts(&rule["verbs"]).into_iter().map(|verb| (group.clone(), resource.clone(), verb)));
+                let verbs = texts(&rule["verbs"]).into_iter();
+                rights.extend(verbs.map(|verb| (namespace.into(), group.clone(), resource.clone(), verb)));
             }
         }
     }
@@ -52,34 +60,33 @@ fn used(log: &str, user: &str) -> (BTreeSet<Right>, Vec<String>) {
         if let Some(subresource) = reference["subresource"].as_str() {
             resource = format!("{resource}/{subresource}");
         }
-        let right = (text(&reference["apiGroup"]), resource, text(&event["verb"]));
+        let right = (text(&reference["namespace"]), text(&reference["apiGroup"]), resource, text(&event["verb"]));
         if event["responseStatus"]["code"] == 403 {
             refused.push(format!("{right:?}"));
         }
         if event["verb"] == "patch" && event["responseStatus"]["code"] == 201 {
-            rights.insert((right.0.clone(), right.1.clone(), "create".into()));
+            rights.insert((right.0.clone(), right.1.clone(), right.2.clone(), "create".into()));
         }
         rights.insert(right);
     }
     (rights, refused)
 }
 
-/// How a service account reaches the API server that has the chart's rights, in the test's namespace only.
-async fn config_with_rights(test: &TestNamespace, rules: &Value) -> Config {
-    let (name, namespace) = ("operator", &test.namespace);
+/// How a service account reaches the API server that has these Roles of the chart.
+async fn config_with_rights(test: &TestNamespace, roles: &[Value]) -> Config {
+    let name = "operator";
     let account = json!({ "apiVersion": "v1", "kind": "ServiceAccount", "metadata": { "name": name } });
-    let cluster_role = json!({
-        "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole",
-        "metadata": { "name": "rights-operator" }, "rules": rules,
-    });
-    let binding = json!({
-        "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding", "metadata": { "name": name },
-        "roleRef": { "apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "rights-operator" },
-        "subjects": [{ "kind": "ServiceAccount", "name": name, "namespace": namespace }],
-    });
-    for manifest in [account, cluster_role, binding] {
-        let arguments = ["--namespace", namespace, "apply", "-f", "-"];
-        test.control_plane.kubectl_with_input(arguments, &manifest.to_string()).await.unwrap();
+    let arguments = ["--namespace", &test.namespace, "apply", "-f", "-"];
+    test.control_plane.kubectl_with_input(arguments, &account.to_string()).await.unwrap();
+    for role in roles {
+        let binding = json!({
+            "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding", "metadata": role["metadata"],
+            "roleRef": { "apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": role["metadata"]["name"] },
+            "subjects": [{ "kind": "ServiceAccount", "name": name, "namespace": test.namespace }],
+        });
+        for manifest in [role, &binding] {
+            test.control_plane.kubectl_with_input(["apply", "-f", "-"], &manifest.to_string()).await.unwrap();
+        }
     }
     let token = test.kubectl(&["create", "token", name]).await;
     let mut config = Config::new(test.config.cluster_url.clone());
@@ -90,18 +97,34 @@ async fn config_with_rights(test: &TestNamespace, rules: &Value) -> Config {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_operator_uses_every_right_that_the_chart_grants_and_needs_no_other() {
-    let rendered = render(&[]).await;
-    let roles = rendered.iter().filter(|object| object["kind"] == "ClusterRole" || object["kind"] == "Role");
-    let rules: Value = roles.flat_map(|role| role["rules"].as_array().unwrap().clone()).collect();
     let test = TestNamespace::new("rights").await;
-    let config = config_with_rights(&test, &rules).await;
-    let settings = Settings { lease_namespace: Some("rights".into()), ..settings(&test, "http://127.0.0.1:9") };
+    test.make_namespace(KAFKA).await;
+    let watched = format!("watchNamespaces={{{}}}", test.namespace);
+    let mut roles = render(&[&watched, &format!("referenceNamespaces={{{KAFKA}}}")]).await;
+    assert!(!roles.iter().any(|object| object["kind"] == "ClusterRole"), "rights in the whole cluster");
+    roles.retain(|object| object["kind"] == "Role");
+    for role in &mut roles {
+        // The Lease is in the namespace of the release.
+        if role["metadata"]["namespace"] == "ping-system" {
+            role["metadata"]["namespace"] = json!(test.namespace);
+        }
+    }
+    let config = config_with_rights(&test, &roles).await;
+    let mut settings = Settings { lease_namespace: Some("rights".into()), ..settings(&test, "http://127.0.0.1:9") };
+    settings.scope =
+        Scope::Namespaces { watched: [test.namespace.clone()].into(), referenced: [KAFKA.to_owned()].into() };
     let shutdown = CancellationToken::new();
     let operator = tokio::spawn(run(config, settings, shutdown.clone()));
     live_a_full_life(&test).await;
     shutdown.cancel();
     operator.await.unwrap().unwrap();
-    let granted = granted(&rules);
+    let granted: BTreeSet<Right> = roles.iter().flat_map(granted).collect();
+    assert!(granted.iter().all(|(_, _, _, verb)| verb != "deletecollection"));
+    let of_secrets = |namespace: &str| -> Vec<&str> {
+        let verbs = granted.iter().filter(|(of, _, resource, _)| of == namespace && resource == "secrets");
+        verbs.map(|(_, _, _, verb)| verb.as_str()).collect()
+    };
+    assert_eq!(of_secrets(KAFKA), ["get"], "Secrets of another namespace are read by name only");
     until("every right used", async || {
         let log = std::fs::read_to_string(test.control_plane.audit_log_path()).unwrap();
         let (used, refused) = used(&log, "system:serviceaccount:rights:operator");
@@ -118,10 +141,16 @@ async fn the_operator_uses_every_right_that_the_chart_grants_and_needs_no_other(
 async fn live_a_full_life(test: &TestNamespace) {
     let key = |key: &str| json!({ "name": "demo-backup", "key": key });
     let backup = json!({ "destinationPath": "s3://a/", "accessKeyId": key("id"), "secretAccessKey": key("secret") });
+    set_allowed_secret(test, "demo-backup", json!({ "id": "id", "secret": "secret" })).await;
+    for manifest in [settings_map(), cache_volume()] {
+        let arguments = ["--namespace", &test.namespace, "apply", "-f", "-"];
+        test.control_plane.kubectl_with_input(arguments, &manifest.to_string()).await.unwrap();
+    }
+    let variable = json!({ "name": "A", "valueFrom": { "configMapKeyRef": { "name": "settings", "key": "a" } } });
     let spec = json!({
         "deletionPolicy": "Delete",
         "postgres": { "cluster": { "backup": backup } },
-        "server": { "autoscaling": {} },
+        "server": { "autoscaling": {}, "env": [variable] },
     });
     test.create("demo", spec).await;
     make_all_ready(test, "demo", 3, 2).await;
@@ -153,34 +182,28 @@ async fn repair_twice(test: &TestNamespace) {
     }
 }
 
+fn settings_map() -> Value {
+    json!({
+        "apiVersion": "v1", "kind": "ConfigMap", "data": { "a": "1" },
+        "metadata": { "name": "settings", "labels": { "pingpipeline.io/allow-reference": "true" } },
+    })
+}
+
+/// A volume as the StatefulSet of Dragonfly makes it.
+fn cache_volume() -> Value {
+    json!({
+        "apiVersion": "v1", "kind": "PersistentVolumeClaim",
+        "metadata": { "name": "df-demo-cache-0", "labels": { "app": "demo-cache" } },
+        "spec": { "accessModes": ["ReadWriteOnce"], "resources": { "requests": { "storage": "1Gi" } } },
+    })
+}
+
 /// A second pipeline with a Kafka in another namespace: secrets are copied.
 async fn lend_secrets(test: &TestNamespace) {
-    let cross_namespace = "rights-kafka";
-    test.make_namespace(cross_namespace).await;
-    let binding = json!({
-        "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding", "metadata": { "name": "operator" },
-        "roleRef": { "apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "rights-operator" },
-        "subjects": [{ "kind": "ServiceAccount", "name": "operator", "namespace": test.namespace }],
-    });
-    let arguments = ["--namespace", cross_namespace, "apply", "-f", "-"];
-    test.control_plane.kubectl_with_input(arguments, &binding.to_string()).await.unwrap();
-    let kafka = json!({
-        "apiVersion": "kafka.strimzi.io/v1", "kind": "Kafka", "metadata": { "name": "events" },
-        "spec": { "kafka": { "listeners": [{ "name": "tls", "port": 9093, "type": "internal", "tls": true }] } },
-    });
-    test.control_plane.kubectl_with_input(arguments, &kafka.to_string()).await.unwrap();
-    crate::harness::fake_operators::set_secret(
-        test,
-        cross_namespace,
-        "events-cluster-ca-cert",
-        json!({ "ca.crt": "certificate" }),
-    )
-    .await;
-    let status = json!({ "status": { "listeners": [{ "name": "tls", "bootstrapServers": "events:9093" }] } });
-    let kafkas = api(test, Kind::Kafka, cross_namespace);
-    kafkas.patch_status("events", &Default::default(), &kube::api::Patch::Merge(status)).await.unwrap();
-    test.create("guest", json!({ "kafka": { "clusterRef": { "name": "events", "namespace": cross_namespace } } }))
-        .await;
+    make_kafka(test, KAFKA).await;
+    grant(test, KAFKA, json!([{ "kind": "Kafka", "name": "events" }])).await;
+    let kafka = json!({ "clusterRef": { "name": "events", "namespace": KAFKA } });
+    test.create("guest", json!({ "deletionPolicy": "Delete", "kafka": kafka })).await;
     until("the copy", async || {
         api(test, Kind::Secret, &test.namespace).get_opt("guest-kafka-ca").await.unwrap().ok_or("none".to_owned())
     })

@@ -20,6 +20,8 @@ async fn objects(test: &TestNamespace, components: &[&str]) -> Vec<String> {
         let listed = api(test, kind, &test.namespace).list(&ListParams::default().labels(&labels)).await.unwrap();
         found.extend(listed.into_iter().map(|object| format!("{} {}", kind.name(), object.metadata.name.unwrap())));
     }
+    // One certificate has the names of all roles, so that a change of roles needs no other.
+    found.retain(|object| object != "Secret demo-server-tls");
     found
 }
 

@@ -2,9 +2,9 @@
 
 use kube::{
     Api, ResourceExt,
-    api::{ApiResource, DynamicObject, ListParams, Patch, PatchParams},
+    api::{ApiResource, DeleteParams, DynamicObject, ListParams, Patch, PatchParams},
 };
-use ping_api::kinds::Kind;
+use ping_api::{kinds::Kind, names::ALLOW_REFERENCE_LABEL};
 use ping_testbed::control_plane::fake_operators as fake;
 use serde_json::{Value, json};
 
@@ -30,6 +30,60 @@ pub(crate) async fn set_secret(test: &TestNamespace, namespace: &str, name: &str
     });
     let api = api(test, Kind::Secret, namespace);
     api.patch(name, &PatchParams::apply("fake-operators").force(), &Patch::Apply(body)).await.unwrap();
+}
+
+/// Creates a Secret to which pipelines may refer.
+pub(crate) async fn set_allowed_secret(test: &TestNamespace, name: &str, values: Value) {
+    set_secret(test, &test.namespace, name, values).await;
+    let label = Patch::Merge(json!({ "metadata": { "labels": { ALLOW_REFERENCE_LABEL: "true" } } }));
+    api(test, Kind::Secret, &test.namespace).patch(name, &PatchParams::default(), &label).await.unwrap();
+}
+
+/// Creates the Secret of the KafkaUser `name`, as Strimzi would: it belongs to the user.
+pub(crate) async fn set_user_secret(test: &TestNamespace, namespace: &str, name: &str, values: Value) {
+    let user = api(test, Kind::KafkaUser, namespace).get(name).await.unwrap();
+    set_secret(test, namespace, name, values).await;
+    let owner = json!([{
+        "apiVersion": "kafka.strimzi.io/v1", "kind": "KafkaUser", "name": name, "uid": user.uid(), "controller": false,
+    }]);
+    let owned = Patch::Merge(json!({ "metadata": { "ownerReferences": owner } }));
+    api(test, Kind::Secret, namespace).patch(name, &PatchParams::default(), &owned).await.unwrap();
+}
+
+/// Applies a PingReferenceGrant in `namespace`, from the namespace of the test to these objects.
+pub(crate) async fn grant(test: &TestNamespace, namespace: &str, to: Value) {
+    grant_from(test, namespace, json!([{ "namespace": test.namespace }]), to).await;
+}
+
+/// Applies a PingReferenceGrant in `namespace`.
+pub(crate) async fn grant_from(test: &TestNamespace, namespace: &str, from: Value, to: Value) {
+    let body = json!({
+        "apiVersion": "pingpipeline.io/v1alpha1", "kind": "PingReferenceGrant", "metadata": { "name": "tests" },
+        "spec": { "from": from, "to": to },
+    });
+    let api = api(test, Kind::PingReferenceGrant, namespace);
+    api.patch("tests", &PatchParams::apply("fake-operators").force(), &Patch::Apply(body)).await.unwrap();
+}
+
+/// Deletes the grant again.
+pub(crate) async fn revoke(test: &TestNamespace, namespace: &str) {
+    api(test, Kind::PingReferenceGrant, namespace).delete("tests", &DeleteParams::default()).await.unwrap();
+}
+
+/// A Kafka called `events` with a SCRAM listener, its CA, and the address of the listener.
+pub(crate) async fn make_kafka(test: &TestNamespace, namespace: &str) {
+    let cluster = json!({
+        "apiVersion": "kafka.strimzi.io/v1", "kind": "Kafka", "metadata": { "name": "events" },
+        "spec": { "kafka": { "authorization": { "type": "simple" }, "listeners": [
+            { "name": "tls", "port": 9093, "type": "internal", "tls": true, "authentication": { "type": "scram-sha-512" } },
+        ] } },
+    });
+    let kafkas = api(test, Kind::Kafka, namespace);
+    kafkas.patch("events", &PatchParams::apply("fake-operators"), &Patch::Apply(cluster)).await.unwrap();
+    let address = format!("events-kafka-bootstrap.{namespace}.svc:9093");
+    let status = json!({ "status": { "listeners": [{ "name": "tls", "bootstrapServers": address }] } });
+    kafkas.patch_status("events", &PatchParams::default(), &Patch::Merge(status)).await.unwrap();
+    set_secret(test, namespace, "events-cluster-ca-cert", json!({ "ca.crt": "certificate" })).await;
 }
 
 /// Secrets of the pipeline `name`, as the other operators make them.

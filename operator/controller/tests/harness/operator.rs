@@ -8,11 +8,13 @@ use std::{
     time::Duration,
 };
 
+use http::request::Parts;
 use kube::Client;
 use ping_operator::{
+    cluster_state::Platform,
     metrics::Metrics,
     run::{Settings, lead},
-    watches::Scope,
+    scope::Scope,
 };
 use prometheus_client::registry::Registry;
 use tokio::task::JoinHandle;
@@ -32,8 +34,9 @@ pub(crate) struct Operator {
 /// How the operator of a test runs: one namespace, no election.
 pub(crate) fn settings(test: &TestNamespace, server_address: &str) -> Settings {
     Settings {
-        scope: Scope::Namespace(test.namespace.clone()),
+        scope: Scope::namespace(&test.namespace),
         image: "pingpipeline/pingd:test".into(),
+        platform: Platform::default(),
         server_address: server_address.into(),
         stats_interval: Duration::from_millis(500),
         admin_listen: ([127, 0, 0, 1], 0).into(),
@@ -61,13 +64,21 @@ impl Operator {
 
     /// Starts one for `test`, and counts what it writes.
     pub(crate) async fn counted(test: &TestNamespace) -> (Self, Arc<AtomicUsize>) {
+        Self::counted_with(test, |_| ProxyAction::Pass).await
+    }
+
+    /// Starts one for `test` whose requests are treated as `policy` says, and counts what it writes.
+    pub(crate) async fn counted_with(
+        test: &TestNamespace,
+        policy: impl Fn(&Parts) -> ProxyAction + Send + Sync + 'static,
+    ) -> (Self, Arc<AtomicUsize>) {
         let writes = Arc::new(AtomicUsize::new(0));
         let counter = writes.clone();
-        let policy = move |request: &http::request::Parts| {
+        let policy = move |request: &Parts| {
             if is_write(request) {
                 counter.fetch_add(1, Ordering::SeqCst);
             }
-            ProxyAction::Pass
+            policy(request)
         };
         let client = proxy::client(&test.client, Arc::new(policy)).await;
         (Self::start(client, settings(test, "http://127.0.0.1:9")), writes)

@@ -1,5 +1,5 @@
-//! A proxy between an operator and the API server. A policy of the test decides for each request whether it is forwarded, answered
-//! by the proxy, left hanging, or cut off.
+//! A proxy between an operator and the API server. A policy of the test decides for each request whether it is forwarded, delayed,
+//! answered by the proxy, left hanging, or cut off.
 
 use std::{future::pending, sync::Arc, time::Duration};
 
@@ -20,6 +20,8 @@ use tokio::sync::Notify;
 pub(crate) enum ProxyAction {
     /// Forward it to the API server.
     Pass,
+    /// Forward it after this time.
+    Delay(Duration),
     /// Neither forward nor answer it.
     Hang,
     /// Forward it, but never answer. The notification fires when the API server has answered.
@@ -52,6 +54,10 @@ async fn answer(upstream: &Client, policy: &Policy, request: Request) -> Respons
     let (parts, body) = request.into_parts();
     match policy(&parts) {
         ProxyAction::Pass => forward(upstream, parts, body).await,
+        ProxyAction::Delay(time) => {
+            tokio::time::sleep(time).await;
+            forward(upstream, parts, body).await
+        }
         ProxyAction::Hang => pending().await,
         ProxyAction::HangAfter(done) => {
             forward(upstream, parts, body).await;

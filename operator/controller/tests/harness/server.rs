@@ -2,11 +2,16 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use axum::{Json, Router, routing::post};
+use axum::{
+    Json, Router,
+    http::{HeaderMap, StatusCode},
+    routing::post,
+};
 use k8s_openapi::jiff::Timestamp;
 use serde_json::json;
 
-/// Starts a server that has counted 42 events, at `address` and a free port. It stops with the test.
+/// Starts a server that has counted 42 events, at `address` and a free port. Recounts need the token `the first token`. It stops with
+/// the test.
 pub(crate) async fn server(address: IpAddr) -> SocketAddr {
     let count = async || {
         let now = Timestamp::now().as_millisecond().to_string();
@@ -14,11 +19,14 @@ pub(crate) async fn server(address: IpAddr) -> SocketAddr {
             "pingCount": "42", "asOfMs": "1", "lagMs": "12", "exact": true, "store": "STORE_CACHE", "lastAuditMs": now,
         }))
     };
-    let verify = async || {
-        Json(json!({
+    let verify = async |headers: HeaderMap| {
+        if headers.get("authorization").is_none_or(|value| value != "Bearer the first token") {
+            return Err(StatusCode::UNAUTHORIZED);
+        }
+        Ok(Json(json!({
             "exact": true, "rows": "42", "total": "42", "minutesTotal": "42", "daysTotal": "42", "cacheTotal": "42",
             "minutesCompared": "1", "differences": [],
-        }))
+        })))
     };
     let router = Router::new()
         .route("/ping.v1.PingService/PingCount", post(count))

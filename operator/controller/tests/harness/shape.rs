@@ -16,7 +16,7 @@ pub(crate) async fn shape(test: &TestNamespace) -> BTreeMap<String, Value> {
         for object in api(test, kind, &test.namespace).list(&labels).await.unwrap() {
             let name = format!("{} {}", kind.name(), object.name_any());
             let value = serde_json::to_value(object).unwrap();
-            shape.insert(name, without_chance(value, &test.namespace));
+            shape.insert(name, without_chance(kind, value, &test.namespace));
         }
     }
     shape
@@ -50,7 +50,7 @@ fn differ(path: String, left: &Value, right: &Value, found: &mut Vec<String>) {
     }
 }
 
-fn without_chance(mut value: Value, namespace: &str) -> Value {
+fn without_chance(kind: Kind, mut value: Value, namespace: &str) -> Value {
     value["status"] = Value::Null;
     for field in ["uid", "resourceVersion", "generation", "creationTimestamp", "managedFields"] {
         value["metadata"][field] = Value::Null;
@@ -61,9 +61,20 @@ fn without_chance(mut value: Value, namespace: &str) -> Value {
     let annotations = &mut value["metadata"]["annotations"];
     annotations["pingpipeline.io/applied"] = Value::Null;
     annotations["deployment.kubernetes.io/revision"] = Value::Null;
+    if let Some(uid) = value.pointer_mut("/metadata/annotations/pingpipeline.io~1owner-uid") {
+        *uid = json!("uid");
+    }
     // Fingerprints are salted with the namespace.
-    if let Some(secrets) = value.pointer_mut("/spec/template/metadata/annotations/pingpipeline.io~1secrets") {
-        *secrets = json!(secrets != "pending");
+    for metadata in ["/spec/template/metadata", "/spec/podMetadata"] {
+        if let Some(secrets) = value.pointer_mut(&format!("{metadata}/annotations/pingpipeline.io~1secrets")) {
+            *secrets = json!(secrets != "pending");
+        }
+    }
+    // Keys, certificates and passwords are random.
+    if kind == Kind::Secret
+        && let Some(data) = value["data"].as_object_mut()
+    {
+        data.values_mut().for_each(|value| *value = json!(value != ""));
     }
     if value.pointer("/spec/clusterIP").is_some() {
         value["spec"]["clusterIP"] = Value::Null;

@@ -40,6 +40,9 @@ fn deployment_checksum(desired: &Desired, name: &str) -> String {
     annotations["pingpipeline.io/secrets"].as_str().unwrap().to_owned()
 }
 
+/// Start of the names of the topics and users of `existing-parts` in the namespace of Kafka.
+const SHARED: &str = "default-shared-6c8b4baab4833a3eb199";
+
 /// A shared Kafka cluster in namespace `kafka`, which `existing-parts` refers to.
 fn shared_kafka() -> ClusterState {
     let kafka = json!({
@@ -52,8 +55,8 @@ fn shared_kafka() -> ClusterState {
     let (_, object) = live(Kind::Kafka, "kafka", "events", kafka);
     let mut state = ClusterState { kafka: Some(Observed::of(&object)), ..empty() };
     with_secret(&mut state, "kafka", "events-cluster-ca-cert", &[("ca.crt", "certificate")]);
-    with_secret(&mut state, "kafka", "default-shared-server", &[("password", "one")]);
-    with_secret(&mut state, "kafka", "default-shared-processor", &[("password", "two")]);
+    with_secret(&mut state, "kafka", &format!("{SHARED}-server"), &[("password", "one")]);
+    with_secret(&mut state, "kafka", &format!("{SHARED}-processor"), &[("password", "two")]);
     state
 }
 
@@ -111,6 +114,7 @@ fn a_changed_secret_changes_the_pods() {
         with_secret(&mut state, "default", "demo-postgres-app", &[("uri", password)]);
         with_secret(&mut state, "default", "demo-kafka-cluster-ca-cert", &[("ca.crt", "certificate")]);
         with_secret(&mut state, "default", "demo-kafka-server", &[("password", "secret")]);
+        with_secret(&mut state, "default", "demo-cache-login", &[("server", "secret")]);
         checksums.push(deployment_checksum(&desired("demo", &state), "demo-server"));
     }
     assert_ne!(checksums[0], checksums[1]);
@@ -138,7 +142,7 @@ fn while_the_address_of_kafka_is_unknown_running_pods_are_kept() {
     let desired = desired("existing-parts", &empty());
     assert!(!desired.objects.iter().any(|object| object.key.kind == Kind::Deployment));
     assert!(desired.keep.iter().any(|key| key.kind == Kind::Deployment && key.name == "shared-server"));
-    assert!(desired.keep.iter().any(|key| key.kind == Kind::KafkaUser && key.name == "default-shared-server"));
+    assert!(desired.keep.iter().any(|key| key.kind == Kind::KafkaUser && key.name == format!("{SHARED}-server")));
 }
 
 #[test]
@@ -237,7 +241,7 @@ fn statuses_fill_half_of_a_managed_cache_unless_a_limit_is_set() {
     pipeline.spec.server.pod.env = vec![serde_json::from_value(said).unwrap()];
     assert_eq!(limit(&pipeline), "5000");
     pipeline.spec.server.pod.env.clear();
-    pipeline.spec.cache.external = Some(serde_json::from_value(json!({ "url": "redis://cache:6379" })).unwrap());
+    pipeline.spec.cache.external = Some(serde_json::from_value(json!({ "url": "rediss://cache:6379" })).unwrap());
     assert_eq!(limit(&pipeline), Value::Null);
 }
 

@@ -6,12 +6,14 @@ use k8s_openapi::{ByteString, jiff::Timestamp};
 use kube::api::DynamicObject;
 use ping_api::{
     crd::{PingPipeline, status::PingPipelineStatus},
+    grant::{GrantFrom, GrantKind, GrantTo, PingReferenceGrantSpec},
     kinds::{Dependency, Key, Kind},
 };
 use ping_operator::{
     apply::Applied,
     build::build,
-    cluster_state::{ClusterState, ObservedObjects},
+    cluster_state::{ClusterIssuer, ClusterState, Grants, ObservedObjects},
+    credentials::issue,
     status::status,
     validate::{Invalid, validate},
 };
@@ -32,25 +34,68 @@ pub(crate) fn example(name: &str) -> PingPipeline {
     pipeline
 }
 
+/// The cluster after the operator has issued the credentials of `pipeline`.
+pub(crate) fn issued(pipeline: &PingPipeline) -> ClusterState {
+    issued_in(empty(), pipeline)
+}
+
+/// `state` after the operator has issued the credentials of `pipeline`.
+pub(crate) fn issued_in(mut state: ClusterState, pipeline: &PingPipeline) -> ClusterState {
+    issue(pipeline, &mut state, now()).unwrap();
+    state
+}
+
+/// An object of a valid pipeline.
+pub(crate) fn object(pipeline: &PingPipeline, state: &ClusterState, kind: Kind, name: &str) -> Value {
+    let desired = build(&validate(pipeline, state).unwrap());
+    let found = desired.objects.iter().find(|object| object.key.kind == kind && object.key.name == name);
+    found.unwrap_or_else(|| panic!("no {} {name}", kind.name())).to_json().unwrap()
+}
+
 /// `spec: {}`.
 pub(crate) fn demo() -> PingPipeline {
     example("demo")
 }
 
-/// All APIs are served; nothing else exists.
+/// All APIs are served. Nothing exists but what the examples refer to: their Secrets, and a grant for the Kafka in another namespace.
 pub(crate) fn empty() -> ClusterState {
-    ClusterState {
+    let mut state = ClusterState {
         dependencies: Dependency::ALL.into(),
         image: "pingpipeline/pingd:test".into(),
+        grants: grants(&[(GrantKind::Kafka, "events")]),
         ..ClusterState::default()
+    };
+    for (name, keys) in [
+        ("own-postgres", &["uri", "ca.crt"][..]),
+        ("own-kafka", &["password", "ca.crt"]),
+        ("own-cache", &["password", "ca.crt"]),
+        ("shared-postgres", &["uri", "ca.crt"]),
+        ("shared-cache", &["password", "ca.crt"]),
+        ("pings-backup", &["ACCESS_KEY_ID", "ACCESS_SECRET_KEY"]),
+    ] {
+        let keys: Vec<(&str, &str)> = keys.iter().map(|key| (*key, "secret")).collect();
+        with_secret(&mut state, "default", name, &keys);
     }
+    let digest = "0".repeat(64);
+    with_secret(&mut state, "default", "callers", &[("ci", &digest), ("issuer-ca", "secret"), ("partners", "secret")]);
+    let issuer = "https://kubernetes.default.svc".to_owned();
+    state.cluster_issuer = Some(ClusterIssuer { issuer, keys: b"{}".to_vec() });
+    state
 }
 
-/// Adds a Secret to what was read.
+/// Grants for namespace `default`.
+pub(crate) fn grants(to: &[(GrantKind, &str)]) -> Grants {
+    let to = to.iter().map(|(kind, name)| GrantTo { kind: *kind, name: Some((*name).into()), prefix: None }).collect();
+    Grants::Known(vec![PingReferenceGrantSpec { from: vec![GrantFrom { namespace: "default".into() }], to }])
+}
+
+/// Adds a Secret to what was read, with the label that allows references to it.
 pub(crate) fn with_secret(state: &mut ClusterState, namespace: &str, name: &str, keys: &[(&str, &str)]) {
     let data: BTreeMap<String, ByteString> =
         keys.iter().map(|(key, value)| ((*key).to_owned(), ByteString(value.as_bytes().to_vec()))).collect();
-    state.secrets.insert(Key::new(Kind::Secret, namespace, name), data);
+    let key = Key::new(Kind::Secret, namespace, name);
+    state.allowed_references.insert(key.clone());
+    state.secrets.insert(key, data);
 }
 
 /// The error that `spoil` causes in an otherwise valid `spec: {}`.

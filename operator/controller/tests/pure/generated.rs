@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use kube::CustomResourceExt;
-use ping_api::{condition::ConditionType, crd::PingPipeline, kinds::Dependency, names::Names, reason::Reason};
+use ping_api::{
+    condition::ConditionType, crd::PingPipeline, grant::PingReferenceGrant, kinds::Dependency, names::Names,
+    reason::Reason,
+};
 use ping_operator::metrics::{Metrics, Outcome};
 use serde_json::Value;
 
@@ -15,11 +18,12 @@ fn read(path: &str) -> String {
 
 #[test]
 fn the_generated_crds_are_those_of_the_source() {
-    let current = yaml_serde::to_string(&PingPipeline::crd()).unwrap();
-    for path in
-        ["crds/pingpipelines.pingpipeline.io.yaml", "charts/ping-operator/files/pingpipelines.pingpipeline.io.yaml"]
-    {
-        assert!(read(path) == current, "{path} is stale: run `make generate`");
+    for crd in [PingPipeline::crd(), PingReferenceGrant::crd()] {
+        let current = yaml_serde::to_string(&crd).unwrap();
+        let file = format!("{}.yaml", crd.metadata.name.unwrap());
+        for path in [format!("crds/{file}"), format!("charts/ping-operator/files/{file}")] {
+            assert!(read(&path) == current, "{path} is stale: run `make generate`");
+        }
     }
 }
 
@@ -53,6 +57,9 @@ fn every_field_is_documented() {
     let mut found = Vec::new();
     undocumented(&schema["spec"], "spec", &mut found);
     undocumented(&schema["status"], "status", &mut found);
+    let grant = serde_json::to_value(PingReferenceGrant::crd()).unwrap();
+    let schema = &grant["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"];
+    undocumented(&schema["spec"], "grant.spec", &mut found);
     assert!(found.is_empty(), "fields without a description: {found:?}");
 }
 

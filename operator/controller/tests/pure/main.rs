@@ -1,9 +1,15 @@
 //! The pure steps: validate, build, status, teardown's plan. No cluster, no clock, no network.
 #![cfg(test)]
 
+mod access;
+mod access_refusals;
 mod building;
+mod certificates;
+mod encryption;
 mod fixture;
 mod generated;
+mod isolation;
+mod network;
 mod refusals;
 mod status;
 mod teardown;

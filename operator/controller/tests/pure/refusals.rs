@@ -7,6 +7,7 @@ use ping_api::{
         kafka::{KafkaCluster, NodePool},
         postgres::{DataDurability, ExternalPostgres, PostgresCluster, Storage, Synchronous},
         sources::Threshold,
+        tls::ConnectionTls,
         workload::Resources,
     },
     kinds::Kind,
@@ -99,7 +100,8 @@ fn the_examples_are_valid() {
 
 #[test]
 fn two_settings_for_one_part_are_refused() {
-    let external = ExternalPostgres { uri: SecretKey { name: "a".into(), key: "uri".into() }, port: 5432 };
+    let uri = SecretKey { name: "a".into(), key: "uri".into() };
+    let external = ExternalPostgres { uri, read_uri: None, tls: ConnectionTls::default(), port: 5432 };
     let invalid = refusal(|pipeline| {
         cluster(pipeline).instances = 3;
         pipeline.spec.postgres.external = Some(external);

@@ -8,28 +8,20 @@ use std::{
 use anyhow::{Context as _, bail, ensure};
 use clap::{Args, Subcommand, ValueEnum};
 use futures::future::try_join_all;
-use k8s_openapi::api::{
-    core::v1::Pod,
-    networking::v1::{NetworkPolicy, NetworkPolicyEgressRule},
-};
-use kube::{
-    Api, ResourceExt,
-    api::{DeleteParams, ListParams, Patch, PatchParams},
-};
+use kube::ResourceExt;
 use ping_api::{
     crd::PingPipeline,
     names::{COMPONENT_LABEL, Names},
     roles::{deployments, ingest_role, query_role},
 };
 use rand::seq::IndexedRandom;
-use serde_json::json;
 
+use super::{
+    partition::{self, Target},
+    pods,
+    server::Server,
+};
 use crate::cluster::Cluster;
-
-/// Interval between checks whether the operator has suspended the pipeline.
-const POLL_INTERVAL: Duration = Duration::from_millis(300);
-/// Time until the operator must have suspended the pipeline.
-const SUSPEND_TIMEOUT: Duration = Duration::from_secs(60);
 
 #[derive(Subcommand)]
 pub(crate) enum Arguments {
@@ -46,8 +38,8 @@ pub(crate) enum Arguments {
         /// Name of the pipeline.
         name: String,
     },
-    /// Block traffic from processors or servers to a component: remove it from their NetworkPolicy while the operator is suspended.
-    /// Reports if the network plugin did not enforce the policy.
+    /// Block traffic from processors or servers to a component: remove it from their NetworkPolicy while the operator is suspended, and replace
+    /// their pods, because most network plugins do not block open connections. Reports if the plugin did not enforce the policy.
     Partition(PartitionArguments),
 }
 
@@ -83,13 +75,6 @@ pub(crate) enum Workload {
     Processor,
 }
 
-/// Components that a partition can block.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Target {
-    Kafka,
-    Cache,
-}
-
 impl Arguments {
     pub(crate) fn name(&self) -> &str {
         match self {
@@ -105,8 +90,8 @@ pub(crate) enum Fault {
     Kill { selectors: Vec<String> },
     /// Kills all pods that match the selector.
     Flush { selector: String },
-    /// Blocks traffic from the pods of a NetworkPolicy to a component.
-    Partition { pipeline: String, policy: String, from: Workload, target: Target, duration: Duration },
+    /// Blocks traffic from the pods of a NetworkPolicy, which the selector matches, to a component.
+    Partition { pipeline: String, policy: String, selector: String, from: Workload, target: Target, duration: Duration },
 }
 
 impl Fault {
@@ -125,9 +110,13 @@ impl Fault {
                     (Workload::Server, Target::Kafka) => ingest_role(&pipeline.spec.server).component(),
                     (Workload::Server, Target::Cache) => query_role(&pipeline.spec.server).component(),
                 };
+                let names = Names::of(pipeline);
+                let labels = names.selector(component);
+                let labels: Vec<_> = labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
                 Self::Partition {
                     pipeline: pipeline.name_any(),
-                    policy: Names::of(pipeline).part(component),
+                    policy: names.part(component),
+                    selector: labels.join(","),
                     from: arguments.from,
                     target: arguments.target,
                     duration: Duration::from_secs(arguments.seconds),
@@ -141,24 +130,31 @@ impl Fault {
         matches!(self, Self::Partition { .. })
     }
 
+    /// Prepares the fault, if its effect must not be confused with that of the preparation.
+    pub(crate) async fn prepare(&self, cluster: &Cluster, server: &Server) -> anyhow::Result<()> {
+        if let Self::Partition { pipeline, policy, selector, target, .. } = self {
+            partition::block(cluster, server, pipeline, (policy, selector), *target).await?;
+        }
+        Ok(())
+    }
+
     /// Causes the fault. When this returns, the fault is over and the pipeline has to recover. Returns a description.
     pub(crate) async fn inject(&self, cluster: &Cluster) -> anyhow::Result<String> {
         match self {
             Self::Kill { selectors } => {
-                let found = try_join_all(selectors.iter().map(|selector| pods(cluster, selector))).await?.concat();
+                let found =
+                    try_join_all(selectors.iter().map(|selector| pods::remaining(cluster, selector))).await?.concat();
                 let pod = found.choose(&mut rand::rng()).context("no matching pod")?;
-                kill(cluster, pod).await?;
+                pods::delete(cluster, pod, Some(0)).await?;
                 Ok(format!("killed {pod}"))
             }
             Self::Flush { selector } => {
-                let found = pods(cluster, selector).await?;
+                let found = pods::remaining(cluster, selector).await?;
                 ensure!(!found.is_empty(), "the cache has no pods");
-                try_join_all(found.iter().map(|pod| kill(cluster, pod))).await?;
+                try_join_all(found.iter().map(|pod| pods::delete(cluster, pod, Some(0)))).await?;
                 Ok(format!("emptied {}", found.join(", ")))
             }
-            Self::Partition { pipeline, policy, target, duration, .. } => {
-                suspend(cluster, pipeline).await?;
-                block(cluster, policy, *target).await?;
+            Self::Partition { policy, target, duration, .. } => {
                 tokio::time::sleep(*duration).await;
                 self.undo(cluster).await?;
                 Ok(format!("blocked {policy} from {target:?} for {duration:?}").to_lowercase())
@@ -169,9 +165,7 @@ impl Fault {
     /// Undoes what would outlast this program. Can be called repeatedly.
     pub(crate) async fn undo(&self, cluster: &Cluster) -> anyhow::Result<()> {
         if let Self::Partition { pipeline, .. } = self {
-            // The operator restores the NetworkPolicy when it is no longer suspended.
-            let resume = json!({ "spec": { "suspend": null } });
-            cluster.pipelines().patch(pipeline, &PatchParams::default(), &Patch::Merge(resume)).await?;
+            partition::unblock(cluster, pipeline).await?;
         }
         Ok(())
     }
@@ -218,72 +212,9 @@ fn selector(component: Component, pipeline: &PingPipeline) -> anyhow::Result<Str
     })
 }
 
-/// Names of the matching pods that are not being deleted.
-async fn pods(cluster: &Cluster, selector: &str) -> anyhow::Result<Vec<String>> {
-    let api: Api<Pod> = Api::namespaced(cluster.client.clone(), &cluster.namespace);
-    let found = api.list(&ListParams::default().labels(selector)).await?;
-    Ok(found.into_iter().filter(|pod| pod.metadata.deletion_timestamp.is_none()).map(|pod| pod.name_any()).collect())
-}
-
-async fn kill(cluster: &Cluster, pod: &str) -> anyhow::Result<()> {
-    let api: Api<Pod> = Api::namespaced(cluster.client.clone(), &cluster.namespace);
-    match api.delete(pod, &DeleteParams::default().grace_period(0)).await {
-        // The pod is gone already.
-        Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
-        Err(error) => Err(error).with_context(|| format!("cannot delete pod {pod}")),
-        Ok(_) => Ok(()),
-    }
-}
-
-/// Suspends the pipeline, and returns when the operator has observed it.
-async fn suspend(cluster: &Cluster, pipeline: &str) -> anyhow::Result<()> {
-    let pipelines = cluster.pipelines();
-    let patch = json!({ "spec": { "suspend": true } });
-    let generation =
-        pipelines.patch(pipeline, &PatchParams::default(), &Patch::Merge(patch)).await?.metadata.generation;
-    let observed = async {
-        while pipelines.get(pipeline).await?.status.and_then(|status| status.observed_generation) < generation {
-            tokio::time::sleep(POLL_INTERVAL).await;
-        }
-        anyhow::Ok(())
-    };
-    tokio::time::timeout(SUSPEND_TIMEOUT, observed)
-        .await
-        .context("the operator does not respond; check that it is running")?
-}
-
-async fn block(cluster: &Cluster, policy: &str, target: Target) -> anyhow::Result<()> {
-    let policies: Api<NetworkPolicy> = Api::namespaced(cluster.client.clone(), &cluster.namespace);
-    let found = policies.get(policy).await.with_context(|| format!("cannot read NetworkPolicy {policy}"))?;
-    let egress = found.spec.and_then(|spec| spec.egress).unwrap_or_default();
-    let (before, left) = (egress.len(), without(egress, target));
-    ensure!(
-        left.len() < before,
-        "NetworkPolicy {policy} has no rule for this component, because the pipeline does not manage it"
-    );
-    let patch = Patch::Merge(json!({ "spec": { "egress": left } }));
-    policies.patch(policy, &PatchParams::default(), &patch).await?;
-    Ok(())
-}
-
-/// The rules that do not allow traffic to `target`. Pure.
-fn without(egress: Vec<NetworkPolicyEgressRule>, target: Target) -> Vec<NetworkPolicyEgressRule> {
-    let label = match target {
-        Target::Kafka => "strimzi.io/cluster",
-        Target::Cache => "app",
-    };
-    let allows_target = |rule: &NetworkPolicyEgressRule| {
-        rule.to.iter().flatten().any(|peer| {
-            let labels = peer.pod_selector.as_ref().and_then(|pods| pods.match_labels.as_ref());
-            labels.is_some_and(|labels| labels.contains_key(label))
-        })
-    };
-    egress.into_iter().filter(|rule| !allows_target(rule)).collect()
-}
-
 #[cfg(test)]
 mod tests {
-    use serde_json::Value;
+    use serde_json::{Value, json};
 
     use super::*;
 
@@ -305,20 +236,5 @@ mod tests {
         let error = selector(Component::Kafka, &shared).unwrap_err().to_string();
         assert!(error.contains("demo does not run its own kafka"), "{error}");
         assert!(selector(Component::Postgres, &shared).is_ok());
-    }
-
-    #[test]
-    fn a_partition_removes_the_rule_for_one_component() {
-        let rule = |labels: Value| json!({ "to": [{ "podSelector": { "matchLabels": labels } }] });
-        let names = json!({ "to": [{ "namespaceSelector": {} }], "ports": [{ "port": 53 }] });
-        let rules = json!([
-            names,
-            rule(json!({ "cnpg.io/cluster": "p" })),
-            rule(json!({ "strimzi.io/cluster": "k" })),
-            rule(json!({ "app": "c" }))
-        ]);
-        let egress: Vec<NetworkPolicyEgressRule> = serde_json::from_value(rules).unwrap();
-        assert_eq!(without(egress.clone(), Target::Kafka), [&egress[..2], &egress[3..]].concat());
-        assert_eq!(without(egress.clone(), Target::Cache), egress[..3]);
     }
 }

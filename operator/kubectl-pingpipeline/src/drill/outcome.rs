@@ -117,7 +117,7 @@ impl Report {
         if undisrupted > 0 {
             return Outcome::Inconclusive(format!(
                 "In {undisrupted} of {} rounds, counts stayed fresh, so no traffic was blocked. The network plugin does not enforce\n\
-                 NetworkPolicies for egress, or not for open connections.",
+                 NetworkPolicies for egress.",
                 self.rounds.len()
             ));
         }

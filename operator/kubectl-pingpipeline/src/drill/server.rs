@@ -1,21 +1,23 @@
-//! Client for the pipeline's servers. Requests go through the API server, so they work wherever kubectl works.
+//! Client for the pipeline's servers. Connections go through the API server, so they work wherever kubectl works.
 
-use std::{ops::Range, time::Duration};
+use std::{ops::Range, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
-use http::{Request, header};
-use kube::Client;
 use ping_api::{
     crd::PingPipeline,
-    names::Names,
     roles::{Role, ingest_role, query_role},
 };
 use ping_proto::{PingCountRequest, PingCountResponse, PingRequest, PingResponse, Store, TimeRange};
 use serde::{Serialize, de::DeserializeOwned};
 use uuid::Uuid;
 
-use crate::{cluster::Cluster, recount::recount};
+use crate::{
+    caller::{CallError, Caller},
+    cluster::Cluster,
+    recount::Recounter,
+};
 
+const SERVICE: &str = "ping.v1.PingService";
 /// Timeout of one request.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(20);
 /// Timeout of one count or recount, including retries.
@@ -68,41 +70,34 @@ pub(crate) struct Freshness {
 
 #[derive(Clone)]
 pub(crate) struct Server {
-    client: Client,
-    /// Path of the service of ingest servers.
-    ingest: String,
-    /// Path of the service of query servers.
-    query: String,
-    pipeline: PingPipeline,
+    ingest: Arc<Caller>,
+    query: Arc<Caller>,
+    recounter: Arc<Recounter>,
 }
 
 impl Server {
-    pub(crate) fn of(cluster: &Cluster, pipeline: &PingPipeline) -> Self {
-        let (names, server) = (Names::of(pipeline), &pipeline.spec.server);
-        let path = |role: Role| {
-            let (service, port) = (names.part(role.component()), server.service.port);
-            format!("/api/v1/namespaces/{}/services/http:{service}:{port}/proxy/ping.v1.PingService", cluster.namespace)
-        };
-        Self {
-            client: cluster.client.clone(),
-            ingest: path(ingest_role(server)),
-            query: path(query_role(server)),
-            pipeline: pipeline.clone(),
-        }
+    /// Connects to the servers of `pipeline`.
+    ///
+    /// # Errors
+    /// See [`Caller::connect`].
+    pub(crate) async fn connect(cluster: &Cluster, pipeline: &PingPipeline) -> anyhow::Result<Self> {
+        let spec = &pipeline.spec.server;
+        let connect = async |role: Role| Caller::connect(cluster, pipeline, role, "api", REQUEST_TIMEOUT).await;
+        Ok(Self {
+            ingest: Arc::new(connect(ingest_role(spec)).await?),
+            query: Arc::new(connect(query_role(spec)).await?),
+            recounter: Arc::new(Recounter::connect(cluster, pipeline).await?),
+        })
     }
 
     /// Sends one event, without retries.
     pub(crate) async fn ping(&self, id: Uuid, timestamp_ms: i64) -> PingOutcome {
         let ping =
             PingRequest { timestamp_ms, event_id: id.to_string(), kind: "drill".into(), ..PingRequest::default() };
-        match self.call::<PingResponse>(&self.ingest, "Ping", &ping).await {
+        match self.ingest.call::<PingResponse>(&format!("{SERVICE}/Ping"), &ping).await {
             Ok(_) => PingOutcome::Acknowledged,
-            Err(error) => match error.downcast_ref::<kube::Error>() {
-                Some(kube::Error::Api(status)) if is_final(status.code) => {
-                    PingOutcome::Rejected(status.message.clone())
-                }
-                _ => PingOutcome::Unknown,
-            },
+            Err(CallError::Status(code, message)) if is_final(code.as_u16()) => PingOutcome::Rejected(message),
+            Err(_) => PingOutcome::Unknown,
         }
     }
 
@@ -118,7 +113,7 @@ impl Server {
     /// Requests the total count, as a dashboard would, without retries.
     pub(crate) async fn freshness(&self) -> anyhow::Result<Freshness> {
         let request = PingCountRequest::default();
-        let response: PingCountResponse = self.call(&self.query, "PingCount", &request).await?;
+        let response: PingCountResponse = self.query.call(&format!("{SERVICE}/PingCount"), &request).await?;
         let lag = u64::try_from(response.lag_ms).with_context(|| format!("lag_ms is negative: {}", response.lag_ms))?;
         Ok(Freshness {
             from_database: response.store.as_known() != Some(Store::Cache),
@@ -130,7 +125,7 @@ impl Server {
     pub(crate) async fn verify(&self) -> anyhow::Result<bool> {
         let started = tokio::time::Instant::now();
         loop {
-            match recount(&self.client, &self.pipeline).await {
+            match self.recounter.recount().await {
                 Err(error) if started.elapsed() > COUNT_TIMEOUT => return Err(error),
                 Err(_) => tokio::time::sleep(Duration::from_millis(500)).await,
                 Ok(response) => return Ok(response.exact),
@@ -141,19 +136,12 @@ impl Server {
     async fn call_with_retries<T: DeserializeOwned>(&self, method: &str, body: &impl Serialize) -> anyhow::Result<T> {
         let started = tokio::time::Instant::now();
         loop {
-            match self.call(&self.query, method, body).await {
-                Err(error) if started.elapsed() > COUNT_TIMEOUT => return Err(error),
+            match self.query.call(&format!("{SERVICE}/{method}"), body).await {
+                Err(error) if started.elapsed() > COUNT_TIMEOUT => return Err(error.into()),
                 Err(_) => tokio::time::sleep(Duration::from_millis(500)).await,
-                response => return response,
+                Ok(response) => return Ok(response),
             }
         }
-    }
-
-    async fn call<T: DeserializeOwned>(&self, path: &str, method: &str, body: &impl Serialize) -> anyhow::Result<T> {
-        let request = Request::post(format!("{path}/{method}")).header(header::CONTENT_TYPE, "application/json");
-        let request = request.body(serde_json::to_vec(body)?)?;
-        let response = tokio::time::timeout(REQUEST_TIMEOUT, self.client.request::<T>(request)).await;
-        Ok(response.with_context(|| format!("no response within {REQUEST_TIMEOUT:?}"))??)
     }
 }
 

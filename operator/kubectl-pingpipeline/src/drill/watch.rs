@@ -70,11 +70,15 @@ impl Observations {
         }
     }
 
-    /// Records a count. A missing response counts as late.
     fn count(&mut self, freshness: Option<Freshness>) {
         self.counts += 1;
-        self.late += u32::from(freshness.is_none_or(|count| count.from_database || count.lag > MAX_LAG));
+        self.late += u32::from(is_late(freshness));
     }
+}
+
+/// True if a count was late. A missing response counts as late.
+pub(super) fn is_late(freshness: Option<Freshness>) -> bool {
+    freshness.is_none_or(|count| count.from_database || count.lag > MAX_LAG)
 }
 
 pub(crate) struct Watch {

@@ -9,11 +9,14 @@ use std::{
 use serde_json::{Value, json};
 use tokio::process::Command;
 
-use crate::harness::{
-    TestNamespace,
-    fake_operators::make_all_ready,
-    operator::{Operator, settings},
-    server::server,
+use crate::{
+    harness::{
+        TestNamespace,
+        fake_operators::{make_all_ready, set_secret},
+        operator::{Operator, settings},
+        server::server,
+    },
+    kubelet, tls,
 };
 
 /// Exit code, standard output, standard error.
@@ -138,34 +141,65 @@ async fn a_report_has_everything_but_secrets() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_server_is_asked_to_verify_through_the_api_server() {
+async fn a_server_is_asked_to_verify_over_a_forwarded_port_with_its_ca_and_the_first_token() {
     let test = TestNamespace::new("plugin-verify").await;
     test.create("demo", json!({})).await;
     let (code, _, stderr) = plugin(&test, &["verify", "demo"]).await;
-    assert!(code == 2 && stderr.contains("no pod of demo-server is ready"), "{code} {stderr}");
-    // The API server does not proxy to loopback.
-    let address = server(own_address()).await;
-    let labels = json!({
-        "app.kubernetes.io/name": "ping", "app.kubernetes.io/instance": "demo", "app.kubernetes.io/component": "server",
+    assert!(code == 2 && stderr.contains("the operator has not reported how to connect to demo"), "{code} {stderr}");
+
+    let host = "demo-server.plugin-verify.svc";
+    let (ca, certificate) = tls::issue(host);
+    let (stranger, _) = tls::issue(host);
+    let access = json!({
+        "url": format!("https://{host}:8080"), "serverName": host, "caSecret": "demo-ca", "tokenSecret": "demo-token", "hint": "",
     });
-    let ports = json!([{ "name": "admin", "containerPort": address.port() }]);
-    let pod = json!({
-        "apiVersion": "v1", "kind": "Pod",
-        "metadata": { "name": "demo-server-0", "namespace": "plugin-verify", "labels": labels },
-        "spec": { "containers": [{ "name": "server", "image": "server", "ports": ports }] },
-    });
-    test.control_plane.kubectl_with_input(["create", "-f", "-"], &pod.to_string()).await.unwrap();
-    let ready = json!([{ "type": "Ready", "status": "True" }]);
-    let status =
-        json!({ "status": { "podIP": address.ip(), "podIPs": [{ "ip": address.ip() }], "conditions": ready } });
-    let status = status.to_string();
-    test.kubectl(&["patch", "pod", "demo-server-0", "--subresource=status", "--type=merge", "-p", &status]).await;
+    let status = json!({ "status": { "access": access } }).to_string();
+    test.kubectl(&["patch", "pp", "demo", "--subresource=status", "--type=merge", "-p", &status]).await;
+    let (code, text, stderr) = plugin(&test, &["connect", "demo"]).await;
+    assert!(
+        code == 0 && text.contains("get secret demo-token") && text.contains("curl --cacert ca.crt"),
+        "{text}{stderr}"
+    );
+    let verify = async || plugin(&test, &["verify", "demo"]).await;
+    assert!(verify().await.2.contains("Secret demo-ca does not exist yet"));
+    set_secret(&test, &test.namespace, "demo-ca", json!({ "ca.crt": ca })).await;
+    set_secret(&test, &test.namespace, "demo-token", json!({ "token": "the first token" })).await;
+    assert!(verify().await.2.contains("no pod of demo-server is ready"));
+
+    let (address, connections) = tls::in_front_of(server(Ipv4Addr::LOCALHOST.into()).await, &certificate).await;
+    // The API server does not connect to loopback.
+    kubelet::start(&test, "plugin-verify", own_address(), address).await;
+    make_ready_server(&test).await;
     let text = crate::harness::until("an answer", async || {
-        let (code, text, stderr) = plugin(&test, &["verify", "demo"]).await;
+        let (code, text, stderr) = verify().await;
         if code == 0 { Ok(text) } else { Err(stderr) }
     })
     .await;
     assert!(text.contains("ROWS") && text.trim_end().ends_with("exact"), "{text}");
+
+    // The same call with another CA: everything works but the certificate, which the client refuses before it sends the token.
+    let (opened, trusted) = (connections.opened(), connections.trusted());
+    set_secret(&test, &test.namespace, "demo-ca", json!({ "ca.crt": stranger })).await;
+    let (code, text, stderr) = verify().await;
+    assert!(code == 2 && stderr.contains("invalid peer certificate"), "a stranger's CA is trusted: {text}{stderr}");
+    assert!(connections.opened() > opened && connections.trusted() == trusted, "{stderr}");
+}
+
+/// The pod of a server on the node `plugin-verify`.
+async fn make_ready_server(test: &TestNamespace) {
+    let labels = json!({
+        "app.kubernetes.io/name": "ping", "app.kubernetes.io/instance": "demo", "app.kubernetes.io/component": "server",
+    });
+    let ports = json!([{ "name": "admin", "containerPort": 8081 }]);
+    let pod = json!({
+        "apiVersion": "v1", "kind": "Pod",
+        "metadata": { "name": "demo-server-0", "namespace": "plugin-verify", "labels": labels },
+        "spec": { "nodeName": "plugin-verify", "containers": [{ "name": "server", "image": "server", "ports": ports }] },
+    });
+    test.control_plane.kubectl_with_input(["create", "-f", "-"], &pod.to_string()).await.unwrap();
+    let status = json!({ "status": { "phase": "Running", "conditions": [{ "type": "Ready", "status": "True" }] } });
+    let status = status.to_string();
+    test.kubectl(&["patch", "pod", "demo-server-0", "--subresource=status", "--type=merge", "-p", &status]).await;
 }
 
 /// The address of this machine in its network. Nothing is sent.

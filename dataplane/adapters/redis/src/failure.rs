@@ -1,0 +1,62 @@
+//! Why connecting or a command failed, and which setting to check.
+
+use std::{io, path::Path};
+
+use redis::{ErrorKind, RedisError};
+
+/// The cache cannot be reached, does not prove its identity, or rejects the login.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("cannot connect to the cache at {address}: {reason}; {remedy}")]
+pub(super) struct ConnectError {
+    address: String,
+    reason: String,
+    remedy: &'static str,
+}
+
+const CHECK_URL: &str = "check --cache-url";
+const CHECK_LOGIN: &str = "check --cache-username and --cache-password";
+const CHECK_TLS: &str = "check --cache-ca-file, and that the host in --cache-url is one that the certificate covers";
+const CHECK_FILE: &str = "check --cache-password-file, --cache-ca-file, --cache-cert-file and --cache-key-file";
+
+impl ConnectError {
+    /// Describes `error`.
+    pub(super) fn new(address: impl ToString, error: &RedisError) -> Self {
+        let text = error.to_string();
+        let remedy = match error.kind() {
+            ErrorKind::AuthenticationFailed => CHECK_LOGIN,
+            ErrorKind::InvalidClientConfig => CHECK_FILE,
+            ErrorKind::Io if text.contains("certificate") || text.contains("tls") => CHECK_TLS,
+            _ => CHECK_URL,
+        };
+        Self { address: address.to_string(), reason: text, remedy }
+    }
+
+    /// A password, certificate or key cannot be read.
+    pub(super) fn unreadable(address: impl ToString, path: &Path, error: &io::Error) -> Self {
+        let reason = format!("cannot read {}: {error}", path.display());
+        Self { address: address.to_string(), reason, remedy: CHECK_FILE }
+    }
+}
+
+/// A command that the cache rejected because of the login.
+#[derive(Debug, thiserror::Error)]
+#[error("{error}; {remedy}")]
+struct NotAllowed {
+    error: RedisError,
+    remedy: &'static str,
+}
+
+/// The cause to report for a failed command.
+pub(super) fn command_failed(error: RedisError) -> ping_ports::Cause {
+    let text = error.to_string();
+    // The driver writes NOPERM this way; a transaction wraps it.
+    if text.contains("NoPerm") {
+        let remedy =
+            "the user of --cache-username lacks a permission; docs/operator/README.md lists those that it needs";
+        NotAllowed { error, remedy }.into()
+    } else if text.contains("NOAUTH") {
+        NotAllowed { error, remedy: CHECK_LOGIN }.into()
+    } else {
+        error.into()
+    }
+}

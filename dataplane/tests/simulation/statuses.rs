@@ -1,0 +1,51 @@
+//! The cache of statuses as a process sees it: calls fail, answers get lost.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use ping_core::{Minute, StatusRule};
+use ping_memory::MemoryStatuses;
+use ping_ports::{CacheError, CachedStatus, Epoch, StatusCache, StatusUpdate, StatusWatermark};
+
+use crate::{bugs::Bug, rng::Host};
+
+fn unavailable() -> CacheError {
+    CacheError("the cache of statuses is unavailable (simulated)".into())
+}
+
+/// Two failed events make a source negative, three succeeded ones positive.
+pub fn rule() -> StatusRule {
+    StatusRule { negative_when: "failed=2".parse().unwrap(), positive_when: "succeeded=3".parse().unwrap() }
+}
+
+pub struct FaultyStatuses {
+    pub host: Host,
+    pub inner: Arc<MemoryStatuses>,
+}
+
+#[async_trait]
+impl StatusCache for FaultyStatuses {
+    async fn get(&self, source: &str, now: Minute) -> Result<CachedStatus, CacheError> {
+        self.host.call(unavailable, self.inner.get(source, now)).await
+    }
+
+    async fn merge_max(&self, epoch: Option<Epoch>, now: Minute, all: &[StatusUpdate]) -> Result<(), CacheError> {
+        let (inner, mut all) = (Arc::clone(&self.inner), all.to_vec());
+        if self.host.rng.bug == Some(Bug::RevocationsNotCached) {
+            all.iter_mut().for_each(|update| update.counts.revoked = 0);
+        }
+        self.host.change(unavailable, async move { inner.merge_max(epoch, now, &all).await }).await
+    }
+
+    async fn advance_watermark(&self, watermark: &StatusWatermark) -> Result<(), CacheError> {
+        self.host.call(unavailable, self.inner.advance_watermark(watermark)).await
+    }
+
+    async fn begin_epoch(&self) -> Result<(), CacheError> {
+        if self.host.rng.bug == Some(Bug::EpochNotBegun) {
+            return Ok(());
+        }
+        let inner = Arc::clone(&self.inner);
+        self.host.change(unavailable, async move { inner.begin_epoch().await }).await
+    }
+}
