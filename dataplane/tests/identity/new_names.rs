@@ -1,4 +1,4 @@
-//! An attacker with valid credentials who sends events of ever new sources and kinds.
+//! An attacker with valid credentials who invents sources and kinds.
 
 use std::time::{Duration, Instant};
 
