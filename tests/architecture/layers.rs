@@ -120,6 +120,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     // Tests and measurements; these see what they test.
     ("ping-testbed", &["ping-runtime"]),
     ("ping-conformance", &["ping-transport"]),
+    ("ping-history", &[]),
     ("ping-dataplane-tests", &["*"]),
     ("ping-tests", &["*"]),
     ("ping-architecture", &[]),

@@ -1,5 +1,5 @@
-//! The chaos test: kills every component with `kill -9` under load, repeatedly. At the end every acknowledged id is in Postgres, and
-//! Postgres and the cache agree minute by minute. `ROUNDS=n` sets the number of rounds (default 3).
+//! The chaos test: kills every component with `kill -9` under load, repeatedly. No answer in between breaks a promise. At the end every
+//! acknowledged id is in Postgres, and Postgres and the cache agree minute by minute. `ROUNDS=n` sets the number of rounds (default 3).
 #![cfg(test)]
 #![allow(
     unreachable_pub,
@@ -8,62 +8,23 @@
     reason = "a test binary has no callers; the process helpers are shared with the pipeline tests"
 )]
 
+mod callers;
 #[path = "../pipeline/processes.rs"]
 mod processes;
+mod readers;
 
 use std::{
     collections::BTreeMap,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering},
-    },
+    sync::{Arc, atomic::Ordering},
     time::{Duration, Instant},
 };
 
-use parking_lot::Mutex;
+use callers::{CALLERS, Load, call};
 use ping_testbed::Parts;
 use processes::{Pingd, pipeline};
-use serde_json::json;
+use readers::{Question, read};
 use sqlx::PgPool;
 use tokio::{task::JoinSet, time::sleep};
-use uuid::Uuid;
-
-/// Concurrent callers.
-const CALLERS: usize = 16;
-
-#[derive(Default)]
-struct Load {
-    acknowledged: Mutex<Vec<Uuid>>,
-    count: AtomicU64,
-    retries: AtomicU64,
-    stop: AtomicBool,
-}
-
-/// One caller: sends events, and retries each with the same id until it is acknowledged.
-async fn call(load: Arc<Load>, url: String, caller: usize) {
-    let http = reqwest::Client::builder().timeout(Duration::from_secs(10)).build().unwrap();
-    while !load.stop.load(Ordering::Relaxed) {
-        let id = Uuid::now_v7();
-        let source = if caller.is_multiple_of(2) { String::new() } else { format!("caller-{caller}") };
-        let body = json!({"eventId": id, "timestampMs": jiff::Timestamp::now().as_millisecond(), "source": source});
-        loop {
-            match http.post(&url).json(&body).send().await {
-                Ok(answer) if answer.status().is_success() => break,
-                Ok(answer) if answer.status().is_client_error() && answer.status() != 429 => {
-                    panic!("refused: {}", answer.text().await.unwrap());
-                }
-                _ => {
-                    load.retries.fetch_add(1, Ordering::Relaxed);
-                    sleep(Duration::from_millis(20)).await;
-                }
-            }
-        }
-        load.acknowledged.lock().push(id);
-        load.count.fetch_add(1, Ordering::Relaxed);
-        // Moderate load is enough: what matters is that calls are in flight when a component is killed.
-        sleep(Duration::from_millis(2)).await;
-    }
-}
 
 /// Waits until events are acknowledged again; returns how long that took.
 async fn flowing(load: &Load) -> Duration {
@@ -131,7 +92,10 @@ async fn nothing_is_lost_or_counted_twice_whatever_is_killed() {
     let load = Arc::new(Load::default());
     let mut callers = JoinSet::new();
     for caller in 0..CALLERS {
-        callers.spawn(call(Arc::clone(&load), format!("{}/ping.v1.PingService/Ping", server.api), caller));
+        callers.spawn(call(Arc::clone(&load), server.api.clone(), caller));
+    }
+    for question in Question::ALL {
+        callers.spawn(read(Arc::clone(&load), server.api.clone(), question));
     }
     flowing(&load).await;
     for round in 1..=rounds {
@@ -177,4 +141,10 @@ async fn nothing_is_lost_or_counted_twice_whatever_is_killed() {
     );
     assert_eq!(present, acknowledged.len() as i64, "every acknowledged id is in Postgres");
     assert!(total >= present);
+    let history = load.history.lock();
+    let [events, acknowledged, counts, statuses] = history.sizes();
+    println!("history: {events} events, {acknowledged} acknowledged, {counts} counts, {statuses} statuses");
+    assert!(counts > 100 && statuses > 30, "the readers must see something");
+    let violations = history.check();
+    assert!(violations.is_empty(), "{}", violations.iter().map(|found| format!("{found}\n")).collect::<String>());
 }
