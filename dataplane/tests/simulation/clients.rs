@@ -7,6 +7,7 @@ use std::{
 
 use parking_lot::Mutex;
 use ping_core::{Event, Millis, Revocation};
+use ping_history::{History, Interval, Outcome};
 use ping_ingest::{Ingest, Refusal};
 use ping_ports::Clock;
 use tokio::time::sleep;
@@ -23,9 +24,16 @@ pub struct Sent {
     pub ids: BTreeSet<Uuid>,
     /// Submissions that were not acknowledged.
     pub refused: u64,
+    /// Every call.
+    pub history: History,
 }
 
-/// How many sources send events.
+/// From `began`, in milliseconds, until now.
+pub fn since(began: Millis, clock: &dyn Clock) -> Interval {
+    Interval { began: began * 1_000, ended: clock.now() * 1_000 }
+}
+
+/// How many sources send events. Those with an even number are revoked at times.
 pub const SOURCES: u64 = 5;
 
 /// The servers a caller can reach.
@@ -50,22 +58,23 @@ pub async fn run(rng: FaultRng, servers: Servers, clock: Arc<dyn Clock>, sent: A
 
 fn event(rng: &FaultRng, clock: &dyn Clock) -> Event {
     let ago = if rng.chance(80) { 0 } else { i64::try_from(rng.below(300_000)).unwrap() };
-    let source = if rng.chance(50) { String::new() } else { format!("source-{}", rng.below(SOURCES)) };
+    let number = (!rng.chance(50)).then(|| rng.below(SOURCES));
+    let source = number.map(|number| format!("source-{number}")).unwrap_or_default();
     Event {
         id: Uuid::from_u128(rng.id()),
         timestamp_ms: clock.now() - ago,
         timestamp_assumed: false,
         source: source.into(),
-        kind: kind(rng),
+        kind: kind(rng, number.is_some_and(|number| number.is_multiple_of(2))),
     }
 }
 
 /// A kind that a status depends on: of an event, or of a revocation of the first of them.
-fn kind(rng: &FaultRng) -> Box<str> {
+fn kind(rng: &FaultRng, may_revoke: bool) -> Box<str> {
     match rng.below(10) {
         0..4 => "failed".into(),
         4..7 => "succeeded".into(),
-        7 => Revocation { kind: "failed".into(), events: i64::try_from(rng.below(6)).unwrap() }.to_kind().into(),
+        7 if may_revoke => Revocation { kind: "failed".into(), events: i64::try_from(rng.below(6)).unwrap() }.to_kind().into(),
         _ => "".into(),
     }
 }
@@ -81,25 +90,32 @@ async fn send(rng: &FaultRng, servers: &Servers, clock: &dyn Clock, sent: &Mutex
     // Each attempt is another connection, which may use another lane.
     let mut lanes = server.lane_handles();
     let server = lanes.swap_remove(usize::try_from(rng.below(lanes.len() as u64)).unwrap());
+    let began = clock.now();
     // A caller may hang up before the answer.
     let answer = tokio::select! {
         biased;
-        answer = server.submit(batch.to_vec()) => answer,
-        () = sleep(rng.millis(2_000)), if rng.chance(20) => return false,
+        answer = server.submit(batch.to_vec()) => Some(answer),
+        () = sleep(rng.millis(2_000)), if rng.chance(20) => None,
     };
-    match answer {
-        Ok(receipt) => {
+    let outcome = match &answer {
+        Some(Ok(receipt)) => {
             assert!(receipt.conflicts.is_empty(), "an id conflicts with itself: {receipt:?}");
-            let now = clock.now();
-            let mut sent = sent.lock();
-            for event in batch {
-                sent.acknowledged.entry(event.id).or_insert(now);
-            }
-            true
+            Outcome::Acknowledged
         }
-        Err(Refusal::Full(_) | Refusal::Unavailable(_) | Refusal::OutcomeUnknown(_) | Refusal::ShuttingDown) => {
-            sent.lock().refused += 1;
-            false
+        Some(Err(Refusal::Full(_) | Refusal::ShuttingDown)) => Outcome::Rejected,
+        Some(Err(Refusal::Unavailable(_) | Refusal::OutcomeUnknown(_))) | None => Outcome::Unknown,
+    };
+    let at = since(began, clock);
+    let mut sent = sent.lock();
+    for event in batch {
+        sent.history.record(event.id, at, outcome);
+        if outcome == Outcome::Acknowledged {
+            sent.acknowledged.entry(event.id).or_insert(clock.now());
+        }
+        if event.kind.starts_with("~revoked:") {
+            sent.history.revocation(&event.source, at);
         }
     }
+    sent.refused += u64::from(matches!(answer, Some(Err(_))));
+    outcome == Outcome::Acknowledged
 }

@@ -4,7 +4,8 @@
 use std::{sync::Arc, time::Duration};
 
 use parking_lot::Mutex;
-use ping_core::{Event, KindCounts, Minute, Retention, SourceCounts};
+use ping_core::{Event, KindCounts, Minute, Retention, SourceCounts, Verdict};
+use ping_history::{Count, Promise, Status};
 use ping_ingest::{Ingest, IngestMetrics, IngestPorts, IngestSettings};
 use ping_memory::{LoggedMinutes, MemoryCache, MemoryLog, MemoryStatuses, MemoryStore};
 use ping_ports::{Clock, CounterCache, EventStore, LogBounds, SourceReader, StatusCache, TotalsStore};
@@ -178,13 +179,17 @@ impl World {
     fn start_reader(&self) -> JoinSet<()> {
         let host = Host::new(&self.rng);
         let cache = Arc::new(self.statuses_seen_by(&host));
-        let query = StatusQuery::new(statuses::rule(), cache, self.store.clone(), Arc::clone(&self.clock));
+        let (clock, sent) = (Arc::clone(&self.clock), Arc::clone(&self.sent));
+        let query = StatusQuery::new(statuses::rule(), cache, self.store.clone(), Arc::clone(&clock));
         let mut tasks = JoinSet::new();
         tasks.spawn(async move {
             loop {
                 sleep(host.rng.millis(1_000)).await;
+                let (source, began) = (format!("source-{}", host.rng.below(SOURCES)), clock.now());
                 // The store is available.
-                query.of(&format!("source-{}", host.rng.below(SOURCES))).await.unwrap();
+                let answer = query.of(&source).await.unwrap();
+                let status = if answer.value.verdict == Verdict::Negative { Status::Final } else { Status::Open };
+                sent.lock().history.status(&source, clients::since(began, &*clock), status);
             }
         });
         tasks
@@ -257,21 +262,22 @@ impl World {
         }
     }
 
-    /// What must hold for a reader at any time: the count is never too high, and includes everything acknowledged before
-    /// `as_of`.
+    /// What must hold for a reader at any time: the count is never too high. The history checks what it includes.
     async fn check_reading(&self) -> Result<(), String> {
+        let began = self.clock.now();
         let Some(reading) = self.cache.read(None).await.unwrap() else { return Ok(()) };
         let stored = self.store.count(None).await.unwrap();
         if reading.total > stored {
             return Err(format!("the cache has {}, the store {stored}", reading.total));
         }
-        self.check_views().await?;
-        let sent = self.sent.lock();
-        let before = sent.acknowledged.values().filter(|at| **at < reading.as_of).count();
-        if reading.total < i64::try_from(before).unwrap() {
-            return Err(format!("the cache has {}, but {before} were acknowledged before its as_of", reading.total));
+        let at = clients::since(began, &*self.clock);
+        let answer = |promise, count, as_of_ms| Count { promise, count, as_of_ms, exact: true };
+        {
+            let mut sent = self.sent.lock();
+            sent.history.count(at, answer(Promise::AsOf, reading.total, reading.as_of));
+            sent.history.count(at, answer(Promise::Strong, stored, 0));
         }
-        Ok(())
+        self.check_views().await
     }
 
     /// The same for the views per source.
@@ -321,10 +327,13 @@ impl World {
         let counters = self.cache.counters().await.unwrap().ok_or("the cache is empty in the end")?;
         let last_audit = self.cache.read(None).await.unwrap().and_then(|reading| reading.last_audit);
         let drifts = self.count_metrics.drifts.get();
-        let (sent, refused) = {
+        let (sent, refused, violations) = {
             let sent = self.sent.lock();
-            (sent.ids.len(), sent.refused)
+            (sent.ids.len(), sent.refused, sent.history.check())
         };
+        if let Some(violation) = violations.first() {
+            return Err(violation.to_string());
+        }
         if present != ids.len() {
             return Err(format!("{} of {} acknowledged events are not in the store", ids.len() - present, ids.len()));
         }
