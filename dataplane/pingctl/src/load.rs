@@ -3,6 +3,7 @@
 mod args;
 mod batches;
 mod check;
+mod history;
 mod progress;
 mod report;
 mod run;
@@ -48,6 +49,9 @@ pub(crate) async fn run(args: &LoadArgs, settings: &Settings) -> anyhow::Result<
         true => Some(Check::wait(&server, before, acknowledged, unknown, run.config.timeout).await?),
         false => None,
     };
+    if let Some(history) = &run.history {
+        history.finish()?;
+    }
     let stats = run.stats.lock();
     let report = Report::new(&run, &stats, ended, check);
     report.print(settings.format())?;

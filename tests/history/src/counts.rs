@@ -36,13 +36,13 @@ pub(crate) fn check(history: &History) -> Vec<Violation> {
 fn check_bounds(history: &History, times: &Times, at: Interval, answer: Count) -> Option<Violation> {
     let as_of = answer.as_of_ms.saturating_mul(1_000);
     let covered = if answer.promise == Promise::Strong { as_of.max(at.began) } else { as_of };
-    let mut promised = before(&times.acknowledged, covered);
+    let mut promised = history.before + before(&times.acknowledged, covered);
     if let Promise::After(event) = answer.promise {
         let acknowledged = history.events.get(&event).and_then(|event| event.acknowledged);
         promised += i64::from(acknowledged.is_none_or(|acknowledged| acknowledged >= covered));
     }
     // Within the same microsecond, the event may have been sent before.
-    let possible = before(&times.possible_from, at.ended.saturating_add(1));
+    let possible = history.before + before(&times.possible_from, at.ended.saturating_add(1));
     if answer.count < promised {
         Some(Violation::Missing { at, answer, promised })
     } else if answer.count > possible {

@@ -86,6 +86,8 @@ struct Event {
 /// The calls of a test, in any order.
 #[derive(Clone, Debug, Default)]
 pub struct History {
+    /// Events that had been recorded before.
+    before: i64,
     events: HashMap<Uuid, Event>,
     counts: Vec<(Interval, Count)>,
     /// Per source: what was read, and when.
@@ -95,6 +97,12 @@ pub struct History {
 }
 
 impl History {
+    /// A history that begins when `before` events have been recorded, and in which all other events are sent by its calls.
+    #[must_use]
+    pub fn after(before: i64) -> Self {
+        Self { before, ..Self::default() }
+    }
+
     /// Adds a call that sent `event`. Add each retry as a call of its own.
     pub fn record(&mut self, event: Uuid, at: Interval, outcome: Outcome) {
         let known = self.events.entry(event).or_insert(Event { possible_from: None, acknowledged: None });

@@ -171,6 +171,17 @@ fn a_final_status_that_changes_without_a_revocation_is_found() {
 }
 
 #[test]
+fn events_from_before_the_history_are_in_every_count() {
+    let mut history = History::after(10);
+    history.count(LATE, strong(10));
+    assert_eq!(history.check(), []);
+    history.count(LATE, strong(9));
+    history.count(LATE, strong(11));
+    let violations = history.check();
+    assert!(matches!(&violations[..], [Violation::Missing { .. }, Violation::Excess { .. }]), "{violations:?}");
+}
+
+#[test]
 fn an_answer_that_does_not_claim_to_be_exact_is_not_checked() {
     let mut history = Counter::run(0).history;
     history.count(LATE, Count { exact: false, ..strong(1_000_000) });

@@ -8,12 +8,14 @@ use std::{
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
+use tempfile::NamedTempFile;
 use tokio::{
     process::{Child, Command},
     task::JoinHandle,
 };
 
 use crate::{
+    answers::Reader,
     at,
     test_cluster::{Connection, PIPELINE, TestCluster, holds, pingctl},
 };
@@ -38,6 +40,10 @@ pub(crate) struct Outcome {
     pub(crate) missing: i64,
     /// Whether the cached counters match the rows in Postgres for every minute.
     pub(crate) cache_matches_rows: bool,
+    /// Counts that were read meanwhile.
+    pub(crate) answers: usize,
+    /// Those that break a promise, and why.
+    pub(crate) wrong_answers: Vec<String>,
     /// From the fault until the pipeline was permanently Ready.
     pub(crate) ready_after: Duration,
     /// From the fault until its counts were permanently Exact.
@@ -50,6 +56,11 @@ pub(crate) struct Outcome {
 
 pub(crate) struct Load {
     pings: Child,
+    /// The calls that `pings` writes.
+    calls: NamedTempFile,
+    /// Events that were counted before.
+    before: i64,
+    reader: Reader,
     watcher: ConditionWatcher,
 }
 
@@ -64,15 +75,19 @@ impl Load {
     }
 
     async fn start_with(cluster: &TestCluster, connection: &Connection, retries: u32) -> Self {
+        let before = cluster.count().await.try_into().unwrap();
+        let calls = NamedTempFile::new().unwrap();
         let mut command = Command::new(pingctl());
         command.args(connection.options());
         let retries = format!("--retries={retries}");
         command.args(["--json", &retries, "--timeout=20s", "load", "--yes-this-is-my-server"]);
         command.args(["--check", "--ids", "--duration=1h", "--connections=4", "--rate", RATE]);
+        command.arg("--history").arg(calls.path());
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
         let pings = command.spawn().unwrap();
         tokio::time::sleep(Duration::from_secs(3)).await;
-        Self { pings, watcher: ConditionWatcher::start(cluster) }
+        let reader = Reader::start(connection.clone());
+        Self { pings, calls, before, reader, watcher: ConditionWatcher::start(cluster) }
     }
 
     /// Waits until the pipeline has recovered from the fault, stops the load and compares the counts.
@@ -86,12 +101,15 @@ impl Load {
             report.unwrap_or_else(|error| panic!("pingctl load: {error}: {}", String::from_utf8_lossy(&output.stderr)));
         let number = |pointer| at(&report, pointer).as_i64().unwrap_or_else(|| panic!("no {pointer} in {report}"));
         assert_eq!((number("/unknown"), number("/refused")), (0, 0), "{report}");
+        let (answers, wrong_answers) = self.reader.check(self.before, self.calls.path()).await;
         // `verify` fails if the cache and the rows differ.
         let proof: Value = serde_json::from_str(&cluster.verify().await).unwrap();
         Outcome {
             acknowledged: number("/acknowledged").try_into().unwrap(),
             missing: number("/acknowledged") - number("/check/grew"),
             cache_matches_rows: proof["exact"] == true && proof["cache_total"] == proof["rows"],
+            answers,
+            wrong_answers,
             ready_after,
             exact_after,
             fresh_after,

@@ -3,6 +3,7 @@
 #![cfg(test)]
 
 mod access;
+mod answers;
 mod callers;
 mod capture;
 mod drill;

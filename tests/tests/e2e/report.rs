@@ -17,16 +17,18 @@ impl Report {
     /// Prints the table and writes it to `target/e2e.md`.
     pub(crate) fn print(&self) {
         let mut table = String::from(
-            "| fault | acknowledged | lost | counted twice | Postgres = cache | to Ready | to Exact | to Fresh | slowest ping |\n\
-             | --- | ---: | ---: | ---: | --- | ---: | ---: | ---: | ---: |\n",
+            "| fault | acknowledged | lost | counted twice | Postgres = cache | wrong answers | to Ready | to Exact | to Fresh | slowest ping |\n\
+             | --- | ---: | ---: | ---: | --- | ---: | ---: | ---: | ---: | ---: |\n",
         );
         for (fault, outcome) in &self.0 {
             let (lost, counted_twice) = (outcome.missing.max(0), (-outcome.missing).max(0));
             let _ = writeln!(
                 table,
-                "| {fault} | {} | {lost} | {counted_twice} | {} | {:.0} s | {:.0} s | {:.0} s | {:.1} s |",
+                "| {fault} | {} | {lost} | {counted_twice} | {} | {} of {} | {:.0} s | {:.0} s | {:.0} s | {:.1} s |",
                 outcome.acknowledged,
                 if outcome.cache_matches_rows { "yes" } else { "NO" },
+                outcome.wrong_answers.len(),
+                outcome.answers,
                 outcome.ready_after.as_secs_f64(),
                 outcome.exact_after.as_secs_f64(),
                 outcome.fresh_after.as_secs_f64(),
@@ -39,6 +41,7 @@ impl Report {
 
     pub(crate) fn assert_exact(&self) {
         for (fault, outcome) in &self.0 {
+            assert!(outcome.answers > 0 && outcome.wrong_answers.is_empty(), "{fault}: {outcome:?}");
             assert!(
                 outcome.missing == 0 && outcome.cache_matches_rows && outcome.acknowledged > 0,
                 "{fault}: {outcome:?}"

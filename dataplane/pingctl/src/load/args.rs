@@ -1,6 +1,6 @@
 //! Arguments of `pingctl load`.
 
-use std::{str::FromStr, time::Duration};
+use std::{path::PathBuf, str::FromStr, time::Duration};
 
 use clap::{Args, ValueEnum};
 
@@ -53,6 +53,10 @@ pub(crate) struct LoadArgs {
     /// Requires that no other client is sending.
     #[arg(long)]
     check: bool,
+    /// Write each call to this file, as a line of JSON: event id, begin and end in microseconds since the Unix epoch, and
+    /// whether the event is acknowledged, rejected or of unknown outcome. For unary calls with ids.
+    #[arg(long, value_name = "FILE")]
+    history: Option<PathBuf>,
     /// Number of threads.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=256))]
     threads: u32,
@@ -109,6 +113,8 @@ pub(crate) struct LoadConfig {
     /// Whether to generate the ids here.
     pub(crate) ids: bool,
     pub(crate) check: bool,
+    /// Where to write each call.
+    pub(crate) history: Option<PathBuf>,
     pub(crate) retries: u32,
     pub(crate) timeout: Duration,
 }
@@ -128,6 +134,11 @@ impl LoadArgs {
             ));
         }
         let streams = self.mode == Mode::Stream;
+        let ids = self.ids || !(self.no_ids || streams);
+        if self.history.is_some() && (streams || !ids) {
+            let fix = "remove --mode stream and --no-ids, or --history";
+            return Err(Failure::usage("--history needs unary calls with ids", fix));
+        }
         let in_flight = self.in_flight.unwrap_or(if streams { 16 } else { 64 });
         Ok(LoadConfig {
             address: settings.addr.clone(),
@@ -138,8 +149,9 @@ impl LoadArgs {
             in_flight: in_flight as usize,
             batch: if streams { self.batch } else { 1 },
             sources: self.sources,
-            ids: self.ids || !(self.no_ids || streams),
+            ids,
             check: self.check,
+            history: self.history.clone(),
             retries: settings.retries,
             timeout: settings.timeout(),
         })

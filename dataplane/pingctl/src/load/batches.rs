@@ -81,6 +81,7 @@ mod tests {
             batch: 300,
             sources,
             ids,
+            history: None,
             check: false,
             retries: 0,
             timeout: Duration::from_secs(1),

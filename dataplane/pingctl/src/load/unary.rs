@@ -27,10 +27,15 @@ pub(super) async fn send(run: Arc<Run>, client: Client, mut index: u32) {
 
 /// Sends one event until it is acknowledged or refused, or must not or cannot be retried.
 async fn deliver(run: &Run, client: &Client, ping: PingRequest, due: Instant) {
-    let attempt = || {
+    let attempt = || async {
         let mut request = Request::new(ping.clone());
         request.set_timeout(run.config.timeout);
-        client.ping(request)
+        let call = run.history.as_ref().map(|history| history.begin(&ping.event_id));
+        let answer = client.ping(request).await;
+        if let Some(call) = call {
+            call.end(&answer);
+        }
+        answer
     };
     let answer = attempt
         .retry(client::backoff(run.config.retries))

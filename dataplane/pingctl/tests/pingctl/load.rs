@@ -23,6 +23,25 @@ fn a_fixed_rate_is_kept_and_every_event_counted() {
 }
 
 #[test]
+fn every_call_is_in_the_history() {
+    let (server, folder) = (Server::start(), tempfile::tempdir().unwrap());
+    let path = folder.path().join("history");
+    let load = format!("load --rate 500/s --duration 500ms --check --json --history {}", path.display());
+    let report = server.ctl(&load).json(0);
+    let calls: Vec<Value> =
+        std::fs::read_to_string(&path).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(calls.len() as f64, number(&report, "/acknowledged"));
+    for call in calls {
+        assert_eq!((&call["outcome"], call["event_id"].as_str().unwrap().len()), (&"acknowledged".into(), 36), "{call}");
+        assert!(call["began_us"].as_i64() <= call["ended_us"].as_i64(), "{call}");
+    }
+    let refused = server.ctl("load --mode stream --history /tmp/never-written").stderr(2);
+    assert!(refused.contains("--history needs unary calls with ids"), "{refused}");
+    let refused = server.ctl("load --history /no/such/folder/history").stderr(5);
+    assert!(refused.contains("cannot write the history to /no/such/folder/history"), "{refused}");
+}
+
+#[test]
 fn a_load_at_maximum_rate_ends_by_itself_and_reports() {
     let server = Server::start();
     let text = server.ctl("load --rate max --duration 300ms --in-flight 8 --no-ids --check").text(0);

@@ -1,0 +1,89 @@
+//! Reads counts during a fault, and checks them against the calls of the load.
+
+use std::{path::Path, process::Stdio, time::Duration};
+
+use ping_history::{Count, History, Interval, Micros, Outcome, Promise};
+use serde_json::Value;
+use tokio::{process::Command, task::JoinHandle};
+
+use crate::test_cluster::{Connection, pingctl};
+
+/// Between two counts.
+const INTERVAL: Duration = Duration::from_millis(200);
+
+/// Counts that were read, and when.
+type Answers = Vec<(Interval, Count)>;
+
+/// Reads counts, from the cache and from the database in turn, until it is stopped.
+pub(crate) struct Reader {
+    task: JoinHandle<()>,
+    answers: tokio::sync::mpsc::UnboundedReceiver<(Interval, Count)>,
+}
+
+fn now() -> Micros {
+    std::time::UNIX_EPOCH.elapsed().unwrap().as_micros().try_into().unwrap()
+}
+
+impl Reader {
+    /// Starts to read as the caller of `connection`.
+    pub(crate) fn start(connection: Connection) -> Self {
+        let (sender, answers) = tokio::sync::mpsc::unbounded_channel();
+        let task = tokio::spawn(async move {
+            for promise in [Promise::AsOf, Promise::Strong].into_iter().cycle() {
+                if let Some(answer) = read(&connection, promise).await {
+                    sender.send(answer).unwrap();
+                }
+                tokio::time::sleep(INTERVAL).await;
+            }
+        });
+        Self { task, answers }
+    }
+
+    /// Stops, and checks every answer against the calls in the file that `pingctl load --history` wrote. `before` events had been counted
+    /// when the load began. Returns how many answers were checked, and those that break a promise.
+    pub(crate) async fn check(mut self, before: i64, calls: &Path) -> (usize, Vec<String>) {
+        self.task.abort();
+        let mut history = History::after(before);
+        for call in std::fs::read_to_string(calls).unwrap().lines() {
+            add(&mut history, &serde_json::from_str(call).unwrap());
+        }
+        let mut answers = Answers::new();
+        while let Ok(answer) = self.answers.try_recv() {
+            answers.push(answer);
+        }
+        for (at, answer) in &answers {
+            history.count(*at, *answer);
+        }
+        (answers.len(), history.check().iter().map(ToString::to_string).collect())
+    }
+}
+
+/// Reads one count. A call that fails has no answer that could be wrong.
+async fn read(connection: &Connection, promise: Promise) -> Option<(Interval, Count)> {
+    let mut command = Command::new(pingctl());
+    command.args(connection.options()).args(["--json", "--retries=0", "--timeout=5s", "count"]);
+    if promise == Promise::Strong {
+        command.arg("--strong");
+    }
+    command.stdin(Stdio::null()).kill_on_drop(true);
+    let began = now();
+    let output = command.output().await.unwrap();
+    let at = Interval { began, ended: now() };
+    let answer = output.status.success().then(|| serde_json::from_slice::<Value>(&output.stdout).unwrap())?;
+    let number = |field: &str| answer[field].as_i64().unwrap_or_else(|| panic!("no {field} in {answer}"));
+    let exact = answer["exact"] == true;
+    Some((at, Count { promise, count: number("ping_count"), as_of_ms: number("as_of_ms"), exact }))
+}
+
+/// Adds a line of the load's history.
+fn add(history: &mut History, call: &Value) {
+    let time = |field: &str| call[field].as_i64().unwrap();
+    let outcome = match call["outcome"].as_str().unwrap() {
+        "acknowledged" => Outcome::Acknowledged,
+        "rejected" => Outcome::Rejected,
+        "unknown" => Outcome::Unknown,
+        other => panic!("unknown outcome {other}"),
+    };
+    let event = call["event_id"].as_str().unwrap().parse().unwrap();
+    history.record(event, Interval { began: time("began_us"), ended: time("ended_us") }, outcome);
+}
