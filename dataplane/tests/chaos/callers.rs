@@ -16,7 +16,7 @@ use uuid::Uuid;
 
 /// Concurrent callers.
 pub const CALLERS: usize = 16;
-/// One in so many events of a source makes its status negative. Few, so that statuses change throughout the test.
+/// Every 400th event of a source makes its status negative: rare, so that statuses change throughout the test.
 const FAILED_EVERY: u64 = 400;
 
 /// What the callers and the readers have seen.

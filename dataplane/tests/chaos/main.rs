@@ -141,6 +141,11 @@ async fn nothing_is_lost_or_counted_twice_whatever_is_killed() {
     );
     assert_eq!(present, acknowledged.len() as i64, "every acknowledged id is in Postgres");
     assert!(total >= present);
+    check_answers(&load);
+}
+
+/// Checks every answer that callers and readers got.
+fn check_answers(load: &Load) {
     let history = load.history.lock();
     let [events, acknowledged, counts, statuses] = history.sizes();
     println!("history: {events} events, {acknowledged} acknowledged, {counts} counts, {statuses} statuses");

@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use ping_history::{Count, Interval, Promise, Status};
+use ping_history::{Count, Includes, Interval, Status};
 use serde_json::{Value, json};
 use tokio::time::sleep;
 
@@ -32,12 +32,12 @@ pub async fn read(load: Arc<Load>, api: String, question: Question) {
             return;
         }
         match question {
-            Question::Cached => count(&load, &http, &api, Promise::AsOf, json!({})).await,
-            Question::Strong => count(&load, &http, &api, Promise::Strong, json!({"strong": true})).await,
+            Question::Cached => count(&load, &http, &api, Includes::AsOf, json!({})).await,
+            Question::Strong => count(&load, &http, &api, Includes::Strong, json!({"strong": true})).await,
             Question::After => {
                 let recent = load.recent.lock().clone();
                 if let Some((event, token)) = recent {
-                    count(&load, &http, &api, Promise::After(event), json!({"after": token})).await;
+                    count(&load, &http, &api, Includes::After(event), json!({"after": token})).await;
                 }
             }
             Question::Status => status(&load, &http, &api, &source((turn * 2 + 1) % CALLERS)).await,
@@ -57,16 +57,18 @@ async fn ask(http: &reqwest::Client, api: &str, method: &str, body: &Value) -> O
     Some((Interval { began, ended: now() }, answer))
 }
 
-async fn count(load: &Load, http: &reqwest::Client, api: &str, promise: Promise, body: Value) {
+async fn count(load: &Load, http: &reqwest::Client, api: &str, includes: Includes, body: Value) {
     let Some((at, answer)) = ask(http, api, "PingService/PingCount", &body).await else { return };
     // JSON has 64-bit numbers as text.
     let number = |field: &str| answer[field].as_str().unwrap().parse().unwrap();
     let exact = answer["exact"] == true;
-    load.history.lock().count(at, Count { promise, count: number("pingCount"), as_of_ms: number("asOfMs"), exact });
+    load.history.lock().count(at, Count { includes, count: number("pingCount"), as_of_ms: number("asOfMs"), exact });
 }
 
 async fn status(load: &Load, http: &reqwest::Client, api: &str, source: &str) {
-    let Some((at, answer)) = ask(http, api, "SourceService/GetStatus", &json!({"source": source})).await else { return };
+    let Some((at, answer)) = ask(http, api, "SourceService/GetStatus", &json!({"source": source})).await else {
+        return;
+    };
     let status = if answer["final"] == true { Status::Final } else { Status::Open };
     load.history.lock().status(source, at, status);
 }

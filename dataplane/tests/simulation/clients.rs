@@ -74,7 +74,9 @@ fn kind(rng: &FaultRng, may_revoke: bool) -> Box<str> {
     match rng.below(10) {
         0..4 => "failed".into(),
         4..7 => "succeeded".into(),
-        7 if may_revoke => Revocation { kind: "failed".into(), events: i64::try_from(rng.below(6)).unwrap() }.to_kind().into(),
+        7 if may_revoke => {
+            Revocation { kind: "failed".into(), events: i64::try_from(rng.below(6)).unwrap() }.to_kind().into()
+        }
         _ => "".into(),
     }
 }

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 
 use parking_lot::Mutex;
 use ping_core::{Event, KindCounts, Minute, Retention, SourceCounts, Verdict};
-use ping_history::{Count, Promise, Status};
+use ping_history::{Count, Includes, Status};
 use ping_ingest::{Ingest, IngestMetrics, IngestPorts, IngestSettings};
 use ping_memory::{LoggedMinutes, MemoryCache, MemoryLog, MemoryStatuses, MemoryStore};
 use ping_ports::{Clock, CounterCache, EventStore, LogBounds, SourceReader, StatusCache, TotalsStore};
@@ -271,11 +271,11 @@ impl World {
             return Err(format!("the cache has {}, the store {stored}", reading.total));
         }
         let at = clients::since(began, &*self.clock);
-        let answer = |promise, count, as_of_ms| Count { promise, count, as_of_ms, exact: true };
+        let answer = |includes, count, as_of_ms| Count { includes, count, as_of_ms, exact: true };
         {
             let mut sent = self.sent.lock();
-            sent.history.count(at, answer(Promise::AsOf, reading.total, reading.as_of));
-            sent.history.count(at, answer(Promise::Strong, stored, 0));
+            sent.history.count(at, answer(Includes::AsOf, reading.total, reading.as_of));
+            sent.history.count(at, answer(Includes::Strong, stored, 0));
         }
         self.check_views().await
     }

@@ -1,6 +1,6 @@
 //! Bounds of a count, from the events that must be in it and those that can be.
 
-use crate::{Count, Event, History, Interval, Micros, Promise, Violation};
+use crate::{Count, Event, History, Includes, Interval, Micros, Violation};
 
 /// The times of all events, sorted, so that events before a time are found by bisection.
 struct Times {
@@ -35,9 +35,9 @@ pub(crate) fn check(history: &History) -> Vec<Violation> {
 /// An event in flight while a count is read may or may not be in it.
 fn check_bounds(history: &History, times: &Times, at: Interval, answer: Count) -> Option<Violation> {
     let as_of = answer.as_of_ms.saturating_mul(1_000);
-    let covered = if answer.promise == Promise::Strong { as_of.max(at.began) } else { as_of };
+    let covered = if answer.includes == Includes::Strong { as_of.max(at.began) } else { as_of };
     let mut promised = history.before + before(&times.acknowledged, covered);
-    if let Promise::After(event) = answer.promise {
+    if let Includes::After(event) = answer.includes {
         let acknowledged = history.events.get(&event).and_then(|event| event.acknowledged);
         promised += i64::from(acknowledged.is_none_or(|acknowledged| acknowledged >= covered));
     }
@@ -55,7 +55,7 @@ fn check_bounds(history: &History, times: &Times, at: Interval, answer: Count) -
 /// Compares each strong count with the highest one that had ended before it began: what the earlier one counted stays counted, and only
 /// events that it need not have counted can have been added.
 fn check_order(history: &History, times: &Times) -> Vec<Violation> {
-    let strong = |(_, answer): &&(Interval, Count)| answer.exact && answer.promise == Promise::Strong;
+    let strong = |(_, answer): &&(Interval, Count)| answer.exact && answer.includes == Includes::Strong;
     let mut by_begin: Vec<_> = history.counts.iter().filter(strong).copied().collect();
     let mut by_end = by_begin.clone();
     by_begin.sort_by_key(|(at, _)| at.began);

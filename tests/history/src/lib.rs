@@ -41,9 +41,9 @@ pub enum Outcome {
     Unknown,
 }
 
-/// What a count promises beyond its `as_of_ms`.
+/// What a count includes, whatever its `as_of_ms`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Promise {
+pub enum Includes {
     /// Nothing.
     AsOf,
     /// Every event acknowledged before the call is in it.
@@ -56,7 +56,7 @@ pub enum Promise {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Count {
     /// What the call asked for.
-    pub promise: Promise,
+    pub includes: Includes,
     /// The number of events.
     pub count: i64,
     /// Every event acknowledged before this millisecond is in the count.

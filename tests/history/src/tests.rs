@@ -57,19 +57,20 @@ impl Counter {
 
     fn read(&mut self) {
         let (at, moment) = self.interval();
-        let answer = |promise, counted: Micros, count| Count { promise, count, as_of_ms: counted / 1_000, exact: true };
+        let answer =
+            |includes, counted: Micros, count| Count { includes, count, as_of_ms: counted / 1_000, exact: true };
         let answer = match self.rng.random_range(0..4) {
-            0 | 1 => answer(Promise::Strong, moment, self.total(moment)),
+            0 | 1 => answer(Includes::Strong, moment, self.total(moment)),
             2 => {
                 let counted = self.rng.random_range(0..=moment);
-                answer(Promise::AsOf, counted, self.total(counted))
+                answer(Includes::AsOf, counted, self.total(counted))
             }
             _ => {
                 let (event, effect) = self.effects[self.rng.random_range(0..self.effects.len())];
                 if effect >= moment {
                     return;
                 }
-                answer(Promise::After(event), effect, self.total(effect + 1))
+                answer(Includes::After(event), effect, self.total(effect + 1))
             }
         };
         self.history.count(at, answer);
@@ -95,7 +96,7 @@ const LATE: Interval = Interval { began: 5_000_000, ended: 5_000_100 };
 const LATER: Interval = Interval { began: 6_000_000, ended: 6_000_100 };
 
 fn strong(count: i64) -> Count {
-    Count { promise: Promise::Strong, count, as_of_ms: 0, exact: true }
+    Count { includes: Includes::Strong, count, as_of_ms: 0, exact: true }
 }
 
 /// Acknowledged events, and those that may have been recorded.
@@ -128,7 +129,7 @@ fn a_correct_history_has_no_violation() {
 fn an_acknowledged_event_that_a_later_count_lacks_is_found() {
     let lost = |history: &mut History| {
         let count = bounds(history).0 - 1;
-        history.count(LATE, Count { promise: Promise::AsOf, count, as_of_ms: 4_000, exact: true });
+        history.count(LATE, Count { includes: Includes::AsOf, count, as_of_ms: 4_000, exact: true });
     };
     plant(lost, |found| matches!(found, Violation::Missing { .. }));
 }
@@ -156,7 +157,7 @@ fn a_count_without_the_event_of_its_token_is_found() {
     let lacking = |history: &mut History| {
         let certain = bounds(history).0;
         history.record(event, LATE, Outcome::Acknowledged);
-        history.count(LATER, Count { promise: Promise::After(event), count: certain, as_of_ms: 4_000, exact: true });
+        history.count(LATER, Count { includes: Includes::After(event), count: certain, as_of_ms: 4_000, exact: true });
     };
     plant(lacking, |found| matches!(found, Violation::Missing { .. }));
 }

@@ -2,7 +2,7 @@
 
 use std::{path::Path, process::Stdio, time::Duration};
 
-use ping_history::{Count, History, Interval, Micros, Outcome, Promise};
+use ping_history::{Count, History, Includes, Interval, Micros, Outcome};
 use serde_json::Value;
 use tokio::{process::Command, task::JoinHandle};
 
@@ -29,8 +29,8 @@ impl Reader {
     pub(crate) fn start(connection: Connection) -> Self {
         let (sender, answers) = tokio::sync::mpsc::unbounded_channel();
         let task = tokio::spawn(async move {
-            for promise in [Promise::AsOf, Promise::Strong].into_iter().cycle() {
-                if let Some(answer) = read(&connection, promise).await {
+            for includes in [Includes::AsOf, Includes::Strong].into_iter().cycle() {
+                if let Some(answer) = read(&connection, includes).await {
                     sender.send(answer).unwrap();
                 }
                 tokio::time::sleep(INTERVAL).await;
@@ -59,10 +59,10 @@ impl Reader {
 }
 
 /// Reads one count. A call that fails has no answer that could be wrong.
-async fn read(connection: &Connection, promise: Promise) -> Option<(Interval, Count)> {
+async fn read(connection: &Connection, includes: Includes) -> Option<(Interval, Count)> {
     let mut command = Command::new(pingctl());
     command.args(connection.options()).args(["--json", "--retries=0", "--timeout=5s", "count"]);
-    if promise == Promise::Strong {
+    if includes == Includes::Strong {
         command.arg("--strong");
     }
     command.stdin(Stdio::null()).kill_on_drop(true);
@@ -72,7 +72,7 @@ async fn read(connection: &Connection, promise: Promise) -> Option<(Interval, Co
     let answer = output.status.success().then(|| serde_json::from_slice::<Value>(&output.stdout).unwrap())?;
     let number = |field: &str| answer[field].as_i64().unwrap_or_else(|| panic!("no {field} in {answer}"));
     let exact = answer["exact"] == true;
-    Some((at, Count { promise, count: number("ping_count"), as_of_ms: number("as_of_ms"), exact }))
+    Some((at, Count { includes, count: number("ping_count"), as_of_ms: number("as_of_ms"), exact }))
 }
 
 /// Adds a line of the load's history.

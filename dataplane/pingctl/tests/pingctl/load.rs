@@ -32,7 +32,11 @@ fn every_call_is_in_the_history() {
         std::fs::read_to_string(&path).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert_eq!(calls.len() as f64, number(&report, "/acknowledged"));
     for call in calls {
-        assert_eq!((&call["outcome"], call["event_id"].as_str().unwrap().len()), (&"acknowledged".into(), 36), "{call}");
+        assert_eq!(
+            (&call["outcome"], call["event_id"].as_str().unwrap().len()),
+            (&"acknowledged".into(), 36),
+            "{call}"
+        );
         assert!(call["began_us"].as_i64() <= call["ended_us"].as_i64(), "{call}");
     }
     let refused = server.ctl("load --mode stream --history /tmp/never-written").stderr(2);
