@@ -157,11 +157,7 @@ impl TestCluster {
     /// Has a server recount every row; its proof as JSON. The admin port is not part of the Service.
     pub(crate) async fn verify(&self) -> String {
         let pods = self.json(&["get", "pods", "--selector=app.kubernetes.io/component=server"]).await;
-        let is_ready = |pod: &&Value| {
-            let conditions = at(pod, "/status/conditions").as_array().into_iter().flatten();
-            conditions.into_iter().any(|condition| condition["type"] == "Ready" && condition["status"] == "True")
-        };
-        let pod = pods["items"].as_array().unwrap().iter().find(is_ready).expect("a ready server");
+        let pod = pods["items"].as_array().unwrap().iter().find(|pod| is_ready(pod)).expect("a ready server");
         let admin = format!("https://{}:8081", at(pod, "/status/podIP").as_str().unwrap());
         // NetworkPolicies admit only Prometheus to the port.
         let connection = self.connection().await;
@@ -266,11 +262,41 @@ impl TestCluster {
         }
     }
 
-    /// Fails the test and prints the pods and the pipeline.
+    /// Fails the test, and prints nodes, events, the pipeline, and what every pod that is not ready says about itself.
     pub(crate) async fn fail(&self, what: &str) -> ! {
-        let pods = self.try_kubectl(&["get", "pods", "--output=wide"]).await.unwrap_or_default();
-        let pipeline = self.try_kubectl(&["describe", "pingpipeline", PIPELINE]).await.unwrap_or_default();
-        panic!("no {what}\n{pods}\n{pipeline}");
+        let mut report = String::new();
+        for arguments in [
+            &["get", "nodes", "--output=wide"][..],
+            &["get", "pods", "--all-namespaces", "--output=wide"],
+            &["get", "events", "--all-namespaces", "--sort-by=.lastTimestamp"],
+            &["describe", "pingpipeline", PIPELINE],
+        ] {
+            self.report(&mut report, arguments).await;
+        }
+        for (namespace, pod) in self.pods_that_are_not_ready().await {
+            let pod = ["--namespace", &namespace, &pod];
+            self.report(&mut report, &[&["describe", "pod"], &pod[..]].concat()).await;
+            self.report(&mut report, &[&["logs", "--all-containers", "--tail=50"], &pod[..]].concat()).await;
+        }
+        panic!("no {what}\n{report}");
+    }
+
+    /// Adds what a command says, or why it says nothing.
+    async fn report(&self, report: &mut String, arguments: &[&str]) {
+        let said = self.try_kubectl(arguments).await.unwrap_or_else(|error| format!("{error:#}\n"));
+        report.push_str(&format!("== kubectl {}\n{said}", arguments.join(" ")));
+    }
+
+    /// Namespace and name of each, in all namespaces; none if the API server does not answer.
+    async fn pods_that_are_not_ready(&self) -> Vec<(String, String)> {
+        let Ok(pods) = self.try_kubectl(&["get", "pods", "--all-namespaces", "--output=json"]).await else {
+            return Vec::new();
+        };
+        let pods: Value = serde_json::from_str(&pods).unwrap();
+        let text = |pod: &Value, pointer| at(pod, pointer).as_str().unwrap_or_default().to_owned();
+        let pods = pods["items"].as_array().into_iter().flatten();
+        let failing = pods.filter(|pod| !is_ready(pod) && at(pod, "/status/phase") != "Succeeded");
+        failing.map(|pod| (text(pod, "/metadata/namespace"), text(pod, "/metadata/name"))).collect()
     }
 }
 
@@ -321,6 +347,11 @@ pub(crate) fn holds(pipeline: &Value, condition: &str) -> bool {
 
 fn is_observed(pipeline: &Value) -> bool {
     at(pipeline, "/status/observedGeneration") == at(pipeline, "/metadata/generation")
+}
+
+fn is_ready(pod: &Value) -> bool {
+    let mut conditions = at(pod, "/status/conditions").as_array().into_iter().flatten();
+    conditions.any(|condition| condition["type"] == "Ready" && condition["status"] == "True")
 }
 
 /// The repository's root.
