@@ -38,17 +38,22 @@ impl std::str::FromStr for LogFormat {
 /// Target of the audit log.
 const AUDIT: &str = "audit";
 
-/// The levels in `filter`. The audit log stays on unless `filter` names it: it must not depend on how much else is logged.
+/// Targets with a level of their own, whatever the level for everything. The audit log must not depend on how much else is logged.
+/// rustls warns of what a stranger sends in a handshake, so that anyone could fill the log.
+const OWN_LEVELS: [(&str, LevelFilter); 2] = [(AUDIT, LevelFilter::INFO), ("rustls", LevelFilter::ERROR)];
+
+/// The levels in `filter`, and those of [`OWN_LEVELS`] that it does not name.
 fn levels(filter: &str) -> anyhow::Result<Targets> {
     let levels: Targets = filter
         .parse()
         .with_context(|| format!("the log filter \"{filter}\" is not a list of levels, such as info,rdkafka=warn"))?;
-    let names_audit = levels.iter().any(|(target, _)| target == AUDIT);
-    Ok(if names_audit { levels } else { levels.with_target(AUDIT, LevelFilter::INFO) })
+    let named: Vec<String> = levels.iter().map(|(target, _)| target.to_owned()).collect();
+    let unnamed = OWN_LEVELS.into_iter().filter(|(target, _)| !named.iter().any(|name| name == target));
+    Ok(levels.with_targets(unnamed))
 }
 
 /// Installs the process-wide log subscriber. `filter` lists levels, one for everything and one per module, separated by commas:
-/// `info,rdkafka=warn`. The target `audit` is logged at `info` unless the list names it.
+/// `info,rdkafka=warn`. The target `audit` is logged at `info` and `rustls` at `error` unless the list names them.
 ///
 /// # Errors
 /// If `filter` is invalid or a subscriber is already installed.
@@ -82,5 +87,11 @@ mod tests {
         assert!(["warn,audit=off", "audit=warn"].into_iter().all(|filter| !enabled(filter)));
         assert!(!levels("warn").unwrap().would_enable("ping_rpc", &Level::INFO));
         assert!(levels("a=b=c").is_err());
+    }
+
+    #[test]
+    fn strangers_cannot_fill_the_log_with_handshakes() {
+        let enabled = |filter: &str| levels(filter).unwrap().would_enable("rustls::msgs::handshake", &Level::WARN);
+        assert!(!enabled("info") && !enabled("debug") && enabled("info,rustls=warn"));
     }
 }
