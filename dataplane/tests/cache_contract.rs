@@ -1,17 +1,27 @@
 //! The contract of every cache: one body per promise, one test per adapter.
 #![cfg(test)]
 
+#[path = "cache_contract/cut_points.rs"]
+mod cut_points;
+mod dragonfly;
 #[path = "encrypted_cache.rs"]
 mod encrypted_cache;
 #[path = "cache_contract/encryption.rs"]
 mod encryption;
 #[path = "cache_contract/fixture.rs"]
 mod fixture;
+#[path = "cache_contract/full.rs"]
+mod full;
 #[path = "cache_contract/redis_only.rs"]
 mod redis_only;
+#[path = "cache_contract/reordering.rs"]
+mod reordering;
+#[path = "cache_contract/truth.rs"]
+mod truth;
 
 use std::collections::BTreeMap;
 
+use dragonfly::Dragonfly;
 use encrypted_cache::EncryptedCache;
 use fixture::{Cache, NOW, connect, done, filled, flush, map, reading, snapshot, stale, watermark};
 use ping_core::{Mark, Marks, Millis, Minute, Seq, Token, WriterId};
@@ -19,6 +29,10 @@ use ping_memory::MemoryCache;
 use ping_ports::{Advance, Applied, Flush, Reading};
 use ping_redis::RedisCache;
 use ping_testbed::Redis;
+use reordering::Reordering;
+
+/// Bytes: the largest test of the contract needs about half of it.
+const LITTLE_MEMORY: u64 = 8 * 1024 * 1024;
 
 macro_rules! contract {
     ($($promise:ident)*) => {
@@ -33,7 +47,33 @@ macro_rules! contract {
             $(#[tokio::test]
             async fn $promise() {
                 let server = super::Redis::start().await.unwrap();
-                super::$promise(std::sync::Arc::new(super::connect(&server))).await;
+                super::$promise(std::sync::Arc::new(super::connect(&server.url()))).await;
+            })*
+        }
+
+        /// With little memory, and without an append-only file.
+        mod redis_with_little_memory {
+            $(#[tokio::test]
+            async fn $promise() {
+                let server = super::Redis::start_bounded(super::LITTLE_MEMORY).await.unwrap();
+                super::$promise(std::sync::Arc::new(super::connect(&server.url()))).await;
+            })*
+        }
+
+        mod emulated_dragonfly {
+            $(#[tokio::test]
+            async fn $promise() {
+                let server = super::Dragonfly::start().await;
+                super::$promise(std::sync::Arc::new(super::connect(&server.url()))).await;
+            })*
+        }
+
+        /// Commands on different keys are delayed and reordered.
+        mod reordered {
+            $(#[tokio::test]
+            async fn $promise() {
+                let server = super::Reordering::start().await;
+                super::$promise(std::sync::Arc::new(super::connect(&server.url()))).await;
             })*
         }
 

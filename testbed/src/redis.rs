@@ -39,6 +39,14 @@ impl Redis {
         Self::launch(Lifetime::Owned, Folder::create("redis")?, "no").await
     }
 
+    /// Starts an empty Redis without an append-only file that refuses changes once it uses this many bytes.
+    pub async fn start_bounded(bytes: u64) -> anyhow::Result<Self> {
+        let (port, bytes) = (free_port()?, bytes.to_string());
+        let port_text = port.to_string();
+        let settings = ["--port", &port_text, "--maxmemory", &bytes, "--maxmemory-policy", "noeviction"];
+        Self::launch_with(Lifetime::Owned, Folder::create("redis")?, port, &settings).await
+    }
+
     /// Starts an empty Redis without an append-only file on a free port that accepts TLS only. `acl` is its access control list, one
     /// user per line.
     pub async fn start_encrypted(certificate: &Leaf, acl: &str) -> anyhow::Result<Self> {

@@ -10,10 +10,16 @@ use super::{
 };
 use ping_core::{Generation, Marks, Millis, Minute, Positions, Token, WriterId};
 
-/// The cache cannot be reached or did not answer. A change may or may not have been made.
+/// Why the cache did not do what it was asked to.
 #[derive(Debug, thiserror::Error)]
-#[error("the cache is unavailable")]
-pub struct CacheError(#[source] pub Cause);
+pub enum CacheError {
+    /// It cannot be reached or did not answer. A change may or may not have been made.
+    #[error("the cache is unavailable")]
+    Unavailable(#[source] Cause),
+    /// It has no memory left for a change. It keeps what it has, or counts as empty if it had to stop half-way.
+    #[error("the cache is full")]
+    Full(#[source] Cause),
+}
 
 /// Counts to add, with the positions they start and end at.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

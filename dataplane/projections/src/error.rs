@@ -27,3 +27,10 @@ pub enum CountError {
         rebuilds: u32,
     },
 }
+
+impl CountError {
+    /// Whether the cache had no memory left for a change.
+    pub(super) fn is_cache_full(&self) -> bool {
+        matches!(self, Self::Cache(CacheError::Full(_)))
+    }
+}

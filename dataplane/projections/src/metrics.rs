@@ -38,6 +38,8 @@ pub struct CountMetrics {
     pub lag_ms: Gauge,
     /// Sessions interrupted by a failed call to log, cache or store.
     pub errors: Counter,
+    /// 1 while the cache refuses changes because it is full, else 0.
+    pub cache_full: Gauge,
 }
 
 impl CountMetrics {
@@ -61,6 +63,7 @@ impl CountMetrics {
         let drift_events = gauge("drift_events", "Events by which the cache differed from the store at the last audit");
         let lag_records = gauge("lag_records", "Records on the assigned partitions that are not counted yet");
         let lag_ms = gauge("lag_milliseconds", "Age of the watermark: every event acknowledged before it is counted");
+        let cache_full = gauge("cache_full", "1 while the cache refuses changes because it is full");
         let flush_records = Histogram::new(exponential_buckets(1.0, 4.0, 8));
         registry.register(format!("{prefix}_flush_records"), "Records per flush", flush_records.clone());
         let flush_seconds = Histogram::new(exponential_buckets(0.000_1, 4.0, 9));
@@ -79,6 +82,7 @@ impl CountMetrics {
             lag_records,
             lag_ms,
             errors,
+            cache_full,
         }
     }
 }

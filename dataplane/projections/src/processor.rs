@@ -43,6 +43,7 @@ impl<C: LogConsumer, P: Projection> Processor<C, P> {
                 Ok(end) => end,
                 Err(error) => {
                     self.context.metrics.errors.inc();
+                    self.context.metrics.cache_full.set(i64::from(error.is_cache_full()));
                     tracing::warn!(error = chain(&error), "counting interrupted; retrying");
                     tokio::select! {
                         biased;
@@ -61,6 +62,7 @@ impl<C: LogConsumer, P: Projection> Processor<C, P> {
 
     async fn session(&mut self, shutdown: &CancellationToken) -> Result<SessionEnd, CountError> {
         if self.assigned.is_empty() {
+            self.context.metrics.cache_full.set(0);
             return self.wait_for_partitions(shutdown).await;
         }
         let positions = tokio::select! {

@@ -172,6 +172,7 @@ impl<'a, C: LogConsumer, P: Projection> Session<'a, C, P> {
             tracing::info!(why, "flush rejected; reading the positions again");
             return Some(SessionEnd::Resume);
         }
+        metrics.cache_full.set(0);
         let flush = self.state.flushed(Instant::now())?;
         if flush.records > 0 {
             metrics.flush_records.observe(flush.records as f64);

@@ -5,13 +5,12 @@ use std::{collections::BTreeMap, sync::Arc};
 use ping_core::{Marks, Millis, Minute, Offset, Partition, Positions, WriterId};
 use ping_ports::{Advance, Applied, CacheSnapshot, CounterCache, Flush, Reading};
 use ping_redis::{RedisCache, RedisSettings};
-use ping_testbed::Redis;
 
 /// The current minute in most of these tests.
 pub(crate) const NOW: Minute = Minute(30_000_000);
 
-pub(crate) fn connect(server: &Redis) -> RedisCache {
-    RedisCache::new(&RedisSettings::new(server.url())).unwrap()
+pub(crate) fn connect(url: &str) -> RedisCache {
+    RedisCache::new(&RedisSettings::new(url)).unwrap()
 }
 
 pub(crate) type Cache = Arc<dyn CounterCache>;

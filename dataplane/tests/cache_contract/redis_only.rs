@@ -39,7 +39,7 @@ async fn has_positions_after_outage(cache: &Cache) -> bool {
 #[tokio::test]
 async fn counters_can_be_read_with_hgetall() {
     let server = Redis::start().await.unwrap();
-    let cache: Cache = Arc::new(connect(&server));
+    let cache: Cache = Arc::new(connect(&server.url()));
     filled(&cache).await;
     let mut flush = flush("g", 0, 0, 5, NOW);
     flush.advance.as_of = Some(200);
@@ -55,7 +55,7 @@ async fn counters_can_be_read_with_hgetall() {
 #[tokio::test]
 async fn a_server_that_forgot_the_scripts_learns_them_again() {
     let server = Redis::start().await.unwrap();
-    let cache: Cache = Arc::new(connect(&server));
+    let cache: Cache = Arc::new(connect(&server.url()));
     filled(&cache).await;
     done(&cache, &flush("g", 0, 0, 1, NOW)).await;
     let () = run(&server, "SCRIPT FLUSH").await;
@@ -68,7 +68,7 @@ async fn a_restarted_server_is_found_again_with_its_data() {
     let mut server = Redis::start().await.unwrap();
     // By default, Redis postpones a write while the disk is busy with the last second's.
     let () = run(&server, "CONFIG SET appendfsync always").await;
-    let cache: Cache = Arc::new(connect(&server));
+    let cache: Cache = Arc::new(connect(&server.url()));
     filled(&cache).await;
     done(&cache, &flush("g", 0, 0, 7, NOW)).await;
     server.kill_9().await.unwrap();
@@ -85,7 +85,7 @@ async fn a_restarted_server_is_found_again_with_its_data() {
 #[tokio::test]
 async fn a_server_that_lost_its_data_is_empty() {
     let mut server = Redis::start().await.unwrap();
-    let cache: Cache = Arc::new(connect(&server));
+    let cache: Cache = Arc::new(connect(&server.url()));
     filled(&cache).await;
     server.restart_empty().await.unwrap();
     assert!(!has_positions_after_outage(&cache).await);
@@ -97,7 +97,7 @@ async fn a_server_that_lost_its_data_is_empty() {
 #[tokio::test]
 async fn a_cache_that_lost_a_part_is_empty() {
     let server = Redis::start().await.unwrap();
-    let cache: Cache = Arc::new(connect(&server));
+    let cache: Cache = Arc::new(connect(&server.url()));
     for lost in ["ping:counters", "ping:positions"] {
         filled(&cache).await;
         let () = run(&server, &format!("DEL {lost}")).await;
@@ -113,7 +113,7 @@ async fn a_cache_that_lost_a_part_is_empty() {
 #[tokio::test]
 async fn a_password_can_be_given_beside_the_url() {
     let server = Redis::start().await.unwrap();
-    let cache: Cache = Arc::new(connect(&server));
+    let cache: Cache = Arc::new(connect(&server.url()));
     filled(&cache).await;
     let () = run(&server, "CONFIG SET requirepass secret").await;
     let with = |password: Option<&str>| {

@@ -10,7 +10,7 @@ use ping_ports::{Applied, CacheCounters, CacheError, CacheSnapshot, CounterCache
 use crate::{bugs::Bug, rng::Host};
 
 fn unavailable() -> CacheError {
-    CacheError("the cache is unavailable (simulated)".into())
+    CacheError::Unavailable("the cache is unavailable (simulated)".into())
 }
 
 #[derive(Clone)]

@@ -10,7 +10,7 @@ use ping_ports::{CacheError, CachedStatus, Epoch, StatusCache, StatusUpdate, Sta
 use crate::{bugs::Bug, rng::Host};
 
 fn unavailable() -> CacheError {
-    CacheError("the cache of statuses is unavailable (simulated)".into())
+    CacheError::Unavailable("the cache of statuses is unavailable (simulated)".into())
 }
 
 /// Two failed events make a source negative, three succeeded ones positive.

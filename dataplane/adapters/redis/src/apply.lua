@@ -1,116 +1,147 @@
 -- Applies one flush: counters and positions change together, or nothing changes and the reason is returned.
--- Everything is checked before the first write, so that a server that refuses writes refuses all of them.
+-- A server may refuse any call for lack of memory, and keeps what was written before. Therefore the first write also sets `incomplete`,
+-- and the last but the watermark removes it: in between, the cache counts as empty. If the first write is refused, nothing has changed.
 -- Large numbers stay strings, because Lua numbers lose precision; they become numbers only to be compared.
--- ARGV: the ten values below, then the lists `froms`, `moves`, `marks` and `minutes`, each described where it is read.
+-- ARGV: the ten values below. A list is one text of words, because a server limits the words of a command.
 local counters, positions, watermark, touched = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local generation, total, now, oldest, as_of, partitions = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6]
-local froms, moves, marks, minutes = tonumber(ARGV[7]), tonumber(ARGV[8]), tonumber(ARGV[9]), tonumber(ARGV[10])
 local unpack = table.unpack or unpack
-local CHUNK = 1000 -- arguments per `unpack`, well below its limit; even, so that pairs stay together
+local CHUNK = 1000 -- arguments per call, well below the limit of `unpack`; even, so that pairs stay together
 
--- Calls act(first, last) for each chunk of first..last.
-local function in_chunks(first, last, act)
-  for from = first, last, CHUNK do
-    act(from, math.min(from + CHUNK - 1, last))
+local function words(text)
+  local list = {}
+  for word in string.gmatch(text, '%S+') do
+    list[#list + 1] = word
+  end
+  return list
+end
+
+-- Calls the command on `key` with the arguments in `list`, as often as they need.
+local function call(command, key, list)
+  for first = 1, #list, CHUNK do
+    redis.call(command, key, unpack(list, first, math.min(first + CHUNK - 1, #list)))
   end
 end
 
--- The values of the fields ARGV[first..last] of `positions`; false where a field is missing.
-local function positions_of(first, last)
+-- The values of `fields` of the positions; false where a field is missing.
+local function positions_of(fields)
   local values = {}
-  in_chunks(first, last, function(from, to)
-    for _, value in ipairs(redis.call('HMGET', positions, unpack(ARGV, from, to))) do
+  for first = 1, #fields, CHUNK do
+    local last = math.min(first + CHUNK - 1, #fields)
+    for _, value in ipairs(redis.call('HMGET', positions, unpack(fields, first, last))) do
       values[#values + 1] = value
     end
-  end)
+  end
   return values
 end
 
-local current_generation = redis.call('HGET', positions, 'generation')
-if not current_generation or redis.call('HEXISTS', counters, 'total') == 0 then
+local state = redis.call('HMGET', positions, 'generation', 'incomplete')
+if not state[1] or redis.call('HEXISTS', counters, 'total') == 0 then
   return 'the cache is empty'
 end
-if current_generation ~= generation then
-  return 'the generation is ' .. current_generation
+if state[2] then
+  return 'the cache is incomplete, because a change was interrupted'
+end
+if state[1] ~= generation then
+  return 'the generation is ' .. state[1]
 end
 
--- froms: the offset fields, then the offsets that they must contain. A missing one counts as 0.
-local list = 10
-for index, offset in ipairs(positions_of(list + 1, list + froms)) do
-  local expected = ARGV[list + froms + index]
+-- Pairs of partition and the offset that it must be at. A missing one counts as 0.
+local froms, fields = words(ARGV[7]), {}
+for index = 1, #froms, 2 do
+  fields[#fields + 1] = 'offset:' .. froms[index]
+end
+for index, offset in ipairs(positions_of(fields)) do
+  local partition, expected = froms[2 * index - 1], froms[2 * index]
   if (offset or '0') ~= expected then
-    return 'partition ' .. string.sub(ARGV[list + index], 8) .. ' is at ' .. (offset or '0') .. ', not at ' .. expected
+    return 'partition ' .. partition .. ' is at ' .. (offset or '0') .. ', not at ' .. expected
   end
 end
 
--- moves: pairs of field and offset.
-list = list + 2 * froms
-in_chunks(list + 1, list + 2 * moves, function(from, to)
-  redis.call('HSET', positions, unpack(ARGV, from, to))
-end)
+-- Triples of writer, partition and number. A mark never decreases, neither below that of the partition nor below the writer's base.
+local marks = words(ARGV[9])
+fields = {}
+for index = 1, #marks, 3 do
+  fields[#fields + 1] = 'mark:' .. marks[index]
+  fields[#fields + 1] = 'mark:' .. marks[index] .. ':' .. marks[index + 1]
+end
+local current = positions_of(fields)
 
--- marks: pairs of fields (the writer's base and its mark on the partition), then the numbers. A mark never decreases.
-list = list + 2 * moves
-local current = positions_of(list + 1, list + 2 * marks)
-local changes = {}
-for index = 1, marks do
-  local seq = ARGV[list + 2 * marks + index]
-  local base, mark = current[2 * index - 1] or 0, current[2 * index] or 0
-  if tonumber(seq) > math.max(tonumber(base), tonumber(mark)) then
-    changes[#changes + 1] = ARGV[list + 2 * index]
-    changes[#changes + 1] = seq
+-- Pairs of minute and count.
+local minutes = words(ARGV[10])
+local counts = total ~= '0' or #minutes > 0 or #marks > 0
+local moved = counts and { 'incomplete', '1' } or {}
+-- Pairs of partition and offset.
+local moves = words(ARGV[8])
+for index = 1, #moves, 2 do
+  moved[#moved + 1] = 'offset:' .. moves[index]
+  moved[#moved + 1] = moves[index + 1]
+end
+local mark = 0
+for index = 3, #marks, 3 do
+  mark = mark + 2
+  if tonumber(marks[index]) > math.max(tonumber(current[mark - 1] or 0), tonumber(current[mark] or 0)) then
+    moved[#moved + 1] = fields[mark]
+    moved[#moved + 1] = marks[index]
   end
 end
-in_chunks(1, #changes, function(from, to)
-  redis.call('HSET', positions, unpack(changes, from, to))
-end)
+call('HSET', positions, moved)
 
--- minutes: pairs of minute and count. Retention uses the later of the minute itself and its last change.
-list = list + 3 * marks
 if total ~= '0' then
   redis.call('HINCRBY', counters, 'total', total)
 end
-for index = list + 1, list + 2 * minutes, 2 do
-  local minute = ARGV[index]
-  redis.call('HINCRBY', counters, 'minute:' .. minute, ARGV[index + 1])
-  redis.call('ZADD', touched, tonumber(minute) > tonumber(now) and minute or now, minute)
+-- Retention uses the later of the minute itself and its last change.
+local changed = {}
+for index = 1, #minutes, 2 do
+  local minute = minutes[index]
+  redis.call('HINCRBY', counters, 'minute:' .. minute, minutes[index + 1])
+  changed[#changed + 1] = tonumber(minute) > tonumber(now) and minute or now
+  changed[#changed + 1] = minute
 end
+call('ZADD', touched, changed)
 local expired = redis.call('ZRANGEBYSCORE', touched, '-inf', oldest)
 if #expired > 0 then
   for index, minute in ipairs(expired) do
     expired[index] = 'minute:' .. minute
   end
-  in_chunks(1, #expired, function(from, to)
-    redis.call('HDEL', counters, unpack(expired, from, to))
-  end)
+  call('HDEL', counters, expired)
   redis.call('ZREMRANGEBYSCORE', touched, '-inf', oldest)
 end
+if counts then
+  redis.call('HDEL', positions, 'incomplete')
+end
 
+-- Every time is true by itself, so it does not matter which of them are written before the script is stopped.
 if as_of ~= '' then
   local times, lowest = {}, nil
-  local fields = redis.call('HGETALL', watermark)
-  for index = 1, #fields, 2 do
-    if string.sub(fields[index], 1, 6) == 'as_of:' then
-      times[fields[index]] = fields[index + 1]
-      if not lowest or tonumber(fields[index + 1]) < tonumber(lowest) then
-        lowest = fields[index + 1]
+  local held = redis.call('HGETALL', watermark)
+  for index = 1, #held, 2 do
+    if string.sub(held[index], 1, 6) == 'as_of:' then
+      times[held[index]] = held[index + 1]
+      if not lowest or tonumber(held[index + 1]) < tonumber(lowest) then
+        lowest = held[index + 1]
       end
     end
   end
   -- A new partition starts with the lowest watermark of the others.
+  local advanced = { 'partitions', partitions }
+  local function advance(field, time)
+    times[field] = time
+    advanced[#advanced + 1] = field
+    advanced[#advanced + 1] = time
+  end
   for partition = 0, tonumber(partitions) - 1 do
     local field = 'as_of:' .. partition
     if not times[field] then
-      times[field] = lowest or '0'
-      redis.call('HSET', watermark, field, times[field])
+      advance(field, lowest or '0')
     end
   end
-  for index = 11, 10 + froms do
-    local field = 'as_of:' .. string.sub(ARGV[index], 8)
+  for index = 1, #froms, 2 do
+    local field = 'as_of:' .. froms[index]
     if not times[field] or tonumber(times[field]) < tonumber(as_of) then
-      redis.call('HSET', watermark, field, as_of)
+      advance(field, as_of)
     end
   end
-  redis.call('HSET', watermark, 'partitions', partitions)
+  call('HSET', watermark, advanced)
 end
 return false

@@ -4,6 +4,8 @@ use std::{io, path::Path};
 
 use redis::{ErrorKind, RedisError};
 
+use ping_ports::CacheError;
+
 /// The cache cannot be reached, does not prove its identity, or rejects the login.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("cannot connect to the cache at {address}: {reason}; {remedy}")]
@@ -38,25 +40,34 @@ impl ConnectError {
     }
 }
 
-/// A command that the cache rejected because of the login.
+/// A command that the cache rejected, and what to do about it.
 #[derive(Debug, thiserror::Error)]
 #[error("{error}; {remedy}")]
-struct NotAllowed {
+struct Rejected {
     error: RedisError,
     remedy: &'static str,
 }
 
-/// The cause to report for a failed command.
-pub(super) fn command_failed(error: RedisError) -> ping_ports::Cause {
+const GRANT: &str =
+    "the user of --cache-username lacks a permission; docs/operator/README.md lists those that it needs";
+const FREE_MEMORY: &str = "the cache keeps what it has, and counting continues when it has memory again: raise its limit, or lower --status-sources";
+
+/// The error to report for a failed command.
+pub(super) fn command_failed(error: RedisError) -> CacheError {
     let text = error.to_string();
-    // The driver writes NOPERM this way; a transaction wraps it.
-    if text.contains("NoPerm") {
-        let remedy =
-            "the user of --cache-username lacks a permission; docs/operator/README.md lists those that it needs";
-        NotAllowed { error, remedy }.into()
+    if is_out_of_memory(&text) {
+        CacheError::Full(Rejected { error, remedy: FREE_MEMORY }.into())
+    } else if text.contains("NoPerm") {
+        // The driver writes NOPERM this way; a transaction wraps it.
+        CacheError::Unavailable(Rejected { error, remedy: GRANT }.into())
     } else if text.contains("NOAUTH") {
-        NotAllowed { error, remedy: CHECK_LOGIN }.into()
+        CacheError::Unavailable(Rejected { error, remedy: CHECK_LOGIN }.into())
     } else {
-        error.into()
+        CacheError::Unavailable(error.into())
     }
+}
+
+/// Dragonfly answers with a text of its own, and with no code of its own. Redis also refuses to read in a transaction.
+fn is_out_of_memory(text: &str) -> bool {
+    ["command not allowed when used memory", "Out of memory"].iter().any(|refusal| text.contains(refusal))
 }

@@ -7,7 +7,8 @@ use ping_ports::CacheSnapshot;
 
 /// Hash: `total`, `minute:<minute since the epoch>`. Nothing else.
 pub(super) const COUNTERS: &str = "ping:counters";
-/// Hash: `generation`, `offset:<partition>`, `mark:<writer>` on every partition, `mark:<writer>:<partition>`.
+/// Hash: `generation`, `incomplete` while a change is being made, `offset:<partition>`, `mark:<writer>` on every partition,
+/// `mark:<writer>:<partition>`.
 pub(super) const POSITIONS: &str = "ping:positions";
 /// Hash: `as_of:<partition>`, `partitions` (how many the topic has), `suspect`, `last_audit`.
 pub(super) const WATERMARK: &str = "ping:watermark";
@@ -17,6 +18,8 @@ pub(super) const TOUCHED: &str = "ping:touched";
 pub(super) const KEYS: [&str; 4] = [COUNTERS, POSITIONS, WATERMARK, TOUCHED];
 
 pub(super) const GENERATION: &str = "generation";
+/// A change has begun and did not end: the cache counts as empty. See `apply.lua`.
+pub(super) const INCOMPLETE: &str = "incomplete";
 pub(super) const TOTAL: &str = "total";
 pub(super) const SUSPECT: &str = "suspect";
 pub(super) const LAST_AUDIT: &str = "last_audit";
@@ -50,14 +53,14 @@ pub(super) fn mark_of(field: &str) -> Option<(WriterId, Option<Partition>)> {
     }
 }
 
-/// The content of every key, in the order of [`KEYS`]; the last one as score and member.
+/// The content of every key but for the generation, in the order of [`KEYS`]; the last one as score and member.
 pub(super) fn contents(snapshot: &CacheSnapshot) -> [Fields; 4] {
     let counters = snapshot.minutes.iter().map(|(time, count)| (minute(*time), count.to_string()));
     let counters = std::iter::once((TOTAL.to_owned(), snapshot.total.to_string())).chain(counters);
 
-    let Positions { generation, offsets, marks } = &snapshot.positions;
-    let mut positions = vec![(GENERATION.to_owned(), generation.clone())];
-    positions.extend(offsets.iter().map(|(partition, next)| (offset(*partition), next.to_string())));
+    let Positions { generation: _, offsets, marks } = &snapshot.positions;
+    let mut positions: Fields =
+        offsets.iter().map(|(partition, next)| (offset(*partition), next.to_string())).collect();
     for (writer, mark_of_writer) in &marks.0 {
         positions.push((base(*writer), mark_of_writer.base.to_string()));
         positions.extend(
@@ -72,12 +75,14 @@ pub(super) fn contents(snapshot: &CacheSnapshot) -> [Fields; 4] {
     [counters.collect(), positions, watermark.collect(), touched.collect()]
 }
 
-/// Reads `ping:positions`; `None` when it has no generation.
+/// Reads `ping:positions`; `None` when it has no generation, or is incomplete.
 pub(super) fn positions(fields: &Fields) -> Option<Positions> {
     let mut generation = None;
     let (mut offsets, mut marks): (BTreeMap<Partition, Offset>, _) = (BTreeMap::new(), Marks::default());
     for (field, value) in fields {
-        if field == GENERATION {
+        if field == INCOMPLETE {
+            return None;
+        } else if field == GENERATION {
             generation = Some(value.clone());
         } else if let Some(partition) = field.strip_prefix("offset:").and_then(|name| name.parse().ok()) {
             offsets.insert(partition, value.parse().ok()?);

@@ -22,7 +22,7 @@ use async_trait::async_trait;
 use redis::Cmd;
 
 use self::{
-    layout::{COUNTERS, Fields, GENERATION, LAST_AUDIT, POSITIONS, SUSPECT, TOTAL, WATERMARK},
+    layout::{COUNTERS, Fields, GENERATION, INCOMPLETE, LAST_AUDIT, POSITIONS, SUSPECT, TOTAL, WATERMARK},
     link::Link,
     script::Scripts,
 };
@@ -52,7 +52,7 @@ impl RedisCache {
     /// # Errors
     /// When the URL is not valid, or the settings contradict each other.
     pub fn new(settings: &RedisSettings) -> Result<Self, CacheError> {
-        let link = Link::new(settings).map_err(|error| CacheError(Box::new(error)))?;
+        let link = Link::new(settings).map_err(|error| CacheError::Unavailable(Box::new(error)))?;
         Ok(Self { link, scripts: Scripts::new() })
     }
 }
@@ -65,21 +65,33 @@ impl RedisCache {
         for minute in minutes {
             counts.arg(layout::minute(minute));
         }
-        let commands = [Cmd::hexists(POSITIONS, GENERATION), Cmd::hgetall(WATERMARK), counts];
-        let (filled, watermark, counts): (bool, Fields, Vec<Option<i64>>) = self.link.transaction(&commands).await?;
+        let commands = [state(), Cmd::hgetall(WATERMARK), counts];
+        let (state, watermark, counts): (State, Fields, Vec<Option<i64>>) = self.link.transaction(&commands).await?;
         let mut counts = counts.into_iter();
-        let total = counts.next().flatten().filter(|_| filled);
+        let total = counts.next().flatten().filter(|_| is_complete(&state));
         Ok(total.map(|total| reading(&watermark, total, counts.flatten().sum())))
     }
 
     /// Reads all fields and sums the minutes in the range.
     async fn read_all(&self, minutes: Range<Minute>) -> Result<Option<Reading>, CacheError> {
-        let commands = [Cmd::hexists(POSITIONS, GENERATION), Cmd::hgetall(WATERMARK), Cmd::hgetall(COUNTERS)];
-        let (filled, watermark, counters): (bool, Fields, Fields) = self.link.transaction(&commands).await?;
+        let commands = [state(), Cmd::hgetall(WATERMARK), Cmd::hgetall(COUNTERS)];
+        let (state, watermark, counters): (State, Fields, Fields) = self.link.transaction(&commands).await?;
         let within = layout::minutes(&counters).range(minutes).map(|(_, count)| count).sum();
-        let total = layout::total(&counters).filter(|_| filled);
+        let total = layout::total(&counters).filter(|_| is_complete(&state));
         Ok(total.map(|total| reading(&watermark, total, within)))
     }
+}
+
+/// The generation, and the mark of an incomplete cache.
+type State = (Option<String>, Option<String>);
+
+/// Reads the state.
+fn state() -> Cmd {
+    Cmd::hmget(POSITIONS, &[GENERATION, INCOMPLETE])
+}
+
+fn is_complete((generation, incomplete): &State) -> bool {
+    generation.is_some() && incomplete.is_none()
 }
 
 fn reading(watermark: &Fields, total: i64, minutes_total: i64) -> Reading {
@@ -104,7 +116,7 @@ impl CounterCache for RedisCache {
 
     async fn install(&self, seen: Option<&Generation>, snapshot: &CacheSnapshot) -> Result<bool, CacheError> {
         let contents = layout::contents(snapshot);
-        let arguments = |command: &mut Cmd| script::install(command, seen, &contents);
+        let arguments = |command: &mut Cmd| script::install(command, seen, &snapshot.positions.generation, &contents);
         self.link.script(&self.scripts.install, &arguments).await
     }
 
@@ -126,8 +138,11 @@ impl CounterCache for RedisCache {
         for token in tokens {
             command.arg(layout::base(token.writer)).arg(layout::mark(token.writer, token.partition));
         }
-        let marks: Vec<Option<i64>> = self.link.command(&command).await?;
-        let counted = |(token, marks): (&Token, &[Option<i64>])| marks.iter().flatten().any(|mark| *mark >= token.seq);
+        let (state, marks): (State, Vec<Option<i64>>) = self.link.transaction(&[state(), command]).await?;
+        let complete = is_complete(&state);
+        let counted = |(token, marks): (&Token, &[Option<i64>])| {
+            complete && marks.iter().flatten().any(|mark| *mark >= token.seq)
+        };
         Ok(tokens.iter().zip(marks.chunks(2)).map(counted).collect())
     }
 

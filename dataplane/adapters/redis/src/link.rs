@@ -100,12 +100,12 @@ impl Link {
         let connection = self.connection();
         let result = match connection.clone().await {
             Ok(connection) => call(connection).await.map_err(command_failed),
-            Err(error) => Err(error.into()),
+            Err(error) => Err(CacheError::Unavailable(error.into())),
         };
         if result.is_err() {
             self.discard(&connection);
         }
-        result.map_err(CacheError)
+        result
     }
 
     fn connection(&self) -> SharedConnection {

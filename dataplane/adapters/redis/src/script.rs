@@ -3,7 +3,7 @@
 
 use redis::Cmd;
 
-use super::layout::{self, Fields};
+use super::layout::Fields;
 use ping_core::Generation;
 use ping_ports::Flush;
 
@@ -58,7 +58,7 @@ impl Scripts {
     }
 }
 
-/// The arguments of `apply.lua`: a header, then lists whose lengths are in the header.
+/// The arguments of `apply.lua`. Each list is one text, because Dragonfly accepts at most 65,536 words per command.
 pub(super) fn apply(command: &mut Cmd, flush: &Flush) {
     let advance = &flush.advance;
     command.arg(&advance.generation).arg(flush.total).arg(flush.now.0).arg(flush.now.back(flush.window).0);
@@ -66,34 +66,21 @@ pub(super) fn apply(command: &mut Cmd, flush: &Flush) {
         Some(as_of) => command.arg(as_of).arg(advance.partitions),
         None => command.arg("").arg(0),
     };
-    command.arg(advance.from.len()).arg(advance.to.len()).arg(advance.marks.len()).arg(flush.minutes.len());
-    for partition in advance.from.keys() {
-        command.arg(layout::offset(*partition));
-    }
-    for offset in advance.from.values() {
-        command.arg(offset);
-    }
-    for (partition, offset) in &advance.to {
-        command.arg(layout::offset(*partition)).arg(offset);
-    }
-    for (writer, partition) in advance.marks.keys() {
-        command.arg(layout::base(*writer)).arg(layout::mark(*writer, *partition));
-    }
-    for seq in advance.marks.values() {
-        command.arg(seq);
-    }
-    for (minute, count) in &flush.minutes {
-        command.arg(minute.0).arg(count);
+    command.arg(words(advance.from.iter().map(|(partition, offset)| format!("{partition} {offset}"))));
+    command.arg(words(advance.to.iter().map(|(partition, offset)| format!("{partition} {offset}"))));
+    command.arg(words(advance.marks.iter().map(|((writer, partition), seq)| format!("{writer} {partition} {seq}"))));
+    command.arg(words(flush.minutes.iter().map(|(minute, count)| format!("{} {count}", minute.0))));
+}
+
+/// The arguments of `install.lua`: the generation to replace, the new one, then the content of every key, each as one text.
+pub(super) fn install(command: &mut Cmd, seen: Option<&Generation>, new: &Generation, contents: &[Fields]) {
+    command.arg(seen.map_or("", String::as_str)).arg(new);
+    for pairs in contents {
+        command.arg(words(pairs.iter().map(|(field, value)| format!("{field} {value}"))));
     }
 }
 
-/// The arguments of `install.lua`: the generation to replace, then the content of every key.
-pub(super) fn install(command: &mut Cmd, seen: Option<&Generation>, contents: &[Fields]) {
-    command.arg(seen.map_or("", String::as_str));
-    for pairs in contents {
-        command.arg(pairs.len());
-        for (field, value) in pairs {
-            command.arg(field).arg(value);
-        }
-    }
+/// One text of words. They are numbers and names of fields, so none contains a space.
+fn words(items: impl Iterator<Item = String>) -> String {
+    items.collect::<Vec<_>>().join(" ")
 }

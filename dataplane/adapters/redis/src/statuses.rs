@@ -68,7 +68,7 @@ impl RedisStatuses {
     /// # Errors
     /// When the URL is not valid, or the settings contradict each other.
     pub fn new(settings: &RedisSettings, rule: &StatusRule, max_sources: u32) -> Result<Self, CacheError> {
-        let link = Link::new(settings).map_err(|error| CacheError(Box::new(error)))?;
+        let link = Link::new(settings).map_err(|error| CacheError::Unavailable(Box::new(error)))?;
         let prefix = format!("ping:status:{rule}");
         let merge_max = Script::new(include_str!("merge_max.lua"));
         let buckets = max_sources.div_ceil(BUCKET_CAPACITY).max(1);
