@@ -14,7 +14,6 @@ mod fixture;
 mod full;
 #[path = "cache_contract/redis_only.rs"]
 mod redis_only;
-#[path = "cache_contract/reordering.rs"]
 mod reordering;
 #[path = "cache_contract/truth.rs"]
 mod truth;

@@ -2,13 +2,20 @@
 #![cfg(test)]
 #![allow(unreachable_pub, missing_docs, reason = "a test binary has no callers")]
 
+#[path = "status_contract/cut_points.rs"]
+mod cut_points;
+#[allow(dead_code, reason = "the contract of the counters uses all of it")]
+mod dragonfly;
 #[path = "encrypted_cache.rs"]
 #[allow(dead_code, reason = "the contract of the counters uses all of it")]
 mod encrypted_cache;
+mod reordering;
 
 use std::{sync::Arc, time::Duration};
 
+use dragonfly::Dragonfly;
 use encrypted_cache::EncryptedCache;
+use reordering::Reordering;
 
 use ping_core::{Minute, StatusCounts, StatusRule};
 use ping_memory::MemoryStatuses;
@@ -27,6 +34,10 @@ const NOW: Minute = Minute(28_815_438);
 
 fn rule() -> StatusRule {
     StatusRule { negative_when: "bounced=1".parse().unwrap(), positive_when: "delivered=1000".parse().unwrap() }
+}
+
+fn connect(url: &str) -> RedisStatuses {
+    RedisStatuses::new(&RedisSettings::new(url), &rule(), 1_000).unwrap()
 }
 
 fn of(negative: i64, positive: i64) -> StatusCounts {
@@ -57,9 +68,31 @@ macro_rules! contract {
         mod in_redis {
             $(#[tokio::test]
             async fn $promise() {
-                let redis = super::Redis::start().await.unwrap();
-                let settings = super::RedisSettings::new(redis.url());
-                super::$promise(std::sync::Arc::new(super::RedisStatuses::new(&settings, &super::rule(), 1_000).unwrap())).await;
+                let server = super::Redis::start().await.unwrap();
+                super::$promise(std::sync::Arc::new(super::connect(&server.url()))).await;
+            })*
+        }
+        /// With little memory, and without an append-only file.
+        mod in_redis_with_little_memory {
+            $(#[tokio::test]
+            async fn $promise() {
+                let server = super::Redis::start_bounded(4 * 1024 * 1024).await.unwrap();
+                super::$promise(std::sync::Arc::new(super::connect(&server.url()))).await;
+            })*
+        }
+        mod in_emulated_dragonfly {
+            $(#[tokio::test]
+            async fn $promise() {
+                let server = super::Dragonfly::start().await;
+                super::$promise(std::sync::Arc::new(super::connect(&server.url()))).await;
+            })*
+        }
+        /// Commands on different keys are delayed and reordered.
+        mod reordered {
+            $(#[tokio::test]
+            async fn $promise() {
+                let server = super::Reordering::start().await;
+                super::$promise(std::sync::Arc::new(super::connect(&server.url()))).await;
             })*
         }
     };
