@@ -11,7 +11,7 @@ mod keyspace;
 mod script;
 pub(crate) mod wire;
 
-use std::{collections::BTreeMap, mem, sync::Arc};
+use std::{mem, sync::Arc};
 
 use parking_lot::Mutex;
 use tokio::{
@@ -146,6 +146,3 @@ impl State {
         }
     }
 }
-
-/// The hash of a script, and its text.
-type KnownScripts = BTreeMap<String, String>;

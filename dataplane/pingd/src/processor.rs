@@ -6,7 +6,6 @@ use crate::config::ProcessorArgs;
 use anyhow::Context;
 use ping_kafka::{FetchProfile, KafkaBounds, KafkaConsumer, KafkaMinutes, KafkaProducer, KafkaSettings};
 use ping_memory::SystemClock;
-use ping_ports::CounterCache;
 use ping_projections::{LogPorts, MinutePublisher, StatusProjection};
 use ping_redis::{RedisCache, RedisStatuses};
 use ping_rpc::health;
@@ -69,7 +68,7 @@ pub(crate) async fn run(args: ProcessorArgs, process: ProcessArgs, shutdown: Can
 }
 
 /// Watches every dependency of a processor.
-fn watch(tasks: &mut JoinSet<()>, readiness: &Readiness, log: &LogPorts, cache: Arc<dyn CounterCache>) {
+fn watch(tasks: &mut JoinSet<()>, readiness: &Readiness, log: &LogPorts, cache: Arc<RedisCache>) {
     let (outbox, bounds) = (Arc::clone(&log.outbox), Arc::clone(&log.bounds));
     health::watch(tasks, readiness, "postgres", move || {
         let outbox = Arc::clone(&outbox);
@@ -81,6 +80,6 @@ fn watch(tasks: &mut JoinSet<()>, readiness: &Readiness, log: &LogPorts, cache: 
     });
     health::watch(tasks, readiness, "cache", move || {
         let cache = Arc::clone(&cache);
-        async move { cache.read(None).await }
+        async move { cache.check().await }
     });
 }

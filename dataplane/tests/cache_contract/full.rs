@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use ping_ports::{CacheError, chain};
+use ping_redis::RedisCache;
 use ping_testbed::Redis;
 
 use crate::{
@@ -15,13 +16,16 @@ fn is_full(result: Result<impl std::fmt::Debug, CacheError>) {
     let error = result.unwrap_err();
     assert!(matches!(error, CacheError::Full(_)), "{error:?}");
     let text = chain(&error);
-    assert!(text.contains("the cache is full") && text.contains("raise its limit"), "{text}");
+    assert!(text.contains("the cache is full") && text.contains("raise its memory limit"), "{text}");
 }
 
 /// What a full cache does. `set_full` takes its free memory away, or gives it back.
-async fn keeps_what_it_has_and_continues(cache: Cache, set_full: impl AsyncFn(bool)) {
+async fn keeps_what_it_has_and_continues(cache: Arc<RedisCache>, set_full: impl AsyncFn(bool)) {
+    let redis = Arc::clone(&cache);
+    let cache: Cache = cache;
     filled(&cache).await;
     done(&cache, &flush("g", 0, 0, 5, NOW)).await;
+    redis.check().await.unwrap();
     let before = (cache.counters().await.unwrap(), cache.positions().await.unwrap());
     set_full(true).await;
     let next = flush("g", 0, 5, 2, NOW);
@@ -35,9 +39,11 @@ async fn keeps_what_it_has_and_continues(cache: Cache, set_full: impl AsyncFn(bo
         // Redis refuses transactions, so the store answers.
         refused => is_full(refused),
     }
+    assert!(matches!(redis.check().await, Err(CacheError::Full(_))));
     set_full(false).await;
     assert_eq!((cache.counters().await.unwrap(), cache.positions().await.unwrap()), before);
     done(&cache, &next).await;
+    redis.check().await.unwrap();
     assert_eq!(reading(&cache).await.total, 7);
 
     // A wrong count is not served although the mark cannot be written.

@@ -1,13 +1,10 @@
 //! Scripts, on Lua 5.4.
 
-use std::{cell::RefCell, mem};
+use std::{cell::RefCell, collections::BTreeMap, mem};
 
 use mlua::{Lua, Table, Value, Variadic};
 
-use super::{
-    KnownScripts,
-    keyspace::{self, Keyspace, Reply},
-};
+use super::keyspace::{self, Keyspace, Reply};
 
 /// Which calls of a script fail, counted from 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,7 +30,8 @@ impl Fault {
 /// The scripts that the server knows, and what is done to them.
 #[derive(Default)]
 pub(super) struct Scripts {
-    known: KnownScripts,
+    /// Texts by their hash.
+    known: BTreeMap<String, String>,
     pub(super) fault: Option<Fault>,
     /// The fault made a call fail.
     pub(super) failed: bool,

@@ -5,6 +5,8 @@
 pub enum Bug {
     /// The cache applies a flush regardless of its positions: a retry after a lost answer counts twice.
     CacheIgnoresPositions,
+    /// A flush that was stopped half-way leaves a cache that readers trust.
+    IncompleteCacheTrusted,
     /// A rebuild reads the store before the ends of the log.
     SnapshotBeforeEnds,
     /// Replayed events get another writer, so they are not recognised as counted.
@@ -30,8 +32,9 @@ pub enum Bug {
 }
 
 impl Bug {
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::CacheIgnoresPositions,
+        Self::IncompleteCacheTrusted,
         Self::SnapshotBeforeEnds,
         Self::ReplayUnderNewWriter,
         Self::PublishedTooEarly,

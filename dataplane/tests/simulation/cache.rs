@@ -1,6 +1,6 @@
 //! The cache as a process sees it: calls fail, answers get lost.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use async_trait::async_trait;
 use ping_core::{Generation, Millis, Minute, Positions, Token, WriterId};
@@ -17,6 +17,19 @@ fn unavailable() -> CacheError {
 pub struct FaultyCache {
     pub host: Host,
     pub inner: Arc<MemoryCache>,
+}
+
+impl FaultyCache {
+    /// The cache has no memory for the rest of a change. What is left counts as empty.
+    async fn stop_half_way(&self, flush: Flush) -> Result<Applied, CacheError> {
+        if self.host.rng.bug == Some(Bug::IncompleteCacheTrusted) {
+            let positions_only = Flush { total: 0, minutes: BTreeMap::new(), ..flush };
+            self.inner.apply(&positions_only).await?;
+        } else {
+            self.inner.clear();
+        }
+        Err(CacheError::Full("the cache is full (simulated)".into()))
+    }
 }
 
 #[async_trait]
@@ -36,6 +49,9 @@ impl CounterCache for FaultyCache {
             for (partition, to) in &mut flush.advance.to {
                 *to = (*to).max(flush.advance.from[partition]);
             }
+        }
+        if self.host.rng.fault(1) {
+            return self.stop_half_way(flush).await;
         }
         let inner = Arc::clone(&self.inner);
         self.host.change(unavailable, async move { inner.apply(&flush).await }).await

@@ -51,7 +51,7 @@ reasons! {
     /// The component is being created.
     Provisioning => "Wait. If it takes too long, run `kubectl describe` on the object named in the message and on its pods.",
     /// Some pods are not ready.
-    Degraded => "Run `kubectl describe` on the pods that are not ready. A node may be down, a volume full, or memory short.",
+    Degraded => "Run `kubectl describe` on the pods that are not ready. A node may be down, a volume or the cache full, or memory short.",
     /// A new version is replacing the old one.
     RollingOut => "Wait. If it takes too long, run `kubectl describe` on the new pods. The image or a setting may be wrong.",
     /// A CRD is not installed.

@@ -134,8 +134,8 @@ fn freshness(count: &Count, fresh_within_ms: i64) -> ConditionValue {
         false => ConditionValue::not_met(
             Reason::Lagging,
             format!(
-                "the count is more than {fresh_within_ms} ms old; the processors may not keep up. See ProcessorReady and \
-                 KafkaReady"
+                "the count is more than {fresh_within_ms} ms old; the processors may not keep up, or the cache may be full. See \
+                 ProcessorReady and KafkaReady"
             ),
         ),
     }

@@ -50,13 +50,14 @@ struct Rejected {
 
 const GRANT: &str =
     "the user of --cache-username lacks a permission; docs/operator/README.md lists those that it needs";
-const FREE_MEMORY: &str = "the cache keeps what it has, and counting continues when it has memory again: raise its limit, or lower --status-sources";
+const RAISE_LIMIT: &str =
+    "raise its memory limit (--status-sources bounds what statuses use); counting then continues by itself";
 
 /// The error to report for a failed command.
 pub(super) fn command_failed(error: RedisError) -> CacheError {
     let text = error.to_string();
     if is_out_of_memory(&text) {
-        CacheError::Full(Rejected { error, remedy: FREE_MEMORY }.into())
+        CacheError::Full(Rejected { error, remedy: RAISE_LIMIT }.into())
     } else if text.contains("NoPerm") {
         // The driver writes NOPERM this way; a transaction wraps it.
         CacheError::Unavailable(Rejected { error, remedy: GRANT }.into())

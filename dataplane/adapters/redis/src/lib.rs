@@ -16,7 +16,7 @@ pub use self::{
     statuses::RedisStatuses,
 };
 
-use std::{collections::BTreeSet, fmt, ops::Range};
+use std::{collections::BTreeSet, fmt, ops::Range, time::Duration};
 
 use async_trait::async_trait;
 use redis::Cmd;
@@ -31,6 +31,8 @@ use ping_ports::{Applied, CacheCounters, CacheError, CacheSnapshot, CounterCache
 
 /// Longest range, in minutes, that is read minute by minute. A longer one is summed over the whole hash.
 const MAX_MINUTES_BY_FIELD: i64 = 180;
+/// How long a refused change is reported. Processors repeat it more often; one without partitions has nothing to repeat.
+const REFUSAL_REPORTED: Duration = Duration::from_secs(10);
 /// Fields per `HDEL`.
 const FIELDS_PER_COMMAND: usize = 1_000;
 
@@ -54,6 +56,18 @@ impl RedisCache {
     pub fn new(settings: &RedisSettings) -> Result<Self, CacheError> {
         let link = Link::new(settings).map_err(|error| CacheError::Unavailable(Box::new(error)))?;
         Ok(Self { link, scripts: Scripts::new() })
+    }
+
+    /// Whether the cache answers, and did not refuse a change of this process for lack of memory in the last ten seconds.
+    ///
+    /// # Errors
+    /// When it does not answer, or is full.
+    pub async fn check(&self) -> Result<(), CacheError> {
+        self.read(None).await?;
+        match self.link.refused().filter(|ago| *ago < REFUSAL_REPORTED) {
+            Some(ago) => Err(CacheError::Full(format!("it refused a change {} s ago", ago.as_secs()).into())),
+            None => Ok(()),
+        }
     }
 }
 

@@ -6,6 +6,7 @@
 use std::{
     future::Future,
     sync::atomic::{AtomicU64, Ordering},
+    time::{Duration, Instant},
 };
 
 use futures::{
@@ -32,17 +33,29 @@ pub(super) struct Link {
     connector: Connector,
     current: Mutex<Option<SharedConnection>>,
     broken_connections: AtomicU64,
+    /// When the server last refused to run a script because it was full.
+    refused: Mutex<Option<Instant>>,
 }
 
 impl Link {
     pub(super) fn new(settings: &RedisSettings) -> Result<Self, RedisSettingsError> {
         let connector = Connector::new(settings)?;
-        Ok(Self { connector, current: Mutex::new(None), broken_connections: AtomicU64::new(0) })
+        Ok(Self {
+            connector,
+            current: Mutex::new(None),
+            broken_connections: AtomicU64::new(0),
+            refused: Mutex::new(None),
+        })
     }
 
     /// How many connections have broken. While the number stays the same, all answers come from the same server.
     pub(super) fn broken_connections(&self) -> u64 {
         self.broken_connections.load(Ordering::Acquire)
+    }
+
+    /// How long ago the server last refused to run a script because it was full; `None` if it has run one since.
+    pub(super) fn refused(&self) -> Option<Duration> {
+        self.refused.lock().map(|refused| refused.elapsed())
     }
 
     /// Runs one command.
@@ -80,7 +93,7 @@ impl Link {
         keys: &[impl AsRef<str> + Sync],
         arguments: &(impl Fn(&mut Cmd) + Sync),
     ) -> Result<T, CacheError> {
-        self.run(|mut connection| async move {
+        let result = self.run(|mut connection| async move {
             let unknown_script = ErrorKind::Server(ServerErrorKind::NoScript);
             match script.call(keys, arguments).query_async(&mut connection).await {
                 Err(error) if error.kind() == unknown_script => {
@@ -88,8 +101,14 @@ impl Link {
                 }
                 result => result,
             }
-        })
-        .await
+        });
+        let result = result.await;
+        match &result {
+            Ok(_) => *self.refused.lock() = None,
+            Err(CacheError::Full(_)) => *self.refused.lock() = Some(Instant::now()),
+            Err(CacheError::Unavailable(_)) => {}
+        }
+        result
     }
 
     async fn run<T, C, F>(&self, call: C) -> Result<T, CacheError>
