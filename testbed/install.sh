@@ -9,6 +9,7 @@
 #   install.sh buf          buf, which checks the contract, in the cache folder
 #   install.sh conformance  connectconformance, the suite for Connect servers, in the cache folder
 #   install.sh clients      clients in Go, Python, TypeScript and the shell, in the cache folder
+#   install.sh browser      Chromium with its driver and a font, and in the cache folder what bundles and checks the page
 #   install.sh images       what building images needs
 #   install.sh containers   the container runtime of cluster nodes, and the contents of their images
 #
@@ -281,6 +282,19 @@ clients() {
   "$here/../tests/clients/run.sh" install
 }
 
+# Debian's Chromium and its driver are of the same version. Without a font the page has no letters; with this one, screenshots look alike.
+browser() {
+  local missing=()
+  have chromium || missing+=(chromium)
+  have chromedriver || missing+=(chromium-driver)
+  [ -d /usr/share/fonts/opentype/inter ] || missing+=(fonts-inter)
+  have setpriv || missing+=(util-linux)
+  have node || missing+=(nodejs)
+  have npm || missing+=(npm)
+  install_packages "${missing[@]}"
+  "$here/../dataplane/rpc/page/build.sh" install >/dev/null
+}
+
 # A tool that checks the project, at a pinned version: fetched in seconds, else built in minutes.
 install_tool() { # install_tool PROGRAM VERSION COMMAND; `COMMAND WORK` writes WORK/bin/PROGRAM
   local program=$1 version=$2 work
@@ -326,7 +340,7 @@ from_source() { # from_source WORK CRATE VERSION
 [ $# -gt 0 ] || set -- build parts bench
 for group in "$@"; do
   case $group in
-    build | parts | bench | deny | typos | buf | conformance | clients | images | containers) "$group" ;;
+    build | parts | bench | deny | typos | buf | conformance | clients | browser | images | containers) "$group" ;;
     *) sed -n '2,/^set/{/^#/s/^# \{0,1\}//p}' "${BASH_SOURCE[0]}" >&2; exit 2 ;;
   esac
 done

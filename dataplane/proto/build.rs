@@ -7,8 +7,13 @@ use connectrpc_build::{CodeGenConfig, Config};
 use prost::Message;
 
 /// The API.
-const API: [&str; 4] =
-    ["ping/v1/service.proto", "ping/v1/events.proto", "ping/v1/sources.proto", "ping/v1/admin.proto"];
+const API: [&str; 5] = [
+    "ping/v1/service.proto",
+    "ping/v1/events.proto",
+    "ping/v1/sources.proto",
+    "ping/v1/live.proto",
+    "ping/v1/admin.proto",
+];
 /// Standard messages that the API sends: details of errors, and the health service.
 const STANDARD: [&str; 2] = ["google/rpc/error_details.proto", "grpc/health/v1/health.proto"];
 /// What is written to the log and the outbox.

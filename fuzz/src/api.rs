@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use tower::{ServiceExt, util::BoxCloneService};
 
 /// The methods; the first byte of the input chooses one.
-const METHODS: [&str; 10] = [
+const METHODS: [&str; 11] = [
     "/ping.v1.PingService/Ping",
     "/ping.v1.PingService/PingCount",
     "/ping.v1.PingService/StreamPings",
@@ -28,6 +28,7 @@ const METHODS: [&str; 10] = [
     "/ping.v1.SourceService/Series",
     "/ping.v1.SourceService/GetStatus",
     "/grpc.health.v1.Health/List",
+    "/ping.v1.LiveService/Watch",
 ];
 
 /// The API without a write path, so that no input is kept: events are validated, then refused.

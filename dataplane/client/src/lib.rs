@@ -147,6 +147,20 @@ impl Client {
         self.stream(batches, "/ping.v1.EventService/RecordStream", codec).await
     }
 
+    /// `LiveService.Watch`
+    ///
+    /// # Errors
+    /// When the call cannot be started.
+    pub async fn watch(&self, request: impl IntoRequest<proto::WatchRequest>) -> Answers<proto::WatchResponse> {
+        let (mut grpc, mut request) = (self.grpc.clone(), request.into_request());
+        if let Some(token) = &self.token {
+            token.authorize(request.metadata_mut())?;
+        }
+        ready(&mut grpc).await?;
+        let codec = MessageCodec::<proto::WatchRequest, proto::WatchResponse>::default();
+        grpc.server_streaming(request, PathAndQuery::from_static("/ping.v1.LiveService/Watch"), codec).await
+    }
+
     async fn stream<Q: Send + Sync + 'static, A: Send + Sync + 'static>(
         &self,
         requests: impl IntoStreamingRequest<Message = Q>,

@@ -3,12 +3,14 @@
 //! Queries read the cache first. They read the store if the cache is unavailable or suspect, or if the caller asks for a strong read.
 //! Messages and protocols belong to `ping-rpc`.
 
+mod live;
 mod sources;
 mod status;
 mod waiters;
 
 use std::{sync::Arc, time::Duration};
 
+pub use live::{CacheState, LIVE_MINUTES, LIVE_SOURCES, LiveCount, LiveQuery, Minutes, Ranking, Watcher};
 pub use sources::{AsOf, Point, SourceError, SourceQuery, Step};
 pub use status::{RevocationQuery, SourceStatus, StatusQuery};
 
@@ -72,6 +74,9 @@ pub enum QueryError {
     /// Too many callers wait for an event of theirs to be counted.
     #[error("{0} calls with `after` are waiting already; retry later, or use strong=true")]
     TooManyWaiting(usize),
+    /// Too many callers watch.
+    #[error("{0} callers watch already; retry later, or query PingCount")]
+    TooManyWatchers(usize),
 }
 
 /// The result of comparing rows, totals, rollups and cache.
@@ -118,8 +123,25 @@ impl CountQuery {
                 return Ok(response);
             }
         }
+        Ok(self.read_store(request.range).await?)
+    }
+
+    /// The count of all events from the cache, else from the store, and whether the cache can answer.
+    async fn total(&self) -> (CacheState, Result<CountResponse, StoreError>) {
+        let (state, reading) = match self.cache.read(None).await {
+            Ok(Some(reading)) if !reading.suspect => (CacheState::Available, Some(reading)),
+            Ok(_) => (CacheState::Rebuilding, None),
+            Err(_) => (CacheState::Unavailable, None),
+        };
+        match reading {
+            Some(reading) => (state, Ok(Self::from_reading(reading.total, &reading, self.clock.now()))),
+            None => (state, self.read_store(None).await),
+        }
+    }
+
+    async fn read_store(&self, range: Option<TimeRange>) -> Result<CountResponse, StoreError> {
         let as_of = self.clock.now();
-        let count = self.totals.count(request.range).await?;
+        let count = self.totals.count(range).await?;
         Ok(CountResponse { count, as_of, lag: 0, exact: true, served_by: ServedBy::Store, last_audit: None })
     }
 
@@ -130,14 +152,15 @@ impl CountQuery {
             None => None,
             Some(range) => Some(self.cached_minutes(range, now)?),
         };
-        let reading = self.cache.read(minutes).await.ok().flatten()?;
-        let Reading { total, minutes_total, as_of, suspect, last_audit } = reading;
-        if suspect {
-            return None;
-        }
-        let count = if minutes.is_some() { minutes_total } else { total };
+        let reading = self.cache.read(minutes).await.ok().flatten().filter(|reading| !reading.suspect)?;
+        let count = if minutes.is_some() { reading.minutes_total } else { reading.total };
+        Some(Self::from_reading(count, &reading, now))
+    }
+
+    fn from_reading(count: i64, reading: &Reading, now: Millis) -> CountResponse {
+        let Reading { as_of, last_audit, .. } = *reading;
         let lag = (now - as_of).max(0);
-        Some(CountResponse { count, as_of, lag, exact: true, served_by: ServedBy::Cache, last_audit })
+        CountResponse { count, as_of, lag, exact: true, served_by: ServedBy::Cache, last_audit }
     }
 
     /// The minutes of `range`, if it consists of whole minutes that are all in the cache window.

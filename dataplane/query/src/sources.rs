@@ -147,6 +147,11 @@ impl SourceQuery {
         Ok(AsOf::new(top, as_of, self.clock.now()))
     }
 
+    /// All events per minute, from `from` to before `to`; minutes without events may be missing.
+    pub(crate) async fn minutes(&self, from: Minute, to: Minute) -> Result<BTreeMap<Minute, i64>, StoreError> {
+        self.reader.all_minutes(from, to).await
+    }
+
     /// Counts over time: of `source`, or of all events if it is empty. One point per step of `range`, in order; steps without events
     /// have a count of 0.
     ///

@@ -8,8 +8,9 @@ use tokio_util::sync::CancellationToken;
 use crate::RpcMetrics;
 use ping_ingest::Ingest;
 use ping_ports::Clock;
-use ping_query::{CountQuery, SourceQuery, StatusQuery};
+use ping_query::{CountQuery, LiveQuery, SourceQuery, StatusQuery};
 use ping_quota::QuotaLimiter;
+use ping_runtime::admin::Readiness;
 
 /// The read path, for servers that answer queries.
 #[derive(Clone)]
@@ -35,12 +36,26 @@ pub struct StatusLabels {
     pub unknown: String,
 }
 
+/// The read path, and the polls that all streams share.
+struct ReadPath {
+    queries: Queries,
+    live: LiveQuery,
+}
+
+impl ReadPath {
+    fn new(queries: Queries) -> Self {
+        Self { live: LiveQuery::new(queries.counts.clone(), queries.sources.clone()), queries }
+    }
+}
+
 /// The service. Cheap to clone.
 #[derive(Clone)]
 pub struct Api {
     ingest: Option<Ingest>,
-    queries: Option<Arc<Queries>>,
+    read: Option<Arc<ReadPath>>,
     pub(super) quotas: Option<QuotaLimiter>,
+    /// The state of the database, if it is known.
+    pub(super) database: Option<Readiness>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) metrics: Arc<RpcMetrics>,
     pub(super) shutdown: CancellationToken,
@@ -57,13 +72,27 @@ impl Api {
         metrics: Arc<RpcMetrics>,
         shutdown: CancellationToken,
     ) -> Self {
-        Self { ingest, queries: queries.map(Arc::new), quotas: None, clock, metrics, shutdown }
+        Self {
+            ingest,
+            read: queries.map(ReadPath::new).map(Arc::new),
+            quotas: None,
+            database: None,
+            clock,
+            metrics,
+            shutdown,
+        }
     }
 
     /// The same service, which admits events within the quotas of their callers.
     #[must_use]
     pub fn with_quotas(self, quotas: QuotaLimiter) -> Self {
         Self { quotas: Some(quotas), ..self }
+    }
+
+    /// The same service, which also says whether the database responds.
+    #[must_use]
+    pub fn with_database(self, readiness: Readiness) -> Self {
+        Self { database: Some(readiness), ..self }
     }
 
     /// One service per lane of the write path; each connection uses one.
@@ -79,7 +108,15 @@ impl Api {
     }
 
     pub(super) fn queries(&self) -> Result<&Queries, ConnectError> {
+        self.read().map(|read| &read.queries)
+    }
+
+    pub(super) fn live(&self) -> Result<&LiveQuery, ConnectError> {
+        self.read().map(|read| &read.live)
+    }
+
+    fn read(&self) -> Result<&ReadPath, ConnectError> {
         let message = "this server only accepts events (--role ingest); query a server with role query or all";
-        self.queries.as_deref().ok_or_else(|| ConnectError::failed_precondition(message))
+        self.read.as_deref().ok_or_else(|| ConnectError::failed_precondition(message))
     }
 }

@@ -135,6 +135,7 @@ pub(super) fn query(error: &QueryError) -> ConnectError {
         QueryError::Store(error) => unavailable(error),
         QueryError::NotCountedYet => ConnectError::deadline_exceeded(error.to_string()),
         QueryError::TooManyWaiting(_) => exhausted(error.to_string(), "TOO_MANY_WAITING", Duration::from_secs(1)),
+        QueryError::TooManyWatchers(_) => exhausted(error.to_string(), "TOO_MANY_WATCHERS", Duration::from_secs(10)),
     }
 }
 

@@ -68,7 +68,12 @@ impl<D: Dispatcher> Dispatcher for Guard<D> {
         if let Err(error) = admit(path, &context, &request, format) {
             return Box::pin(async { Err(error) });
         }
-        self.0.call_server_streaming(path, context, request, format)
+        let call = self.0.call_server_streaming(path, context, request.clone(), format);
+        if format != CodecFormat::Json {
+            return call;
+        }
+        let path = path.to_owned();
+        Box::pin(async move { call.await.map_err(|error| json_error::explain(error, &path, &request)) })
     }
 
     fn call_client_streaming(

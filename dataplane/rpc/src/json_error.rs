@@ -21,6 +21,7 @@ pub(super) fn explain(error: ConnectError, path: &str, body: &[u8]) -> ConnectEr
         "ping.v1.SourceService/TopSources" => describe::<proto::TopSourcesRequest>,
         "ping.v1.SourceService/Series" => describe::<proto::SeriesRequest>,
         "ping.v1.SourceService/GetStatus" => describe::<proto::GetStatusRequest>,
+        "ping.v1.LiveService/Watch" => describe::<proto::WatchRequest>,
         _ => return error,
     };
     describe(body).map_or(error, |(field, message)| errors::invalid_field(&field, message))

@@ -20,6 +20,7 @@ pub mod health;
 mod json_error;
 mod json_shape;
 mod limits;
+mod live;
 mod metrics;
 mod page;
 mod pings;

@@ -1,11 +1,13 @@
 //! The services of the API, the size limits of their methods, and what a message costs in memory. All of it is known before the message is decoded.
 
 use connectrpc::{CodecFormat, Limits};
-use ping_proto::{EVENT_SERVICE_SERVICE_NAME, PING_SERVICE_SERVICE_NAME, SOURCE_SERVICE_SERVICE_NAME};
+use ping_proto::{
+    EVENT_SERVICE_SERVICE_NAME, LIVE_SERVICE_SERVICE_NAME, PING_SERVICE_SERVICE_NAME, SOURCE_SERVICE_SERVICE_NAME,
+};
 
 /// The services of the API.
-pub(super) const SERVICES: [&str; 3] =
-    [PING_SERVICE_SERVICE_NAME, EVENT_SERVICE_SERVICE_NAME, SOURCE_SERVICE_SERVICE_NAME];
+pub(super) const SERVICES: [&str; 4] =
+    [PING_SERVICE_SERVICE_NAME, EVENT_SERVICE_SERVICE_NAME, SOURCE_SERVICE_SERVICE_NAME, LIVE_SERVICE_SERVICE_NAME];
 
 /// Maximum number of events in a batch.
 pub(super) const MAX_BATCH_EVENTS: usize = 10_000;

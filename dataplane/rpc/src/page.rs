@@ -1,4 +1,5 @@
-//! The web page: a live count and its freshness. It is one document that calls the public API, with a token if that needs one.
+//! The web page: the count, charts, sources and components, live. It is one document that calls the public API, with a token if that needs
+//! one. Its script and style sheet are bundled from `dataplane/rpc/page`.
 
 use std::sync::LazyLock;
 
@@ -8,8 +9,8 @@ use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header};
 use http_body_util::Full;
 use ring::digest::{SHA256, digest};
 
-const STYLE: &str = include_str!("page/page.css");
-const SCRIPT: &str = include_str!("page/page.js");
+const STYLE: &str = include_str!("page/style.css");
+const SCRIPT: &str = include_str!("page/script.js");
 
 /// The page with its style sheet and its script.
 static DOCUMENT: LazyLock<Bytes> = LazyLock::new(|| {

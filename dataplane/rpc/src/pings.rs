@@ -11,7 +11,7 @@ use ping_proto::{
     self as proto, PingCountRequest, PingCountResponse, PingRequest, PingResponse, PingService, StreamPingsRequest,
     StreamPingsResponse,
 };
-use ping_query::{CountRequest, ServedBy};
+use ping_query::{CountRequest, CountResponse, ServedBy};
 use tokio::time::Instant;
 
 use super::{
@@ -61,21 +61,10 @@ impl PingService for Api {
         let count = self.queries()?.counts.count(count_request, Instant::now() + wait).await;
         let count = count.map_err(|error| errors::query(&error))?;
         self.metrics.counts.inc();
-        let store = match count.served_by {
-            ServedBy::Cache => proto::Store::STORE_CACHE,
-            ServedBy::Store => {
-                self.metrics.store_reads.inc();
-                proto::Store::STORE_DATABASE
-            }
-        };
-        let response = Response::new(PingCountResponse {
-            ping_count: count.count,
-            as_of_ms: count.as_of,
-            lag_ms: count.lag,
-            exact: count.exact,
-            store: store.into(),
-            last_audit_ms: count.last_audit,
-        });
+        if count.served_by == ServedBy::Store {
+            self.metrics.store_reads.inc();
+        }
+        let response = Response::new(count_response(&count));
         let shareable = !request.strong && after.is_none();
         let cache_control = if session.is_open() { SHARED_FOR_A_SECOND } else { PRIVATE_FOR_A_SECOND };
         Ok(if shareable { response.with_header(header::CACHE_CONTROL, cache_control) } else { response })
@@ -93,6 +82,21 @@ impl PingService for Api {
         });
         let response = |(batches, recorded)| stream_response(batches, recorded);
         Ok(Response::stream(recorded.map_ok(response)))
+    }
+}
+
+pub(super) fn count_response(count: &CountResponse) -> PingCountResponse {
+    let store = match count.served_by {
+        ServedBy::Cache => proto::Store::STORE_CACHE,
+        ServedBy::Store => proto::Store::STORE_DATABASE,
+    };
+    PingCountResponse {
+        ping_count: count.count,
+        as_of_ms: count.as_of,
+        lag_ms: count.lag,
+        exact: count.exact,
+        store: store.into(),
+        last_audit_ms: count.last_audit,
     }
 }
 

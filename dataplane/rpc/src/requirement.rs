@@ -2,7 +2,8 @@
 
 use ping_identity::Permission;
 use ping_proto::{
-    EVENT_SERVICE_SERVICE_NAME, PING_SERVICE_SERVICE_NAME, SOURCE_SERVICE_SERVICE_NAME, health::HEALTH_SERVICE_NAME,
+    EVENT_SERVICE_SERVICE_NAME, LIVE_SERVICE_SERVICE_NAME, PING_SERVICE_SERVICE_NAME, SOURCE_SERVICE_SERVICE_NAME,
+    health::HEALTH_SERVICE_NAME,
 };
 
 /// What a call needs.
@@ -20,7 +21,7 @@ pub(super) enum Requirement {
 pub(super) fn of_method(path: &str, reflection_is_open: bool) -> Requirement {
     let Some((service, method)) = path.split_once('/') else { return Requirement::Permission(Permission::Admin) };
     match (service, method) {
-        (PING_SERVICE_SERVICE_NAME, "PingCount") | (SOURCE_SERVICE_SERVICE_NAME, _) => {
+        (PING_SERVICE_SERVICE_NAME, "PingCount") | (SOURCE_SERVICE_SERVICE_NAME | LIVE_SERVICE_SERVICE_NAME, _) => {
             Requirement::Permission(Permission::Read)
         }
         (PING_SERVICE_SERVICE_NAME, "Ping" | "StreamPings") | (EVENT_SERVICE_SERVICE_NAME, _) => {
@@ -64,6 +65,7 @@ mod tests {
             ("ping.v1.EventService/RecordStream", Ingest),
             ("ping.v1.SourceService/GetStatus", Read),
             ("ping.v1.SourceService/Series", Read),
+            ("ping.v1.LiveService/Watch", Read),
             ("ping.v1.AdminService/Verify", Admin),
             ("ping.v1.AdminService/RevokeStatus", Admin),
             ("new.v1.Service/Method", Admin),

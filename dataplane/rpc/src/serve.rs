@@ -10,7 +10,8 @@ use http::{HeaderName, HeaderValue, Method, Request, Response, header};
 use http_body::Body as HttpBody;
 use http_body_util::{Either, combinators::UnsyncBoxBody};
 use ping_proto::{
-    self as proto, EventServiceServer, PingServiceServer, SourceServiceServer, health::HEALTH_SERVICE_NAME,
+    self as proto, EventServiceServer, LiveServiceServer, PingServiceServer, SourceServiceServer,
+    health::HEALTH_SERVICE_NAME,
 };
 use ping_transport::{Body, Transport};
 use tokio::net::TcpListener;
@@ -60,8 +61,10 @@ where
     let api = Arc::new(api);
     let pings = PingServiceServer::from_arc(Arc::clone(&api));
     let events = EventServiceServer::from_arc(Arc::clone(&api));
-    let sources = SourceServiceServer::from_arc(api);
-    let dispatcher = Guard(Chain(pings, Chain(events, Chain(sources, tools(health, access.reflection())?))));
+    let sources = SourceServiceServer::from_arc(Arc::clone(&api));
+    let live = LiveServiceServer::from_arc(api);
+    let tools = tools(health, access.reflection())?;
+    let dispatcher = Guard(Chain(pings, Chain(events, Chain(sources, Chain(live, tools)))));
     let deadlines = DeadlinePolicy::new().with_enforce_on_streams(true);
     let service = ConnectRpcService::new(dispatcher).with_limits(limits::of("")).with_deadline_policy(deadlines);
     let cors = cors(access.origins());

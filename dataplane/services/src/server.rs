@@ -69,6 +69,7 @@ impl ServerService {
                 (api.with_quotas(limiter), Some(revocations))
             }
         };
+        let api = api.with_database(readiness.clone());
         let admin = Admin::service(counts, revocations);
         let admin = Router::new().route_service("/ping.v1.AdminService/{method}", admin);
         let mut watchers = JoinSet::new();

@@ -15,7 +15,7 @@ async fn health_answers_for_every_service_and_a_watch_reports_changes_only() {
     let pingd = Pingd::dev(&["--memory"]).await;
     let channel = Channel::from_shared(pingd.api.clone()).unwrap().connect().await.unwrap();
     let mut health = HealthClient::new(channel);
-    let services = ["", "ping.v1.PingService", "ping.v1.EventService", "ping.v1.SourceService"];
+    let services = ["", "ping.v1.PingService", "ping.v1.EventService", "ping.v1.SourceService", "ping.v1.LiveService"];
     for service in services {
         let request = HealthCheckRequest { service: service.into() };
         let mut status = health.check(request.clone()).await.unwrap().into_inner().status;
@@ -41,7 +41,13 @@ async fn reflection_lists_what_is_served_in_both_versions() {
     use tonic_reflection::pb::{v1, v1alpha};
     let pingd = Pingd::dev(&["--memory"]).await;
     let channel = Channel::from_shared(pingd.api.clone()).unwrap().connect().await.unwrap();
-    let expected = ["grpc.health.v1.Health", "ping.v1.EventService", "ping.v1.PingService", "ping.v1.SourceService"];
+    let expected = [
+        "grpc.health.v1.Health",
+        "ping.v1.EventService",
+        "ping.v1.LiveService",
+        "ping.v1.PingService",
+        "ping.v1.SourceService",
+    ];
     let request = v1::ServerReflectionRequest {
         host: String::new(),
         message_request: Some(v1::server_reflection_request::MessageRequest::ListServices(String::new())),

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use ping_client::Client;
-use ping_proto::{RecordBatchRequest, RecordRequest};
+use ping_proto::{RecordBatchRequest, RecordRequest, WatchRequest, WatchResponse};
 use serde_json::json;
 use tokio::{
     sync::mpsc,
@@ -96,6 +96,38 @@ async fn a_stream_ends_when_its_token_is_revoked() {
     };
     assert_eq!(error.code(), Code::Unauthenticated, "{error}");
     assert!(error.message().contains("revoked"), "{error}");
+}
+
+/// Watches with a token.
+async fn watch(pingd: &Pingd, token: &str) -> Result<Streaming<WatchResponse>, Status> {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), token).unwrap();
+    let client = Client::connect(&pingd.api).await.unwrap().with_token_file(Some(file.path().to_owned()));
+    Ok(client.watch(WatchRequest { minutes: 1, top_sources: 1 }).await?.into_inner())
+}
+
+#[tokio::test]
+async fn a_watcher_needs_all_sources_and_is_cut_off_when_its_token_is_revoked() {
+    let (pingd, policy) = server().await;
+    for token in ["t-orders", "t-agent"] {
+        // The error is in the headers of the answer, or follows them.
+        let error = match watch(&pingd, token).await {
+            Ok(mut stream) => stream.message().await.unwrap_err(),
+            Err(error) => error,
+        };
+        assert_eq!(error.code(), Code::PermissionDenied, "{token}: {error}");
+    }
+    let mut stream = watch(&pingd, "t-all").await.unwrap();
+    assert!(stream.message().await.unwrap().is_some());
+    revoke(&policy);
+    let started = Instant::now();
+    let error = loop {
+        match stream.message().await {
+            Ok(message) => assert!(message.is_some() && started.elapsed() < TIMEOUT, "the stream continues"),
+            Err(error) => break error,
+        }
+    };
+    assert_eq!(error.code(), Code::Unauthenticated, "{error}");
 }
 
 fn revoke(policy: &PolicyFile) {

@@ -5,6 +5,7 @@
 mod embedded;
 mod events;
 mod known_bugs;
+mod live;
 mod minutes;
 mod original_client;
 mod processes;

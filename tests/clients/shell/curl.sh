@@ -149,7 +149,7 @@ preflight() {
 health() {
   local service list
   list=$(call grpc.health.v1.Health/List '{}')
-  for service in "" ping.v1.PingService ping.v1.EventService ping.v1.SourceService; do
+  for service in "" ping.v1.PingService ping.v1.EventService ping.v1.SourceService ping.v1.LiveService; do
     want "$(call grpc.health.v1.Health/Check "{\"service\":\"$service\"}")" '{"status":"SERVING"} 200'
     want "$list" "\"$service\":{\"status\":\"SERVING\"}"
   done

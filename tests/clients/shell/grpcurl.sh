@@ -23,7 +23,7 @@ event() { echo "{\"timestamp_ms\":$((start + ${1:-0})),\"source\":\"$source\"${2
 want_count() { want "$(call $pings/PingCount "$(query ',"strong":true')" -emit-defaults)" "\"pingCount\": \"$1\""; }
 
 list() {
-  want "$("$grpcurl" -plaintext "$server" list)" ping.v1.PingService ping.v1.EventService ping.v1.SourceService grpc.health.v1.Health
+  want "$("$grpcurl" -plaintext "$server" list)" ping.v1.PingService ping.v1.EventService ping.v1.SourceService ping.v1.LiveService grpc.health.v1.Health
   want "$("$grpcurl" -plaintext "$server" list $pings)" Ping PingCount StreamPings
 }
 
@@ -62,7 +62,7 @@ stream() {
 health() {
   local service list
   list=$(call grpc.health.v1.Health/List '{}')
-  for service in "" ping.v1.PingService ping.v1.EventService ping.v1.SourceService; do
+  for service in "" ping.v1.PingService ping.v1.EventService ping.v1.SourceService ping.v1.LiveService; do
     want "$(call grpc.health.v1.Health/Check "{\"service\":\"$service\"}")" '"status": "SERVING"'
     want "$list" "\"$service\": {"
   done
