@@ -30,6 +30,8 @@ impl Browser {
         let (profile, port) = (tempfile::tempdir().unwrap(), free_port().unwrap());
         let driver = Command::new("setpriv")
             .args(["--pdeathsig", "KILL", "chromedriver", &format!("--port={port}"), "--log-level=WARNING"])
+            // A browser that is killed leaves its files there.
+            .env("TMPDIR", profile.path())
             .stdout(Stdio::null())
             .kill_on_drop(true)
             .spawn()
