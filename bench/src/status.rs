@@ -127,8 +127,8 @@ async fn fill(pipeline: &Pipeline) -> anyhow::Result<i64> {
 async fn catch_up(pipeline: &Pipeline) -> anyhow::Result<()> {
     let (started, stored) = (Instant::now(), pipeline.stored().await? as f64);
     loop {
-        // Includes the events of the warm-up, which also have sources.
-        let counted = "SELECT coalesce(sum(count), 0) FROM source_kinds";
+        // Every record of the log is an event.
+        let counted = "SELECT coalesce(sum(next), 0) FROM source_positions";
         if max_lag(pipeline, 0).await? == 0.0 && query_number(pipeline, counted).await? >= stored {
             return Ok(());
         }

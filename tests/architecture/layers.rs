@@ -15,13 +15,13 @@ use crate::{
 };
 
 /// What adapters, and nothing else, translate to and from.
-const ADAPTER: &[&str] = &["ping-core", "ping-ports", "ping-proto"];
+const ADAPTER: &[&str] = &["ping-core", "ping-segments", "ping-ports", "ping-proto"];
 
 /// An adapter to a database that speaks SQL, and what such have in common.
-const SQL_ADAPTER: &[&str] = &["ping-core", "ping-ports", "ping-proto", "ping-sql"];
+const SQL_ADAPTER: &[&str] = &["ping-core", "ping-segments", "ping-ports", "ping-proto", "ping-sql"];
 
 /// What decides, without knowing a technology.
-const LOGIC: &[&str] = &["ping-core", "ping-ports"];
+const LOGIC: &[&str] = &["ping-core", "ping-segments", "ping-ports"];
 
 /// Every crate of the workspace, and what it may use of the others.
 const MAY_USE: &[(&str, &[&str])] = &[
@@ -30,7 +30,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
     // Data plane, from the inside out.
     ("ping-core", &[]),
     ("ping-proto", &[]),
-    ("ping-ports", &["ping-core"]),
+    ("ping-segments", &["ping-core"]),
+    ("ping-ports", &["ping-core", "ping-segments"]),
     ("ping-sql", ADAPTER),
     ("ping-postgres", SQL_ADAPTER),
     ("ping-sqlite", SQL_ADAPTER),
@@ -137,6 +138,7 @@ const STORAGE: &[&str] = &["sqlx-core", "sqlx-postgres", "sqlx-sqlite", "rdkafka
 /// What must not be linked into a crate, on any path.
 const MUST_NOT_LINK: &[(&str, &[&[&str]])] = &[
     ("ping-core", &[TRANSPORT, STORAGE, &["tokio", "kube", "tracing"]]),
+    ("ping-segments", &[TRANSPORT, STORAGE, &["tokio", "kube", "tracing"]]),
     ("ping-ports", &[TRANSPORT, STORAGE, &["kube"]]),
     ("ping-ingest", &[TRANSPORT, STORAGE, &["kube"]]),
     ("ping-projections", &[TRANSPORT, STORAGE, &["kube"]]),

@@ -135,7 +135,7 @@ impl<S: Store> Adapters<S> {
             views_log: log.subscribe("views"),
             settings: args.count.settings(),
             retention: args.retention.retention(),
-            statuses: StatusProjection { rule: args.status.rule(), cache: statuses, reader: store.clone() },
+            statuses: StatusProjection { rule: args.status.rule(), cache: statuses },
             minutes: Some(MinutePublisher::new(store, Arc::new(LoggedMinutes))),
         }
     }

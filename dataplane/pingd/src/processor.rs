@@ -33,7 +33,7 @@ pub(crate) async fn run(args: ProcessorArgs, process: ProcessArgs, shutdown: Can
     };
     let rule = args.status.rule();
     let cached_statuses = Arc::new(RedisStatuses::new(&args.cache.settings(), &rule, args.status.status_sources)?);
-    let statuses = StatusProjection { rule, cache: cached_statuses, reader: store.clone() };
+    let statuses = StatusProjection { rule, cache: cached_statuses };
     let readiness = Readiness::default();
     let mut registry = Registry::default();
     let mut tasks = JoinSet::new();

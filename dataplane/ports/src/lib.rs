@@ -13,6 +13,7 @@ mod clock;
 mod log;
 mod minutes;
 mod quotas;
+mod source_reader;
 mod statuses;
 mod store;
 mod views;
@@ -27,9 +28,10 @@ pub use log::{
 };
 pub use minutes::{MinuteSummary, MinuteTopic};
 pub use quotas::{Name, NamesAdmitted, QuotaStore};
-pub use statuses::{CACHE_TTL_MINUTES, CachedStatus, Epoch, StatusCache, StatusUpdate, StatusWatermark};
+pub use source_reader::{SegmentReader, SourceReader, SourceSummary};
+pub use statuses::{CACHE_TTL_MINUTES, CacheVersion, CachedStatus, Epoch, StatusCache, StatusUpdate, StatusWatermark};
 pub use store::{
     Batch, CommitError, Committed, EventStore, Outbox, OutboxRow, OutboxWatermark, Recount, Snapshot, StoreError,
     TotalsStore, WriterTotal,
 };
-pub use views::{SourceReader, SourceSummary, SourceViews, ViewPositions};
+pub use views::{SourceViews, ViewPositions};

@@ -8,11 +8,21 @@ use ping_core::{Millis, Minute, Partition, StatusCounts};
 /// Counts cached before an epoch began may be out of date.
 pub type Epoch = i64;
 
+/// When the cache answered. Counts that are read from the store afterwards may be cached, unless the cache changed its epoch or invalidated
+/// counts of the source in between.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CacheVersion {
+    /// The epoch.
+    pub epoch: Epoch,
+    /// How often counts were invalidated in the part of the cache that the source is in.
+    pub invalidations: i64,
+}
+
 /// What the cache answers for one source.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct CachedStatus {
-    /// The current epoch. Pass it to [`StatusCache::merge_max`] with the counts that the store has instead.
-    pub epoch: Epoch,
+    /// If there are no counts, pass it to [`StatusCache::merge_max`] with those that the store has instead.
+    pub version: CacheVersion,
     /// The counts, if they are cached and valid.
     pub counts: Option<StatusCounts>,
     /// Every event acknowledged before this time is included; 0 when there is no watermark yet.
@@ -30,7 +40,7 @@ pub struct StatusWatermark {
     pub partitions: u32,
 }
 
-/// New counts of one source.
+/// Counts of one source.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StatusUpdate {
     /// The source.
@@ -47,8 +57,12 @@ pub trait StatusCache: Send + Sync {
     /// The cached counts of `source`. They are valid for [`CACHE_TTL_MINUTES`] and within their epoch only. An epoch that another process begins may be noticed some milliseconds later.
     async fn get(&self, source: &str, now: Minute) -> Result<CachedStatus, CacheError>;
 
-    /// Raises the cached counts to these, as [`StatusCounts::merge_max`] does. `epoch` is the one in which the store was read; `None` for the current one.
-    async fn merge_max(&self, epoch: Option<Epoch>, now: Minute, all: &[StatusUpdate]) -> Result<(), CacheError>;
+    /// Raises the cached counts of a source to these, as [`StatusCounts::merge_max`] does. `version` is that of the answer after which
+    /// they were read from the store; without effect if they have been invalidated since.
+    async fn merge_max(&self, version: CacheVersion, now: Minute, update: &StatusUpdate) -> Result<(), CacheError>;
+
+    /// Drops the cached counts of `sources`, because the store has others, and refuses counts that were read before.
+    async fn invalidate(&self, sources: &[Box<str>]) -> Result<(), CacheError>;
 
     /// Advances the watermark of the cached counts.
     async fn advance_watermark(&self, watermark: &StatusWatermark) -> Result<(), CacheError>;
@@ -57,6 +71,6 @@ pub trait StatusCache: Send + Sync {
     async fn begin_epoch(&self) -> Result<(), CacheError>;
 }
 
-/// How many minutes cached counts are valid. Processors update the cache as they count, so this
+/// How many minutes cached counts are valid. Processors invalidate them as they count, so this
 /// only limits the damage of a bug.
 pub const CACHE_TTL_MINUTES: i64 = 10;

@@ -32,10 +32,13 @@ pub struct EventCounts {
 }
 
 impl Sums for EventCounts {
-    fn add(&mut self, event: &LogEvent) -> bool {
+    fn add(&mut self, event: &LogEvent) {
         *self.minutes.entry(Minute::of(event.timestamp_ms)).or_insert(0) += 1;
         self.total += 1;
-        true
+    }
+
+    fn bytes(&self) -> usize {
+        self.minutes.len() * size_of::<(Minute, i64)>()
     }
 }
 

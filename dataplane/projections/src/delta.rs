@@ -31,7 +31,6 @@ pub(super) struct Delta<T> {
     marks: HashMap<(WriterId, Partition), Seq>,
     sums: T,
     records: usize,
-    added: usize,
     dead: Vec<DeadLetter>,
 }
 
@@ -60,7 +59,7 @@ impl<T: Sums> Delta<T> {
             return RecordOutcome::Duplicate;
         }
         self.marks.insert((event.writer, partition), event.seq);
-        self.added += usize::from(self.sums.add(&event));
+        self.sums.add(&event);
         RecordOutcome::Counted
     }
 
@@ -69,9 +68,9 @@ impl<T: Sums> Delta<T> {
         self.records
     }
 
-    /// How many of them changed a sum.
-    pub(super) fn added(&self) -> usize {
-        self.added
+    /// The memory that its sums occupy, in bytes.
+    pub(super) fn bytes(&self) -> usize {
+        self.sums.bytes()
     }
 
     /// Removes the records that cannot be counted. Their positions stay.

@@ -2,6 +2,7 @@
 
 use ping_core::Partition;
 use ping_ports::{CacheError, LogError, StoreError};
+use ping_segments::FormatError;
 
 /// Why counting was interrupted. The processor starts a new session after a pause.
 #[derive(Debug, thiserror::Error)]
@@ -15,6 +16,9 @@ pub enum CountError {
     /// The cache failed.
     #[error(transparent)]
     Cache(#[from] CacheError),
+    /// A segment of the views cannot be written or read.
+    #[error(transparent)]
+    Format(#[from] FormatError),
     /// The log cannot be read from the projection's positions, even though the projection was rebuilt.
     #[error(
         "partitions {assigned:?} cannot be read from the projection's offsets after {rebuilds} rebuilds: either the topic \

@@ -12,6 +12,7 @@ mod context;
 mod counters;
 mod delta;
 mod error;
+mod merging;
 mod metrics;
 mod minutes;
 mod processor;

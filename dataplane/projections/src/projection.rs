@@ -8,8 +8,11 @@ use ping_ports::{Advance, Applied, Drift, LogEvent};
 
 /// Sums over events, which merge in any order.
 pub trait Sums: Default + Send + Sync {
-    /// Adds one event. False when the event changes nothing in this projection.
-    fn add(&mut self, event: &LogEvent) -> bool;
+    /// Adds one event.
+    fn add(&mut self, event: &LogEvent);
+
+    /// The memory that they occupy, in bytes.
+    fn bytes(&self) -> usize;
 }
 
 /// What an audit found.

@@ -177,10 +177,13 @@ impl<T: Sums> SessionState<T> {
     }
 
     /// The primary flushes as soon as it can, so its records bound what it holds. The others wait for a delta that is worth a
-    /// transaction, and records that change nothing there take no room.
+    /// transaction, up to a bound on its memory.
     fn is_full(&self) -> bool {
-        let load = if self.primary { self.delta.records() } else { self.delta.added() };
-        load >= self.settings.flush_records
+        if self.primary {
+            self.delta.records() >= self.settings.flush_records
+        } else {
+            self.delta.bytes() >= self.settings.flush_bytes
+        }
     }
 
     /// Whether there is a watermark, and everything below it is read.

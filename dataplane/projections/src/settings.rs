@@ -3,12 +3,16 @@
 use std::{sync::Arc, time::Duration};
 
 use ping_ports::{Clock, LogBounds, LogProducer, Outbox};
+use ping_segments::FAN_IN;
 
 /// How the count path behaves.
 #[derive(Clone, Debug)]
 pub struct CountSettings {
-    /// A flush holds at most about this many records.
+    /// A flush of the counters holds at most about this many records.
     pub flush_records: usize,
+    /// A flush of the views holds events of at most about this many bytes in memory. The next one fills while one is written, so a
+    /// processor needs twice as much.
+    pub flush_bytes: usize,
     /// A flush starts at most this long after its first record was read.
     pub flush_interval: Duration,
     /// How many minutes of per-minute counts the cache keeps.
@@ -19,6 +23,8 @@ pub struct CountSettings {
     pub audit_interval: Duration,
     /// Pause after an error.
     pub retry: Duration,
+    /// Segments of the views at one place that are merged.
+    pub fan_in: usize,
     /// Writers that were closed this long ago are compacted into one. None of their records may still be in flight by then.
     pub compact_after: Duration,
 }
@@ -27,11 +33,13 @@ impl Default for CountSettings {
     fn default() -> Self {
         Self {
             flush_records: 1_000,
+            flush_bytes: 32 << 20,
             flush_interval: Duration::from_secs(1),
             window: 60,
             watermark_interval: Duration::from_millis(100),
             audit_interval: Duration::from_secs(2),
             retry: Duration::from_millis(200),
+            fan_in: FAN_IN,
             compact_after: Duration::from_secs(24 * 60 * 60),
         }
     }

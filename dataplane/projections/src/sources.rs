@@ -1,4 +1,4 @@
-//! The projection per source: windows, days, kinds and unique sources per minute, in tables of the store.
+//! The projection per source: windows, days, kinds and unique sources per minute, as segments in the store.
 
 use std::sync::{
     Arc,
@@ -6,22 +6,29 @@ use std::sync::{
 };
 
 use async_trait::async_trait;
+use tokio::task::yield_now;
 use uuid::Uuid;
 
 use super::{
     error::CountError,
+    merging::MergeTask,
     minutes::MinutePublisher,
     projection::{AuditOutcome, Projection, Sums},
     retention::RetentionTask,
-    settings::LogPorts,
+    settings::{CountSettings, LogPorts},
     status_cache::{StatusProjection, StatusUpdater},
 };
-use ping_core::{Generation, Positions, Retention, RetentionCutoffs, SourceCounts};
-use ping_ports::{Advance, Applied, Clock, LogBounds, LogEvent, SourceViews, StatusWatermark};
+use ping_core::{Generation, Positions, Retention, RetentionCutoffs};
+use ping_ports::{Advance, Applied, Clock, LogBounds, LogEvent, SourceViews, StatusWatermark, chain};
+use ping_segments::Changes;
 
-impl Sums for SourceCounts {
-    fn add(&mut self, event: &LogEvent) -> bool {
-        self.add(&event.source, &event.kind, event.timestamp_ms)
+impl Sums for Changes {
+    fn add(&mut self, event: &LogEvent) {
+        self.add(&event.source, &event.kind, event.timestamp_ms);
+    }
+
+    fn bytes(&self) -> usize {
+        self.bytes()
     }
 }
 
@@ -31,6 +38,7 @@ pub struct SourceProjection {
     bounds: Arc<dyn LogBounds>,
     clock: Arc<dyn Clock>,
     retention: RetentionTask,
+    merging: MergeTask,
     statuses: Option<StatusUpdater>,
     minutes: Option<MinutePublisher>,
     /// Whether the generation that was read last holds unique sources per minute. All processors that add to it must add those
@@ -41,10 +49,11 @@ pub struct SourceProjection {
 impl SourceProjection {
     /// A projection in `views`, which is rebuilt from the store's events.
     #[must_use]
-    pub fn new(views: Arc<dyn SourceViews>, log: &LogPorts, retention: Retention) -> Self {
+    pub fn new(views: Arc<dyn SourceViews>, log: &LogPorts, settings: &CountSettings, retention: Retention) -> Self {
         let (bounds, clock) = (Arc::clone(&log.bounds), Arc::clone(&log.clock));
         Self {
             retention: RetentionTask::new(Arc::clone(&views), Arc::clone(&clock), retention),
+            merging: MergeTask::new(Arc::clone(&views), settings.fan_in),
             views,
             bounds,
             clock,
@@ -57,8 +66,7 @@ impl SourceProjection {
     /// Also updates the cache of statuses.
     #[must_use]
     pub fn with_statuses(self, statuses: StatusProjection) -> Self {
-        let statuses = StatusUpdater::new(statuses, Arc::clone(&self.clock));
-        Self { statuses: Some(statuses), ..self }
+        Self { statuses: Some(StatusUpdater::new(statuses)), ..self }
     }
 
     /// Also publishes closed minutes. That needs unique sources per minute, which are not kept otherwise.
@@ -75,7 +83,7 @@ impl SourceProjection {
 
 #[async_trait]
 impl Projection for SourceProjection {
-    type Sums = SourceCounts;
+    type Sums = Changes;
     const PRIMARY: bool = false;
 
     /// Rebuilds the views first, if minutes are published and the views do not hold unique sources per minute yet.
@@ -86,6 +94,7 @@ impl Projection for SourceProjection {
             held = self.views.positions().await?;
         }
         self.unique_sources.store(held.as_ref().is_some_and(|views| views.unique_sources), Ordering::Relaxed);
+        self.merging.search_again();
         // A previous processor may have counted up to these positions without updating the cache of statuses.
         if let Some(statuses) = &self.statuses {
             statuses.begin_epoch().await;
@@ -93,15 +102,28 @@ impl Projection for SourceProjection {
         Ok(held.map(|views| views.positions))
     }
 
-    async fn apply(&self, advance: Advance, counts: SourceCounts) -> Result<Applied, CountError> {
-        let changed = self.statuses.as_ref().map(|statuses| statuses.sources(&counts)).unwrap_or_default();
+    async fn apply(&self, advance: Advance, changes: Changes) -> Result<Applied, CountError> {
+        let changed = self.statuses.as_ref().map(|statuses| statuses.sources(&changes)).unwrap_or_default();
         let cutoffs = self.cutoffs(self.unique_sources.load(Ordering::Relaxed));
-        let applied = self.views.apply(&advance, &cutoffs.keep(counts)).await?;
-        if let Some(statuses) = self.statuses.as_ref().filter(|_| applied == Applied::Done) {
+        let mut segments = Vec::new();
+        for segment in changes.segments(cutoffs) {
+            segments.push(segment?);
+            // The counters share this thread, and must be fresh within milliseconds.
+            yield_now().await;
+        }
+        drop(changes);
+        let applied = self.views.apply(&advance, &segments).await?;
+        if applied != Applied::Done {
+            return Ok(applied);
+        }
+        self.merging.added(&segments);
+        let generation = advance.generation;
+        if let Some(statuses) = &self.statuses {
             let on = advance.from.into_keys().collect();
             let watermark = advance.as_of.map(|as_of| StatusWatermark { as_of, on, partitions: advance.partitions });
-            statuses.update(changed, watermark).await;
+            statuses.update(&changed, watermark).await;
         }
+        self.merging.merge(&generation, segments.len()).await;
         Ok(applied)
     }
 
@@ -120,10 +142,13 @@ impl Projection for SourceProjection {
 
     async fn maintain(&self) -> Result<(), CountError> {
         if let Some(statuses) = &self.statuses {
-            statuses.update(Default::default(), None).await;
+            statuses.update(&[], None).await;
         }
         if let Some(minutes) = &self.minutes {
             minutes.publish_closed(self.clock.now()).await;
+        }
+        if let Err(error) = self.views.export_rows(self.clock.now()).await {
+            tracing::warn!(error = chain(&error), "tables for SQL not updated; retrying");
         }
         self.retention.apply_hourly().await
     }

@@ -58,7 +58,7 @@ impl StatusQuery {
         let status = self.status(counts, false);
         if let Some(cached) = cached {
             let update = StatusUpdate { source: source.into(), counts, last: status.is_final };
-            if let Err(error) = self.cache.merge_max(Some(cached.epoch), minute, &[update]).await {
+            if let Err(error) = self.cache.merge_max(cached.version, minute, &update).await {
                 tracing::debug!(error = chain(&error), "cannot cache a status; the next query reads the store again");
             }
         }

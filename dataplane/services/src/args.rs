@@ -114,9 +114,12 @@ impl TransportArgs {
 /// Settings of the projections.
 #[derive(Clone, Debug, Args)]
 pub struct CountArgs {
-    /// Maximum number of records in one flush (approximate)
+    /// Maximum number of records in one flush of the counters (approximate)
     #[arg(long, env = env::FLUSH_RECORDS, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub flush_records: u32,
+    /// Maximum bytes of events in memory for one flush of the views (approximate); the next one fills while one is written
+    #[arg(long, env = env::FLUSH_BYTES, default_value_t = 32 << 20, value_parser = clap::value_parser!(u64).range(64 << 10..=1 << 32))]
+    pub flush_bytes: u64,
     /// Maximum milliseconds between a record's arrival and its flush; an idle cache is updated at once
     #[arg(long, env = env::FLUSH_INTERVAL_MS, default_value_t = 1000, value_parser = clap::value_parser!(u64).range(1..=60_000))]
     pub flush_interval_ms: u64,
@@ -131,6 +134,8 @@ impl CountArgs {
     pub fn settings(&self) -> CountSettings {
         CountSettings {
             flush_records: self.flush_records as usize,
+            // At most 4 GiB, which a 64-bit machine can address.
+            flush_bytes: usize::try_from(self.flush_bytes).unwrap_or(usize::MAX),
             flush_interval: Duration::from_millis(self.flush_interval_ms),
             window: i64::from(self.window_minutes),
             ..CountSettings::default()

@@ -12,8 +12,11 @@ use prometheus_client::registry::Registry;
 use tokio_util::sync::CancellationToken;
 
 /// Maximum time between an event's arrival and its flush to the views. Batching saves transactions, and a status still changes within
-/// a second. Also the interval at which closed minutes are looked for.
-const VIEWS_FLUSH_INTERVAL: Duration = Duration::from_millis(250);
+/// a second.
+const VIEWS_FLUSH_INTERVAL: Duration = Duration::from_millis(500);
+
+/// The interval at which closed minutes are looked for.
+const MINUTES_INTERVAL: Duration = Duration::from_millis(250);
 
 /// Pause between two updates of the views' watermark. Each costs a transaction, and `as_of` must stay within a second.
 const VIEWS_WATERMARK_INTERVAL: Duration = Duration::from_millis(400);
@@ -49,11 +52,12 @@ impl<S: LogConsumer + 'static> ProcessorService<S> {
         let counters = CounterProjection::new(cache, totals, &log, &settings);
         let metrics = Arc::new(CountMetrics::register(registry, "ping_count"));
         let counting = Processor::new(cache_log, counters, log.clone(), settings.clone(), metrics);
-        let sources = SourceProjection::new(views, &log, retention).with_statuses(statuses).with_minutes(minutes);
+        let sources = SourceProjection::new(views, &log, &settings, retention);
+        let sources = sources.with_statuses(statuses).with_minutes(minutes);
         let metrics = Arc::new(CountMetrics::register(registry, "ping_views"));
         let settings = CountSettings {
             flush_interval: settings.flush_interval.min(VIEWS_FLUSH_INTERVAL),
-            audit_interval: VIEWS_FLUSH_INTERVAL,
+            audit_interval: MINUTES_INTERVAL,
             watermark_interval: VIEWS_WATERMARK_INTERVAL,
             ..settings
         };

@@ -31,7 +31,7 @@ async fn a_deadline_ends_every_call_while_the_store_stalls() {
     let (parts, server, _processor) = pipeline().await;
     server.ping(json!({"source": "a"})).await;
     server.wait_for_count(1).await;
-    let stalled = lock(&parts, "events, writers, rollups, millisecond_counts, source_windows, source_kinds").await;
+    let stalled = lock(&parts, "events, writers, rollups, millisecond_counts, source_segments").await;
     for (method, body) in [
         ("PingService/Ping", json!({})),
         ("PingService/PingCount", json!({"strong": true})),

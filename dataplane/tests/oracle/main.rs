@@ -14,12 +14,17 @@
 #[path = "../pipeline/processes.rs"]
 mod processes;
 
-use std::time::{Duration, Instant};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::{Duration, Instant},
+};
 
 use ping_client::Client;
+use ping_core::{Minute, SourceCounts, Span, Window};
 use ping_memory::SystemClock;
 use ping_ports::Clock;
 use ping_proto::{RecordBatchRequest, RecordRequest};
+use ping_segments::{Family, Node, Place, StoredSegment, counts};
 use ping_testbed::Parts;
 use processes::Pingd;
 use rand::{Rng, SeedableRng, rngs::StdRng, seq::SliceRandom};
@@ -37,7 +42,7 @@ const SOURCES: u32 = 300;
 
 /// Per view: its name, a query that computes its contents from the rows alone, and a query that reads it. The first does not share SQL
 /// with the code that maintains the view.
-const ORACLE: [(&str, &str, &str); 7] = [
+const ORACLE: [(&str, &str, &str); 5] = [
     (
         "windows",
         "SELECT source, to_timestamp(at / 300000 * 300) AS window_start, to_timestamp(at / 300000 * 300 + 300) AS window_end,
@@ -53,19 +58,6 @@ const ORACLE: [(&str, &str, &str); 7] = [
         "SELECT source, (to_timestamp(timestamp_ms / 1000.0) AT TIME ZONE 'UTC')::date AS day, count(*) AS ping_count
         FROM events WHERE source IS NOT NULL GROUP BY 1, 2",
         "SELECT source, day, ping_count FROM daily_stats",
-    ),
-    (
-        "kinds",
-        "SELECT source, coalesce(kind, '') AS kind, count(*) AS count, min(timestamp_ms) AS first_ms, max(timestamp_ms) AS last_ms
-        FROM events WHERE source IS NOT NULL GROUP BY 1, 2",
-        "SELECT source, kind, count, first_ms, last_ms FROM source_kinds",
-    ),
-    (
-        "sources of the last minutes",
-        "SELECT timestamp_ms / 60000 AS minute, count(DISTINCT source) FROM events
-        WHERE timestamp_ms / 60000 >= extract(epoch FROM now())::bigint / 60 - 30 GROUP BY 1 HAVING count(source) > 0",
-        "SELECT minute, count(*) FROM source_minutes
-        WHERE minute >= extract(epoch FROM now())::bigint / 60 - 30 GROUP BY 1",
     ),
     (
         "minutes of everything",
@@ -134,9 +126,64 @@ fn requests(count: usize, seed: u64) -> (Vec<RecordRequest>, usize) {
     (events, invalid)
 }
 
+/// Events per source and kind, as the rows say.
+const KINDS: &str = "SELECT source, coalesce(kind, '') AS kind, count(*) AS count, min(timestamp_ms) AS first_ms, max(timestamp_ms) AS last_ms
+FROM events WHERE source IS NOT NULL GROUP BY 1, 2";
+/// Windows, as the rows say: source, window, count, first and last time.
+const WINDOWS: &str = "SELECT source, timestamp_ms / 300000, count(*), min(timestamp_ms), max(timestamp_ms)
+FROM events WHERE source IS NOT NULL GROUP BY 1, 2";
+/// The sources of the last half hour, as the rows say.
+const MINUTES: &str = "SELECT DISTINCT timestamp_ms / 60000, source FROM events
+WHERE source IS NOT NULL AND timestamp_ms / 60000 >= extract(epoch FROM now())::bigint / 60 - 30";
+
+/// What the segments hold.
+async fn segments(pool: &PgPool) -> SourceCounts {
+    type Row = (i64, i16, i32, i64, Vec<u8>);
+    let rows: Vec<Row> =
+        sqlx::query_as("SELECT id, family, node, period, data FROM source_segments").fetch_all(pool).await.unwrap();
+    let segment = |(id, family, node, period, data)| {
+        let place = Place { family: Family::from_code(family).unwrap(), node: Node(node), period };
+        StoredSegment { id, place, data }
+    };
+    counts(&rows.into_iter().map(segment).collect::<Vec<_>>()).unwrap()
+}
+
+/// The views in segments that differ from the rows.
+async fn differing_segments(pool: &PgPool) -> Vec<String> {
+    type Spans<K> = BTreeMap<(Box<str>, K), Span>;
+    let held = segments(pool).await;
+    let kinds: Vec<(String, String, i64, i64, i64)> = sqlx::query_as(KINDS).fetch_all(pool).await.unwrap();
+    let kinds: Spans<Box<str>> = kinds
+        .into_iter()
+        .map(|(s, k, count, first, last)| ((s.into(), k.into()), Span { count, first, last }))
+        .collect();
+    let windows: Vec<(String, i64, i64, i64, i64)> = sqlx::query_as(WINDOWS).fetch_all(pool).await.unwrap();
+    let windows: Spans<Window> = windows
+        .into_iter()
+        .map(|(source, window, count, first, last)| ((source.into(), Window(window)), Span { count, first, last }))
+        .collect();
+    let minutes: Vec<(i64, String)> = sqlx::query_as(MINUTES).fetch_all(pool).await.unwrap();
+    let minutes: BTreeSet<_> = minutes.into_iter().map(|(minute, source)| (Minute(minute), source.into())).collect();
+    let since = Minute::of(SystemClock.now()).back(29);
+    let recent = |minutes: &BTreeSet<(Minute, Box<str>)>| {
+        minutes.iter().filter(|(minute, _)| *minute >= since).cloned().collect::<BTreeSet<_>>()
+    };
+    let mut days = BTreeMap::new();
+    for ((source, window), span) in &windows {
+        *days.entry((source.clone(), window.day())).or_insert(0) += span.count;
+    }
+    let equal = [
+        ("segments of kinds", held.kinds == kinds),
+        ("segments of windows", held.windows == windows),
+        ("segments of days", held.days == days),
+        ("segments of minutes", recent(&held.minutes) == recent(&minutes)),
+    ];
+    equal.iter().filter(|(_, equal)| !equal).map(|(view, _)| format!("{view} differ")).collect()
+}
+
 /// The views that differ from the oracle, each with the number of missing and wrong rows.
 async fn differences(pool: &PgPool) -> Vec<String> {
-    let mut found = Vec::new();
+    let mut found = differing_segments(pool).await;
     for (view, oracle, actual) in ORACLE {
         let sql = format!(
             "WITH oracle AS ({oracle}), actual AS ({actual})
@@ -238,7 +285,7 @@ async fn the_oracle_notices_a_wrong_row() {
     for (view, spoil) in [
         ("windows", "UPDATE source_windows SET last_ms = last_ms + 1"),
         ("days", "INSERT INTO source_past_days SELECT source, bucket / 288, 1 FROM source_windows LIMIT 1"),
-        ("kinds", "DELETE FROM source_kinds"),
+        ("segments of kinds", "DELETE FROM source_segments WHERE family = 0"),
     ] {
         sqlx::query(spoil).execute(&pool).await.unwrap();
         assert!(differences(&pool).await.iter().any(|found| found.starts_with(view)), "{view}");

@@ -25,14 +25,20 @@ pub enum Bug {
     IdsNotUnique,
     /// The views apply a flush regardless of their positions.
     ViewsIgnorePositions,
-    /// A cached status does not say how many events are revoked, so a revocation changes nothing.
-    RevocationsNotCached,
+    /// A checkpoint moves the positions without all of its segments.
+    SegmentLost,
+    /// A merge does not notice that another processor has merged the same segments.
+    MergedTwice,
+    /// Events that change a status do not invalidate it.
+    StatusesNotInvalidated,
+    /// A server caches counts that it read before they changed.
+    OldCountsCached,
     /// A processor uses the statuses that another one cached, which may have counted events without caching their status.
     EpochNotBegun,
 }
 
 impl Bug {
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 16] = [
         Self::CacheIgnoresPositions,
         Self::IncompleteCacheTrusted,
         Self::SnapshotBeforeEnds,
@@ -44,7 +50,10 @@ impl Bug {
         Self::WatermarkIgnoresOutbox,
         Self::IdsNotUnique,
         Self::ViewsIgnorePositions,
-        Self::RevocationsNotCached,
+        Self::SegmentLost,
+        Self::MergedTwice,
+        Self::StatusesNotInvalidated,
+        Self::OldCountsCached,
         Self::EpochNotBegun,
     ];
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use ping_core::{Minute, StatusRule};
 use ping_memory::MemoryStatuses;
-use ping_ports::{CacheError, CachedStatus, Epoch, StatusCache, StatusUpdate, StatusWatermark};
+use ping_ports::{CacheError, CacheVersion, CachedStatus, StatusCache, StatusUpdate, StatusWatermark};
 
 use crate::{bugs::Bug, rng::Host};
 
@@ -29,12 +29,21 @@ impl StatusCache for FaultyStatuses {
         self.host.call(unavailable, self.inner.get(source, now)).await
     }
 
-    async fn merge_max(&self, epoch: Option<Epoch>, now: Minute, all: &[StatusUpdate]) -> Result<(), CacheError> {
-        let (inner, mut all) = (Arc::clone(&self.inner), all.to_vec());
-        if self.host.rng.bug == Some(Bug::RevocationsNotCached) {
-            all.iter_mut().for_each(|update| update.counts.revoked = 0);
+    async fn merge_max(&self, version: CacheVersion, now: Minute, update: &StatusUpdate) -> Result<(), CacheError> {
+        let (inner, update, bug) = (Arc::clone(&self.inner), update.clone(), self.host.rng.bug);
+        let merge = async move {
+            let current = inner.get(&update.source, now).await?.version;
+            inner.merge_max(if bug == Some(Bug::OldCountsCached) { current } else { version }, now, &update).await
+        };
+        self.host.change(unavailable, merge).await
+    }
+
+    async fn invalidate(&self, sources: &[Box<str>]) -> Result<(), CacheError> {
+        if self.host.rng.bug == Some(Bug::StatusesNotInvalidated) {
+            return Ok(());
         }
-        self.host.change(unavailable, async move { inner.merge_max(epoch, now, &all).await }).await
+        let (inner, sources) = (Arc::clone(&self.inner), sources.to_vec());
+        self.host.change(unavailable, async move { inner.invalidate(&sources).await }).await
     }
 
     async fn advance_watermark(&self, watermark: &StatusWatermark) -> Result<(), CacheError> {

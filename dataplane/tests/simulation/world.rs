@@ -146,6 +146,8 @@ impl World {
         };
         let settings = CountSettings {
             flush_records: 1 + usize::try_from(self.rng.below(20)).unwrap(),
+            flush_bytes: 1 + usize::try_from(self.rng.below(700)).unwrap(),
+            fan_in: 2 + usize::try_from(self.rng.below(2)).unwrap(),
             retry: Duration::from_millis(20),
             ..CountSettings::default()
         };
@@ -157,8 +159,9 @@ impl World {
         let counters = CounterProjection::new(cache, Arc::new(store), &ports, &settings);
         let views = FaultyViews { host: host.clone(), inner: Arc::clone(&self.store) };
         let cached = Arc::new(self.statuses_seen_by(&host));
-        let statuses = StatusProjection { rule: statuses::rule(), cache: cached, reader: self.store.clone() };
-        let views = SourceProjection::new(Arc::new(views), &ports, Retention::default()).with_statuses(statuses);
+        let statuses = StatusProjection { rule: statuses::rule(), cache: cached };
+        let views =
+            SourceProjection::new(Arc::new(views), &ports, &settings, Retention::default()).with_statuses(statuses);
         let views = views.with_minutes(Some(MinutePublisher::new(self.store.clone(), Arc::new(LoggedMinutes))));
         let committed = Arc::clone(&self.views_committed);
         let viewing = FaultyConsumer { host: host.clone(), inner: self.log.subscribe("views"), committed };
@@ -184,7 +187,7 @@ impl World {
         let mut tasks = JoinSet::new();
         tasks.spawn(async move {
             loop {
-                sleep(host.rng.millis(1_000)).await;
+                sleep(host.rng.millis(300)).await;
                 let (source, began) = (format!("source-{}", host.rng.below(SOURCES)), clock.now());
                 // The store is available.
                 let answer = query.of(&source).await.unwrap();
@@ -283,7 +286,7 @@ impl World {
     /// The same for the views per source.
     async fn check_views(&self) -> Result<(), String> {
         let as_of = self.store.as_of().await.unwrap();
-        let held: i64 = self.store.views().kinds.values().map(|span| span.count).sum();
+        let held: i64 = self.store.views().unwrap().kinds.values().map(|span| span.count).sum();
         let with_source = |events: Vec<Event>| events.iter().filter(|event| !event.source.is_empty()).count();
         let before: Vec<_> = {
             let sent = self.sent.lock();
@@ -316,7 +319,7 @@ impl World {
     async fn is_settled(&self) -> bool {
         let stored = self.store.count(None).await.unwrap();
         let counted = self.cache.read(None).await.unwrap().is_some_and(|reading| reading.total == stored);
-        counted && self.store.views() == self.store.recounted_views()
+        counted && self.store.views().unwrap() == self.store.recounted_views()
     }
 
     async fn final_check(self) -> Result<Report, String> {
@@ -348,7 +351,7 @@ impl World {
         if counters.minutes != minutes.map(|(minute, count)| (*minute, *count)).collect() {
             return Err(format!("minutes differ: store {:?}, cache {:?}", stored.minutes, counters.minutes));
         }
-        let (views, rows) = (self.store.views(), self.store.recounted_views());
+        let (views, rows) = (self.store.views().unwrap(), self.store.recounted_views());
         if views != rows {
             return Err(format!("views per source differ: rows {rows:?}, views {views:?}"));
         }

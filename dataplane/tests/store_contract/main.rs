@@ -10,6 +10,7 @@ mod outages;
 mod outbox;
 mod quotas;
 mod restarts;
+mod stats_rows;
 mod tampering;
 mod totals;
 mod views;
@@ -84,6 +85,8 @@ mod every {
             a_closed_day_keeps_its_count
             the_busiest_come_first
             expired_rows_are_deleted
+            segments_are_merged_once
+            many_sources_are_found_after_many_merges
             totals_over_time_are_those_of_the_rows
         ]
         quotas: [

@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 
 use ping_core::{
-    Day, Event, KindCounts, Minute, Partition, Retention, RetentionCutoffs, SourceCounts, Span, StatusCounts,
-    StatusRule, TimeRange, Window, WriterId,
+    Day, Event, KindCounts, Minute, Partition, Retention, RetentionCutoffs, Span, StatusCounts, StatusRule, TimeRange,
+    Window, WriterId,
 };
 use ping_ports::{Advance, Applied};
+use ping_segments::{Changes, Family, Node, Place, Segment, merge};
 use rand::{Rng, SeedableRng, rngs::StdRng};
 use uuid::Uuid;
 
@@ -20,10 +21,17 @@ fn cutoffs() -> RetentionCutoffs {
     Retention::default().at(THEN)
 }
 
-fn of(source: &str, kind: &str, at: i64) -> SourceCounts {
-    let mut counts = SourceCounts::default();
-    counts.add(source, kind, at);
-    counts
+/// The segments of some events, each with source, kind and time.
+fn segments<'a>(events: impl IntoIterator<Item = (&'a str, &'a str, i64)>, cutoffs: RetentionCutoffs) -> Vec<Segment> {
+    let mut changes = Changes::default();
+    for (source, kind, at) in events {
+        changes.add(source, kind, at);
+    }
+    changes.segments(cutoffs).map(Result::unwrap).collect()
+}
+
+fn of(source: &str, kind: &str, at: i64) -> Vec<Segment> {
+    segments([(source, kind, at)], cutoffs())
 }
 
 fn event(id: u128, source: &str, kind: &str, at: i64) -> Event {
@@ -139,15 +147,12 @@ pub async fn kinds_are_read_by_ranges_that_compare_bytes(fixture: &Fixture) {
     let read = async || fixture.store.kind_counts(&sources, &rule.kinds()).await.unwrap();
     assert_eq!(read().await, [(); 3].map(|()| KindCounts::new()), "before the views are built");
     let generation = built(fixture, &[(0, 0)]).await;
-    let mut counts = SourceCounts::default();
     let kinds = ["failed", "failed", "failed2", "Failed", "", "delivered", "~revoked:failed:", "~revoked:failed:1:2"];
     let revoked =
         ["~revoked:failed:2", "~revoked:failed:9223372036854775807", "~revoked:failed2:7", "~revoked:Failed:7"];
-    for kind in kinds.into_iter().chain(revoked) {
-        counts.add("a", kind, THEN);
-    }
-    counts.add("b", "Delivered", THEN);
-    assert_eq!(fixture.store.apply(&step(&generation, 0, 0), &counts).await.unwrap(), Applied::Done);
+    let of_a = kinds.into_iter().chain(revoked).map(|kind| ("a", kind, THEN));
+    let segments = segments(of_a.chain([("b", "Delivered", THEN)]), cutoffs());
+    assert_eq!(fixture.store.apply(&step(&generation, 0, 0), &segments).await.unwrap(), Applied::Done);
     let expected =
         |kinds: &[(&str, i64)]| -> KindCounts { kinds.iter().map(|(kind, count)| ((*kind).into(), *count)).collect() };
     // A range also has what only looks like a revocation; the rule ignores it.
@@ -186,11 +191,8 @@ pub async fn a_rebuild_equals_the_steps(fixture: &Fixture) {
     let writer = fixture.open().await;
     for (place, batch) in (0..).zip(events.chunks(50)) {
         fixture.commit(writer, place * 50 + 1, batch.to_vec()).await;
-        let mut counts = SourceCounts::default();
-        for event in batch {
-            counts.add(&event.source, &event.kind, event.timestamp_ms);
-        }
-        let applied = fixture.store.apply(&step(&generation, 0, place), &cutoffs().keep(counts)).await.unwrap();
+        let events = batch.iter().map(|event| (&*event.source, &*event.kind, event.timestamp_ms));
+        let applied = fixture.store.apply(&step(&generation, 0, place), &segments(events, cutoffs())).await.unwrap();
         assert_eq!(applied, Applied::Done);
     }
     let stepwise = everything(fixture).await;
@@ -221,8 +223,8 @@ pub async fn a_closed_day_keeps_its_count(fixture: &Fixture) {
         if place % 2 == 0 {
             fixture.store.apply_retention(cutoffs).await.unwrap();
         }
-        let counts = cutoffs.keep(of("a", "", THEN + day * DAY));
-        assert_eq!(fixture.store.apply(&step(&generation, 0, place), &counts).await.unwrap(), Applied::Done);
+        let late = segments([("a", "", THEN + day * DAY)], cutoffs);
+        assert_eq!(fixture.store.apply(&step(&generation, 0, place), &late).await.unwrap(), Applied::Done);
         *expected.entry(Day::of(THEN + day * DAY)).or_insert(0) += 1;
         for _ in 0..2 {
             assert_eq!(fixture.store.days("a", first, last).await.unwrap(), expected, "{place}");
@@ -235,13 +237,11 @@ pub async fn a_closed_day_keeps_its_count(fixture: &Fixture) {
 pub async fn the_busiest_come_first(fixture: &Fixture) {
     let generation = built(fixture, &[(0, 0)]).await;
     let midnight = Day::of(THEN).start();
-    let mut counts = SourceCounts::default();
-    for (source, times) in [("a", vec![1, 2, 3]), ("b", vec![-1, 4]), ("c", vec![-2, -HOUR, 5, 6])] {
-        for at in times {
-            counts.add(source, "", midnight + at);
-        }
-    }
-    assert_eq!(fixture.store.apply(&step(&generation, 0, 0), &counts).await.unwrap(), Applied::Done);
+    let times = [("a", vec![1, 2, 3]), ("b", vec![-1, 4]), ("c", vec![-2, -HOUR, 5, 6])];
+    let events =
+        times.into_iter().flat_map(|(source, times)| times.into_iter().map(move |at| (source, "", midnight + at)));
+    let segments = segments(events, cutoffs());
+    assert_eq!(fixture.store.apply(&step(&generation, 0, 0), &segments).await.unwrap(), Applied::Done);
     let top = async |start: i64, end: i64, limit| {
         let range = TimeRange::new(midnight + start, midnight + end).unwrap().whole_windows().unwrap();
         let top = fixture.store.top(Some(&range), limit).await.unwrap();
@@ -255,9 +255,8 @@ pub async fn the_busiest_come_first(fixture: &Fixture) {
 
 pub async fn expired_rows_are_deleted(fixture: &Fixture) {
     let generation = built(fixture, &[(0, 0)]).await;
-    let mut counts = of("a", "", THEN);
-    counts.merge(&of("a", "", THEN - 6 * 24 * HOUR));
-    assert_eq!(fixture.store.apply(&step(&generation, 0, 0), &counts).await.unwrap(), Applied::Done);
+    let segments = segments([("a", "", THEN), ("a", "", THEN - 6 * 24 * HOUR)], cutoffs());
+    assert_eq!(fixture.store.apply(&step(&generation, 0, 0), &segments).await.unwrap(), Applied::Done);
     let windows = async || fixture.store.windows("a", Window(0), Window(i64::MAX)).await.unwrap().len();
     fixture.store.apply_retention(cutoffs()).await.unwrap();
     assert_eq!(windows().await, 2);
@@ -267,9 +266,78 @@ pub async fn expired_rows_are_deleted(fixture: &Fixture) {
     assert_eq!(fixture.store.days("a", Day(0), Day(i64::MAX)).await.unwrap(), [(Day::of(THEN), 1)].into());
     assert_eq!(total(fixture, "a").await, 2, "totals per source never expire");
     // A day whose partition was dropped gets a new one. The mark of an unknown writer is gone.
-    let again = Retention::default().at(THEN).keep(of("a", "", THEN - 6 * 24 * HOUR));
+    let again = of("a", "", THEN - 6 * 24 * HOUR);
     assert_eq!(fixture.store.apply(&step(&generation, 0, 1), &again).await.unwrap(), Applied::Done);
     assert_eq!(windows().await, 2);
+}
+
+/// The segments of kinds, by number.
+async fn numbers(fixture: &Fixture, place: Place) -> Vec<i64> {
+    let mut found: Vec<_> =
+        fixture.store.segments_at(&[place]).await.unwrap().into_iter().map(|segment| segment.id).collect();
+    found.sort_unstable();
+    found
+}
+
+pub async fn segments_are_merged_once(fixture: &Fixture) {
+    let generation = built(fixture, &[(0, 0)]).await;
+    for at in 0..3 {
+        let applied = fixture.store.apply(&step(&generation, 0, at), &of("a", "opened", THEN + at)).await.unwrap();
+        assert_eq!(applied, Applied::Done);
+    }
+    let place = Place { family: Family::Kinds, node: Node::ROOT, period: 0 };
+    assert_eq!(fixture.store.full_places(4, 9).await.unwrap(), []);
+    assert!(fixture.store.full_places(3, 9).await.unwrap().contains(&place));
+    assert_eq!(fixture.store.full_places(1, 1).await.unwrap(), [place]);
+    let found = fixture.store.segments_at(&[place]).await.unwrap();
+    let sums = merge(place, found.iter().map(|segment| &*segment.data)).unwrap();
+    let ids: Vec<_> = found.iter().map(|segment| segment.id).collect();
+    assert_eq!((ids.len(), sums.len()), (3, 1));
+    let replace =
+        async |generation: &str, ids: &[i64]| fixture.store.replace(&generation.to_owned(), ids, &sums).await.unwrap();
+    assert!(!replace("another", &ids).await, "the views were rebuilt");
+    // Two processors merge the same segments at the same time.
+    let (first, second) = tokio::join!(replace(&generation, &ids), replace(&generation, &ids));
+    assert!(first ^ second, "{first} {second}");
+    assert!(!replace(&generation, &ids[..1]).await, "one of them is gone");
+    assert_eq!((total(fixture, "a").await, numbers(fixture, place).await.len()), (3, 1));
+    // Numbers are never used again, not even after a rebuild.
+    let last = numbers(fixture, place).await[0];
+    assert!(last > ids[2], "{last} {ids:?}");
+    assert!(fixture.store.rebuild(Some(&generation), &"second".into(), &[].into(), cutoffs()).await.unwrap());
+    fixture.store.apply(&step("second", 0, 0), &of("a", "opened", THEN)).await.unwrap();
+    assert!(numbers(fixture, place).await[0] > last);
+}
+
+pub async fn many_sources_are_found_after_many_merges(fixture: &Fixture) {
+    let generation = built(fixture, &[(0, 0)]).await;
+    let names: Vec<_> = (0..3_000).map(|number| format!("source-{number}")).collect();
+    for at in 0..4 {
+        let events = names.iter().map(|name| (&**name, "", THEN + at));
+        fixture.store.apply(&step(&generation, 0, at), &segments(events, cutoffs())).await.unwrap();
+    }
+    loop {
+        let full = fixture.store.full_places(2, 7).await.unwrap();
+        if full.is_empty() {
+            break;
+        }
+        for place in full {
+            let found = fixture.store.segments_at(&[place]).await.unwrap();
+            let sums = merge(place, found.iter().map(|segment| &*segment.data)).unwrap();
+            let ids: Vec<_> = found.iter().map(|segment| segment.id).collect();
+            assert!(fixture.store.replace(&generation, &ids, &sums).await.unwrap());
+        }
+    }
+    for name in [&names[0], &names[1_234], &names[2_999]] {
+        assert_eq!(total(fixture, name).await, 4, "{name}");
+    }
+    let day = Day::of(THEN);
+    let range = TimeRange::new(day.start(), Day(day.0 + 1).start()).unwrap().whole_windows().unwrap();
+    for top in [fixture.store.top(None, 3).await.unwrap(), fixture.store.top(Some(&range), 3).await.unwrap()] {
+        assert_eq!(top, ["source-0", "source-1", "source-10"].map(|name| (name.to_owned(), 4)));
+    }
+    let minute = Minute::of(THEN);
+    assert_eq!(fixture.store.uniques(minute, Minute(minute.0 + 1)).await.unwrap(), [(minute, 3_000)].into());
 }
 
 pub async fn totals_over_time_are_those_of_the_rows(fixture: &Fixture) {

@@ -3,7 +3,7 @@
 use ping_runtime::env;
 
 /// Variables of `pingd` that a user may set. All others that start with `PING_` are the operator's, also those of later versions.
-const TUNABLE: [&str; 9] = [
+const TUNABLE: [&str; 10] = [
     env::MAX_REQUEST_MEMORY,
     env::MAX_CONNECTIONS,
     env::MAX_CONNECTIONS_PER_ADDRESS,
@@ -11,6 +11,7 @@ const TUNABLE: [&str; 9] = [
     env::HEADER_TIMEOUT_SECONDS,
     env::IDLE_TIMEOUT_SECONDS,
     env::PEER_TIMEOUT_SECONDS,
+    env::FLUSH_BYTES,
     env::STATUS_SOURCES,
     env::THREADS,
 ];

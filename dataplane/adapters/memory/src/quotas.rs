@@ -7,6 +7,7 @@ use async_trait::async_trait;
 use super::{state::AdmittedNames, store::MemoryStore};
 use ping_core::{BucketClaim, BucketGrant, Day, until_next_day};
 use ping_ports::{Name, NamesAdmitted, QuotaStore, StoreError};
+use ping_segments::{NamesInViews, SegmentQuery};
 
 /// Whether the budget has admitted the name today or yesterday.
 fn has_admitted(days: &AdmittedNames, today: Day, budget: &str, name: &Name) -> bool {
@@ -30,17 +31,14 @@ impl QuotaStore for MemoryStore {
 
     async fn known_names(&self, names: &[(Arc<str>, Name)]) -> Result<Vec<bool>, StoreError> {
         let today = Day::of(self.clock.now());
+        let query = SegmentQuery::kinds(names.iter().map(|(_, name)| name.parts().0));
         let state = self.state.lock();
         let Some(views) = &state.views else { return Ok(vec![true; names.len()]) };
-        let in_views = |name: &Name| match name.parts() {
-            (source, None) => {
-                let from = (Box::from(source), Box::from(""));
-                views.counts.kinds.range(from..).next().is_some_and(|((found, _), _)| **found == *source)
-            }
-            (source, Some(kind)) => views.counts.kinds.contains_key(&(source.into(), kind.into())),
-        };
+        let segments = views.select(|place| query.contains(place));
+        let in_views = NamesInViews::new(&segments).map_err(|error| StoreError(error.into()))?;
         let known = |(budget, name): &(Arc<str>, Name)| {
-            in_views(name) || has_admitted(&state.quotas.names, today, budget, name)
+            let (source, kind) = name.parts();
+            in_views.contains(source, kind) || has_admitted(&state.quotas.names, today, budget, name)
         };
         Ok(names.iter().map(known).collect())
     }

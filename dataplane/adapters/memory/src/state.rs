@@ -9,6 +9,7 @@ use uuid::Uuid;
 
 use ping_core::{Day, Event, Millis, Minute, Nanos, Positions, Seq, SourceCounts, Watermarks, WriterId};
 use ping_ports::{Name, OutboxRow};
+use ping_segments::{Place, Segment, StoredSegment};
 
 #[derive(Debug)]
 pub(super) struct Writer {
@@ -52,8 +53,24 @@ impl State {
 pub(super) struct Views {
     pub(super) positions: Positions,
     pub(super) unique_sources: bool,
-    pub(super) counts: SourceCounts,
+    pub(super) segments: BTreeMap<i64, StoredSegment>,
+    /// The number of the next segment.
+    pub(super) next_segment: i64,
     pub(super) watermarks: Watermarks,
+}
+
+impl Views {
+    pub(super) fn add(&mut self, segments: &[Segment]) {
+        for Segment { place, data, .. } in segments {
+            let (id, place, data) = (self.next_segment, *place, data.clone());
+            self.segments.insert(id, StoredSegment { id, place, data });
+            self.next_segment += 1;
+        }
+    }
+
+    pub(super) fn select(&self, wanted: impl Fn(Place) -> bool) -> Vec<StoredSegment> {
+        self.segments.values().filter(|segment| wanted(segment.place)).cloned().collect()
+    }
 }
 
 /// What servers share of the quotas.

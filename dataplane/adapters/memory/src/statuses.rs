@@ -5,11 +5,15 @@ use std::collections::HashMap;
 use async_trait::async_trait;
 use parking_lot::Mutex;
 
-use ping_core::{Minute, StatusCounts, Watermarks};
-use ping_ports::{CACHE_TTL_MINUTES, CacheError, CachedStatus, Epoch, StatusCache, StatusUpdate, StatusWatermark};
+use ping_core::{Minute, StatusCounts, Watermarks, partition_of};
+use ping_ports::{
+    CACHE_TTL_MINUTES, CacheError, CacheVersion, CachedStatus, Epoch, StatusCache, StatusUpdate, StatusWatermark,
+};
 
 /// Maximum number of sources.
 const CAPACITY: usize = 1_000_000;
+/// Parts in which invalidations are counted.
+const PARTS: u32 = 1_024;
 
 #[derive(Clone, Copy, Debug)]
 struct Entry {
@@ -23,6 +27,15 @@ struct State {
     epoch: Epoch,
     watermarks: Watermarks,
     entries: HashMap<Box<str>, Entry>,
+    /// Invalidations per part.
+    invalidations: HashMap<i32, i64>,
+}
+
+impl State {
+    fn version(&self, source: &str) -> CacheVersion {
+        let invalidations = self.invalidations.get(&partition_of(source, PARTS)).copied().unwrap_or(0);
+        CacheVersion { epoch: self.epoch, invalidations }
+    }
 }
 
 /// An in-process cache of statuses, empty at every start. When it is full, an arbitrary entry makes room.
@@ -35,21 +48,32 @@ impl StatusCache for MemoryStatuses {
         let state = self.0.lock();
         let valid = |entry: &&Entry| entry.epoch == state.epoch && entry.at > now.back(CACHE_TTL_MINUTES);
         let counts = state.entries.get(source).filter(valid).map(|entry| entry.counts);
-        Ok(CachedStatus { epoch: state.epoch, counts, as_of: state.watermarks.lowest() })
+        Ok(CachedStatus { version: state.version(source), counts, as_of: state.watermarks.lowest() })
     }
 
-    async fn merge_max(&self, epoch: Option<Epoch>, now: Minute, all: &[StatusUpdate]) -> Result<(), CacheError> {
+    async fn merge_max(&self, version: CacheVersion, now: Minute, update: &StatusUpdate) -> Result<(), CacheError> {
         let mut state = self.0.lock();
-        let epoch = epoch.unwrap_or(state.epoch);
-        for StatusUpdate { source, counts, last: _ } in all {
-            if state.entries.len() >= CAPACITY && !state.entries.contains_key(source) {
-                let victim = state.entries.keys().next().cloned();
-                victim.and_then(|victim| state.entries.remove(&victim));
-            }
-            let entry = state.entries.entry(source.clone()).or_insert(Entry { counts: *counts, epoch, at: now });
-            entry.counts = entry.counts.merge_max(*counts);
-            entry.epoch = entry.epoch.max(epoch);
-            entry.at = now;
+        let StatusUpdate { source, counts, last: _ } = update;
+        if version.invalidations != state.version(source).invalidations {
+            return Ok(());
+        }
+        if state.entries.len() >= CAPACITY && !state.entries.contains_key(source) {
+            let victim = state.entries.keys().next().cloned();
+            victim.and_then(|victim| state.entries.remove(&victim));
+        }
+        let epoch = version.epoch;
+        let entry = state.entries.entry(source.clone()).or_insert(Entry { counts: *counts, epoch, at: now });
+        entry.counts = entry.counts.merge_max(*counts);
+        entry.epoch = entry.epoch.max(epoch);
+        entry.at = now;
+        Ok(())
+    }
+
+    async fn invalidate(&self, sources: &[Box<str>]) -> Result<(), CacheError> {
+        let mut state = self.0.lock();
+        for source in sources {
+            *state.invalidations.entry(partition_of(source, PARTS)).or_insert(0) += 1;
+            state.entries.remove(source);
         }
         Ok(())
     }

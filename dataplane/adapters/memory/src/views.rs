@@ -1,15 +1,23 @@
 //! The views per source, under the same lock as the events that they are rebuilt from.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use async_trait::async_trait;
 
-use super::{state::Views, store::MemoryStore};
-use ping_core::{
-    Day, Generation, KindCounts, KindRange, Mark, Marks, Millis, Minute, Offset, Partition, Positions,
-    RetentionCutoffs, SourceCounts, Span, Watermarks, Window, WindowSplit,
+use super::{
+    state::{State, Views},
+    store::MemoryStore,
 };
-use ping_ports::{Advance, Applied, SourceReader, SourceSummary, SourceViews, StoreError, ViewPositions};
+use ping_core::{
+    Day, Generation, Mark, Marks, Millis, Minute, Offset, Partition, Positions, RetentionCutoffs, SourceCounts,
+    Watermarks,
+};
+use ping_ports::{Advance, Applied, SegmentReader, SourceViews, StoreError, ViewPositions};
+use ping_segments::{Changes, Family, FormatError, Node, Place, Segment, SegmentQuery, StoredSegment, counts};
+
+fn unreadable(error: FormatError) -> StoreError {
+    StoreError(error.into())
+}
 
 #[async_trait]
 impl SourceViews for MemoryStore {
@@ -19,14 +27,14 @@ impl SourceViews for MemoryStore {
         Ok(self.state.lock().views.as_ref().map(position))
     }
 
-    async fn apply(&self, advance: &Advance, counts: &SourceCounts) -> Result<Applied, StoreError> {
+    async fn apply(&self, advance: &Advance, segments: &[Segment]) -> Result<Applied, StoreError> {
         let mut state = self.state.lock();
         if let Some(why) = advance.refusal(state.views.as_ref().map(|views| &views.positions)) {
             return Ok(Applied::Stale(why));
         }
         if let Some(views) = state.views.as_mut() {
             advance.apply(&mut views.positions);
-            views.counts.merge(counts);
+            views.add(segments);
             if let Some(as_of) = advance.as_of {
                 views.watermarks.advance(as_of, advance.from.keys(), advance.partitions);
             }
@@ -45,33 +53,87 @@ impl SourceViews for MemoryStore {
         if state.views.as_ref().map(|views| &views.positions.generation) != seen {
             return Ok(false);
         }
-        let counts = state.recounted_views();
+        let mut changes = Changes::default();
+        for event in state.events.values() {
+            changes.add(&event.source, &event.kind, event.timestamp_ms);
+        }
+        let segments = changes.segments(cutoffs).collect::<Result<Vec<_>, _>>().map_err(unreadable)?;
         let base = |last_seq| Mark { base: last_seq, partitions: BTreeMap::new() };
         let marks = Marks(state.writers.iter().map(|(id, writer)| (*id, base(writer.last_seq))).collect());
-        let positions = Positions { generation: new.clone(), offsets: ends.clone(), marks };
         let now = self.clock.now();
-        let watermarks = Watermarks(ends.keys().map(|partition| (*partition, now)).collect());
-        let unique_sources = cutoffs.minutes.is_some();
-        state.views = Some(Views { positions, unique_sources, counts: cutoffs.keep(counts), watermarks });
+        // Numbers are never used again: a merge that began before the rebuild must not find its segments.
+        let next_segment = state.views.as_ref().map_or(1, |views| views.next_segment);
+        let mut views = Views {
+            positions: Positions { generation: new.clone(), offsets: ends.clone(), marks },
+            unique_sources: cutoffs.minutes.is_some(),
+            segments: BTreeMap::new(),
+            next_segment,
+            watermarks: Watermarks(ends.keys().map(|partition| (*partition, now)).collect()),
+        };
+        views.add(&segments);
+        state.views = Some(views);
         Ok(true)
     }
 
     async fn apply_retention(&self, cutoffs: RetentionCutoffs) -> Result<(), StoreError> {
         let mut guard = self.state.lock();
-        let state = &mut *guard;
-        if let Some(views) = state.views.as_mut() {
-            views.counts = cutoffs.keep(std::mem::take(&mut views.counts));
-            views.positions.marks.0.retain(|writer, _| state.writers.contains_key(writer));
+        let State { views, writers, .. } = &mut *guard;
+        if let Some(views) = views.as_mut() {
+            views.segments.retain(|_, segment| !is_expired(segment.place, cutoffs));
+            views.positions.marks.0.retain(|writer, _| writers.contains_key(writer));
         }
         Ok(())
+    }
+
+    async fn full_places(&self, fan_in: usize, limit: usize) -> Result<Vec<Place>, StoreError> {
+        let mut counts: BTreeMap<Place, usize> = BTreeMap::new();
+        for segment in self.select(|_| true) {
+            *counts.entry(segment.place).or_insert(0) += 1;
+        }
+        Ok(counts.into_iter().filter(|(_, count)| *count >= fan_in).map(|(place, _)| place).take(limit).collect())
+    }
+
+    async fn segments_at(&self, places: &[Place]) -> Result<Vec<StoredSegment>, StoreError> {
+        let places: BTreeSet<_> = places.iter().copied().collect();
+        Ok(self.select(|place| places.contains(&place)))
+    }
+
+    async fn replace(&self, generation: &Generation, merged: &[i64], sums: &[Segment]) -> Result<bool, StoreError> {
+        let mut state = self.state.lock();
+        let views = state.views.as_mut().filter(|views| views.positions.generation == *generation);
+        let Some(views) = views.filter(|views| merged.iter().all(|id| views.segments.contains_key(id))) else {
+            return Ok(false);
+        };
+        for id in merged {
+            views.segments.remove(id);
+        }
+        views.add(sums);
+        Ok(true)
+    }
+
+    /// There are none.
+    async fn export_rows(&self, _: Millis) -> Result<(), StoreError> {
+        Ok(())
+    }
+}
+
+/// Whether the views no longer keep what lies at `place`.
+fn is_expired(place: Place, cutoffs: RetentionCutoffs) -> bool {
+    match place.family {
+        Family::Kinds => false,
+        Family::Windows => Day(place.period) < cutoffs.windows,
+        Family::Days => Day(place.period) < cutoffs.days,
+        Family::Minutes => cutoffs.minutes.is_none_or(|first| Minute(place.period) < first),
     }
 }
 
 impl MemoryStore {
     /// The content of the views; empty before they are built.
-    #[must_use]
-    pub fn views(&self) -> SourceCounts {
-        self.read_views(Clone::clone)
+    ///
+    /// # Errors
+    /// When a segment is not readable.
+    pub fn views(&self) -> Result<SourceCounts, FormatError> {
+        counts(&self.select(|_| true))
     }
 
     /// What the views should hold: all events, counted one by one.
@@ -79,95 +141,30 @@ impl MemoryStore {
     pub fn recounted_views(&self) -> SourceCounts {
         self.state.lock().recounted_views()
     }
-}
 
-/// The entries of a source from the key `from` to before `to`.
-fn of_source<'a, K: Ord + Copy, V: Copy>(
-    counts: &'a BTreeMap<(Box<str>, K), V>,
-    source: &str,
-    from: K,
-    to: K,
-) -> impl Iterator<Item = (K, V)> + use<'a, K, V> {
-    let bounds = (source.into(), from)..(source.into(), to.max(from));
-    counts.range(bounds).map(|((_, key), value)| (*key, *value))
-}
-
-impl MemoryStore {
-    /// What `read` finds in the counts; the default before they are built.
-    fn read_views<T: Default>(&self, read: impl FnOnce(&SourceCounts) -> T) -> T {
-        self.state.lock().views.as_ref().map_or_else(T::default, |views| read(&views.counts))
+    /// The segments of the views at the places that `wanted` accepts.
+    pub(super) fn select(&self, wanted: impl Fn(Place) -> bool) -> Vec<StoredSegment> {
+        self.state.lock().views.as_ref().map_or_else(Vec::new, |views| views.select(wanted))
     }
 }
 
 #[async_trait]
-impl SourceReader for MemoryStore {
+impl SegmentReader for MemoryStore {
     async fn as_of(&self) -> Result<Millis, StoreError> {
         Ok(self.state.lock().views.as_ref().map_or(0, |views| views.watermarks.lowest()))
     }
 
-    async fn summary(&self, source: &str, since: Window) -> Result<Option<SourceSummary>, StoreError> {
-        Ok(self.read_views(|counts| {
-            let kinds = counts.kinds.range((source.into(), "".into())..).take_while(|((of, _), _)| &**of == source);
-            let kinds: BTreeMap<_, _> = kinds.map(|((_, kind), span)| (kind.clone(), *span)).collect();
-            let recent = of_source(&counts.windows, source, since, Window(i64::MAX)).map(|(_, span)| span.count).sum();
-            (!kinds.is_empty()).then_some(SourceSummary { kinds, recent })
-        }))
+    async fn segments(&self, queries: &[SegmentQuery]) -> Result<Vec<StoredSegment>, StoreError> {
+        Ok(self.select(|place| queries.iter().any(|query| query.contains(place))))
     }
 
-    async fn kind_counts(&self, sources: &[Box<str>], ranges: &[KindRange]) -> Result<Vec<KindCounts>, StoreError> {
-        let of_source = |counts: &SourceCounts, source: &str| {
-            let within = |KindRange { first, last }: &KindRange| {
-                let kinds = counts.kinds.range((source.into(), first.clone())..=(source.into(), last.clone()));
-                kinds.map(|((_, kind), span)| (kind.clone(), span.count)).collect::<KindCounts>()
-            };
-            ranges.iter().flat_map(within).collect::<KindCounts>()
-        };
-        let mut held: Vec<_> =
-            self.read_views(|counts| sources.iter().map(|source| of_source(counts, source)).collect());
-        held.resize_with(sources.len(), KindCounts::new);
-        Ok(held)
+    async fn many_segments(&self, queries: &[SegmentQuery]) -> Result<Vec<StoredSegment>, StoreError> {
+        self.segments(queries).await
     }
 
-    async fn top(&self, range: Option<&WindowSplit>, limit: u32) -> Result<Vec<(String, i64)>, StoreError> {
-        let mut sums: BTreeMap<Box<str>, i64> = BTreeMap::new();
-        self.read_views(|counts| {
-            let Some(range) = range else {
-                for ((source, _), span) in &counts.kinds {
-                    *sums.entry(source.clone()).or_insert(0) += span.count;
-                }
-                return;
-            };
-            let within = |window: &Window| range.windows.iter().any(|(from, to)| (from..to).contains(&window));
-            for ((source, _), span) in counts.windows.iter().filter(|((_, window), _)| within(window)) {
-                *sums.entry(source.clone()).or_insert(0) += span.count;
-            }
-            let within = |day: &Day| range.days.iter().any(|(from, to)| (from..to).contains(&day));
-            for ((source, _), count) in counts.days.iter().filter(|((_, day), _)| within(day)) {
-                *sums.entry(source.clone()).or_insert(0) += count;
-            }
-        });
-        let mut sums: Vec<_> = sums.into_iter().map(|(source, count)| (source.into(), count)).collect();
-        sums.sort_by(|a: &(String, i64), b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
-        sums.truncate(limit as usize);
-        Ok(sums)
-    }
-
-    async fn windows(&self, source: &str, from: Window, to: Window) -> Result<BTreeMap<Window, Span>, StoreError> {
-        Ok(self.read_views(|counts| of_source(&counts.windows, source, from, to).collect()))
-    }
-
-    async fn days(&self, source: &str, from: Day, to: Day) -> Result<BTreeMap<Day, i64>, StoreError> {
-        Ok(self.read_views(|counts| of_source(&counts.days, source, from, to).collect()))
-    }
-
-    async fn uniques(&self, from: Minute, to: Minute) -> Result<BTreeMap<Minute, i64>, StoreError> {
-        Ok(self.read_views(|counts| {
-            let mut uniques = BTreeMap::new();
-            for (minute, _) in counts.minutes.range((from, "".into())..(to.max(from), "".into())) {
-                *uniques.entry(*minute).or_insert(0) += 1;
-            }
-            uniques
-        }))
+    async fn deepest(&self, family: Family) -> Result<Node, StoreError> {
+        let segments = self.select(|place| place.family == family);
+        Ok(segments.iter().map(|segment| segment.place.node).max().unwrap_or(Node::ROOT))
     }
 
     async fn all_minutes(&self, from: Minute, to: Minute) -> Result<BTreeMap<Minute, i64>, StoreError> {

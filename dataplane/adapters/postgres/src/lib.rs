@@ -13,8 +13,10 @@ mod failure;
 mod import;
 mod outbox;
 mod quotas;
+mod reads;
 mod schema;
-mod sources;
+mod segments;
+mod stats_rows;
 mod tls;
 mod totals;
 mod views;
@@ -28,6 +30,7 @@ use self::{
     commit::CommitModeSelector,
     connections::{ConnectionPool, PoolEpoch},
     connector::Connector,
+    stats_rows::RowLoad,
     views::KnownPartitions,
 };
 pub use self::{
@@ -86,6 +89,7 @@ pub struct PostgresStore {
     timeout: Duration,
     commit_mode: CommitModeSelector,
     known_partitions: KnownPartitions,
+    row_load: RowLoad,
 }
 
 impl fmt::Debug for PostgresStore {
@@ -122,6 +126,7 @@ impl PostgresStore {
             timeout: options.timeout,
             commit_mode: CommitModeSelector::default(),
             known_partitions: KnownPartitions::default(),
+            row_load: RowLoad::default(),
         })
     }
 

@@ -9,7 +9,8 @@ use tokio::time::timeout;
 
 use super::PostgresStore;
 use ping_core::{BucketClaim, BucketGrant, Day, Millis, until_next_day};
-use ping_ports::{Name, NamesAdmitted, QuotaStore, StoreError};
+use ping_ports::{Name, NamesAdmitted, QuotaStore, SegmentReader, StoreError};
+use ping_segments::{NamesInViews, SegmentQuery};
 
 const SETTLE: &str = include_str!("sql/settle_quotas.sql");
 /// In the order of their names, so that servers that add the same ones cannot deadlock.
@@ -18,9 +19,8 @@ SELECT bucket FROM unnest($1::text[]) AS missing (bucket) ORDER BY bucket COLLAT
 /// A bucket can be deleted between its insertion and the claim, but not again and again.
 const ATTEMPTS: usize = 3;
 
+/// But for those in the views, which are in segments.
 const KNOWN: &str = "SELECT NOT EXISTS (SELECT FROM source_views)
-    OR CASE WHEN n.is_kind THEN EXISTS (SELECT FROM source_kinds k WHERE k.source = n.source AND k.kind = n.kind)
-        ELSE EXISTS (SELECT FROM source_kinds k WHERE k.source = n.source) END
     OR EXISTS (SELECT FROM quota_names q WHERE q.budget = n.budget AND q.source = n.source AND q.is_kind = n.is_kind
         AND q.kind = n.kind AND q.day >= floor(extract(epoch FROM now()) / 86400)::bigint - 1)
 FROM unnest($1::text[], $2::text[], $3::boolean[], $4::text[]) WITH ORDINALITY AS n (budget, source, is_kind, kind, position)
@@ -102,7 +102,18 @@ impl QuotaStore for PostgresStore {
         let mut connection = self.write_pool.acquire().await?;
         let query = sqlx::query_scalar(KNOWN).bind(budgets).bind(sources).bind(are_kinds).bind(kinds);
         let result = timeout(self.timeout, query.fetch_all(connection.get_mut())).await;
-        Ok(connection.finish(result)?)
+        let mut known: Vec<bool> = connection.finish(result)?;
+        let asked = || names.iter().map(|(_, name)| name.parts());
+        let unknown = asked().zip(&known).filter(|(_, known)| !**known).map(|((source, _), _)| source);
+        let query = SegmentQuery::kinds(unknown);
+        if !query.nodes.is_empty() {
+            let segments = self.segments(&[query]).await?;
+            let in_views = NamesInViews::new(&segments).map_err(|error| StoreError(error.into()))?;
+            for ((source, kind), known) in asked().zip(&mut known) {
+                *known |= in_views.contains(source, kind);
+            }
+        }
+        Ok(known)
     }
 
     async fn admit_names(&self, budget: &str, per_day: u64, names: &[Name]) -> Result<NamesAdmitted, StoreError> {

@@ -5,10 +5,11 @@ use sqlx::Connection;
 
 use super::{ConnectError, ImportError, PostgresStore};
 
-const MIGRATIONS: [(&str, &str); 3] = [
+const MIGRATIONS: [(&str, &str); 4] = [
     ("schema", include_str!("../migrations/0001_schema.sql")),
     ("sources", include_str!("../migrations/0002_sources.sql")),
     ("quotas", include_str!("../migrations/0003_quotas.sql")),
+    ("segments", include_str!("../migrations/0004_segments.sql")),
 ];
 
 /// Why the schema is not up to date.

@@ -9,16 +9,18 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 use parking_lot::Mutex;
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
-use tokio::time::timeout;
+use tokio::{task::yield_now, time::timeout};
 
-use super::PostgresStore;
-use ping_core::{
-    Day, Generation, Mark, Marks, Offset, Partition, Positions, RetentionCutoffs, Seq, SourceCounts, WriterId,
+use super::{
+    PostgresStore,
+    segments::{insert, replace},
 };
+use ping_core::{Day, Generation, Mark, Marks, Millis, Offset, Partition, Positions, RetentionCutoffs, Seq, WriterId};
 use ping_ports::{Advance, Applied, SourceViews, StoreError, ViewPositions};
+use ping_segments::{Changes, Family, Place, Segment, StoredSegment};
 
 /// Limit of a rebuild, which reads every row.
-const REBUILD_TIMEOUT: Duration = Duration::from_secs(60 * 60);
+pub(super) const REBUILD_TIMEOUT: Duration = Duration::from_secs(60 * 60);
 /// Limit of creating or dropping partitions, which waits for readers.
 const PARTITION_TIMEOUT: Duration = Duration::from_secs(30);
 /// Stands for every partition of the log in `source_marks`.
@@ -39,18 +41,17 @@ const POSITIONS: &str = "SELECT generation, unique_sources,
 FROM source_views";
 
 /// Releases the locks of a client that is lost in the middle of its transaction.
-const IDLE_TIMEOUT: &str = "SET LOCAL idle_in_transaction_session_timeout = '10s'";
+pub(super) const IDLE_TIMEOUT: &str = "SET LOCAL idle_in_transaction_session_timeout = '10s'";
 /// The lock comes before the snapshot: by then every running `apply` has finished, and none can start.
-const REBUILD_BEGIN: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ";
-const REBUILD_LOCK: &str = "LOCK TABLE source_views IN EXCLUSIVE MODE";
-const CLEAR: [&str; 7] = [
+pub(super) const REBUILD_BEGIN: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ";
+pub(super) const REBUILD_LOCK: &str = "LOCK TABLE source_views IN EXCLUSIVE MODE";
+const CLEAR: [&str; 6] = [
     "DELETE FROM source_views",
     "DELETE FROM source_positions",
     "DELETE FROM source_marks",
     "DELETE FROM source_windows",
     "DELETE FROM source_past_days",
-    "DELETE FROM source_kinds",
-    "DELETE FROM source_minutes",
+    "DELETE FROM source_segments",
 ];
 const FILL_WINDOWS: &str = "INSERT INTO source_windows (source, bucket, count, first_ms, last_ms)
 SELECT source, timestamp_ms / 300000, count(*), min(timestamp_ms), max(timestamp_ms) FROM events
@@ -58,18 +59,20 @@ WHERE source IS NOT NULL AND timestamp_ms >= $1 GROUP BY 1, 2";
 const FILL_DAYS: &str = "INSERT INTO source_past_days (source, day, count)
 SELECT source, timestamp_ms / 86400000, count(*) FROM events
 WHERE source IS NOT NULL AND timestamp_ms >= $1 AND timestamp_ms < $2 GROUP BY 1, 2";
-const FILL_KINDS: &str = "INSERT INTO source_kinds (source, kind, count, first_ms, last_ms)
-SELECT source, coalesce(kind, ''), count(*), min(timestamp_ms), max(timestamp_ms) FROM events
-WHERE source IS NOT NULL GROUP BY 1, 2";
-const FILL_MINUTES: &str = "INSERT INTO source_minutes (minute, source)
-SELECT DISTINCT timestamp_ms / 60000, source FROM events WHERE source IS NOT NULL AND timestamp_ms >= $1";
+const OPEN_EVENTS: &str = "DECLARE rebuilt_events NO SCROLL CURSOR FOR
+SELECT source, coalesce(kind, ''), timestamp_ms FROM events WHERE source IS NOT NULL";
+const FETCH_EVENTS: &str = "FETCH 10000 FROM rebuilt_events";
+/// Memory of the events that a rebuild sums at once, in bytes.
+const REBUILD_BYTES: usize = 32 << 20;
 const FILL_MARKS: &str =
     "INSERT INTO source_marks (writer, \"partition\", seq) SELECT id, $1, last_seq FROM writers WHERE id <> 0";
 const FILL_POSITIONS: &str = "INSERT INTO source_positions (\"partition\", next, as_of_ms)
 SELECT p.*, floor(extract(epoch FROM now()) * 1000)::bigint FROM unnest($1::int[], $2::bigint[]) AS p";
 
 /// Blocks `apply` until the end of the transaction: a window is counted in its day's row or by itself, never in both.
-const CLOSE_LOCK: &str = "SELECT days_from FROM source_views WHERE days_from < $1 FOR UPDATE";
+/// Only days whose rows are complete are closed.
+const CLOSE_LOCK: &str = "SELECT days_from, least($1, rows_until / 288) FROM source_views
+WHERE days_from < least($1, rows_until / 288) FOR UPDATE";
 const CLOSE_DAYS: &str = "INSERT INTO source_past_days AS d (source, day, count)
 SELECT source, bucket / 288, sum(count)::bigint FROM source_windows WHERE bucket >= $1 * 288 AND bucket < $2 * 288
 GROUP BY 1, 2 ORDER BY 1, 2 ON CONFLICT (source, day) DO UPDATE SET count = d.count + excluded.count";
@@ -77,7 +80,7 @@ const ADVANCE_DAYS_FROM: &str = "UPDATE source_views SET days_from = $1";
 
 /// A writer without a row was compacted; no event of it is still on its way.
 const FORGET_MARKS: &str = "DELETE FROM source_marks m WHERE NOT EXISTS (SELECT FROM writers w WHERE w.id = m.writer)";
-const DROP_MINUTES: &str = "DELETE FROM source_minutes WHERE minute < $1";
+const DROP_SEGMENTS: &str = "DELETE FROM source_segments WHERE family = $1 AND period < $2";
 const DROP_DAYS: &str = "DELETE FROM source_past_days WHERE day < $1";
 const PARTITIONS: &str =
     "SELECT inhrelid::regclass::text FROM pg_inherits WHERE inhparent = 'source_windows'::regclass";
@@ -138,7 +141,7 @@ fn create_partition(day: Day) -> Result<String, StoreError> {
 
 impl PostgresStore {
     /// Creates the missing partitions for `days`.
-    async fn create_partitions(&self, days: impl IntoIterator<Item = Day>) -> Result<(), StoreError> {
+    pub(super) async fn create_partitions(&self, days: impl IntoIterator<Item = Day>) -> Result<(), StoreError> {
         let missing: Vec<_> = {
             let known = self.known_partitions.0.lock();
             days.into_iter().filter(|day| !known.contains(day)).collect()
@@ -181,10 +184,7 @@ async fn rebuild(
     }
     sqlx::query(FILL_WINDOWS).bind(cutoffs.windows.start()).execute(&mut *transaction).await?;
     sqlx::query(FILL_DAYS).bind(cutoffs.days.start()).bind(cutoffs.today.start()).execute(&mut *transaction).await?;
-    sqlx::query(FILL_KINDS).execute(&mut *transaction).await?;
-    if let Some(first) = cutoffs.minutes {
-        sqlx::query(FILL_MINUTES).bind(first.start()).execute(&mut *transaction).await?;
-    }
+    fill_segments(&mut transaction, cutoffs).await?;
     sqlx::query(FILL_MARKS).bind(ALL_PARTITIONS).execute(&mut *transaction).await?;
     let (partitions, offsets): (Vec<Partition>, Vec<Offset>) = ends.iter().map(|(on, end)| (*on, *end)).unzip();
     sqlx::query(FILL_POSITIONS).bind(partitions).bind(offsets).execute(&mut *transaction).await?;
@@ -194,16 +194,40 @@ async fn rebuild(
     Ok(true)
 }
 
+/// Sums all events into segments.
+async fn fill_segments(connection: &mut PgConnection, cutoffs: RetentionCutoffs) -> Result<(), sqlx::Error> {
+    let mut changes = Changes::default();
+    sqlx::query(OPEN_EVENTS).execute(&mut *connection).await?;
+    loop {
+        let fetch = sqlx::query_as::<_, (String, String, Millis)>(FETCH_EVENTS);
+        let events = fetch.fetch_all(&mut *connection).await?;
+        let is_last = events.is_empty();
+        for (source, kind, timestamp_ms) in events {
+            changes.add(&source, &kind, timestamp_ms);
+        }
+        if is_last || changes.bytes() >= REBUILD_BYTES {
+            let mut segments = Vec::new();
+            for segment in std::mem::take(&mut changes).segments(cutoffs) {
+                segments.push(segment.map_err(|error| sqlx::Error::Decode(error.into()))?);
+                yield_now().await;
+            }
+            insert(connection, &segments).await?;
+        }
+        if is_last {
+            return Ok(());
+        }
+    }
+}
+
 /// Moves the counts of closed days from their windows to rows of their own, unless another process has done so.
 async fn close_days(connection: &mut PgConnection, cutoffs: RetentionCutoffs) -> Result<(), sqlx::Error> {
     let mut transaction = connection.begin().await?;
     sqlx::raw_sql(IDLE_TIMEOUT).execute(&mut *transaction).await?;
-    let from: Option<i64> =
-        sqlx::query_scalar(CLOSE_LOCK).bind(cutoffs.today.0).fetch_optional(&mut *transaction).await?;
-    if let Some(from) = from {
-        let close = sqlx::query(CLOSE_DAYS).bind(from.max(cutoffs.days.0)).bind(cutoffs.today.0);
-        close.execute(&mut *transaction).await?;
-        sqlx::query(ADVANCE_DAYS_FROM).bind(cutoffs.today.0).execute(&mut *transaction).await?;
+    let days: Option<(i64, i64)> =
+        sqlx::query_as(CLOSE_LOCK).bind(cutoffs.today.0).fetch_optional(&mut *transaction).await?;
+    if let Some((from, to)) = days {
+        sqlx::query(CLOSE_DAYS).bind(from.max(cutoffs.days.0)).bind(to).execute(&mut *transaction).await?;
+        sqlx::query(ADVANCE_DAYS_FROM).bind(to).execute(&mut *transaction).await?;
     }
     transaction.commit().await
 }
@@ -215,7 +239,12 @@ async fn drop_expired(
     oldest: &str,
 ) -> Result<(), sqlx::Error> {
     sqlx::query(FORGET_MARKS).execute(&mut *connection).await?;
-    sqlx::query(DROP_MINUTES).bind(cutoffs.minutes.map_or(0, |first| first.0)).execute(&mut *connection).await?;
+    let minutes = cutoffs.minutes.map_or(i64::MAX, |first| first.0);
+    for (family, first) in
+        [(Family::Windows, cutoffs.windows.0), (Family::Days, cutoffs.days.0), (Family::Minutes, minutes)]
+    {
+        sqlx::query(DROP_SEGMENTS).bind(family.code()).bind(first).execute(&mut *connection).await?;
+    }
     sqlx::query(DROP_DAYS).bind(cutoffs.days.0).execute(&mut *connection).await?;
     let partitions: Vec<String> = sqlx::query_scalar(PARTITIONS).fetch_all(&mut *connection).await?;
     // Their names sort like their days.
@@ -234,10 +263,10 @@ impl SourceViews for PostgresStore {
         Ok(connection.finish(result)?.map(PositionsRow::positions))
     }
 
-    async fn apply(&self, advance: &Advance, counts: &SourceCounts) -> Result<Applied, StoreError> {
-        let windowed: BTreeSet<_> = counts.windows.keys().map(|(_, window)| window.day()).collect();
-        self.create_partitions(windowed.iter().copied()).await?;
-        match self.advance(advance, counts, &windowed).await {
+    async fn apply(&self, advance: &Advance, segments: &[Segment]) -> Result<Applied, StoreError> {
+        let of_windows = segments.iter().filter(|segment| segment.place.family == Family::Windows);
+        self.create_partitions(of_windows.map(|segment| Day(segment.place.period)).collect::<BTreeSet<_>>()).await?;
+        match self.advance(advance, segments).await {
             Ok(true) => Ok(Applied::Done),
             Ok(false) => Ok(Applied::Stale("the views are at other positions".into())),
             Err(error) => {
@@ -272,6 +301,24 @@ impl SourceViews for PostgresStore {
         pooled.finish(result)?;
         self.known_partitions.0.lock().retain(|day| *day >= cutoffs.windows);
         Ok(())
+    }
+
+    async fn full_places(&self, fan_in: usize, limit: usize) -> Result<Vec<Place>, StoreError> {
+        self.select_full(fan_in, limit).await
+    }
+
+    async fn segments_at(&self, places: &[Place]) -> Result<Vec<StoredSegment>, StoreError> {
+        self.select_at(places).await
+    }
+
+    async fn replace(&self, generation: &Generation, merged: &[i64], sums: &[Segment]) -> Result<bool, StoreError> {
+        let mut connection = self.write_pool.acquire().await?;
+        let result = timeout(PARTITION_TIMEOUT, replace(connection.get_mut(), generation, merged, sums)).await;
+        Ok(connection.finish(result)?)
+    }
+
+    async fn export_rows(&self, now: Millis) -> Result<(), StoreError> {
+        self.export_windows(now).await
     }
 }
 

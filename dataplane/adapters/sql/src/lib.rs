@@ -1,12 +1,14 @@
 //! What the two SQL stores share: the encoding of an outbox row's events, what a batch adds to the counts, how an error of sqlx is
-//! reported, and how migrations are run. SQL itself belongs to the adapters.
+//! reported, how migrations are run, and the rows of segments. SQL itself belongs to the adapters.
 
 mod counts;
 mod error;
 mod migrations;
 pub mod outbox_payload;
 mod row;
+mod segment_row;
 
 pub use counts::BatchCounts;
 pub use error::SqlError;
 pub use migrations::migrator;
+pub use segment_row::{SegmentRow, place, stored_segments};

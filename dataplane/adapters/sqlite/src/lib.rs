@@ -5,6 +5,7 @@ mod commit;
 mod events;
 mod outbox;
 mod quotas;
+mod segments;
 mod sources;
 mod totals;
 mod views;
@@ -28,10 +29,11 @@ use ping_core::Millis;
 use ping_ports::{Clock, StoreError};
 use ping_sql::{SqlError, migrator};
 
-const MIGRATIONS: [(&str, &str); 3] = [
+const MIGRATIONS: [(&str, &str); 4] = [
     ("schema", include_str!("../migrations/0001_schema.sql")),
     ("sources", include_str!("../migrations/0002_sources.sql")),
     ("quotas", include_str!("../migrations/0003_quotas.sql")),
+    ("segments", include_str!("../migrations/0004_segments.sql")),
 ];
 
 /// Connections for reading.

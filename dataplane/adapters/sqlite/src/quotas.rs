@@ -8,6 +8,7 @@ use sqlx::{Sqlite, Transaction};
 use super::{SqliteStore, begin_write, failed};
 use ping_core::{BucketClaim, BucketGrant, Day, Nanos, until_next_day};
 use ping_ports::{Name, NamesAdmitted, QuotaStore, StoreError};
+use ping_segments::{NamesInViews, SegmentQuery};
 
 const FULL_AT: &str = "SELECT full_at FROM quota_buckets WHERE bucket = $1";
 const SET_FULL_AT: &str = "INSERT INTO quota_buckets (bucket, full_at) VALUES ($1, $2)
@@ -15,8 +16,6 @@ ON CONFLICT (bucket) DO UPDATE SET full_at = excluded.full_at";
 const FORGET_BUCKETS: &str = "DELETE FROM quota_buckets WHERE full_at < $1";
 
 const ARE_VIEWS_BUILT: &str = "SELECT EXISTS (SELECT 1 FROM source_views)";
-const HAS_SOURCE: &str = "SELECT EXISTS (SELECT 1 FROM source_kinds WHERE source = $1)";
-const HAS_KIND: &str = "SELECT EXISTS (SELECT 1 FROM source_kinds WHERE source = $1 AND kind = $2)";
 const HAS_ADMITTED: &str = "SELECT EXISTS (SELECT 1 FROM quota_names
     WHERE budget = $1 AND day IN ($2, $2 - 1) AND source = $3 AND is_kind = $4 AND kind = $5)";
 const USED: &str = "SELECT count(*) FROM quota_names WHERE budget = $1 AND day = $2";
@@ -32,14 +31,6 @@ async fn has_admitted(
     let (source, kind) = name.parts();
     let query = sqlx::query_scalar(HAS_ADMITTED).bind(budget.to_owned()).bind(today.0).bind(source.to_owned());
     let query = query.bind(kind.is_some()).bind(kind.unwrap_or_default().to_owned());
-    query.fetch_one(&mut **transaction).await
-}
-
-async fn is_in_views(transaction: &mut Transaction<'_, Sqlite>, name: &Name) -> Result<bool, sqlx::Error> {
-    let query = match name.parts() {
-        (source, None) => sqlx::query_scalar(HAS_SOURCE).bind(source.to_owned()),
-        (source, Some(kind)) => sqlx::query_scalar(HAS_KIND).bind(source.to_owned()).bind(kind.to_owned()),
-    };
     query.fetch_one(&mut **transaction).await
 }
 
@@ -67,18 +58,21 @@ impl QuotaStore for SqliteStore {
 
     async fn known_names(&self, names: &[(Arc<str>, Name)]) -> Result<Vec<bool>, StoreError> {
         let (now, mut snapshot) = self.begin_read().await?;
-        let look_up = async {
-            let mut known = Vec::with_capacity(names.len());
-            let are_built: bool = sqlx::query_scalar(ARE_VIEWS_BUILT).fetch_one(&mut *snapshot).await?;
-            for (budget, name) in names {
-                let is_known = !are_built
-                    || is_in_views(&mut snapshot, name).await?
-                    || has_admitted(&mut snapshot, budget, Day::of(now), name).await?;
-                known.push(is_known);
-            }
-            Ok::<_, sqlx::Error>(known)
-        };
-        look_up.await.map_err(failed)
+        let are_built: bool = sqlx::query_scalar(ARE_VIEWS_BUILT).fetch_one(&mut *snapshot).await.map_err(failed)?;
+        if !are_built {
+            return Ok(vec![true; names.len()]);
+        }
+        let query = SegmentQuery::kinds(names.iter().map(|(_, name)| name.parts().0));
+        let segments = Self::select(&mut snapshot, &[query]).await?;
+        let in_views = NamesInViews::new(&segments).map_err(|error| StoreError(error.into()))?;
+        let mut known = Vec::with_capacity(names.len());
+        for (budget, name) in names {
+            let (source, kind) = name.parts();
+            let is_known = in_views.contains(source, kind)
+                || has_admitted(&mut snapshot, budget, Day::of(now), name).await.map_err(failed)?;
+            known.push(is_known);
+        }
+        Ok(known)
     }
 
     async fn admit_names(&self, budget: &str, per_day: u64, names: &[Name]) -> Result<NamesAdmitted, StoreError> {

@@ -3,33 +3,29 @@
 use std::collections::BTreeMap;
 
 use async_trait::async_trait;
+use futures::TryStreamExt;
 use sqlx::{Sqlite, Transaction};
 
-use super::{SqliteStore, begin_write, commit::write, failed};
-use ping_core::{
-    Day, Generation, Marks, Millis, Minute, Offset, Partition, Positions, RetentionCutoffs, Seq, SourceCounts, Span,
-    Window, WriterId,
+use super::{
+    SqliteStore, begin_write,
+    commit::write,
+    failed,
+    segments::{delete, insert},
 };
+use ping_core::{Generation, Marks, Millis, Offset, Partition, Positions, RetentionCutoffs, Seq, WriterId};
 use ping_ports::{Advance, Applied, SourceViews, StoreError, ViewPositions};
+use ping_segments::{Changes, Family, FormatError, Place, Segment, StoredSegment};
 
 /// Stands for every partition of the log in `source_marks`.
 const ALL_PARTITIONS: Partition = -1;
 
-const MERGE_SPAN: &str = " ON CONFLICT DO UPDATE SET count = count + excluded.count,
-    first_ms = min(first_ms, excluded.first_ms), last_ms = max(last_ms, excluded.last_ms)";
-const ADD_COUNT: &str = " ON CONFLICT DO UPDATE SET count = count + excluded.count";
 const RAISE_SEQ: &str = " ON CONFLICT DO UPDATE SET seq = max(seq, excluded.seq)";
 const SET_NEXT: &str = " ON CONFLICT DO UPDATE SET next = excluded.next";
 
-// A rebuild adds up the events that have a source with the following statements.
-const WINDOWS: &str = "SELECT source, timestamp_ms / 300000, count(*), min(timestamp_ms), max(timestamp_ms) FROM events
-WHERE source IS NOT NULL AND timestamp_ms >= $1 GROUP BY 1, 2";
-const DAYS: &str = "SELECT source, timestamp_ms / 86400000, count(*) FROM events
-WHERE source IS NOT NULL AND timestamp_ms >= $1 GROUP BY 1, 2";
-const MINUTES: &str =
-    "SELECT DISTINCT timestamp_ms / 60000, source FROM events WHERE source IS NOT NULL AND timestamp_ms >= $1";
-const KINDS: &str = "SELECT source, coalesce(kind, ''), count(*), min(timestamp_ms), max(timestamp_ms) FROM events
-WHERE source IS NOT NULL GROUP BY 1, 2";
+/// What the views are rebuilt from.
+const EVENTS: &str = "SELECT source, coalesce(kind, ''), timestamp_ms FROM events WHERE source IS NOT NULL";
+/// Memory of the events that a rebuild sums at once, in bytes.
+const REBUILD_BYTES: usize = 32 << 20;
 
 /// The positions of the views.
 async fn positions(snapshot: &mut Transaction<'_, Sqlite>) -> Result<Option<ViewPositions>, sqlx::Error> {
@@ -53,69 +49,31 @@ async fn positions(snapshot: &mut Transaction<'_, Sqlite>) -> Result<Option<View
     Ok(Some(ViewPositions { positions, unique_sources }))
 }
 
-/// The counts of all rows, and the last number of every writer, from one snapshot.
+fn unreadable(error: FormatError) -> StoreError {
+    StoreError(error.into())
+}
+
+/// The segments of all events, and the last number of every writer, from one snapshot.
 async fn add_up(
     snapshot: &mut Transaction<'static, Sqlite>,
     cutoffs: RetentionCutoffs,
-) -> Result<(SourceCounts, Vec<(i64, Seq)>), sqlx::Error> {
-    type Row<K> = (String, K, i64, Millis, Millis);
-    let span = |count, first, last| Span { count, first, last };
-    let windows: Vec<Row<i64>> =
-        sqlx::query_as(WINDOWS).bind(cutoffs.windows.start()).fetch_all(&mut **snapshot).await?;
-    let days: Vec<(String, i64, i64)> =
-        sqlx::query_as(DAYS).bind(cutoffs.days.start()).fetch_all(&mut **snapshot).await?;
-    let kinds: Vec<Row<String>> = sqlx::query_as(KINDS).fetch_all(&mut **snapshot).await?;
-    let since = cutoffs.minutes.map_or(Millis::MAX, Minute::start);
-    let minutes: Vec<(i64, String)> = sqlx::query_as(MINUTES).bind(since).fetch_all(&mut **snapshot).await?;
-    let writers = sqlx::query_as("SELECT id, last_seq FROM writers WHERE id <> 0").fetch_all(&mut **snapshot).await?;
-    let counts = SourceCounts {
-        windows: windows.into_iter().map(|(s, w, n, a, b)| ((s.into(), Window(w)), span(n, a, b))).collect(),
-        days: days.into_iter().map(|(source, day, count)| ((source.into(), Day(day)), count)).collect(),
-        kinds: kinds.into_iter().map(|(s, k, n, a, b)| ((s.into(), k.into()), span(n, a, b))).collect(),
-        minutes: minutes.into_iter().map(|(minute, source)| (Minute(minute), source.into())).collect(),
-    };
-    Ok((counts, writers))
-}
-
-async fn add(transaction: &mut Transaction<'_, Sqlite>, counts: &SourceCounts) -> Result<(), sqlx::Error> {
-    let windows: Vec<_> = counts.windows.iter().collect();
-    let into = "INSERT INTO source_windows (source, bucket, count, first_ms, last_ms) ";
-    write(transaction, into, &windows, MERGE_SPAN, |row, ((source, window), span)| {
-        row.push_bind(source.to_string()).push_bind(window.0);
-        row.push_bind(span.count).push_bind(span.first).push_bind(span.last);
-    })
-    .await?;
-    let days: Vec<_> = counts.days.iter().collect();
-    write(
-        transaction,
-        "INSERT INTO source_days (source, day, count) ",
-        &days,
-        ADD_COUNT,
-        |row, ((source, day), count)| {
-            row.push_bind(source.to_string()).push_bind(day.0).push_bind(**count);
-        },
-    )
-    .await?;
-    let kinds: Vec<_> = counts.kinds.iter().collect();
-    let into = "INSERT INTO source_kinds (source, kind, count, first_ms, last_ms) ";
-    write(transaction, into, &kinds, MERGE_SPAN, |row, ((source, kind), span)| {
-        row.push_bind(source.to_string()).push_bind(kind.to_string());
-        row.push_bind(span.count).push_bind(span.first).push_bind(span.last);
-    })
-    .await?;
-    let minutes: Vec<_> = counts.minutes.iter().collect();
-    let skip_known = " ON CONFLICT DO NOTHING";
-    write(
-        transaction,
-        "INSERT INTO source_minutes (minute, source) ",
-        &minutes,
-        skip_known,
-        |row, (minute, source)| {
-            row.push_bind(minute.0).push_bind(source.to_string());
-        },
-    )
-    .await?;
-    Ok(())
+) -> Result<(Vec<Segment>, Vec<(i64, Seq)>), StoreError> {
+    let (mut segments, mut changes) = (Vec::new(), Changes::default());
+    let mut events = sqlx::query_as::<_, (String, String, Millis)>(EVENTS).fetch(&mut **snapshot);
+    while let Some((source, kind, timestamp_ms)) = events.try_next().await.map_err(failed)? {
+        changes.add(&source, &kind, timestamp_ms);
+        if changes.bytes() >= REBUILD_BYTES {
+            for segment in std::mem::take(&mut changes).segments(cutoffs) {
+                segments.push(segment.map_err(unreadable)?);
+            }
+        }
+    }
+    drop(events);
+    for segment in changes.segments(cutoffs) {
+        segments.push(segment.map_err(unreadable)?);
+    }
+    let writers = sqlx::query_as("SELECT id, last_seq FROM writers WHERE id <> 0").fetch_all(&mut **snapshot).await;
+    Ok((segments, writers.map_err(failed)?))
 }
 
 /// Sets the offsets and raises the marks.
@@ -164,7 +122,7 @@ impl SourceViews for SqliteStore {
         positions(&mut snapshot).await.map_err(failed)
     }
 
-    async fn apply(&self, advance: &Advance, counts: &SourceCounts) -> Result<Applied, StoreError> {
+    async fn apply(&self, advance: &Advance, segments: &[Segment]) -> Result<Applied, StoreError> {
         let mut writer = self.writer.lock().await;
         let apply = async {
             let mut transaction = begin_write(&mut writer).await?;
@@ -172,7 +130,7 @@ impl SourceViews for SqliteStore {
             if let Some(why) = advance.refusal(held.as_ref().map(|held| &held.positions)) {
                 return Ok(Applied::Stale(why));
             }
-            add(&mut transaction, counts).await?;
+            insert(&mut transaction, segments).await?;
             let marks: Vec<_> = advance.marks.iter().map(|((writer, on), seq)| (writer.0, *on, *seq)).collect();
             set_positions(&mut transaction, &advance.to, &marks).await?;
             if let Some(as_of) = advance.as_of {
@@ -193,7 +151,7 @@ impl SourceViews for SqliteStore {
         cutoffs: RetentionCutoffs,
     ) -> Result<bool, StoreError> {
         let (now, mut snapshot) = self.begin_read().await?;
-        let (counts, writers) = add_up(&mut snapshot, cutoffs).await.map_err(failed)?;
+        let (segments, writers) = add_up(&mut snapshot, cutoffs).await?;
         drop(snapshot);
         let mut writer = self.writer.lock().await;
         let install = async {
@@ -203,11 +161,11 @@ impl SourceViews for SqliteStore {
             if held.as_ref() != seen {
                 return Ok(false);
             }
-            for table in ["views", "positions", "marks", "windows", "days", "kinds", "minutes"] {
+            for table in ["views", "positions", "marks", "segments"] {
                 let clear = sqlx::AssertSqlSafe(format!("DELETE FROM source_{table}"));
                 sqlx::query(clear).execute(&mut *transaction).await?;
             }
-            add(&mut transaction, &counts).await?;
+            insert(&mut transaction, &segments).await?;
             let marks: Vec<_> = writers.into_iter().map(|(writer, seq)| (writer, ALL_PARTITIONS, seq)).collect();
             set_positions(&mut transaction, ends, &marks).await?;
             raise_watermark(&mut transaction, now, ends.keys(), 0).await?;
@@ -225,14 +183,45 @@ impl SourceViews for SqliteStore {
             let mut transaction = begin_write(&mut writer).await?;
             let forget = "DELETE FROM source_marks WHERE writer NOT IN (SELECT id FROM writers)";
             sqlx::query(forget).execute(&mut *transaction).await?;
-            let windows = sqlx::query("DELETE FROM source_windows WHERE bucket < $1");
-            windows.bind(Window::of(cutoffs.windows.start()).0).execute(&mut *transaction).await?;
-            let minutes = sqlx::query("DELETE FROM source_minutes WHERE minute < $1");
-            minutes.bind(cutoffs.minutes.map_or(0, |first| first.0)).execute(&mut *transaction).await?;
-            let days = sqlx::query("DELETE FROM source_days WHERE day < $1");
-            days.bind(cutoffs.days.0).execute(&mut *transaction).await?;
+            let minutes = cutoffs.minutes.map_or(i64::MAX, |first| first.0);
+            let expired =
+                [(Family::Windows, cutoffs.windows.0), (Family::Days, cutoffs.days.0), (Family::Minutes, minutes)];
+            for (family, first) in expired {
+                let delete = sqlx::query("DELETE FROM source_segments WHERE family = $1 AND period < $2");
+                delete.bind(family.code()).bind(first).execute(&mut *transaction).await?;
+            }
             transaction.commit().await
         };
         apply_retention.await.map_err(failed)
+    }
+
+    async fn full_places(&self, fan_in: usize, limit: usize) -> Result<Vec<Place>, StoreError> {
+        self.select_full(fan_in, limit).await
+    }
+
+    async fn segments_at(&self, places: &[Place]) -> Result<Vec<StoredSegment>, StoreError> {
+        self.select_at(places).await
+    }
+
+    async fn replace(&self, generation: &Generation, merged: &[i64], sums: &[Segment]) -> Result<bool, StoreError> {
+        let mut writer = self.writer.lock().await;
+        let replace = async {
+            let mut transaction = begin_write(&mut writer).await?;
+            let held: Option<Generation> =
+                sqlx::query_scalar("SELECT generation FROM source_views").fetch_optional(&mut *transaction).await?;
+            // Dropped without a commit, the transaction is rolled back.
+            if held.as_ref() != Some(generation) || delete(&mut transaction, merged).await? != merged.len() as u64 {
+                return Ok(false);
+            }
+            insert(&mut transaction, sums).await?;
+            transaction.commit().await?;
+            Ok(true)
+        };
+        replace.await.map_err(failed)
+    }
+
+    /// There are none.
+    async fn export_rows(&self, _: Millis) -> Result<(), StoreError> {
+        Ok(())
     }
 }

@@ -2,13 +2,15 @@
 
 use super::*;
 use crate::counters::EventCounts;
-use ping_core::{Marks, SourceCounts, WriterId};
+use ping_core::{Marks, WriterId};
 use ping_ports::{Bounds, LogEvent, Malformed};
+use ping_segments::Changes;
 
 const SECOND: Duration = Duration::from_secs(1);
 
 fn settings() -> CountSettings {
-    CountSettings { flush_records: 3, ..CountSettings::default() }
+    // Three records fill a delta: of the views, one has 25 bytes, and its kind 24 more.
+    CountSettings { flush_records: 3, flush_bytes: 80, ..CountSettings::default() }
 }
 
 fn state<T: Sums>(primary: bool, assigned: &[Partition], now: Instant) -> SessionState<T> {
@@ -23,7 +25,7 @@ fn primary(now: Instant) -> SessionState<EventCounts> {
 }
 
 /// The same of a projection that is not primary.
-fn secondary(now: Instant) -> SessionState<SourceCounts> {
+fn secondary(now: Instant) -> SessionState<Changes> {
     checked(state(false, &[1], now), now)
 }
 
@@ -138,7 +140,7 @@ fn a_secondary_rests_for_as_long_as_its_flush_took() {
 #[test]
 fn the_watermark_is_checked_at_the_start_and_at_intervals() {
     let now = Instant::now();
-    let mut state: SessionState<SourceCounts> = state(false, &[1], now);
+    let mut state: SessionState<Changes> = state(false, &[1], now);
     assert_eq!(state.next_action(now), Action::CheckWatermark);
     state.start_watermark_check();
     assert_eq!(state.next_action(now), wait(None));

@@ -5,14 +5,14 @@
 -- events. The session time-out releases the locks of a client that is lost in the middle of its transaction.
 WITH views AS MATERIALIZED (
     SELECT set_config('synchronous_commit', 'off', true),
-        set_config('idle_in_transaction_session_timeout', '10s', true), days_from
+        set_config('idle_in_transaction_session_timeout', '10s', true), days_from, rows_until
     FROM source_views WHERE generation = $1 FOR SHARE),
 expected AS MATERIALIZED (
     SELECT * FROM unnest($2::int[], $3::bigint[], $4::bigint[]) AS e ("partition", expected_offset, next_offset)),
 locked AS MATERIALIZED (
     SELECT p."partition" FROM source_positions p JOIN expected e ON p."partition" = e."partition"
     WHERE p.next = e.expected_offset ORDER BY 1 FOR UPDATE OF p),
-fence AS MATERIALIZED (SELECT days_from FROM views WHERE (SELECT count(*) FROM locked) = cardinality($2)),
+fence AS MATERIALIZED (SELECT days_from, rows_until FROM views WHERE (SELECT count(*) FROM locked) = cardinality($2)),
 move_positions AS (
     UPDATE source_positions p SET next = e.next_offset, as_of_ms = greatest(p.as_of_ms, $8)
     FROM expected e, fence WHERE p."partition" = e."partition"),
@@ -20,4 +20,4 @@ raise_marks AS (
     INSERT INTO source_marks AS m (writer, "partition", seq)
     SELECT m.* FROM fence, unnest($5::bigint[], $6::int[], $7::bigint[]) AS m
     ON CONFLICT (writer, "partition") DO UPDATE SET seq = greatest(m.seq, excluded.seq))
-SELECT days_from FROM fence
+SELECT days_from, rows_until FROM fence

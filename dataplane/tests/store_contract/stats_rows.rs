@@ -1,0 +1,83 @@
+//! Rows for people and reporting tools, in Postgres: complete while there are few, and later otherwise. `stats_watermark` says which.
+
+use std::sync::Arc;
+
+use ping_core::{Day, Retention, Window};
+use ping_ports::{Advance, Applied, SourceViews};
+use ping_postgres::{PostgresOptions, PostgresStore};
+use ping_segments::Changes;
+use sqlx::{Connection, PgConnection};
+
+use crate::fixture::{THEN, database};
+
+/// A store with views, and what to apply to them next.
+struct Views {
+    store: Arc<PostgresStore>,
+    connection: PgConnection,
+    at: i64,
+}
+
+impl Views {
+    /// Counts one event of each of `sources` sources at `timestamp_ms`.
+    async fn count(&mut self, sources: usize, timestamp_ms: i64) {
+        let mut changes = Changes::default();
+        for source in 0..sources {
+            changes.add(&format!("source-{source}"), "", timestamp_ms);
+        }
+        let segments: Vec<_> = changes.segments(Retention::default().at(THEN)).map(Result::unwrap).collect();
+        let advance = Advance {
+            generation: "g".into(),
+            from: [(0, self.at)].into(),
+            to: [(0, self.at + 1)].into(),
+            ..Advance::default()
+        };
+        assert_eq!(self.store.apply(&advance, &segments).await.unwrap(), Applied::Done);
+        self.at += 1;
+    }
+
+    /// The number of rows and the sum of their counts, in windows and in days, and whether all windows have rows.
+    async fn rows(&mut self) -> (i64, i64, i64, bool) {
+        let sums = "SELECT (SELECT count(*) FROM window_stats), (SELECT coalesce(sum(ping_count), 0)::bigint FROM window_stats),
+            (SELECT coalesce(sum(ping_count), 0)::bigint FROM daily_stats), windows_until = 'infinity' FROM stats_watermark";
+        sqlx::query_as(sums).fetch_one(&mut self.connection).await.unwrap()
+    }
+}
+
+#[tokio::test]
+async fn rows_follow_later_when_there_are_many() {
+    let (_server, url) = database().await;
+    let store = Arc::new(PostgresStore::connect(&url, &PostgresOptions::default()).await.unwrap());
+    store.migrate().await.unwrap();
+    let ends = [(0, 0)].into();
+    assert!(store.rebuild(None, &"g".into(), &ends, Retention::default().at(THEN)).await.unwrap());
+    let connection = PgConnection::connect(&url).await.unwrap();
+    let mut views = Views { store: Arc::clone(&store), connection, at: 0 };
+    views.count(10, THEN).await;
+    assert_eq!(views.rows().await, (10, 10, 10, true), "a few rows are written at once");
+    // The checkpoint that has too many writes them, and those after it leave them out.
+    views.count(4_000, THEN).await;
+    assert_eq!(views.rows().await, (4_000, 4_010, 4_010, false));
+    views.count(4_000, THEN + 300_000).await;
+    assert_eq!(views.rows().await, (4_000, 4_010, 4_010, false));
+    let until: bool = sqlx::query_scalar("SELECT windows_until = to_timestamp($1 * 300) FROM stats_watermark")
+        .bind(Window::of(THEN).0)
+        .fetch_one(&mut views.connection)
+        .await
+        .unwrap();
+    assert!(until, "rows are complete before the window of the first large checkpoint");
+    // A late event of an earlier window is complete at once.
+    views.count(1, THEN - 300_000).await;
+    assert_eq!(views.rows().await, (4_001, 4_011, 4_011, false));
+    // A day with windows that have no rows yet is not closed.
+    store.apply_retention(Retention::default().at(Day(Day::of(THEN).0 + 2).start())).await.unwrap();
+    assert_eq!(views.rows().await, (4_001, 4_011, 4_011, false));
+    // The last checkpoint was small, so there is time to catch up.
+    for _ in 0..2 {
+        store.export_rows(THEN + 600_000).await.unwrap();
+        assert_eq!(views.rows().await, (8_001, 8_011, 8_011, true));
+    }
+    views.count(10, THEN).await;
+    assert_eq!(views.rows().await, (8_001, 8_021, 8_021, true));
+    store.apply_retention(Retention::default().at(Day(Day::of(THEN).0 + 2).start())).await.unwrap();
+    assert_eq!(views.rows().await, (8_001, 8_021, 8_021, true), "the day's counts moved to rows of their own");
+}
