@@ -14,8 +14,8 @@ use super::{
     row::Row,
 };
 
-/// Levels of the tree that a slice has at most below its node: what a reader of all sources holds in memory at once.
-const SLICE_LEVELS: u32 = 8;
+/// Levels of the tree that a slice has at most below its node: some ten thousand counts, which take a few milliseconds to read.
+const SLICE_LEVELS: u32 = 5;
 
 /// Calls `each` with every row.
 fn for_each(segments: &[StoredSegment], mut each: impl FnMut(&StoredSegment, Row<'_>)) -> Result<(), FormatError> {
