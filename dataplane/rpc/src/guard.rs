@@ -1,6 +1,6 @@
 //! Admits messages before they are decoded: size limits per method, and the memory budget.
 
-use std::{collections::VecDeque, sync::Arc, time::Duration};
+use std::{collections::VecDeque, sync::Arc};
 
 use bytes::Bytes;
 use connectrpc::{
@@ -9,12 +9,9 @@ use connectrpc::{
 };
 use futures::StreamExt;
 use parking_lot::Mutex;
-use ping_transport::{Charge, RequestScope, STREAM_WINDOW_BYTES};
+use ping_transport::{BUDGET_TIMEOUT, Charge, RequestScope, STREAM_WINDOW_BYTES};
 
 use super::{errors, json_error, json_shape, limits};
-
-/// How long a message of a stream waits for the budget.
-const BUDGET_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The charges of the messages that a stream has delivered, in order. An extension of the streams' contexts; the handler takes one
 /// per message and holds it until the message's events are committed.

@@ -20,6 +20,6 @@ pub use budget::{Budget, Charge};
 pub use caller::{CallerAddress, TrustedProxies};
 pub use metrics::TransportMetrics;
 pub use scope::RequestScope;
-pub use serve::{STREAM_WINDOW_BYTES, Transport, serve};
+pub use serve::{BUDGET_TIMEOUT, STREAM_WINDOW_BYTES, Transport, serve};
 pub use settings::TransportSettings;
 pub use tls::{PeerCertificate, Tls, TlsConfig, TlsError, TlsMetrics, TlsPem};

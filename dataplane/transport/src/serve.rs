@@ -40,8 +40,8 @@ const CONNECTION_WINDOW_BYTES: u32 = 16 * 1024 * 1024;
 const MAX_HEADER_BYTES: u32 = 16 * 1024;
 /// Buffer of an HTTP/1.1 connection, in bytes.
 const BUFFER_BYTES: usize = 64 * 1024;
-/// How long a body waits for the budget.
-const BUDGET_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a body, or a message of a stream, waits for the budget.
+pub const BUDGET_TIMEOUT: Duration = Duration::from_secs(5);
 /// Pause after a failure to accept, e.g. because the process has no file descriptors left.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// Resets that may wait at once before the connection is closed, per stream that may be open: a client that cancels all its calls is
