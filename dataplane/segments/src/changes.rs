@@ -63,12 +63,6 @@ impl Changes {
         true
     }
 
-    /// Whether there are none.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.entries.is_empty()
-    }
-
     /// The memory that they occupy, in bytes.
     #[must_use]
     pub fn bytes(&self) -> usize {
