@@ -7,7 +7,7 @@ export const element = (id) => /** @type {HTMLElement} */ (document.getElementBy
 export const field = (id) => /** @type {HTMLInputElement | HTMLSelectElement} */ (document.getElementById(id));
 
 /**
- * Sets a text if it differs, so that assistive technology is not told of what stays the same.
+ * Sets a text if it differs: screen readers would announce an unchanged one again.
  * @param {string | HTMLElement} target an element or its id
  * @param {string} text
  */
