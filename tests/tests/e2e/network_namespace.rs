@@ -1,15 +1,15 @@
 //! Network namespaces: how a test connects from where a pod or a node is.
 
 use std::{
-    fs::{self, File},
+    fs::File,
     net::{IpAddr, SocketAddr, TcpListener},
     os::fd::AsFd,
-    path::Path,
     thread,
     time::Duration,
 };
 
 use futures::future::join_all;
+use procfs::process::{Process, all_processes};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use serde_json::Value;
 use tokio::{net::TcpStream, runtime, time::timeout};
@@ -19,18 +19,18 @@ use crate::at;
 /// Time for a connection on two busy cores. Blocked connections often end by it, because the kernel sends few rejections per second.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// A process of a pod.
+/// The oldest process of a pod. Younger ones may be those of a probe, which end soon.
 pub(crate) fn process_of(pod: &Value) -> i32 {
     let uid = at(pod, "/metadata/uid").as_str().unwrap();
     // In the name of its control group.
     let names = [uid.to_owned(), uid.replace('-', "_")];
-    let is_in_pod = |folder: &Path| {
-        let groups = fs::read_to_string(folder.join("cgroup")).unwrap_or_default();
-        names.iter().any(|name| groups.contains(name))
+    let is_of_pod = |process: &Process| {
+        let mut groups = process.cgroups().into_iter().flat_map(|groups| groups.0);
+        groups.any(|group| names.iter().any(|name| group.pathname.contains(name)))
     };
-    let processes = fs::read_dir("/proc").unwrap().filter_map(Result::ok);
-    let mut ids = processes.filter_map(|entry| Some((entry.file_name().to_str()?.parse().ok()?, entry.path())));
-    ids.find(|(_, folder)| is_in_pod(folder)).unwrap_or_else(|| panic!("no process of pod {uid}")).0
+    let processes = all_processes().unwrap().filter_map(Result::ok).filter(is_of_pod);
+    let started = processes.filter_map(|process| Some((process.stat().ok()?.starttime, process.pid)));
+    started.min().unwrap_or_else(|| panic!("no process of pod {uid}")).1
 }
 
 /// Runs `work` on a thread in the network namespace of `process`; none: in that of this test.
