@@ -31,12 +31,16 @@ use crate::{
 
 /// Field manager of the stats.
 const MANAGER: &str = "ping-operator-stats";
-/// Maximum number of concurrent requests.
-const CONCURRENCY: usize = 8;
+/// Pause between two requests to the same pipeline. With the timeout of a request, which can delay the next round, a condition that is no
+/// longer true is reported within three seconds.
+const POLL_INTERVAL: Duration = Duration::from_secs(1);
+/// Maximum number of concurrent requests. So many pipelines may not answer before they delay the others.
+const CONCURRENCY: usize = 128;
 
-/// Refreshes the stats of all pipelines in `store` every `interval` until `shutdown`.
+/// Requests the stats of all pipelines in `store` until `shutdown`. Conditions are written when they change, totals at most every
+/// `interval`.
 pub async fn run(context: Arc<Context>, store: Store<PingPipeline>, interval: Duration, shutdown: CancellationToken) {
-    let mut ticks = tokio::time::interval(interval);
+    let mut ticks = tokio::time::interval(POLL_INTERVAL.min(interval));
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         tokio::select! {
@@ -44,13 +48,13 @@ pub async fn run(context: Arc<Context>, store: Store<PingPipeline>, interval: Du
             _ = ticks.tick() => {}
         }
         futures::stream::iter(store.state())
-            .for_each_concurrent(CONCURRENCY, async |pipeline| refresh(&pipeline, &context).await)
+            .for_each_concurrent(CONCURRENCY, async |pipeline| refresh(&pipeline, interval, &context).await)
             .await;
     }
 }
 
-/// Refreshes the stats of one pipeline, and writes them if they changed.
-async fn refresh(pipeline: &PingPipeline, context: &Context) {
+/// Requests the stats of one pipeline, and writes what is due.
+async fn refresh(pipeline: &PingPipeline, interval: Duration, context: &Context) {
     let Some(status) = pipeline.status.as_ref().filter(|_| pipeline.metadata.deletion_timestamp.is_none()) else {
         return;
     };
@@ -72,12 +76,12 @@ async fn refresh(pipeline: &PingPipeline, context: &Context) {
     };
     let fresh_within_ms = pipeline.spec.monitoring.fresh_within_ms;
     let generation = pipeline.metadata.generation.unwrap_or_default();
-    let (stats, conditions) = evaluate(status, count, fresh_within_ms, generation, Timestamp::now());
+    let now = Timestamp::now();
+    let (stats, conditions) = evaluate(status, count, fresh_within_ms, generation, now);
     if let Some(stats) = &stats {
         context.metrics.total(&pipeline_name, stats.total);
     }
-    let known = |wanted: &Condition| status.conditions.contains(wanted);
-    if status.stats == stats && conditions.iter().all(known) {
+    if !is_due(status, stats.as_ref(), &conditions, interval, now) {
         return;
     }
     let part = json!(PingPipelineStatus { stats, conditions, ..PingPipelineStatus::default() });
@@ -85,6 +89,23 @@ async fn refresh(pipeline: &PingPipeline, context: &Context) {
     if let Err(error) = patch_status(pipeline, part, &manager, context).await {
         tracing::warn!(namespace = names.namespace, name = names.pipeline, error = chain(&error), "cannot write stats");
     }
+}
+
+/// Whether to write `stats` and `conditions`: at once if a condition changed, and otherwise if the stats did and are as old as `interval`.
+/// A busy pipeline has other stats after every request.
+fn is_due(
+    before: &PingPipelineStatus,
+    stats: Option<&Stats>,
+    conditions: &[Condition],
+    interval: Duration,
+    now: Timestamp,
+) -> bool {
+    if !conditions.iter().all(|condition| before.conditions.contains(condition)) {
+        return true;
+    }
+    let written_at = before.stats.as_ref().and_then(|before| before.changed_at.as_ref());
+    let is_old = written_at.is_none_or(|written_at| now.duration_since(written_at.0).unsigned_abs() >= interval);
+    before.stats.as_ref() != stats && is_old
 }
 
 /// The stats and conditions that follow from `count`; `None` means that no server is ready. Pure.
@@ -190,6 +211,24 @@ mod tests {
         let later = Timestamp::from_second(1_050).unwrap();
         let again = evaluate(&before, count(5, 700), 5000, 1, later);
         assert_eq!(again, (before.stats.clone(), before.conditions.clone()));
+    }
+
+    #[test]
+    fn conditions_are_written_at_once_and_totals_at_most_once_per_interval() {
+        let at = |second| Timestamp::from_second(second).unwrap();
+        let due = |before: &PingPipelineStatus, count, second| {
+            let (stats, conditions) = evaluate(before, count, 5000, 1, at(second));
+            is_due(before, stats.as_ref(), &conditions, Duration::from_secs(10), at(second))
+        };
+        let nothing = PingPipelineStatus::default();
+        assert!(due(&nothing, count(5, 10), 1_000));
+        let (stats, conditions) = evaluate(&nothing, count(5, 10), 5000, 1, at(1_000));
+        let before = PingPipelineStatus { stats, conditions, ..nothing };
+        assert!(!due(&before, count(6, 10), 1_009), "another total, within the interval");
+        assert!(due(&before, count(6, 10), 1_010));
+        assert!(!due(&before, count(5, 10), 2_000), "the same");
+        assert!(due(&before, count(6, 5_001), 1_001), "not fresh");
+        assert!(due(&before, Some(Err(StatsError::Unconnected)), 1_001));
     }
 
     #[test]

@@ -2,13 +2,14 @@
 
 use std::{
     net::Ipv4Addr,
-    sync::atomic::Ordering,
+    sync::{Arc, Mutex, atomic::Ordering},
     time::{Duration, Instant},
 };
 
 use http::request::Parts;
 use kube::api::{DeleteParams, Patch, PatchParams};
 use ping_api::kinds::Kind;
+use ping_operator::run::Settings;
 use serde_json::json;
 
 use crate::harness::{
@@ -16,7 +17,7 @@ use crate::harness::{
     fake_operators::{api, make_all_ready, make_kafka_ready, make_secrets, set_secret, set_status},
     operator::{Operator, settings, settled},
     proxy::ProxyAction,
-    server::server,
+    server::{Answer, server, server_with},
     until,
 };
 
@@ -38,6 +39,37 @@ async fn one_manifest_creates_a_ready_pipeline_and_the_columns_show_it() {
     assert_eq!(rows[1][..10], ["demo", "True", "True", "42", "<1s", "3/3", "Ready", "2/2", "3/3", "2/2"]);
     let wide = test.kubectl(&["get", "pp", "-o", "wide"]).await;
     assert!(wide.contains("demo-server.life-ready.svc:8080") && wide.contains("<1m"), "{wide}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_condition_that_becomes_untrue_is_reported_within_three_seconds() {
+    let test = TestNamespace::new("life-prompt").await;
+    let answer = Arc::new(Mutex::new(Answer::Fresh));
+    let address = server_with(Ipv4Addr::LOCALHOST.into(), Arc::clone(&answer)).await;
+    // The default: totals are written every ten seconds.
+    let settings = Settings {
+        stats_interval: Duration::from_secs(10),
+        ..settings(&test, &format!("http://{address}"))
+    };
+    let _operator = Operator::start(test.client.clone(), settings);
+    test.create("demo", json!({})).await;
+    make_all_ready(&test, "demo", 3, 2).await;
+    for (now, condition, status) in
+        [(Answer::Inexact, "Exact", "False"), (Answer::Old, "Fresh", "False"), (Answer::Silent, "Exact", "Unknown")]
+    {
+        let mut times = Vec::new();
+        for _ in 0..3 {
+            *answer.lock().unwrap() = Answer::Fresh;
+            test.wait_for("demo", condition, "True").await;
+            *answer.lock().unwrap() = now;
+            let since = Instant::now();
+            test.wait_for("demo", condition, status).await;
+            times.push(since.elapsed());
+        }
+        times.sort();
+        println!("{condition} was {status} after {times:?}");
+        assert!(times[1] < Duration::from_secs(3), "{condition} was {status} only after {times:?}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,6 +1,9 @@
 //! A fake server of a pipeline.
 
-use std::net::{IpAddr, SocketAddr};
+use std::{
+    net::{IpAddr, SocketAddr},
+    sync::{Arc, Mutex},
+};
 
 use axum::{
     Json, Router,
@@ -10,13 +13,37 @@ use axum::{
 use k8s_openapi::jiff::Timestamp;
 use serde_json::json;
 
+/// How a server answers a request for the count.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Answer {
+    /// 42, exact and fresh.
+    Fresh,
+    /// 42, which may not be exact.
+    Inexact,
+    /// 42, a minute old.
+    Old,
+    /// Never: it accepts the request and is silent.
+    Silent,
+}
+
 /// Starts a server that has counted 42 events, at `address` and a free port. Recounts need the token `the first token`. It stops with
 /// the test.
 pub(crate) async fn server(address: IpAddr) -> SocketAddr {
-    let count = async || {
+    server_with(address, Arc::new(Mutex::new(Answer::Fresh))).await
+}
+
+/// The same, with the answer that `answer` has at the time.
+pub(crate) async fn server_with(address: IpAddr, answer: Arc<Mutex<Answer>>) -> SocketAddr {
+    let count = async move || {
+        let answer = *answer.lock().unwrap();
+        if answer == Answer::Silent {
+            std::future::pending::<()>().await;
+        }
+        let lag = if answer == Answer::Old { "60000" } else { "12" };
         let now = Timestamp::now().as_millisecond().to_string();
         Json(json!({
-            "pingCount": "42", "asOfMs": "1", "lagMs": "12", "exact": true, "store": "STORE_CACHE", "lastAuditMs": now,
+            "pingCount": "42", "asOfMs": "1", "lagMs": lag, "exact": answer != Answer::Inexact, "store": "STORE_CACHE",
+            "lastAuditMs": now,
         }))
     };
     let verify = async |headers: HeaderMap| {
