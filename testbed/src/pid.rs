@@ -117,6 +117,22 @@ impl Pid {
         Ok(())
     }
 
+    /// Stops it and its descendants without ending them: they keep their connections and answer nothing.
+    pub fn suspend_tree(self) {
+        self.signal(Signal::STOP);
+        for process in self.descendants() {
+            process.signal(Signal::STOP);
+        }
+    }
+
+    /// Continues what `suspend_tree` has stopped.
+    pub fn resume_tree(self) {
+        for process in self.descendants() {
+            process.signal(Signal::CONT);
+        }
+        self.signal(Signal::CONT);
+    }
+
     /// Waits until it has ended; false if that takes longer than `timeout`. Blocks.
     pub(crate) fn wait_for_exit(self, timeout: Duration) -> bool {
         wait_until_gone(&[self], timeout)

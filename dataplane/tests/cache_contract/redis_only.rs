@@ -126,7 +126,7 @@ async fn a_password_can_be_given_beside_the_url() {
 }
 
 #[tokio::test]
-async fn a_silent_server_times_out() {
+async fn a_silent_server_times_out_and_is_not_asked_again_for_a_second() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("redis://{}", listener.local_addr().unwrap());
     let settings = RedisSettings { response_timeout: Duration::from_millis(200), ..RedisSettings::new(url) };
@@ -146,5 +146,8 @@ async fn a_silent_server_times_out() {
         assert!(applied.is_err());
         assert!(asked.elapsed() < Duration::from_secs(10));
         assert_eq!(accepted.load(Ordering::Relaxed), round, "a silent connection is replaced");
+        let refused = cache.read(None).await.unwrap_err();
+        assert!(ping_ports::chain(&refused).contains("does not answer"), "{refused}");
+        tokio::time::sleep(Duration::from_millis(1_100)).await;
     }
 }

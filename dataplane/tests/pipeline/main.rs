@@ -11,5 +11,6 @@ mod original_client;
 mod processes;
 mod protocols;
 mod real_parts;
+mod silent_parts;
 mod sources;
 mod statuses;

@@ -132,6 +132,11 @@ impl Pingd {
         }
     }
 
+    /// What `/readyz` says, a line per dependency.
+    pub async fn readiness(&self) -> String {
+        self.http.get(format!("{}/readyz", self.admin)).send().await.unwrap().text().await.unwrap()
+    }
+
     pub fn log_tail(&self) -> String {
         let log = std::fs::read_to_string(&self.log).unwrap_or_default();
         let lines: Vec<_> = log.lines().rev().take(30).collect();

@@ -13,7 +13,7 @@ use super::{
 };
 
 /// How long connecting may take.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Where the cache is and how to log in. Passwords, certificates and keys are read from their files for each connection.
 #[derive(Clone)]

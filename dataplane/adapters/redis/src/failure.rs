@@ -13,7 +13,14 @@ pub(super) struct ConnectError {
     address: String,
     reason: String,
     remedy: &'static str,
+    /// Whether the cache did not answer in time.
+    pub(super) timed_out: bool,
 }
+
+/// The cache has not answered the last command in time, and this one was not sent.
+#[derive(Debug, thiserror::Error)]
+#[error("the cache does not answer; it is asked again within seconds")]
+pub(super) struct Silent;
 
 const CHECK_URL: &str = "check --cache-url";
 const CHECK_LOGIN: &str = "check --cache-username and --cache-password";
@@ -30,13 +37,13 @@ impl ConnectError {
             ErrorKind::Io if text.contains("certificate") || text.contains("tls") => CHECK_TLS,
             _ => CHECK_URL,
         };
-        Self { address: address.to_string(), reason: text, remedy }
+        Self { address: address.to_string(), reason: text, remedy, timed_out: error.is_timeout() }
     }
 
     /// A password, certificate or key cannot be read.
     pub(super) fn unreadable(address: impl ToString, path: &Path, error: &io::Error) -> Self {
         let reason = format!("cannot read {}: {error}", path.display());
-        Self { address: address.to_string(), reason, remedy: CHECK_FILE }
+        Self { address: address.to_string(), reason, remedy: CHECK_FILE, timed_out: false }
     }
 }
 

@@ -17,13 +17,16 @@ use parking_lot::Mutex;
 use redis::{Cmd, ErrorKind, FromRedisValue, RedisResult, ServerErrorKind, aio::MultiplexedConnection};
 
 use super::{
-    connector::Connector,
-    failure::{ConnectError, command_failed},
+    connector::{CONNECT_TIMEOUT, Connector},
+    failure::{ConnectError, Silent, command_failed},
     layout::KEYS,
     script::Script,
     settings::{RedisSettings, RedisSettingsError},
 };
 use ping_ports::CacheError;
+
+/// How long commands fail at once after the server has not answered one in time. Then one command tries again.
+const SILENCE_PAUSE: Duration = Duration::from_secs(1);
 
 /// A connection that is open or being opened. All callers share it.
 type SharedConnection = Shared<BoxFuture<'static, Result<MultiplexedConnection, ConnectError>>>;
@@ -35,6 +38,11 @@ pub(super) struct Link {
     broken_connections: AtomicU64,
     /// When the server last refused to run a script because it was full.
     refused: Mutex<Option<Instant>>,
+    /// While the server does not answer: when a command tries again. The others would only wait for it, and their callers can ask
+    /// Postgres.
+    silent_until: Mutex<Option<Instant>>,
+    /// How long a command may take with a new connection.
+    longest_call: Duration,
 }
 
 impl Link {
@@ -45,6 +53,8 @@ impl Link {
             current: Mutex::new(None),
             broken_connections: AtomicU64::new(0),
             refused: Mutex::new(None),
+            silent_until: Mutex::new(None),
+            longest_call: CONNECT_TIMEOUT + settings.response_timeout,
         })
     }
 
@@ -116,15 +126,42 @@ impl Link {
         C: FnOnce(MultiplexedConnection) -> F + Send,
         F: Future<Output = RedisResult<T>> + Send,
     {
+        if !self.may_try() {
+            return Err(CacheError::Unavailable(Silent.into()));
+        }
         let connection = self.connection();
-        let result = match connection.clone().await {
-            Ok(connection) => call(connection).await.map_err(command_failed),
-            Err(error) => Err(CacheError::Unavailable(error.into())),
+        let (result, silent) = match connection.clone().await {
+            Ok(connection) => match call(connection).await {
+                Ok(value) => (Ok(value), false),
+                Err(error) => {
+                    let timed_out = error.is_timeout();
+                    (Err(command_failed(error)), timed_out)
+                }
+            },
+            Err(error) => {
+                let timed_out = error.timed_out;
+                (Err(CacheError::Unavailable(error.into())), timed_out)
+            }
         };
+        *self.silent_until.lock() = silent.then(|| Instant::now() + SILENCE_PAUSE);
         if result.is_err() {
             self.discard(&connection);
         }
         result
+    }
+
+    /// Whether a command is worth trying: the server answers, or it is this command that finds out.
+    fn may_try(&self) -> bool {
+        let mut silent_until = self.silent_until.lock();
+        match *silent_until {
+            Some(until) if Instant::now() < until => false,
+            // Others wait until this command has an answer.
+            Some(_) => {
+                *silent_until = Some(Instant::now() + self.longest_call);
+                true
+            }
+            None => true,
+        }
     }
 
     fn connection(&self) -> SharedConnection {

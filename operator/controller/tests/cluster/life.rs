@@ -47,10 +47,8 @@ async fn a_condition_that_becomes_untrue_is_reported_within_three_seconds() {
     let answer = Arc::new(Mutex::new(Answer::Fresh));
     let address = server_with(Ipv4Addr::LOCALHOST.into(), Arc::clone(&answer)).await;
     // The default: totals are written every ten seconds.
-    let settings = Settings {
-        stats_interval: Duration::from_secs(10),
-        ..settings(&test, &format!("http://{address}"))
-    };
+    let settings =
+        Settings { stats_interval: Duration::from_secs(10), ..settings(&test, &format!("http://{address}")) };
     let _operator = Operator::start(test.client.clone(), settings);
     test.create("demo", json!({})).await;
     make_all_ready(&test, "demo", 3, 2).await;
