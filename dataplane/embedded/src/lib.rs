@@ -75,7 +75,7 @@ async fn serve<S: Store>(
     let counting = adapters.processor(&args).run(&mut registry, served.clone());
     let is_plain = security.tls.is_none() && args.security.port.access_policy.is_none();
     let admin_listen = process.admin_listen_on_loopback();
-    serve_admin(admin_listen, readiness, registry, admin, security, &mut tasks).await?;
+    serve_admin("embedded", admin_listen, readiness, registry, admin, security, &mut tasks).await?;
     greet(address, args.memory, is_plain);
     let serving = async {
         let result = serving.await;

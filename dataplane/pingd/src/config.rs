@@ -320,4 +320,13 @@ mod tests {
     fn the_command_line_is_consistent() {
         Pingd::command().debug_assert();
     }
+
+    #[test]
+    fn the_reference_of_flags_is_current() {
+        let introduction = "<!-- Written by `make reference`. -->\n\nA flag takes precedence over its environment variable. Embedded programs \
+                            have the settings of `pingd dev`. [Limits](limits.md) says what happens beyond the limits of a server.";
+        let page = ping_testbed::reference::flags(Pingd::command(), introduction);
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/reference/pingd.md");
+        ping_testbed::reference::is_current(path.as_ref(), &page).unwrap();
+    }
 }

@@ -55,7 +55,7 @@ pub(crate) async fn run(args: ProcessorArgs, process: ProcessArgs, shutdown: Can
     };
     let counting = processor.run(&mut registry, shutdown.clone());
     let security = args.security.start(&mut registry, &mut tasks).await?;
-    serve_admin(process.admin_listen(), readiness, registry, Router::new(), security, &mut tasks).await?;
+    serve_admin("processor", process.admin_listen(), readiness, registry, Router::new(), security, &mut tasks).await?;
     let overdue = async {
         shutdown.cancelled().await;
         sleep(process.drain().max(Duration::from_secs(1))).await;

@@ -51,7 +51,7 @@ pub(crate) async fn run(args: ServerArgs, process: ProcessArgs, shutdown: Cancel
         transport: args.transport.clone(),
     };
     let (admin, serving) = server.run(&mut registry, &readiness, shutdown, process.drain(), &security).await?;
-    serve_admin(process.admin_listen(), readiness, registry, admin, security, &mut tasks).await?;
+    serve_admin("server", process.admin_listen(), readiness, registry, admin, security, &mut tasks).await?;
     serving.await
 }
 

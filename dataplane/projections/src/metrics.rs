@@ -1,5 +1,8 @@
 //! Metric handles of the count path, registered once. Names end in their unit.
 
+use std::{sync::atomic::AtomicU64, time::Duration};
+
+use ping_core::Millis;
 use prometheus_client::{
     metrics::{
         counter::Counter,
@@ -34,8 +37,8 @@ pub struct CountMetrics {
     pub drift_events: Gauge,
     /// Records on the assigned partitions that are not counted yet.
     pub lag_records: Gauge,
-    /// Age of the watermark, in milliseconds.
-    pub lag_ms: Gauge,
+    /// The watermark, in seconds since the Unix epoch; NaN without partitions.
+    as_of: Gauge<f64, AtomicU64>,
     /// Sessions interrupted by a failed call to log, cache or store.
     pub errors: Counter,
     /// 1 while the cache refuses changes because it is full, else 0.
@@ -62,8 +65,11 @@ impl CountMetrics {
         };
         let drift_events = gauge("drift_events", "Events by which the cache differed from the store at the last audit");
         let lag_records = gauge("lag_records", "Records on the assigned partitions that are not counted yet");
-        let lag_ms = gauge("lag_milliseconds", "Age of the watermark: every event acknowledged before it is counted");
         let cache_full = gauge("cache_full", "1 while the cache refuses changes because it is full");
+        let as_of = Gauge::<f64, AtomicU64>::default();
+        as_of.set(f64::NAN);
+        let help = "Time before which every acknowledged event is counted; NaN while no partition is assigned";
+        registry.register(format!("{prefix}_as_of_timestamp_seconds"), help, as_of.clone());
         let flush_records = Histogram::new(exponential_buckets(1.0, 4.0, 8));
         registry.register(format!("{prefix}_flush_records"), "Records per flush", flush_records.clone());
         let flush_seconds = Histogram::new(exponential_buckets(0.000_1, 4.0, 9));
@@ -80,10 +86,28 @@ impl CountMetrics {
             drifts,
             drift_events,
             lag_records,
-            lag_ms,
+            as_of,
             errors,
             cache_full,
         }
+    }
+
+    /// Everything acknowledged before `as_of` is counted.
+    pub(super) fn set_as_of(&self, as_of: Millis) {
+        self.as_of.set(Duration::from_millis(as_of.try_into().unwrap_or_default()).as_secs_f64());
+    }
+
+    /// Partitions are assigned at `now`. Until the first flush, the age of the count is the time since then.
+    pub(super) fn assigned(&self, now: Millis) {
+        if self.as_of.get().is_nan() {
+            self.set_as_of(now);
+        }
+    }
+
+    /// No partition is assigned: other processors know how old the count is.
+    pub(super) fn idle(&self) {
+        self.as_of.set(f64::NAN);
+        self.lag_records.set(0);
     }
 }
 

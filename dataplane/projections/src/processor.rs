@@ -63,8 +63,10 @@ impl<C: LogConsumer, P: Projection> Processor<C, P> {
     async fn session(&mut self, shutdown: &CancellationToken) -> Result<SessionEnd, CountError> {
         if self.assigned.is_empty() {
             self.context.metrics.cache_full.set(0);
+            self.context.metrics.idle();
             return self.wait_for_partitions(shutdown).await;
         }
+        self.context.metrics.assigned(self.context.ports.clock.now());
         let positions = tokio::select! {
             biased;
             () = shutdown.cancelled() => return Ok(SessionEnd::Shutdown),

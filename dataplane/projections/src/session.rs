@@ -18,7 +18,7 @@ use super::{
     session_state::{Action, SessionState, Wait},
     watermark::LogWatermark,
 };
-use ping_core::{Partition, Positions};
+use ping_core::{Millis, Partition, Positions};
 use ping_ports::{Applied, ConsumerEvent, LogConsumer, LogError, Record, chain};
 
 /// Audits in a row that must find a difference before it counts as drift. A single one may be an event in flight.
@@ -56,6 +56,8 @@ pub(super) struct Session<'a, C, P: Projection> {
     context: &'a Context<P>,
     state: SessionState<P::Sums>,
     flush: Running<Applied>,
+    /// The watermark in the running flush, if it has one.
+    flushing_as_of: Option<Millis>,
     watermark_check: Running<LogWatermark>,
     audit: Running<AuditOutcome>,
     drifting_audits: u32,
@@ -70,7 +72,16 @@ impl<'a, C: LogConsumer, P: Projection> Session<'a, C, P> {
         positions: Positions,
     ) -> Self {
         let state = SessionState::new(P::PRIMARY, context.settings.clone(), assigned, positions, Instant::now());
-        Self { consumer, context, state, flush: None, watermark_check: None, audit: None, drifting_audits: 0 }
+        Self {
+            consumer,
+            context,
+            state,
+            flush: None,
+            flushing_as_of: None,
+            watermark_check: None,
+            audit: None,
+            drifting_audits: 0,
+        }
     }
 
     /// Runs until the session ends.
@@ -145,9 +156,7 @@ impl<'a, C: LogConsumer, P: Projection> Session<'a, C, P> {
     async fn start_flush(&mut self) {
         self.send_dead_letters().await;
         let (advance, sums) = self.state.begin_flush(Instant::now());
-        if let Some(as_of) = advance.as_of {
-            self.context.metrics.lag_ms.set(self.context.ports.clock.now() - as_of);
-        }
+        self.flushing_as_of = advance.as_of;
         let projection = Arc::clone(&self.context.projection);
         self.flush = Some(async move { projection.apply(advance, sums).await }.boxed());
     }
@@ -173,6 +182,9 @@ impl<'a, C: LogConsumer, P: Projection> Session<'a, C, P> {
             return Some(SessionEnd::Resume);
         }
         metrics.cache_full.set(0);
+        if let Some(as_of) = self.flushing_as_of.take() {
+            metrics.set_as_of(as_of);
+        }
         let flush = self.state.flushed(Instant::now())?;
         if flush.records > 0 {
             metrics.flush_records.observe(flush.records as f64);

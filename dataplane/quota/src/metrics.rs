@@ -49,6 +49,7 @@ impl QuotaMetrics {
             }
             self.admitted.get_or_create(&labels).inc_by(*events);
             // Exports 0 for what has not occurred, so that queries find every series.
+            let _ = self.delayed.get_or_create(&labels);
             for limit in Limit::ALL {
                 let _ = self.refused.get_or_create(&self.by_limit(quota, limit));
             }

@@ -23,8 +23,11 @@ use tokio::time::timeout;
 use tower::Service;
 
 use super::{
+    RpcMetrics,
     access::{Access, Admission, Reflection, Session},
-    deadline, errors, page,
+    deadline, errors,
+    measure::Timer,
+    page,
     requirement::{self, Requirement},
 };
 
@@ -42,11 +45,12 @@ pub type Answer = Either<Full<Bytes>, ConnectRpcBody>;
 pub(super) struct Front<D> {
     pub(super) service: ConnectRpcService<D>,
     pub(super) access: Access,
+    pub(super) metrics: Arc<RpcMetrics>,
 }
 
 impl<D> Clone for Front<D> {
     fn clone(&self) -> Self {
-        Self { service: self.service.clone(), access: self.access.clone() }
+        Self { service: self.service.clone(), access: self.access.clone(), metrics: Arc::clone(&self.metrics) }
     }
 }
 
@@ -70,8 +74,9 @@ where
             return Box::pin(std::future::ready(Ok(page.map(Either::Left))));
         }
         lowercase_content_type(request.headers_mut());
-        let exchange = Exchange::new(&request);
-        let method = match self.admit(&request) {
+        let method = self.service.dispatcher().lookup(request.uri().path().trim_start_matches('/'));
+        let exchange = Exchange::new(&request, Timer::start(&self.metrics, method));
+        let method = match admit(&request, method) {
             Ok(method) => method,
             Err(error) => {
                 drop(request);
@@ -102,6 +107,7 @@ where
 
 /// What is needed to answer a request after it is gone.
 struct Exchange {
+    timer: Timer,
     account: Option<Arc<Account>>,
     protocol: Protocol,
     version: Version,
@@ -109,8 +115,9 @@ struct Exchange {
 }
 
 impl Exchange {
-    fn new<B>(request: &Request<B>) -> Self {
+    fn new<B>(request: &Request<B>, timer: Timer) -> Self {
         Self {
+            timer,
             account: request.extensions().get::<RequestScope>().map(|scope| Arc::clone(&scope.account)),
             protocol: Protocol::of(request.headers()),
             version: request.version(),
@@ -120,6 +127,7 @@ impl Exchange {
 
     /// Answers with `error`, after the body has been read.
     async fn refuse(self, error: ConnectError) -> Result<Response<Answer>, Infallible> {
+        self.timer.failed(&error);
         let response = self.protocol.answer(error);
         Ok(complete(drained(self.account, self.version, response).await))
     }
@@ -127,6 +135,7 @@ impl Exchange {
     /// Answers a call whose caller may not make it. By HTTP/2, the answer to a stream does not wait for its end.
     async fn refuse_caller(self, kind: MethodKind, error: ConnectError) -> Result<Response<Answer>, Infallible> {
         if kind != MethodKind::Unary && self.version >= Version::HTTP_2 {
+            self.timer.failed(&error);
             return Ok(complete(self.protocol.answer(error)));
         }
         self.refuse(error).await
@@ -134,13 +143,20 @@ impl Exchange {
 
     /// Answers a unary call.
     async fn finish(self, call: impl Future<Output = Response<ConnectRpcBody>>) -> Response<Answer> {
-        let Self { account, protocol, version, is_get } = self;
+        let Self { timer, account, protocol, version, is_get } = self;
+        let failed = |error: ConnectError| {
+            timer.failed(&error);
+            protocol.answer(error)
+        };
         let mut response = match timeout(UNARY_TIMEOUT, call).await {
-            Ok(response) => explain(response),
-            Err(_) => protocol.answer(deadline::exceeded(UNARY_TIMEOUT)),
+            Ok(response) => {
+                timer.answered(response.status(), response.headers());
+                explain(response)
+            }
+            Err(_) => failed(deadline::exceeded(UNARY_TIMEOUT)),
         };
         if account.as_ref().is_some_and(|account| account.is_exhausted()) {
-            response = protocol.answer(errors::out_of_memory());
+            response = failed(errors::out_of_memory());
         }
         if is_get {
             // A cache must not give a compressed answer to a caller that cannot read it.
@@ -166,9 +182,14 @@ impl<D: Dispatcher> Front<D> {
         B::Error: Into<Box<dyn Error + Send + Sync>>,
     {
         request.extensions_mut().insert(session);
+        request.extensions_mut().insert(exchange.timer.clone());
         let call = catch_panic(self.service.call(request), exchange.protocol.clone());
         if kind != MethodKind::Unary {
-            return Box::pin(async move { Ok(complete(explain(call.await))) });
+            return Box::pin(async move {
+                let response = call.await;
+                exchange.timer.answered(response.status(), response.headers());
+                Ok(complete(explain(response)))
+            });
         }
         Box::pin(async move { Ok(exchange.finish(call).await) })
     }
@@ -177,28 +198,28 @@ impl<D: Dispatcher> Front<D> {
         let path = request.uri().path().trim_start_matches('/');
         requirement::of_method(path, self.access.reflection() == Reflection::Open)
     }
+}
 
-    /// The method of the request, or why it is refused before its body is read.
-    fn admit<B>(&self, request: &Request<B>) -> Result<MethodDescriptor, ConnectError> {
+/// The method of the request, or why it is refused before its body is read.
+fn admit<B>(request: &Request<B>, method: Option<MethodDescriptor>) -> Result<MethodDescriptor, ConnectError> {
+    let method = method.ok_or_else(|| {
         let path = request.uri().path();
-        let method = self.service.dispatcher().lookup(path.trim_start_matches('/')).ok_or_else(|| {
-            let message = format!("unknown method {path}; try POST /ping.v1.PingService/Ping");
-            ConnectError::unimplemented(message).with_http_status(StatusCode::NOT_FOUND)
-        })?;
-        let kind = request.headers().get(header::CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
-        let is_grpc = kind.starts_with(b"application/grpc") && !kind.starts_with(b"application/grpc-web");
-        if is_grpc && request.version() < Version::HTTP_2 {
-            // Its status would follow the body, in trailers that HTTP/1.1 proxies and clients drop.
-            let message = "gRPC needs HTTP/2; use gRPC-Web or Connect over HTTP/1.1";
-            return Err(ConnectError::unimplemented(message));
-        }
-        if method.kind != MethodKind::Unary && matches!(kind, b"application/json" | b"application/proto") {
-            let message = "this method is a stream; send application/connect+json, application/connect+proto or gRPC";
-            return Err(ConnectError::unsupported_media_type(message));
-        }
-        deadline::check(request.headers())?;
-        Ok(method)
+        let message = format!("unknown method {path}; try POST /ping.v1.PingService/Ping");
+        ConnectError::unimplemented(message).with_http_status(StatusCode::NOT_FOUND)
+    })?;
+    let kind = request.headers().get(header::CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
+    let is_grpc = kind.starts_with(b"application/grpc") && !kind.starts_with(b"application/grpc-web");
+    if is_grpc && request.version() < Version::HTTP_2 {
+        // Its status would follow the body, in trailers that HTTP/1.1 proxies and clients drop.
+        let message = "gRPC needs HTTP/2; use gRPC-Web or Connect over HTTP/1.1";
+        return Err(ConnectError::unimplemented(message));
     }
+    if method.kind != MethodKind::Unary && matches!(kind, b"application/json" | b"application/proto") {
+        let message = "this method is a stream; send application/connect+json, application/connect+proto or gRPC";
+        return Err(ConnectError::unsupported_media_type(message));
+    }
+    deadline::check(request.headers())?;
+    Ok(method)
 }
 
 /// A defect in one call must not close the connection, which carries other calls.

@@ -21,6 +21,7 @@ mod json_error;
 mod json_shape;
 mod limits;
 mod live;
+mod measure;
 mod metrics;
 mod page;
 mod pings;

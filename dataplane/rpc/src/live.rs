@@ -15,7 +15,7 @@ use ping_runtime::admin::Readiness;
 use ping_transport::{RequestScope, STREAM_WINDOW_BYTES};
 use tokio::time::{Instant, timeout_at};
 
-use super::{Api, access::Session, errors};
+use super::{Api, RpcMetrics, access::Session, errors};
 use changes::{LiveState, Wanted};
 
 /// Longest pause between two messages. A caller that receives none for several of these has lost its connection.
@@ -51,6 +51,7 @@ impl LiveService for Api {
             clock: Arc::clone(&self.clock),
             database: self.database.clone(),
             sent: None,
+            _open: OpenWatch::new(&self.metrics),
             _scope: scope,
         };
         let messages = stream::unfold(Some(watch), |watch| async {
@@ -73,6 +74,22 @@ fn within(field: &str, value: i32, max: usize) -> Result<usize, ConnectError> {
         .ok_or_else(|| errors::invalid_field(field, format!("{field} must be between 0 and {max}; it is {value}")))
 }
 
+/// A stream that is counted in `ping_rpc_watchers`.
+struct OpenWatch(Arc<RpcMetrics>);
+
+impl OpenWatch {
+    fn new(metrics: &Arc<RpcMetrics>) -> Self {
+        metrics.watchers.inc();
+        Self(Arc::clone(metrics))
+    }
+}
+
+impl Drop for OpenWatch {
+    fn drop(&mut self) {
+        self.0.watchers.dec();
+    }
+}
+
 /// One stream.
 struct Watch {
     watcher: Watcher,
@@ -82,6 +99,8 @@ struct Watch {
     database: Option<Readiness>,
     /// What the caller has seen, and when it was sent.
     sent: Option<(LiveState, Instant)>,
+    /// Counts the stream while it is open.
+    _open: OpenWatch,
     /// What the stream holds of the budget.
     _scope: Option<RequestScope>,
 }

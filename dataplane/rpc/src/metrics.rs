@@ -1,14 +1,23 @@
 //! Metric handles of the API, registered once. Names end in their unit; label values are variant names.
 
+use std::time::Duration;
+
 use prometheus_client::{
-    metrics::{counter::Counter, family::Family},
+    metrics::{
+        counter::Counter,
+        family::Family,
+        gauge::Gauge,
+        histogram::{Histogram, exponential_buckets},
+    },
     registry::Registry,
 };
 
 use ping_core::EventError;
 use ping_identity::{AuthenticationError, Permission};
 
-/// Counters of the API. The write and read paths have their own metrics.
+type MethodAndCode = [(&'static str, &'static str); 2];
+
+/// Metrics of the API. The write and read paths have their own metrics.
 #[derive(Debug)]
 pub struct RpcMetrics {
     /// Events acknowledged, including retries.
@@ -21,6 +30,10 @@ pub struct RpcMetrics {
     pub counts: Counter,
     /// Counts read from the store of record.
     pub store_reads: Counter,
+    /// Open streams of `LiveService.Watch`.
+    pub watchers: Gauge,
+    /// Seconds per call, by `method` and `code`: `ok`, or the code of the error.
+    durations: Family<MethodAndCode, Histogram, fn() -> Histogram>,
 }
 
 impl RpcMetrics {
@@ -33,8 +46,17 @@ impl RpcMetrics {
             // Exports 0 for reasons that have not occurred, so that queries find every series.
             let _ = invalid.get_or_create(&[("reason", reason)]);
         }
+        let watchers = Gauge::default();
+        registry.register("ping_rpc_watchers", "Open streams of LiveService.Watch", watchers.clone());
+        // 0.5 ms to 33 s: a unary call takes at most 30 s.
+        let histogram: fn() -> Histogram = || Histogram::new(exponential_buckets(0.000_5, 2.0, 17));
+        let durations = Family::new_with_constructor(histogram);
+        let help = "Seconds per call until its answer is complete, streams included";
+        registry.register("ping_rpc_request_duration_seconds", help, durations.clone());
         let mut counter = |name: &str, help: &str| register_counter(registry, name, help);
         Self {
+            watchers,
+            durations,
             events: counter("ping_rpc_acknowledged_pings", "Events acknowledged, including retries"),
             invalid,
             conflicts: counter(
@@ -44,6 +66,11 @@ impl RpcMetrics {
             counts: counter("ping_rpc_counts", "Counts returned"),
             store_reads: counter("ping_rpc_store_reads", "Counts read from the store of record, not from the cache"),
         }
+    }
+
+    /// A call has ended.
+    pub(super) fn observe(&self, method: &'static str, code: &'static str, duration: Duration) {
+        self.durations.get_or_create(&[("method", method), ("code", code)]).observe(duration.as_secs_f64());
     }
 }
 

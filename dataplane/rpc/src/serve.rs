@@ -25,6 +25,7 @@ use super::{
     front::{Answer, Front},
     guard::Guard,
     limits::{self, SERVICES},
+    measure::Measured,
 };
 
 /// How long a browser may remember that it may call: the longest that browsers accept.
@@ -62,13 +63,14 @@ where
     let pings = PingServiceServer::from_arc(Arc::clone(&api));
     let events = EventServiceServer::from_arc(Arc::clone(&api));
     let sources = SourceServiceServer::from_arc(Arc::clone(&api));
+    let metrics = Arc::clone(&api.metrics);
     let live = LiveServiceServer::from_arc(api);
     let tools = tools(health, access.reflection())?;
-    let dispatcher = Guard(Chain(pings, Chain(events, Chain(sources, Chain(live, tools)))));
+    let dispatcher = Measured(Guard(Chain(pings, Chain(events, Chain(sources, Chain(live, tools))))));
     let deadlines = DeadlinePolicy::new().with_enforce_on_streams(true);
     let service = ConnectRpcService::new(dispatcher).with_limits(limits::of("")).with_deadline_policy(deadlines);
     let cors = cors(access.origins());
-    Ok(with_cors(Front { service, access }, cors))
+    Ok(with_cors(Front { service, access, metrics }, cors))
 }
 
 /// An HTTP service that answers every request.

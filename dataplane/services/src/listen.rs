@@ -4,7 +4,10 @@ use std::{net::SocketAddr, sync::Arc};
 
 use anyhow::Context;
 use ping_rpc::AdminGate;
-use ping_runtime::admin::{self, Readiness, Router};
+use ping_runtime::{
+    admin::{self, Readiness, Router},
+    process,
+};
 use ping_transport::{Transport, TransportMetrics, TransportSettings, TrustedProxies};
 use prometheus_client::registry::Registry;
 use tokio::{net::TcpListener, task::JoinSet};
@@ -27,12 +30,13 @@ const ADMIN_CONNECTIONS: usize = 100;
 /// Bytes that requests to the admin port may hold together.
 const ADMIN_MEMORY_BYTES: usize = 4 * 1024 * 1024;
 
-/// Serves the admin port as one of `tasks`, with the routes in `more`: encrypted like the API, behind the same access policy,
+/// Serves the admin port of `program` as one of `tasks`, with the routes in `more`: encrypted like the API, behind the same access policy,
 /// with limits of its own.
 ///
 /// # Errors
 /// When the address is taken or not available.
 pub async fn serve_admin(
+    program: &'static str,
     address: SocketAddr,
     readiness: Readiness,
     mut registry: Registry,
@@ -41,6 +45,7 @@ pub async fn serve_admin(
     tasks: &mut JoinSet<()>,
 ) -> anyhow::Result<()> {
     let listener = bind(address, "--admin-listen").await?;
+    process::register(&mut registry, program, env!("CARGO_PKG_VERSION"));
     let metrics = Arc::new(TransportMetrics::register_as("ping_admin", &mut registry));
     let settings = TransportSettings {
         memory_bytes: ADMIN_MEMORY_BYTES,

@@ -144,7 +144,7 @@ async fn a_replaced_certificate_is_used_while_calls_succeed_and_an_invalid_one_i
         }
     });
     let metrics = async || http.get(format!("{}/metrics", pingd.admin)).send().await.unwrap().text().await.unwrap();
-    let expiry = "ping_transport_tls_certificate_expiry_seconds";
+    let expiry = "ping_transport_tls_certificate_expiry_timestamp_seconds";
     let before = metric(&metrics().await, expiry);
     secret.replace(&authority.server(2_041), &authority.pem);
     let started = Instant::now();

@@ -264,9 +264,14 @@ impl Pingd {
         panic!("no event was counted within a second: {waited:?}");
     }
 
+    /// All metrics, as text.
+    pub async fn metrics(&self) -> String {
+        self.http.get(format!("{}/metrics", self.admin)).send().await.unwrap().text().await.unwrap()
+    }
+
     /// One metric's value.
     pub async fn metric(&self, name: &str) -> f64 {
-        let text = self.http.get(format!("{}/metrics", self.admin)).send().await.unwrap().text().await.unwrap();
+        let text = self.metrics().await;
         let line = text.lines().find(|line| line.starts_with(name) && line[name.len()..].starts_with(' '));
         let line = line.unwrap_or_else(|| panic!("no metric {name} in\n{text}"));
         line.rsplit(' ').next().unwrap().parse().unwrap()

@@ -8,6 +8,7 @@ mod fixture;
 mod imports;
 mod outages;
 mod outbox;
+mod pings_view;
 mod quotas;
 mod restarts;
 mod stats_rows;

@@ -64,7 +64,7 @@ impl TlsMetrics {
     pub fn register(registry: &mut Registry) -> Self {
         let (expiry, reload_failures) = (Gauge::default(), Counter::default());
         let help = "When the server's certificate expires, in seconds since the Unix epoch";
-        registry.register("ping_transport_tls_certificate_expiry_seconds", help, expiry.clone());
+        registry.register("ping_transport_tls_certificate_expiry_timestamp_seconds", help, expiry.clone());
         let help = "New certificates, keys or client CAs that could not be used; the old ones stay";
         registry.register("ping_transport_tls_reload_failures", help, reload_failures.clone());
         Self { expiry, reload_failures }

@@ -142,3 +142,19 @@ impl Run {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::Cli;
+
+    #[test]
+    fn the_reference_of_flags_is_current() {
+        let introduction = "<!-- Written by `make reference`. -->\n\nThe chart sets these from its values. A flag takes precedence over its \
+                            environment variable.";
+        let page = ping_testbed::reference::flags(Cli::command().name("ping-operator"), introduction);
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/reference/ping-operator.md");
+        ping_testbed::reference::is_current(path.as_ref(), &page).unwrap();
+    }
+}

@@ -11,7 +11,10 @@ use kube::{
     },
 };
 use ping_api::{crd::PingPipeline, names::OPERATOR};
-use ping_runtime::admin::{self, Readiness};
+use ping_runtime::{
+    admin::{self, Readiness},
+    process,
+};
 use prometheus_client::registry::Registry;
 use tokio::{net::TcpListener, sync::oneshot};
 use tokio_util::sync::CancellationToken;
@@ -56,6 +59,7 @@ pub struct Settings {
 /// If the client configuration is invalid, the admin port is in use, or the lease is lost.
 pub async fn run(config: Config, settings: Settings, shutdown: CancellationToken) -> anyhow::Result<()> {
     let mut registry = Registry::default();
+    process::register(&mut registry, "operator", env!("CARGO_PKG_VERSION"));
     let metrics = Arc::new(Metrics::register(&mut registry));
     let client = client::connect(config.clone(), metrics.clone()).context("cannot connect to the API server")?;
     let readiness = Readiness::default();

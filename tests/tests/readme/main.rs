@@ -1,7 +1,9 @@
-//! Runs every command of the README and of the operator's page exactly as written. A documented command that this test does not
+//! Runs every command of the README, of the operator's page and of the tutorials exactly as written. A documented command that this test does not
 //! run fails it, and so does a command that is not documented. `make` builds in the repository's own target folder, as it does
 //! for a reader.
 #![cfg(test)]
+
+mod tutorial;
 
 use std::{
     collections::BTreeSet,
@@ -15,8 +17,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// The pages whose commands are run.
-const PAGES: [&str; 2] = ["README.md", "docs/operator/README.md"];
+/// The pages whose commands are run in the repository's root. The other tutorial has a module of its own.
+const PAGES: [&str; 3] = ["README.md", "docs/operator/README.md", "docs/tutorials/cluster.md"];
+/// Those that show the output of `kubectl get`.
+const PAGES_WITH_TABLE: [&str; 2] = ["README.md", "docs/operator/README.md"];
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
@@ -47,23 +51,34 @@ fn commands(path: &str) -> Vec<String> {
     commands
 }
 
-/// A shell in the repository's root, as after `git clone` and `cd`, with the environment that earlier commands have set.
-#[derive(Default)]
-struct Shell(Vec<(String, String)>);
+/// A shell with the environment that earlier commands have set.
+struct Shell {
+    variables: Vec<(String, String)>,
+    folder: PathBuf,
+}
+
+impl Default for Shell {
+    /// A shell in the repository's root, as after `git clone` and `cd`.
+    fn default() -> Self {
+        Self { variables: Vec::new(), folder: root() }
+    }
+}
 
 impl Shell {
     /// The shell after a command such as `eval "$(…)"`, which sets `variable` among others.
     fn after(line: &str, variable: &str) -> Self {
         let dump = Self::default().output(&format!("{line}; env --null"));
         let variables = dump.split('\0').filter_map(|entry| entry.split_once('='));
-        let shell = Self(variables.map(|(name, value)| (name.to_owned(), value.to_owned())).collect());
-        assert!(shell.0.iter().any(|(name, _)| name == variable), "{line} does not set {variable}");
+        let variables = variables.map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+        let shell = Self { variables, ..Self::default() };
+        assert!(shell.variables.iter().any(|(name, _)| name == variable), "{line} does not set {variable}");
         shell
     }
 
     fn command(&self, line: &str) -> Command {
         let mut command = Command::new("bash");
-        command.args(["-euc", line]).current_dir(root()).stdin(Stdio::null()).envs(self.0.iter().cloned());
+        command.args(["-euc", line]).current_dir(&self.folder).stdin(Stdio::null());
+        command.envs(self.variables.iter().cloned());
         // Builds in the default target folder, whichever one runs this test.
         command.env_remove("CARGO_TARGET_DIR");
         // What Cargo tells this test of its package: some build scripts read it, and would run again, now and in the next build.
@@ -122,6 +137,14 @@ impl Running {
             assert!(started.elapsed() < Duration::from_secs(1_500), "nothing listens on port {port}: {log}");
             sleep(Duration::from_millis(100));
         }
+    }
+}
+
+impl Running {
+    fn kill_9(&mut self) {
+        let group = format!("-{}", self.child.id());
+        assert!(Command::new("kill").args(["-KILL", "--", &group]).status().unwrap().success());
+        self.child.wait().unwrap();
     }
 }
 
@@ -195,6 +218,7 @@ fn the_long_commands_do_what_they_say() {
 #[test]
 fn the_readme_is_true() {
     embedded();
+    tutorial::embedded();
     real_parts();
 }
 
@@ -229,7 +253,7 @@ fn kubernetes() {
     shell.output(&format!("timeout 60 bash -c 'until {GET}; do sleep 0.2; done'"));
     shell.output(APPLY);
     shell.output(WAIT);
-    for path in PAGES {
+    for path in PAGES_WITH_TABLE {
         let page = page(path);
         let table: Vec<_> =
             page.lines().filter(|line| line.starts_with("NAME ") || line.starts_with("demo ")).collect();

@@ -89,9 +89,8 @@ fn every_default_is_documented() {
     assert!(found.is_empty(), "fields that do not document their default: {found:?}");
 }
 
-/// Dashboards and alerts ask for metrics that exist.
-#[test]
-fn every_metric_of_dashboards_and_alerts_is_registered() {
+/// The operator's metrics as it exports them, each with a value.
+fn exported() -> String {
     let mut registry = prometheus_client::registry::Registry::default();
     let metrics = Metrics::register(&mut registry);
     // Without a value there is nothing to encode.
@@ -101,47 +100,48 @@ fn every_metric_of_dashboards_and_alerts_is_registered() {
     metrics.dependency(Dependency::ALL[0], true);
     metrics.pipeline(&pipeline, true);
     metrics.total(&pipeline, 1);
-    let mut known = String::new();
-    prometheus_client::encoding::text::encode(&mut known, &registry).unwrap();
-    known += &data_plane_metrics();
-    let mut asked = 0;
-    for path in ["dashboards/ping-operator.json", "dashboards/ping-pipelines.json"].map(|name| format!("files/{name}"))
-    {
-        asked += metrics_known(&read(&format!("charts/ping-operator/{path}")), &known);
-    }
-    asked += metrics_known(&read("charts/ping-operator/templates/monitoring.yaml"), &known);
-    assert!(asked > 30, "only {asked} metrics found");
+    let mut text = String::new();
+    prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
+    text
 }
 
-/// The source of every `metrics.rs` of the data plane.
-fn data_plane_metrics() -> String {
-    fn collect(folder: &std::path::Path, text: &mut String) {
-        for entry in std::fs::read_dir(folder).unwrap() {
-            let path = entry.unwrap().path();
-            if path.is_dir() {
-                collect(&path, text);
-            } else if path.ends_with("metrics.rs") {
-                *text += &std::fs::read_to_string(path).unwrap();
-            }
-        }
+#[test]
+fn the_reference_of_metrics_is_current() {
+    let mut page = "# Metrics of the operator\n\n<!-- Written by `make reference`. -->\n\nThe operator serves these on `/metrics` of port 8081, \
+                    besides `ping_build_info` and `process_…`, which all programs have ([metrics](metrics.md)).\n\n\
+                    | metric | type | meaning |\n| --- | --- | --- |\n"
+        .to_owned();
+    let text = exported();
+    for help in text.lines().filter_map(|line| line.strip_prefix("# HELP ")) {
+        let (name, help) = help.split_once(' ').unwrap();
+        let kind = text.lines().find_map(|line| line.strip_prefix(&format!("# TYPE {name} "))).unwrap();
+        let end = if kind == "counter" { "_total" } else { "" };
+        page += &format!("| `{name}{end}` | {kind} | {} |\n", help.trim_end_matches('.'));
     }
-    let mut text = String::new();
-    collect(std::path::Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../dataplane")), &mut text);
-    text
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/reference/operator-metrics.md");
+    ping_testbed::reference::is_current(path.as_ref(), &page).unwrap();
+}
+
+/// Dashboards and alerts ask for metrics that exist: those in the two pages, which are compared with what the programs export.
+#[test]
+fn every_metric_of_dashboards_and_alerts_is_exported() {
+    let known = read("docs/reference/operator-metrics.md") + &read("docs/reference/metrics.md");
+    let mut asked = 0;
+    for dashboard in ["ping-operator", "ping-overview", "ping-write-path", "ping-count-path", "ping-sources"] {
+        asked += metrics_known(&read(&format!("charts/ping-operator/files/dashboards/{dashboard}.json")), &known);
+    }
+    asked += metrics_known(&read("charts/ping-operator/files/alerts.yaml"), &known);
+    assert!(asked > 80, "only {asked} metrics found");
 }
 
 fn metrics_known(text: &str, known: &str) -> usize {
     let words = text.split(|letter: char| !(letter.is_ascii_alphanumeric() || letter == '_'));
-    let metrics = words.filter(|word| word.starts_with("ping_"));
+    let metrics = words.filter(|word| ["ping_", "process_"].iter().any(|start| word.starts_with(start)));
     metrics
         .inspect(|metric| {
-            let ends = ["_total", "_bucket", "_count", "_sum"];
-            let name = ends.iter().find_map(|end| metric.strip_suffix(end)).unwrap_or(metric);
-            // The processor registers the same names under a prefix for each thing that it counts.
-            let prefixed = ["ping_count_", "ping_views_"].iter().find_map(|prefix| name.strip_prefix(prefix));
-            let registered =
-                |rest: &str| ["\"", "{prefix}_"].iter().any(|start| known.contains(&format!("{start}{rest}\"")));
-            assert!(known.contains(name) || prefixed.is_some_and(registered), "{metric} is registered nowhere");
+            let ends = ["_bucket", "_count", "_sum"];
+            let names = ends.iter().filter_map(|end| metric.strip_suffix(end)).chain([*metric]);
+            assert!(names.into_iter().any(|name| known.contains(&format!("`{name}`"))), "{metric} is exported nowhere");
         })
         .count()
 }

@@ -5,6 +5,7 @@ mod access;
 mod access_refusals;
 mod building;
 mod certificates;
+mod docs;
 mod encryption;
 mod fixture;
 mod generated;
