@@ -94,8 +94,9 @@ fuzz: install-build ## Fuzzes the API, decoders and the operator's validation wi
 	fuzz/libfuzzer.sh $(MINUTES)
 
 .PHONY: clients
-clients: install-build install-clients ## Runs clients in Go, Python, TypeScript and the shell, with their default settings, against the embedded server
-	cargo test -q --workspace --test clients
+clients: install-build install-clients ## Runs clients in Go, Python, TypeScript and the shell, with their default settings, and the examples, against the embedded server
+	cargo build -q --workspace --examples
+	cargo test -q --workspace --test clients --test examples
 
 .PHONY: browser
 browser: install-build install-parts install-browser ## Runs the page in Chromium: live values, outages, ten pages at once, WCAG AA by axe

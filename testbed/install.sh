@@ -8,7 +8,7 @@
 #   install.sh typos        typos, a spelling checker, in the cache folder
 #   install.sh buf          buf, which checks the contract, in the cache folder
 #   install.sh conformance  connectconformance, the suite for Connect servers, in the cache folder
-#   install.sh clients      clients in Go, Python, TypeScript and the shell, in the cache folder
+#   install.sh clients      clients in Go, Python, TypeScript, Java and the shell, in the cache folder
 #   install.sh browser      Chromium with its driver and a font, and in the cache folder what bundles and checks the page
 #   install.sh prometheus   Prometheus and promtool
 #   install.sh docs         mdbook, which builds the documentation, in the cache folder
@@ -114,7 +114,7 @@ parts() {
   have setpriv || missing+=(util-linux)
   have curl || missing+=(curl)
   have sqlite3 || missing+=(sqlite3)
-  have java || missing+=("$(java_package)")
+  have java || missing+=("$(java_package jre)")
   # Maven is only needed to fill the cache.
   [ -d "$kafka" ] || have mvn || missing+=(maven)
   install_packages "${missing[@]}"
@@ -125,11 +125,11 @@ parts() {
   [ "$(cat "$kafka/classes.java" 2>/dev/null)" = "$(java_version)" ] || share_classes
 }
 
-java_package() {
-  if apt-cache show openjdk-17-jre-headless >/dev/null 2>&1; then
-    echo openjdk-17-jre-headless
+java_package() { # java_package jre|jdk
+  if apt-cache show "openjdk-17-$1-headless" >/dev/null 2>&1; then
+    echo "openjdk-17-$1-headless"
   else
-    echo default-jre-headless
+    echo "default-$1-headless"
   fi
 }
 
@@ -283,8 +283,10 @@ clients() {
   have python3 && python3 -c 'import ensurepip, venv' 2>/dev/null || missing+=(python3 python3-venv)
   have node || missing+=(nodejs)
   have npm || missing+=(npm)
+  have javac || missing+=("$(java_package jdk)")
+  have mvn || missing+=(maven)
   install_packages "${missing[@]}"
-  "$here/../tests/clients/run.sh" install
+  "$here/../tests/clients/run.sh" install go python typescript shell java
 }
 
 # Debian's Chromium and its driver are of the same version. Without a font the page has no letters; with this one, screenshots look alike.

@@ -122,6 +122,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("ping-testbed", &["ping-runtime"]),
     ("ping-conformance", &["ping-transport"]),
     ("ping-history", &[]),
+    ("ping-example", &[]),
     ("ping-dataplane-tests", &["*"]),
     ("ping-tests", &["*"]),
     ("ping-architecture", &[]),

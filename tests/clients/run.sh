@@ -4,14 +4,15 @@
 #
 #   run.sh SERVER_URL ADMIN_URL [LANGUAGE...]
 #   run.sh install [LANGUAGE...]
+#   run.sh example LANGUAGE NAME SERVER_URL [ARGUMENT]    runs NAME (count or stream) of examples/LANGUAGE
 #
 # Languages: go (connect-go, grpc-go), python (connectrpc, grpcio), typescript (connect-node, connect-web, grpc-js), shell (curl, grpcurl).
-# Default: all.
+# Default: all of these. There is also java (grpc-java), which has examples only.
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 root=$(cd "$here/../.." && pwd)
-protos=$root/proto standard=$root/dataplane/proto/standard
+protos=$root/proto standard=$root/dataplane/proto/standard examples=$root/examples
 shared_cache=${XDG_CACHE_HOME:-$HOME/.cache}/pingpipeline
 # The version is that of everything installed.
 pins=("$here"/go/go.sum "$here"/python/requirements.txt "$here"/typescript/package-lock.json)
@@ -52,8 +53,9 @@ prepare_go() {
     google.golang.org/protobuf/cmd/protoc-gen-go
   "$root/testbed/install.sh" buf
   cp -r "$here/go/." "$1"
+  cp -r "$examples/go" "$1/examples"
   PATH=$cache/bin:$PATH generate "$protos" --template "$1/buf.gen.yaml" -o "$1"
-  (cd "$1" && go_build clients .)
+  (cd "$1" && go_build . . ./examples/count ./examples/stream)
 }
 
 prepare_python() {
@@ -69,6 +71,7 @@ prepare_python() {
     touch "$cache/venv/complete"
   fi
   cp "$here"/python/*.py "$1"
+  cp -r "$examples/python" "$1/examples"
   mkdir "$1/connect" "$1/grpc"
   local protoc=(quietly env PATH="$cache/venv/bin:$PATH" "$python" -m grpc_tools.protoc -I "$protos" -I "$standard")
   "${protoc[@]}" --py_out="$1/connect" --connectrpc_out="$1/connect" "$protos"/ping/v1/*.proto google/rpc/error_details.proto
@@ -87,6 +90,7 @@ prepare_typescript() {
   fi
   "$root/testbed/install.sh" buf
   cp -r "$here/typescript/." "$1"
+  cp -r "$examples/typescript" "$1/examples"
   local input
   # Node looks for modules in the parent folder, too.
   for input in "$protos" "$standard" "$1/proto"; do
@@ -99,6 +103,13 @@ prepare_shell() {
   have curl || die "curl is missing: install curl"
   [ -x "$cache/bin/grpcurl" ] || say "building grpcurl (a minute or two)"
   go_tools github.com/fullstorydev/grpcurl/cmd/grpcurl
+}
+
+prepare_java() {
+  have javac && have mvn || die "a JDK or Maven is missing: install JDK 17 or newer and Maven (on Debian: openjdk-17-jdk-headless, maven)"
+  say "installing grpc-java (a minute or two the first time)"
+  cp -r "$examples/java/." "$1"
+  (cd "$1" && retry quietly mvn -q -B -C -ntp -Dprotos="$protos" prepare-package)
 }
 
 run_go() { "$cache/go/clients" "$@"; }
@@ -116,8 +127,19 @@ run_shell() {
   return $status
 }
 
+example_go() { "$cache/go/$1" "${2#http://}" "${@:3}"; }
+example_python() { PYTHONPATH=$cache/python/grpc "$cache/venv/bin/python" "$cache/python/examples/$1.py" "${2#http://}" "${@:3}"; }
+example_typescript() { node "$cache/typescript/out/examples/$1.js" "${@:2}"; }
+example_java() { java -cp "$cache/java/target/classes:$cache/java/target/dependency/*" "${1^}" "${2#http://}" "${@:3}"; }
+
 # What a language's folder was built from.
-built_from() { find "$here/run.sh" "$here/$1" "$protos" "$standard" -type f -print0 | sort -z | xargs -0 cat | sha256sum; }
+built_from() {
+  local folders=("$here/run.sh" "$protos" "$standard") folder
+  for folder in "$here/$1" "$examples/$1"; do
+    [ ! -d "$folder" ] || folders+=("$folder")
+  done
+  find "${folders[@]}" -type f -print0 | sort -z | xargs -0 cat | sha256sum
+}
 is_prepared() { [ "$(cat "$cache/$1/built-from" 2>/dev/null)" = "$(built_from "$1")" ]; }
 
 prepare() {
@@ -131,8 +153,14 @@ prepare() {
   mv -T "$work" "$cache/$language"
 }
 
-urls=()
+urls=() example=()
 case ${1:-} in
+  example)
+    [[ ${4:-} == http://* ]] || usage
+    example=("${@:3}")
+    declare -F "example_$2" >/dev/null || usage
+    set -- "$2"
+    ;;
   http://*)
     [[ ${2:-} == http://* ]] || usage
     urls=("${1%/}" "${2%/}")
@@ -153,6 +181,7 @@ flock -s 9
 for language in "$@"; do
   is_prepared "$language" || { flock -u 9; flock 9; prepare "$language"; flock -s 9; }
 done
+[ ${#example[@]} = 0 ] || { "example_$1" "${example[@]}"; exit; }
 [ ${#urls[@]} -gt 0 ] || exit 0
 
 failed=()

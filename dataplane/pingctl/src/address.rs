@@ -4,7 +4,10 @@ use std::{fmt, net::IpAddr, str::FromStr, time::Duration};
 
 use serde::{Deserialize, Serialize};
 use tonic::transport::{Channel, ClientTlsConfig, Endpoint, Error, Uri};
+use url::Host;
 
+/// What an address looks like, for errors.
+const FORMS: &str = "write http://host:port, https://host:port or host:port";
 /// Port of the API when the address has neither a port nor a scheme.
 const DEFAULT_PORT: u16 = 8080;
 
@@ -34,30 +37,29 @@ impl FromStr for Address {
         let (scheme, default_port, bare) = match text.split_once("://") {
             Some((scheme @ "http", bare)) => (scheme, 80, bare),
             Some((scheme @ "https", bare)) => (scheme, 443, bare),
-            Some((scheme, _)) => {
-                return Err(format!(
-                    "\"{scheme}\" is not a scheme of this API; write http://host:port or https://host:port"
-                ));
-            }
+            Some((scheme, _)) => return Err(format!("\"{scheme}\" is not a scheme of this API; {FORMS}")),
             None => ("http", DEFAULT_PORT, text),
         };
         let bare = bare.trim_end_matches('/');
-        let invalid = || "write http://host:port, https://host:port or host:port".to_owned();
-        let uri: Uri = format!("{scheme}://{bare}").parse().map_err(|_| invalid())?;
-        let host = uri.host().filter(|host| !host.is_empty()).ok_or_else(invalid)?;
-        if bare.contains(['/', '?', '@']) {
-            return Err(invalid());
+        if let Some(part) = bare.chars().find(|part| "/?#@\\".contains(*part)) {
+            return Err(format!("\"{part}\" is not allowed: an address has no user, path or query; {FORMS}"));
         }
-        let port = match bare.strip_prefix(host) {
-            Some("") => default_port,
-            Some(rest) => port(rest.trim_start_matches(':'))?,
-            None => return Err(invalid()),
-        };
-        format!("{scheme}://{host}:{port}").parse().map(Self).map_err(|_| invalid())
+        let (host, port) = split(bare);
+        let port = port.map_or(Ok(default_port), parse_port)?;
+        let host = Host::parse(host).map_err(|error| format!("\"{host}\" is not a host: {error}; {FORMS}"))?;
+        format!("{scheme}://{host}:{port}").parse().map(Self).map_err(|error| format!("{error}; {FORMS}"))
     }
 }
 
-fn port(text: &str) -> Result<u16, String> {
+/// The host, and the text after its colon. An IPv6 address has colons of its own, and is in brackets.
+fn split(bare: &str) -> (&str, Option<&str>) {
+    match bare.rsplit_once(':') {
+        Some((host, port)) if !port.contains(']') => (host, Some(port)),
+        _ => (bare, None),
+    }
+}
+
+fn parse_port(text: &str) -> Result<u16, String> {
     match text.parse() {
         Ok(0) | Err(_) => Err(format!("\"{text}\" is not a port; write a number from 1 to 65535")),
         Ok(port) => Ok(port),
@@ -77,9 +79,14 @@ impl Address {
         host == "localhost" || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
     }
 
-    /// The host.
+    /// The host; an IPv6 address is in brackets.
     pub(crate) fn host(&self) -> &str {
         self.0.host().unwrap_or_default()
+    }
+
+    /// The port.
+    pub(crate) fn port(&self) -> u16 {
+        self.0.port_u16().unwrap_or(DEFAULT_PORT)
     }
 
     /// Another port of the same host.
@@ -123,7 +130,6 @@ mod tests {
         let https = "https://ping.svc:9".parse::<Address>().unwrap();
         assert_eq!((https.is_https(), https.with_port(8).to_string().as_str()), (true, "https://ping.svc:8"));
         assert_eq!("[::1]:9".parse::<Address>().unwrap().with_port(8).to_string(), "http://[::1]:8");
-        assert!(["", "a b", "x/y", "u@x"].iter().all(|text| parse(text).is_err()));
         assert!(parse("ftp://x").unwrap_err().contains("\"ftp\" is not a scheme"));
     }
 
@@ -131,9 +137,30 @@ mod tests {
     fn a_wrong_port_is_not_replaced_by_another() {
         for port in ["186000", "0", "-1", "", "http"] {
             let message = format!("ping.svc:{port}").parse::<Address>().unwrap_err();
-            assert!(message.contains("from 1 to 65535") || message.starts_with("write"), "{port}: {message}");
+            assert!(
+                message.contains(&format!("\"{port}\" is not a port; write a number from 1 to 65535")),
+                "{message}"
+            );
         }
-        assert!("ping.svc:186000".parse::<Address>().unwrap_err().contains("\"186000\" is not a port"));
+    }
+
+    #[test]
+    fn what_is_not_a_host_is_named() {
+        for (text, part) in [
+            ("", "\"\" is not a host"),
+            ("http://:8080", "\"\" is not a host"),
+            ("a b:1", "\"a b\" is not a host"),
+            ("10.0.0.256", "\"10.0.0.256\" is not a host"),
+            ("::1:8080", "\"::1\" is not a host"),
+            ("[::1:8080", "is not a host"),
+            ("ping.svc:1:2", "\"ping.svc:1\" is not a host"),
+            ("x/y", "\"/\" is not allowed"),
+            ("u@x", "\"@\" is not allowed"),
+            ("https://x?y", "\"?\" is not allowed"),
+        ] {
+            let message = text.parse::<Address>().unwrap_err();
+            assert!(message.contains(part) && message.ends_with(FORMS), "{text}: {message}");
+        }
     }
 
     #[test]

@@ -6,10 +6,12 @@ use crate::{
     completions::CompletionsArgs,
     context::ContextArgs,
     count::CountArgs,
+    doctor::DoctorArgs,
     exit,
     global::GlobalArgs,
     load::LoadArgs,
     login::{LoginArgs, LogoutArgs},
+    man::ManArgs,
     ping::PingArgs,
     revoke::RevokeArgs,
     series::SeriesArgs,
@@ -45,8 +47,12 @@ pub(crate) enum Command {
     /// Show or change the contexts: named servers, with credentials.
     #[command(visible_alias = "config")]
     Context(ContextArgs),
+    /// Find out, step by step, why a server cannot be used.
+    Doctor(DoctorArgs),
     /// Print a shell completion script.
     Completions(CompletionsArgs),
+    /// Print the manual page, or write the pages of all commands.
+    Man(ManArgs),
 }
 
 /// Commands that call a server.
@@ -81,6 +87,12 @@ impl Command {
             Self::Call(ServerCommand::Load(args)) => args.threads(),
             _ => 1,
         }
+    }
+
+    /// Whether `-o name` has something to print.
+    pub(crate) fn has_names(&self) -> bool {
+        use ServerCommand::{Ping, Series, Source, Status, Top};
+        matches!(self, Self::Context(_) | Self::Call(Ping(_) | Source(_) | Status(_) | Top(_) | Series(_)))
     }
 }
 

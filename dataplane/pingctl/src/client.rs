@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use backon::{ExponentialBuilder, Retryable};
 use ping_client::Client;
-use ping_proto::{PingCountRequest, PingCountResponse};
-use tonic::{Code, Request, Response, Status};
+use ping_proto::{PingCountRequest, PingCountResponse, WatchRequest, WatchResponse};
+use tokio::time::timeout;
+use tonic::{Code, Request, Response, Status, Streaming};
 
 use crate::{
     address::Address,
@@ -78,18 +79,46 @@ impl Server {
             .await;
         match answer {
             Ok(answer) => Ok((answer.into_inner(), retries)),
-            Err(status) => {
-                let failure = Failure::of_call(&status, &self.address);
-                let refused = status.code() == Code::Unauthenticated;
-                Err(if refused { failure.with_fix(&self.credentials_hint) } else { failure })
-            }
+            Err(status) => Err(self.failure(&status)),
         }
+    }
+
+    fn failure(&self, status: &Status) -> Failure {
+        let failure = Failure::of_call(status, &self.address);
+        let refused = status.code() == Code::Unauthenticated;
+        if refused { failure.with_fix(&self.credentials_hint) } else { failure }
     }
 
     /// Queries the count.
     pub(crate) async fn ping_count(&self, request: &PingCountRequest) -> Result<PingCountResponse, Failure> {
         self.call(request, is_retryable_query, Client::ping_count).await.map(|(answer, _)| answer)
     }
+
+    /// Watches the count. The timeout is that of each message: the server sends one at least every second.
+    pub(crate) async fn watch(&self, request: WatchRequest) -> Result<Watch<'_>, Failure> {
+        let begun = timeout(self.timeout, self.client.watch(request)).await;
+        let messages = begun.unwrap_or_else(|_| Err(late())).map_err(|status| self.failure(&status))?;
+        Ok(Watch { server: self, messages: messages.into_inner() })
+    }
+}
+
+/// What a server says of changes, as they happen.
+pub(crate) struct Watch<'a> {
+    server: &'a Server,
+    messages: Streaming<WatchResponse>,
+}
+
+impl Watch<'_> {
+    /// Waits for the next message.
+    pub(crate) async fn next(&mut self) -> Result<WatchResponse, Failure> {
+        let message = timeout(self.server.timeout, self.messages.message()).await.unwrap_or_else(|_| Err(late()));
+        let ended = || Status::unavailable("the server ended the stream, as it does when it stops");
+        message.and_then(|message| message.ok_or_else(ended)).map_err(|status| self.server.failure(&status))
+    }
+}
+
+fn late() -> Status {
+    Status::deadline_exceeded("no message arrived in time; raise --timeout if the server is far away")
 }
 
 /// Whether repeating the call may help. Only for calls that are safe to repeat, such as an event with an id.

@@ -27,19 +27,19 @@ pub(crate) struct Connection {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) admin_addr: Option<Address>,
     /// PEM file with the CAs of the server's certificate, for https://. Default: those of the system.
-    #[arg(long, value_name = "FILE", env = env::CTL_CA, global = true)]
+    #[arg(long, value_name = "FILE", env = env::CTL_CA, global = true, hide_short_help = true)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) ca: Option<PathBuf>,
     /// Name that the server's certificate must cover, if it is not that of the address: behind a forwarded port, or at a pod's address.
-    #[arg(long, value_name = "NAME", env = env::CTL_TLS_SERVER_NAME, global = true)]
+    #[arg(long, value_name = "NAME", env = env::CTL_TLS_SERVER_NAME, global = true, hide_short_help = true)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) tls_server_name: Option<String>,
     /// PEM file with the client's certificate.
-    #[arg(long, value_name = "FILE", env = env::CTL_CERT, global = true)]
+    #[arg(long, value_name = "FILE", env = env::CTL_CERT, global = true, hide_short_help = true)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) cert: Option<PathBuf>,
     /// PEM file with the key of the client's certificate.
-    #[arg(long, value_name = "FILE", env = env::CTL_KEY, global = true)]
+    #[arg(long, value_name = "FILE", env = env::CTL_KEY, global = true, hide_short_help = true)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) key: Option<PathBuf>,
     /// File with the bearer token. It is read again every ten seconds.
@@ -47,7 +47,7 @@ pub(crate) struct Connection {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) token_file: Option<PathBuf>,
     /// Command for `sh -c` that prints the bearer token, e.g. "kubectl create token reader". It runs again every minute.
-    #[arg(long, value_name = "COMMAND", global = true, conflicts_with = "token_file")]
+    #[arg(long, value_name = "COMMAND", global = true, hide_short_help = true, conflicts_with = "token_file")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) token_command: Option<String>,
     /// Timeout of one call, e.g. 500ms or 1m. Default: 10s; 5m for `verify`, which reads every row.
@@ -56,7 +56,7 @@ pub(crate) struct Connection {
     pub(crate) timeout: Option<Timeout>,
     /// How often to retry when the server is unavailable or the outcome is unknown. A retried event keeps its id, so it is
     /// never counted twice. Default: 4.
-    #[arg(long, value_parser = clap::value_parser!(u32).range(0..=100), global = true)]
+    #[arg(long, value_parser = clap::value_parser!(u32).range(0..=100), global = true, hide_short_help = true)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) retries: Option<u32>,
 }

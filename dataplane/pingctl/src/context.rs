@@ -124,12 +124,15 @@ pub(crate) fn delete_token(file: &ConfigFile, name: &str) -> anyhow::Result<bool
 
 fn list(file: &ConfigFile, format: Format) -> anyhow::Result<()> {
     let (contexts, current) = (&file.config.contexts, file.config.current.as_deref());
-    if format == Format::Json {
+    if format == Format::Name {
+        return Ok(contexts.keys().try_for_each(output::line)?);
+    }
+    if format != Format::Text {
         let contexts: Vec<_> = contexts
             .iter()
             .map(|(name, connection)| json!({ "name": name, "current": current == Some(name), "connection": connection }))
             .collect();
-        return Ok(output::line(json!({ "contexts": contexts }))?);
+        return output::object(format, &json!({ "contexts": contexts }));
     }
     if contexts.is_empty() {
         return Ok(output::line("no contexts; create one: pingctl login NAME --addr https://HOST:PORT")?);
@@ -138,13 +141,14 @@ fn list(file: &ConfigFile, format: Format) -> anyhow::Result<()> {
         let mark = if current == Some(name) { "*" } else { "" };
         vec![mark.to_owned(), name.clone(), address(connection), connection.describe_token()]
     };
-    Ok(output::line(output::table(&["", "name", "address", "token"], contexts.iter().map(row), &[]))?)
+    Ok(output::table(&["current", "name", "address", "token"], contexts.iter().map(row), &[])?)
 }
 
 fn show(name: &str, connection: &Connection, format: Format) -> anyhow::Result<()> {
     match format {
-        Format::Json => output::line(json!({ "name": name, "connection": connection }))?,
+        Format::Name => output::line(name)?,
         Format::Text => output::line(format!("# context {name}\n{}", yaml_serde::to_string(connection)?.trim_end()))?,
+        format => output::object(format, &json!({ "name": name, "connection": connection }))?,
     }
     Ok(())
 }

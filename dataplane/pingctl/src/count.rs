@@ -2,7 +2,6 @@
 
 use clap::Args;
 use ping_proto::{PingCountRequest, PingCountResponse, Store};
-use serde_json::{Value, json};
 
 use crate::{
     client::Server,
@@ -20,7 +19,8 @@ use crate::{
   pingctl count --since 1h
   pingctl count --from 2026-01-01 --to 2026-02-01      # January, UTC; --from is inclusive, --to exclusive
   pingctl count --strong                               # straight from the database
-  pingctl count --after \"$(pingctl ping --receipt -o json | jq -r '.pings[0].token')\"")]
+  pingctl count --after \"$(pingctl ping --receipt -o json | jq -r '.pings[0].token')\"
+  pingctl count -o json | jq -r .pingCount             # the API's JSON: numbers of 64 bits are strings")]
 pub(crate) struct CountArgs {
     #[command(flatten)]
     range: RangeArgs,
@@ -47,26 +47,9 @@ pub(crate) async fn run(args: CountArgs, settings: &Settings) -> anyhow::Result<
     })?;
     match settings.format() {
         Format::Text => output::line(text(&answer))?,
-        Format::Json => output::line(to_json(&answer))?,
+        format => output::object(format, &answer)?,
     }
     Ok(Exit::Success)
-}
-
-/// The answer as an object.
-pub(crate) fn to_json(answer: &PingCountResponse) -> Value {
-    json!({
-        "ping_count": answer.ping_count,
-        "as_of": output::time(answer.as_of_ms),
-        "as_of_ms": answer.as_of_ms,
-        "lag_ms": answer.lag_ms,
-        "exact": answer.exact,
-        "last_audit_ms": answer.last_audit_ms,
-        "store": match answer.store.as_known() {
-            Some(Store::Cache) => "cache",
-            Some(Store::Database) => "database",
-            _ => "unknown",
-        },
-    })
 }
 
 fn text(answer: &PingCountResponse) -> String {

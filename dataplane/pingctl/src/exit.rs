@@ -19,7 +19,7 @@ const MEANINGS: [(Exit, &str); 6] = [
     (Exit::Success, "success"),
     (
         Exit::CheckFailed,
-        "check failed: verify or --check found a difference, or the event of --after was not counted in time",
+        "check failed: verify or --check found a difference, doctor found a problem, or the event of --after was not counted in time",
     ),
     (Exit::Usage, "invalid command line or configuration"),
     (Exit::Unavailable, "the server is unreachable or unavailable, or the outcome is unknown"),

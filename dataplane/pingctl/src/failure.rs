@@ -11,7 +11,7 @@ use crate::{exit::Exit, output::Format};
 const NOT_GRPC: &str = "mapped from HTTP status code ";
 
 /// A failure of a command.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 #[error("{what}")]
 pub(crate) struct Failure {
     pub(crate) exit: Exit,

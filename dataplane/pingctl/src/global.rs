@@ -15,9 +15,9 @@ pub(crate) struct GlobalArgs {
     #[arg(long, value_name = "NAME", env = env::CTL_CONTEXT, global = true)]
     pub(crate) context: Option<String>,
     /// File with the contexts. Default: pingctl/config.yaml in $XDG_CONFIG_HOME or ~/.config.
-    #[arg(long, value_name = "FILE", env = env::CTL_CONFIG, global = true)]
+    #[arg(long, value_name = "FILE", env = env::CTL_CONFIG, global = true, hide_short_help = true)]
     config: Option<PathBuf>,
-    /// Output format: text, or json.
+    /// Output format.
     #[arg(short, long, value_enum, default_value = "text", global = true)]
     output: Format,
     /// Same as --output json.

@@ -71,8 +71,11 @@ pub(crate) async fn login(args: LoginArgs, global: &GlobalArgs) -> anyhow::Resul
     file.config.current = Some(name.clone());
     file.save()?;
     match global.format() {
-        Format::Json => output::line(json!({ "context": name, "addr": address, "may_read_counts": may_read }))?,
-        Format::Text => {
+        Format::Json | Format::Yaml => {
+            let stored = json!({ "context": name, "addr": address, "mayReadCounts": may_read });
+            output::object(global.format(), &stored)?;
+        }
+        Format::Text | Format::Name => {
             output::line(format!("logged in to {address}; {name} is the current context"))?;
             if !may_read {
                 output::line("these credentials are valid, but may not read the total count")?;
@@ -180,8 +183,10 @@ pub(crate) fn logout(args: LogoutArgs, global: &GlobalArgs) -> anyhow::Result<Ex
     file.config.contexts.insert(name.clone(), Connection { token_file: None, ..connection });
     file.save()?;
     match global.format() {
-        Format::Json => output::line(json!({ "context": name, "token": null }))?,
-        Format::Text => output::line(format!(
+        Format::Json | Format::Yaml => {
+            output::object(global.format(), &json!({ "context": name, "token": null }))?;
+        }
+        Format::Text | Format::Name => output::line(format!(
             "the token of context {name} is deleted here; ask to have it revoked if others may have it"
         ))?,
     }

@@ -12,11 +12,13 @@ mod config;
 mod connection;
 mod context;
 mod count;
+mod doctor;
 mod exit;
 mod failure;
 mod global;
 mod load;
 mod login;
+mod man;
 mod output;
 mod ping;
 mod private;
@@ -36,6 +38,7 @@ use std::process::ExitCode;
 use args::{Cli, Command, ServerCommand};
 use clap::{CommandFactory, Parser};
 use exit::Exit;
+use failure::Failure;
 use output::Format;
 use settings::Settings;
 use tokio::runtime::Builder;
@@ -54,6 +57,10 @@ fn main() -> ExitCode {
 
 fn run(cli: Cli) -> anyhow::Result<Exit> {
     let Cli { command, global } = cli;
+    if global.format() == Format::Name && !command.has_names() {
+        let fix = "use -o text, -o json or -o yaml; ping, source, status, top, series and context have names";
+        return Err(Failure::usage("this command has no names to print", fix).into());
+    }
     let runtime = match command.threads() {
         1 => Builder::new_current_thread().enable_all().build()?,
         threads => Builder::new_multi_thread().worker_threads(threads).enable_all().build()?,
@@ -64,7 +71,9 @@ fn run(cli: Cli) -> anyhow::Result<Exit> {
             Command::Login(args) => login::login(args, &global).await,
             Command::Logout(args) => login::logout(args, &global),
             Command::Context(args) => context::run(args, &global),
+            Command::Doctor(args) => doctor::run(&args, &global).await,
             Command::Completions(args) => completions::run(&args, &mut Cli::command()),
+            Command::Man(args) => man::run(&args, Cli::command()),
         }
     })
 }

@@ -8,8 +8,8 @@ use std::{
 use clap::Args;
 use futures::{StreamExt, stream};
 use ping_client::Client;
-use ping_proto::PingRequest;
-use serde_json::json;
+use ping_proto::{PingRequest, PingResponse};
+use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::{
@@ -74,7 +74,8 @@ pub(crate) async fn run(args: PingArgs, settings: &Settings) -> anyhow::Result<E
     }
     match settings.format() {
         Format::Text => print(&acknowledged, &args, started.elapsed())?,
-        Format::Json => print_json(&acknowledged)?,
+        Format::Name => acknowledged.iter().try_for_each(|ping| output::line(ping.id))?,
+        format => output::object(format, &object(&acknowledged))?,
     }
     Ok(Exit::Success)
 }
@@ -128,8 +129,11 @@ fn print(acknowledged: &[Acknowledged], args: &PingArgs, elapsed: Duration) -> i
     Ok(())
 }
 
-fn print_json(acknowledged: &[Acknowledged]) -> io::Result<()> {
-    let pings: Vec<_> = acknowledged.iter().map(|ping| json!({ "event_id": ping.id, "token": ping.token })).collect();
+/// Each event as the API acknowledges it, always with its id.
+fn object(acknowledged: &[Acknowledged]) -> Value {
+    let pings = acknowledged
+        .iter()
+        .map(|Acknowledged { id, token, .. }| PingResponse { event_id: Some(id.to_string()), token: token.clone() });
     let retries: u32 = acknowledged.iter().map(|ping| ping.retries).sum();
-    output::line(json!({ "acknowledged": acknowledged.len(), "retries": retries, "pings": pings }))
+    json!({ "acknowledged": acknowledged.len(), "retries": retries, "pings": pings.collect::<Vec<_>>() })
 }

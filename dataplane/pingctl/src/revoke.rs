@@ -3,7 +3,6 @@
 use clap::Args;
 use ping_client::Client;
 use ping_proto::RevokeStatusRequest;
-use serde_json::json;
 
 use crate::{
     client::{Server, is_retryable},
@@ -41,12 +40,7 @@ pub(crate) async fn run(args: RevokeArgs, settings: &Settings) -> anyhow::Result
             request.source,
             answer.event_id
         ))?,
-        Format::Json => output::line(json!({
-            "source": request.source,
-            "revoked_events": answer.revoked_events,
-            "event_id": answer.event_id,
-            "as_of_ms": answer.as_of_ms,
-        }))?,
+        format => output::object(format, &answer)?,
     }
     Ok(Exit::Success)
 }

@@ -6,12 +6,11 @@ use buffa::MessageField;
 use clap::{Args, ValueEnum};
 use ping_client::Client;
 use ping_proto::{SeriesRequest, SeriesResponse, Step, TimeRange};
-use serde_json::json;
 
 use crate::{
     client::{Server, is_retryable_query},
     exit::Exit,
-    output::{self, Format, grouped},
+    output::{self, Format},
     settings::Settings,
     time::{self, Millis, RangeArgs},
 };
@@ -69,7 +68,8 @@ pub(crate) async fn run(args: SeriesArgs, settings: &Settings) -> anyhow::Result
     let (answer, _) = called.await?;
     match settings.format() {
         Format::Text => print(&answer)?,
-        Format::Json => print_json(&answer)?,
+        Format::Name => answer.points.iter().try_for_each(|point| output::line(output::time(point.start_ms)))?,
+        format => output::object(format, &answer)?,
     }
     Ok(Exit::Success)
 }
@@ -79,20 +79,7 @@ fn print(answer: &SeriesResponse) -> io::Result<()> {
     let rows = answer
         .points
         .iter()
-        .map(|point| vec![output::time(point.start_ms), grouped(point.count), interval(point.avg_interval_ms)]);
-    output::line(output::table(&["start", "events", "mean interval"], rows, &[1]))?;
-    output::line(output::freshness(answer.as_of_ms, answer.lag_ms))
-}
-
-fn print_json(answer: &SeriesResponse) -> io::Result<()> {
-    let points = answer.points.iter().map(|point| {
-        json!({
-            "start_ms": point.start_ms,
-            "count": point.count,
-            "avg_interval_ms": point.avg_interval_ms,
-            "closed": point.closed,
-        })
-    });
-    let points = points.collect::<Vec<_>>();
-    output::line(json!({ "points": points, "as_of_ms": answer.as_of_ms, "lag_ms": answer.lag_ms }))
+        .map(|point| vec![output::time(point.start_ms), output::number(point.count), interval(point.avg_interval_ms)]);
+    output::table(&["start", "events", "mean interval"], rows, &[1])?;
+    output::note(output::freshness(answer.as_of_ms, answer.lag_ms))
 }

@@ -79,6 +79,11 @@ impl Settings {
         self.format
     }
 
+    /// How the server is reached.
+    pub(crate) fn connection(&self) -> &Connection {
+        &self.connection
+    }
+
     /// Address of the admin port.
     pub(crate) fn admin_addr(&self) -> Address {
         self.connection.admin_addr.clone().unwrap_or_else(|| self.addr.with_port(ADMIN_PORT))

@@ -5,7 +5,6 @@ use std::io;
 use clap::Args;
 use ping_client::Client;
 use ping_proto::{SourceStatsRequest, SourceStatsResponse};
-use serde_json::json;
 
 use crate::{
     client::{Server, is_retryable_query},
@@ -31,7 +30,9 @@ pub(crate) async fn run(args: SourceArgs, settings: &Settings) -> anyhow::Result
     let (stats, _) = called.await?;
     match settings.format() {
         Format::Text => print(&stats)?,
-        Format::Json => print_json(&stats)?,
+        Format::Name if stats.count > 0 => output::line(&stats.source)?,
+        Format::Name => {}
+        format => output::object(format, &stats)?,
     }
     Ok(Exit::Success)
 }
@@ -39,35 +40,19 @@ pub(crate) async fn run(args: SourceArgs, settings: &Settings) -> anyhow::Result
 fn print(stats: &SourceStatsResponse) -> io::Result<()> {
     let (Some(first), Some(last)) = (stats.first_seen_ms, stats.last_seen_ms) else {
         output::line(format!("no events from {}", stats.source))?;
-        return output::line(output::freshness(stats.as_of_ms, stats.lag_ms));
+        return output::note(output::freshness(stats.as_of_ms, stats.lag_ms));
     };
     let (count, recent) = (output::events(stats.count), grouped(stats.last_24h));
     output::line(format!("{}: {count}, {recent} in the last 24 hours", stats.source))?;
     output::line(format!("first seen {}, last seen {}", output::time(first), output::time(last)))?;
     let rows = stats.kinds.iter().map(|kind| {
-        vec![kind.kind.clone(), grouped(kind.count), output::time(kind.first_seen_ms), output::time(kind.last_seen_ms)]
+        vec![
+            kind.kind.clone(),
+            output::number(kind.count),
+            output::time(kind.first_seen_ms),
+            output::time(kind.last_seen_ms),
+        ]
     });
-    output::line(output::table(&["kind", "events", "first seen", "last seen"], rows, &[1]))?;
-    output::line(output::freshness(stats.as_of_ms, stats.lag_ms))
-}
-
-fn print_json(stats: &SourceStatsResponse) -> io::Result<()> {
-    let kinds = stats.kinds.iter().map(|kind| {
-        json!({
-            "kind": kind.kind,
-            "count": kind.count,
-            "first_seen_ms": kind.first_seen_ms,
-            "last_seen_ms": kind.last_seen_ms,
-        })
-    });
-    output::line(json!({
-        "source": stats.source,
-        "count": stats.count,
-        "first_seen_ms": stats.first_seen_ms,
-        "last_seen_ms": stats.last_seen_ms,
-        "last_24h": stats.last_24h,
-        "kinds": kinds.collect::<Vec<_>>(),
-        "as_of_ms": stats.as_of_ms,
-        "lag_ms": stats.lag_ms,
-    }))
+    output::table(&["kind", "events", "first seen", "last seen"], rows, &[1])?;
+    output::note(output::freshness(stats.as_of_ms, stats.lag_ms))
 }

@@ -2,8 +2,7 @@
 
 use clap::Args;
 use ping_client::Client;
-use ping_proto::{GetStatusRequest, Verdict};
-use serde_json::json;
+use ping_proto::GetStatusRequest;
 
 use crate::{
     client::{Server, is_retryable_query},
@@ -29,20 +28,8 @@ pub(crate) async fn run(args: StatusArgs, settings: &Settings) -> anyhow::Result
     let (answer, _) = called.await?;
     match settings.format() {
         Format::Text => output::line(&answer.status)?,
-        Format::Json => output::line(json!({
-            "source": request.source,
-            "status": answer.status,
-            "verdict": match answer.verdict.as_known() {
-                Some(Verdict::Negative) => "negative",
-                Some(Verdict::Positive) => "positive",
-                _ => "unknown",
-            },
-            "final": answer.r#final,
-            "negative_events": answer.negative_events,
-            "positive_events": answer.positive_events,
-            "as_of_ms": answer.as_of_ms,
-            "lag_ms": answer.lag_ms,
-        }))?,
+        Format::Name => output::line(&request.source)?,
+        format => output::object(format, &answer)?,
     }
     Ok(Exit::Success)
 }

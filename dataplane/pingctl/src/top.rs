@@ -3,12 +3,11 @@
 use clap::Args;
 use ping_client::Client;
 use ping_proto::{TimeRange, TopSourcesRequest};
-use serde_json::json;
 
 use crate::{
     client::{Server, is_retryable_query},
     exit::Exit,
-    output::{self, Format, grouped},
+    output::{self, Format},
     settings::Settings,
     time::{Millis, RangeArgs},
 };
@@ -21,6 +20,7 @@ const WINDOW_MS: Millis = 300_000;
 #[command(after_help = "Examples:
   pingctl top
   pingctl top -n 3 --since 1h
+  pingctl top -o name | xargs -n 1 pingctl status
   pingctl top --from 2026-01-01 --to 2026-02-01")]
 pub(crate) struct TopArgs {
     /// Number of sources to show.
@@ -38,15 +38,12 @@ pub(crate) async fn run(args: TopArgs, settings: &Settings) -> anyhow::Result<Ex
     let (answer, _) = called.await?;
     match settings.format() {
         Format::Text => {
-            let rows = answer.sources.iter().map(|source| vec![source.source.clone(), grouped(source.count)]);
-            output::line(output::table(&["source", "events"], rows, &[1]))?;
-            output::line(output::freshness(answer.as_of_ms, answer.lag_ms))?;
+            let rows = answer.sources.iter().map(|source| vec![source.source.clone(), output::number(source.count)]);
+            output::table(&["source", "events"], rows, &[1])?;
+            output::note(output::freshness(answer.as_of_ms, answer.lag_ms))?;
         }
-        Format::Json => {
-            let sources = answer.sources.iter().map(|source| json!({"source": source.source, "count": source.count}));
-            let sources = sources.collect::<Vec<_>>();
-            output::line(json!({ "sources": sources, "as_of_ms": answer.as_of_ms, "lag_ms": answer.lag_ms }))?;
-        }
+        Format::Name => answer.sources.iter().try_for_each(|source| output::line(&source.source))?,
+        format => output::object(format, &answer)?,
     }
     Ok(Exit::Success)
 }

@@ -5,12 +5,11 @@ use std::{io, time::Duration};
 use clap::Args;
 use ping_client::Client;
 use ping_proto::{VerifyRequest, VerifyResponse};
-use serde_json::json;
 
 use crate::{
     client::{Server, is_retryable_query},
     exit::Exit,
-    output::{self, Format, events, grouped},
+    output::{self, Format, events, number},
     settings::Settings,
 };
 
@@ -29,37 +28,28 @@ pub(crate) async fn run(_: VerifyArgs, settings: &Settings) -> anyhow::Result<Ex
     let (answer, _) = server.call(&VerifyRequest {}, is_retryable_query, Client::verify).await?;
     match settings.format() {
         Format::Text => print(&answer)?,
-        Format::Json => output::line(json!({
-            "exact": answer.exact,
-            "rows": answer.rows,
-            "total": answer.total,
-            "minutes_total": answer.minutes_total,
-            "days_total": answer.days_total,
-            "cache_total": answer.cache_total,
-            "minutes_compared": answer.minutes_compared,
-            "differences": answer.differences,
-        }))?,
+        format => output::object(format, &answer)?,
     }
     Ok(if answer.exact { Exit::Success } else { Exit::CheckFailed })
 }
 
 fn print(answer: &VerifyResponse) -> io::Result<()> {
-    let difference = |count: i64| if count == answer.rows { "none".to_owned() } else { grouped(count - answer.rows) };
-    let row = |name: &str, count: i64| vec![name.to_owned(), grouped(count), difference(count)];
+    let difference = |count: i64| if count == answer.rows { "none".to_owned() } else { number(count - answer.rows) };
+    let row = |name: &str, count: i64| vec![name.to_owned(), number(count), difference(count)];
     // The cache is read slightly earlier than the rows. Whether that explains a difference, the server says in `exact`.
     let cache = answer.cache_total.map_or_else(
         || vec!["total of the cache".to_owned(), "unavailable".to_owned(), String::new()],
         |total| row("total of the cache", total),
     );
     let rows = [
-        vec!["rows, recounted".to_owned(), grouped(answer.rows), String::new()],
+        vec!["rows, recounted".to_owned(), number(answer.rows), String::new()],
         row("total of the writers", answer.total),
         row("sum of the minutes", answer.minutes_total),
         row("sum of the days", answer.days_total),
         cache,
-        vec!["minutes compared with the cache".to_owned(), grouped(answer.minutes_compared), String::new()],
+        vec!["minutes compared with the cache".to_owned(), number(answer.minutes_compared), String::new()],
     ];
-    output::line(output::table(&["", "count", "difference"], rows, &[1, 2]))?;
+    output::table(&["what", "count", "difference"], rows, &[1, 2])?;
     for difference in &answer.differences {
         output::line(format!("  - {difference}"))?;
     }

@@ -1,74 +1,124 @@
 //! `pingctl watch`
 
-use std::{
-    io::{self, IsTerminal, Write},
-    time::Duration,
-};
+mod latest;
+mod screen;
+
+use std::time::Duration;
 
 use clap::Args;
-use ping_proto::{PingCountRequest, PingCountResponse};
-use serde_json::Value;
-use tokio::time::{MissedTickBehavior, interval};
+use ping_proto::PingCountResponse;
+use tokio::time::{Instant, sleep};
 
 use crate::{
-    client::Server,
-    count,
+    client::{Server, Watch},
     exit::Exit,
     failure::Failure,
-    output::{self, Format, grouped},
     settings::Settings,
     time,
 };
+use latest::Latest;
+use screen::Screen;
+
+/// Shortest pause before the next attempt to reach a server that has become unavailable.
+const MIN_PAUSE: Duration = Duration::from_millis(250);
 
 /// Arguments of `pingctl watch`.
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:
+#[command(
+    after_help = "On a terminal, the view also has the last hour and the top sources. In pipes, it is one line at a time.
+
+Examples:
   pingctl watch
   pingctl watch --interval 5s | tee counts.txt
-  pingctl watch --times 3 -o json")]
+  pingctl watch --times 3 -o json"
+)]
 pub(crate) struct WatchArgs {
-    /// Time between two queries.
+    /// Shortest time between two updates. The server sends at most ten per second, and one per second if nothing changes.
     #[arg(long, default_value = "1s", value_parser = time::parse_duration)]
     interval: Duration,
-    /// Exit after this many queries. Default: run until Ctrl-C.
+    /// Exit after this many updates. Default: run until Ctrl-C.
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
     times: Option<u64>,
 }
 
-/// Queries the count repeatedly. Waits for a server that becomes unavailable, but fails if the first query does.
+/// Shows what the server streams. Waits for a server that becomes unavailable, but fails if it is at first.
 pub(crate) async fn run(args: WatchArgs, settings: &Settings) -> anyhow::Result<Exit> {
     let server = Server::new(settings, settings.timeout())?;
-    let screen = Screen::new(settings.format());
+    let mut screen = Screen::new(settings.format());
     let watched = tokio::select! {
-        watched = watch(&args, &server, &screen) => watched,
+        watched = watch(&args, &server, &mut screen) => watched,
         interrupted = tokio::signal::ctrl_c() => interrupted.map_err(Into::into),
     };
-    screen.leave()?;
     watched.map(|()| Exit::Success)
 }
 
-async fn watch(args: &WatchArgs, server: &Server, screen: &Screen) -> anyhow::Result<()> {
-    let mut ticks = interval(args.interval);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut last: Option<PingCountResponse> = None;
-    let mut queries = 0;
+async fn watch(args: &WatchArgs, server: &Server, screen: &mut Screen) -> anyhow::Result<()> {
+    let mut updates = Updates { args, shown: 0, last: None };
+    let mut has_answered = false;
     loop {
-        ticks.tick().await;
-        queries += 1;
-        let is_last = args.times.is_some_and(|times| queries >= times);
-        match server.ping_count(&PingCountRequest::default()).await {
-            Ok(answer) => {
-                screen.show(&answer, last.as_ref().and_then(|last| rate(last, &answer)))?;
-                last = Some(answer);
-            }
-            Err(failure) if is_last || last.is_none() || failure.exit != Exit::Unavailable => {
-                return Err(failure.into());
-            }
-            Err(failure) => screen.show_failure(&failure)?,
+        let failure = match server.watch(screen.request()).await {
+            Ok(watch) => match follow(watch, &mut updates, screen, &mut has_answered).await? {
+                Some(failure) => failure,
+                None => return Ok(()),
+            },
+            Err(failure) => failure,
+        };
+        updates.shown += 1;
+        if updates.are_complete() || !has_answered || failure.exit != Exit::Unavailable {
+            return Err(failure.into());
         }
-        if is_last {
-            return Ok(());
+        screen.show_failure(&failure)?;
+        sleep(args.interval.max(MIN_PAUSE)).await;
+    }
+}
+
+/// Shows the messages of one stream. Returns why it ended; none if enough of them were shown.
+async fn follow(
+    mut watch: Watch<'_>,
+    updates: &mut Updates<'_>,
+    screen: &mut Screen,
+    has_answered: &mut bool,
+) -> anyhow::Result<Option<Failure>> {
+    let mut latest = Latest::default();
+    loop {
+        let message = match watch.next().await {
+            Ok(message) => message,
+            Err(failure) => return Ok(Some(failure)),
+        };
+        *has_answered = true;
+        latest.apply(&message);
+        if !updates.is_due() {
+            continue;
         }
+        let rate = updates.count(latest.count());
+        screen.show(&message, &latest, rate)?;
+        if updates.are_complete() {
+            return Ok(None);
+        }
+    }
+}
+
+/// Which messages are shown.
+struct Updates<'a> {
+    args: &'a WatchArgs,
+    shown: u64,
+    last: Option<(Instant, PingCountResponse)>,
+}
+
+impl Updates<'_> {
+    fn is_due(&self) -> bool {
+        self.last.as_ref().is_none_or(|(at, _)| at.elapsed() >= self.args.interval)
+    }
+
+    /// Counts an update. Returns the rate since the one before.
+    fn count(&mut self, count: &PingCountResponse) -> Option<f64> {
+        self.shown += 1;
+        let last = self.last.replace((Instant::now(), count.clone()));
+        last.and_then(|(_, last)| rate(&last, count))
+    }
+
+    fn are_complete(&self) -> bool {
+        self.args.times.is_some_and(|times| self.shown >= times)
     }
 }
 
@@ -77,52 +127,6 @@ fn rate(last: &PingCountResponse, answer: &PingCountResponse) -> Option<f64> {
     let millis = answer.as_of_ms - last.as_of_ms;
     #[expect(clippy::cast_precision_loss, reason = "a rate is for display")]
     (millis > 0).then(|| (answer.ping_count - last.ping_count) as f64 * 1000.0 / millis as f64)
-}
-
-/// Shows answers: on a terminal in one line that is overwritten, elsewhere in a line each.
-struct Screen {
-    format: Format,
-    in_place: bool,
-}
-
-impl Screen {
-    fn new(format: Format) -> Self {
-        Self { format, in_place: format == Format::Text && io::stdout().is_terminal() }
-    }
-
-    fn show(&self, answer: &PingCountResponse, rate: Option<f64>) -> io::Result<()> {
-        if self.format == Format::Json {
-            let mut line = count::to_json(answer);
-            line["rate"] = rate.map_or(Value::Null, |rate| ((rate * 10.0).round() / 10.0).into());
-            return output::line(line);
-        }
-        #[expect(clippy::cast_possible_truncation, reason = "a rate fits into an integer")]
-        let rate = rate.map_or_else(|| "-".to_owned(), |rate| grouped(rate.round() as i64));
-        let exact = if answer.exact { "" } else { "  approximate" };
-        let (events, lag) = (output::events(answer.ping_count), grouped(answer.lag_ms));
-        self.line(&format!("{}  {events}  {rate}/s  lag {lag} ms{exact}", output::time(answer.as_of_ms)))
-    }
-
-    fn show_failure(&self, failure: &Failure) -> io::Result<()> {
-        match self.format {
-            Format::Json => output::line(failure.to_json()),
-            Format::Text => self.line(&failure.line()),
-        }
-    }
-
-    fn line(&self, text: &str) -> io::Result<()> {
-        if !self.in_place {
-            return output::line(text);
-        }
-        let mut terminal = io::stdout().lock();
-        write!(terminal, "\r\x1b[2K{text}")?;
-        terminal.flush()
-    }
-
-    /// Moves below the line, so that it stays visible.
-    fn leave(&self) -> io::Result<()> {
-        if self.in_place { output::line("") } else { Ok(()) }
-    }
 }
 
 #[cfg(test)]

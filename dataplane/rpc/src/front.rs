@@ -25,7 +25,7 @@ use tower::Service;
 use super::{
     RpcMetrics,
     access::{Access, Admission, Reflection, Session},
-    deadline, errors,
+    cloud_events, deadline, errors,
     measure::Timer,
     page,
     requirement::{self, Requirement},
@@ -74,6 +74,7 @@ where
             return Box::pin(std::future::ready(Ok(page.map(Either::Left))));
         }
         lowercase_content_type(request.headers_mut());
+        cloud_events::route(&mut request);
         let method = self.service.dispatcher().lookup(request.uri().path().trim_start_matches('/'));
         let exchange = Exchange::new(&request, Timer::start(&self.metrics, method));
         let method = match admit(&request, method) {
@@ -204,6 +205,9 @@ impl<D: Dispatcher> Front<D> {
 fn admit<B>(request: &Request<B>, method: Option<MethodDescriptor>) -> Result<MethodDescriptor, ConnectError> {
     let method = method.ok_or_else(|| {
         let path = request.uri().path();
+        if path == cloud_events::PATH {
+            return ConnectError::unsupported_media_type(cloud_events::MEDIA_TYPES);
+        }
         let message = format!("unknown method {path}; try POST /ping.v1.PingService/Ping");
         ConnectError::unimplemented(message).with_http_status(StatusCode::NOT_FOUND)
     })?;

@@ -11,7 +11,7 @@ use futures::StreamExt;
 use parking_lot::Mutex;
 use ping_transport::{BUDGET_TIMEOUT, Charge, RequestScope, STREAM_WINDOW_BYTES};
 
-use super::{errors, json_error, json_shape, limits};
+use super::{cloud_events, errors, json_error, json_shape, limits};
 
 /// The charges of the messages that a stream has delivered, in order. An extension of the streams' contexts; the handler takes one
 /// per message and holds it until the message's events are committed.
@@ -36,7 +36,19 @@ impl<D: Dispatcher> Dispatcher for Guard<D> {
         Some(method.with_limits(limits))
     }
 
-    fn call_unary(&self, path: &str, context: RequestContext, request: Payload, format: CodecFormat) -> UnaryResult {
+    fn call_unary(
+        &self,
+        path: &str,
+        context: RequestContext,
+        mut request: Payload,
+        format: CodecFormat,
+    ) -> UnaryResult {
+        if let Some(form) = context.extensions().get().copied() {
+            match convert(form, &context, request.bytes()) {
+                Ok(converted) => request = Payload::new(converted, CodecFormat::Json),
+                Err(error) => return Box::pin(async { Err(error) }),
+            }
+        }
         if let Err(error) = admit(path, &context, request.bytes(), format) {
             return Box::pin(async { Err(error) });
         }
@@ -110,6 +122,14 @@ impl<D: Dispatcher> Dispatcher for Guard<D> {
 
 fn scope(context: &RequestContext) -> Option<&RequestScope> {
     context.extensions().get()
+}
+
+/// The request to the event service that CloudEvents mean, charged until the call ends.
+fn convert(form: cloud_events::Form, context: &RequestContext, body: &[u8]) -> Result<Bytes, ConnectError> {
+    match scope(context) {
+        Some(scope) if !scope.account.try_hold(cloud_events::cost(body)) => Err(errors::out_of_memory()),
+        _ => cloud_events::convert(form, body),
+    }
 }
 
 /// Charges the decoded form of a single message until the call ends.

@@ -33,19 +33,22 @@ fn describe<Q: DeserializeOwned>(body: &[u8]) -> Option<(String, String)> {
     let mut json = serde_json::Deserializer::from_slice(body);
     let located = match serde_path_to_error::deserialize::<_, Q>(&mut json) {
         Ok(_) => json.end().err().map(|error| (String::new(), format!("the body is not valid JSON: {error}")))?,
-        Err(located) if !located.inner().is_data() => {
-            (String::new(), format!("the body is not valid JSON: {}", located.inner()))
-        }
-        Err(located) => {
-            let path = located.path().to_string();
-            let text = located.inner().to_string();
-            let expected = expected(text.split(" at line ").next().unwrap_or(&text));
-            let place = if path == "." { "the JSON body" } else { &path };
-            let message = format!("{place}: {expected}");
-            (if path == "." { String::new() } else { path }, message)
-        }
+        Err(error) => locate(&error),
     };
     Some(located)
+}
+
+/// The field that an error is about, and a message that names it.
+pub(super) fn locate(error: &serde_path_to_error::Error<serde_json::Error>) -> (String, String) {
+    if !error.inner().is_data() {
+        return (String::new(), format!("the body is not valid JSON: {}", error.inner()));
+    }
+    let path = error.path().to_string();
+    let text = error.inner().to_string();
+    let expected = expected(text.split(" at line ").next().unwrap_or(&text));
+    let place = if path == "." { "the JSON body" } else { &path };
+    let message = format!("{place}: {expected}");
+    (if path == "." { String::new() } else { path }, message)
 }
 
 /// What the decoder expected, without its terms.

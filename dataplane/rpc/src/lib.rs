@@ -11,6 +11,7 @@ mod admin;
 mod admin_gate;
 mod api;
 mod audit;
+mod cloud_events;
 mod deadline;
 mod errors;
 mod events;

@@ -160,6 +160,21 @@ async fn a_call_beyond_its_quota_is_refused_in_every_protocol_with_the_time_afte
 }
 
 #[tokio::test]
+async fn cloud_events_count_towards_the_quota() {
+    let (pingd, _policy) = server("- {name: slow, callers: [\"token:a\"], eventsPerSecond: 20, burstSeconds: 2}").await;
+    let event = |id: usize| json!({"specversion": "1.0", "id": id.to_string(), "source": "a", "type": "ping"});
+    let batch = |ids: std::ops::Range<usize>| Value::from(ids.map(event).collect::<Vec<_>>()).to_string();
+    let send = async |body: String| {
+        let request = reqwest::Client::new().post(format!("{}/cloudevents", pingd.api)).bearer_auth("t-a");
+        request.header("content-type", "application/cloudevents-batch+json").body(body).send().await.unwrap()
+    };
+    assert_eq!(send(batch(0..40)).await.status(), 200);
+    let refused = send(batch(40..80)).await;
+    assert!(refused.status() == 429 && refused.headers().contains_key("retry-after"), "{refused:?}");
+    assert_eq!(count(&pingd).await, "40");
+}
+
+#[tokio::test]
 async fn a_caller_that_waits_as_long_as_it_is_told_is_admitted() {
     let (pingd, _policy) = server("- {name: slow, callers: [\"token:a\"], eventsPerSecond: 20, burstSeconds: 2}").await;
     assert_eq!(send(&pingd, "t-a", 40).await.0, 200);

@@ -69,6 +69,26 @@ async fn a_batch_with_one_forbidden_event_is_refused_as_a_whole() {
 }
 
 #[tokio::test]
+async fn cloud_events_need_the_same_permissions() {
+    let (pingd, _policy) = server().await;
+    let send = async |token: Option<&str>, kind: &str, events: Value| {
+        let request = reqwest::Client::new().post(format!("{}/cloudevents", pingd.api)).header("content-type", kind);
+        let request = token.into_iter().fold(request, |request, token| request.bearer_auth(token));
+        let answer = request.body(events.to_string()).send().await.unwrap();
+        (answer.status().as_u16(), answer.json::<Value>().await.unwrap()["code"].clone())
+    };
+    let event = |source: &str, kind: &str| json!({"specversion": "1.0", "id": "1", "source": source, "type": kind});
+    let (one, batch) = ("application/cloudevents+json", "application/cloudevents-batch+json");
+    assert_eq!(send(None, one, event("orders-1", "ping")).await, (401, json!("unauthenticated")));
+    assert_eq!(send(Some("t-orders"), one, event("orders-1", "failed")).await, (403, json!("permission_denied")));
+    let two = json!([event("orders-1", "ping"), event("mail-1", "ping")]);
+    assert_eq!(send(Some("t-orders"), batch, two).await, (403, json!("permission_denied")));
+    assert_eq!(count(&pingd).await, "0");
+    assert_eq!(send(Some("t-orders"), batch, json!([event("orders-1", "ping")])).await, (200, Value::Null));
+    assert_eq!(count(&pingd).await, "1");
+}
+
+#[tokio::test]
 async fn only_the_sources_of_a_rule_can_be_read_and_totals_need_all_of_them() {
     let (pingd, _policy) = server().await;
     for source in ["orders-1", "mail-1"] {

@@ -70,9 +70,12 @@ async fn read(connection: &Connection, includes: Includes) -> Option<(Interval, 
     let output = command.output().await.unwrap();
     let at = Interval { began, ended: now() };
     let answer = output.status.success().then(|| serde_json::from_slice::<Value>(&output.stdout).unwrap())?;
-    let number = |field: &str| answer[field].as_i64().unwrap_or_else(|| panic!("no {field} in {answer}"));
+    let number = |field: &str| {
+        let number = answer[field].as_str().and_then(|number| number.parse::<i64>().ok());
+        number.unwrap_or_else(|| panic!("no {field} in {answer}"))
+    };
     let exact = answer["exact"] == true;
-    Some((at, Count { includes, count: number("ping_count"), as_of_ms: number("as_of_ms"), exact }))
+    Some((at, Count { includes, count: number("pingCount"), as_of_ms: number("asOfMs"), exact }))
 }
 
 /// Adds a line of the load's history.

@@ -107,7 +107,7 @@ impl Load {
         Outcome {
             acknowledged: number("/acknowledged").try_into().unwrap(),
             missing: number("/acknowledged") - number("/check/grew"),
-            cache_matches_rows: proof["exact"] == true && proof["cache_total"] == proof["rows"],
+            cache_matches_rows: proof["exact"] == true && proof["cacheTotal"] == proof["rows"],
             answers,
             wrong_answers,
             ready_after,

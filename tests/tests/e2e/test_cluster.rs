@@ -241,7 +241,8 @@ impl TestCluster {
     /// The total count, read from a server.
     pub(crate) async fn count(&self) -> u64 {
         let response: Value = serde_json::from_str(&self.pingctl(&["count", "--json", "--strong"]).await).unwrap();
-        response["ping_count"].as_u64().unwrap_or_else(|| panic!("{response}"))
+        let count = response["pingCount"].as_str().and_then(|count| count.parse().ok());
+        count.unwrap_or_else(|| panic!("{response}"))
     }
 
     /// Waits until the status shows this total.

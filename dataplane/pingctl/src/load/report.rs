@@ -1,9 +1,6 @@
 //! The report at the end of a load.
 
-use std::{
-    io,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use indicatif::HumanCount;
 use serde_json::{Value, json};
@@ -55,9 +52,9 @@ impl<'a> Report<'a> {
     }
 
     /// Prints the report.
-    pub(super) fn print(&self, format: Format) -> io::Result<()> {
-        if format == Format::Json {
-            return output::line(self.to_json());
+    pub(super) fn print(&self, format: Format) -> anyhow::Result<()> {
+        if format != Format::Text {
+            return output::object(format, &self.to_json());
         }
         output::line(self.headline())?;
         output::line(format!("latency  {}  ({})", self.latencies(), self.latency_basis()))?;
@@ -68,7 +65,10 @@ impl<'a> Report<'a> {
                 HumanCount(missed)
             ))?;
         }
-        self.check.as_ref().map_or(Ok(()), |check| output::line(format!("check    {}", check.text())))
+        if let Some(check) = &self.check {
+            output::line(format!("check    {}", check.text()))?;
+        }
+        Ok(())
     }
 
     fn headline(&self) -> String {

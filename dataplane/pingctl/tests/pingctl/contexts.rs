@@ -60,7 +60,7 @@ fn after_a_login_commands_need_no_options() {
     let text = user.log_in(&secured).text(0);
     assert!(text.contains("logged in to https://127.0.0.1:") && text.contains("prod is the current context"), "{text}");
     user.ctl(&["ping", "--source", "a"]).text(0);
-    assert_eq!(user.ctl(&["count", "--strong", "--json"]).json(0)["ping_count"], 1);
+    assert_eq!(user.ctl(&["count", "--strong", "--json"]).json(0)["pingCount"], "1");
     let admin = format!("https://127.0.0.1:{}", secured.server.admin_port());
     user.ctl(&["context", "set", "prod", "--admin-addr", &admin]).text(0);
     assert_eq!(user.ctl(&["verify", "--json"]).json(0)["exact"], true);

@@ -2,6 +2,8 @@
 #![cfg(test)]
 
 mod contexts;
+mod doctor;
+mod formats;
 mod load;
 mod programs;
 mod secure;
@@ -15,7 +17,8 @@ fn an_event_is_counted_after_its_token() {
     let ping = server.ctl("ping --receipt -o json").json(0);
     let token = ping["pings"][0]["token"].as_str().unwrap().to_owned();
     let count = server.ctl(&format!("count --after {token} -o json")).json(0);
-    assert_eq!((&count["ping_count"], &count["exact"], &count["store"]), (&1.into(), &true.into(), &"cache".into()));
+    let expected = serde_json::json!(["1", true, "STORE_CACHE"]);
+    assert_eq!(serde_json::json!([count["pingCount"], count["exact"], count["store"]]), expected);
     let text = server.ctl("count --strong").text(0);
     assert!(text.starts_with("1 event  exact as of 20") && text.trim_end().ends_with("(from the database)"), "{text}");
 }
@@ -98,7 +101,8 @@ fn verifying_a_correct_count_exits_with_0() {
     let text = server.verify("").text(0);
     assert!(text.contains("1,234") && text.contains("all counts agree"), "{text}");
     let proof = server.verify("-o json").json(0);
-    assert_eq!((&proof["exact"], &proof["rows"], &proof["cache_total"]), (&true.into(), &1234.into(), &1234.into()));
+    let expected = serde_json::json!([true, "1234", "1234"]);
+    assert_eq!(serde_json::json!([proof["exact"], proof["rows"], proof["cacheTotal"]]), expected);
 }
 
 #[test]
@@ -158,30 +162,30 @@ fn sources_have_stats_a_rank_and_a_series() {
     server.ctl("ping -n 3 --source example.com --kind succeeded").text(0);
     server.ctl("ping --source other.com").text(0);
     let begun = std::time::Instant::now();
-    let known = |source: &str, count: i64| {
+    let known = |source: &str, expected: &str| {
         loop {
             let stats = server.ctl(&format!("source {source} --json")).json(0);
-            if stats["count"] == count {
+            if stats["count"] == *expected {
                 break stats;
             }
             assert!(begun.elapsed() < std::time::Duration::from_secs(60), "{stats}");
             std::thread::sleep(std::time::Duration::from_millis(50));
         }
     };
-    known("other.com", 1);
-    let stats = known("example.com", 3);
-    assert_eq!((&stats["last_24h"], &stats["kinds"][0]["kind"]), (&3.into(), &"succeeded".into()));
+    known("other.com", "1");
+    let stats = known("example.com", "3");
+    assert_eq!((&stats["last24h"], &stats["kinds"][0]["kind"]), (&"3".into(), &"succeeded".into()));
     assert!(server.ctl("source example.com").text(0).contains("3 events"));
     assert_eq!(server.ctl("status example.com").text(0).trim(), "unknown");
     let status = server.ctl("status example.com --json").json(0);
-    assert_eq!((&status["positive_events"], &status["verdict"]), (&3.into(), &"unknown".into()));
+    assert_eq!((&status["positiveEvents"], &status["verdict"]), (&"3".into(), &"VERDICT_UNKNOWN".into()));
     assert!(server.ctl("source nobody.example").text(0).contains("no events from nobody.example"));
     let top = server.ctl("top -n 1 --json").json(0);
-    assert_eq!(top["sources"], serde_json::json!([{"source": "example.com", "count": 3}]));
+    assert_eq!(top["sources"], serde_json::json!([{"source": "example.com", "count": "3"}]));
     assert!(server.ctl("top --since 1h").text(0).contains("other.com"));
     let series = server.ctl("series example.com --since 1h --json").json(0);
     let points = series["points"].as_array().unwrap();
-    assert_eq!(points.iter().map(|point| point["count"].as_i64().unwrap()).sum::<i64>(), 3);
+    assert_eq!(points.iter().map(|point| point["count"].as_str().unwrap().parse::<i64>().unwrap()).sum::<i64>(), 3);
     assert!((12..=13).contains(&points.len()), "{series}");
     assert!(server.ctl("series --step hour").text(0).contains("interval"));
 }
@@ -232,6 +236,6 @@ fn a_wrong_event_is_revoked_and_a_status_that_is_not_negative_is_not() {
     server.ctl("ping --source example.com --kind failed").text(0);
     becomes("negative");
     let answer = server.ctl(&format!("revoke example.com {admin} --json")).json(0);
-    assert_eq!((&answer["revoked_events"], &answer["source"]), (&2.into(), &"example.com".into()));
+    assert_eq!(answer["revokedEvents"], "2");
     becomes("unknown");
 }

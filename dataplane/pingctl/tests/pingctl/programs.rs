@@ -111,7 +111,7 @@ impl Server {
 
     /// The count that `pingctl count` prints with these arguments.
     pub(crate) fn count(&self, arguments: &str) -> i64 {
-        self.ctl(&format!("count --json {arguments}")).json(0)["ping_count"].as_i64().unwrap()
+        self.ctl(&format!("count --json {arguments}")).json(0)["pingCount"].as_str().unwrap().parse().unwrap()
     }
 }
 

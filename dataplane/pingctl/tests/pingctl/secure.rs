@@ -24,16 +24,21 @@ impl Secured {
         write("tls.crt", &cert.pem());
         write("tls.key", &signing_key.serialize_pem());
         write("other.crt", &generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap().cert.pem());
-        let hex: String = digest(&SHA256, TOKEN.as_bytes()).as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+        let hex = |token: &str| -> String {
+            digest(&SHA256, token.as_bytes()).as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
+        };
+        let (ci, writer) = (hex(TOKEN), hex("a-token-that-may-not-read"));
         write(
             "policy.yaml",
             &format!(
-                "tokens: [{{name: ci, sha256: {hex}}}]\n\
-                 rules: [{{callers: [\"token:ci\"], permissions: [ingest, read, admin]}}]\n"
+                "tokens: [{{name: ci, sha256: {ci}}}, {{name: writer, sha256: {writer}}}]\n\
+                 rules: [{{callers: [\"token:ci\"], permissions: [ingest, read, admin]}},\n\
+                         {{callers: [\"token:writer\"], permissions: [ingest]}}]\n"
             ),
         );
         write("token", &format!("{TOKEN}\n"));
         write("wrong", "another-token");
+        write("writer", "a-token-that-may-not-read");
         let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
         let files = [path("tls.crt"), path("tls.key"), path("policy.yaml")];
         let arguments = ["--tls-cert", &files[0], "--tls-key", &files[1], "--access-policy", &files[2]];
@@ -61,7 +66,7 @@ fn a_token_and_the_servers_authority_are_enough_for_every_command() {
     let files = format!("--ca {} --token-file {}", secured.path("tls.crt"), secured.path("token"));
     secured.ctl("https", &format!("ping --source a {files}")).text(0);
     let count = secured.ctl("https", &format!("count --strong --json {files}")).json(0);
-    assert_eq!(count["ping_count"], 1);
+    assert_eq!(count["pingCount"], "1");
     secured.ctl("https", &format!("load --mode stream --rate 200/s --duration 1s --sources 1 {files}")).text(0);
     let admin = format!("--admin-addr https://127.0.0.1:{}", secured.server.admin_port());
     assert_eq!(secured.ctl("https", &format!("verify --json {admin} {files}")).json(0)["exact"], true);
