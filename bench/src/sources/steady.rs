@@ -29,7 +29,7 @@ const PROBE_SECONDS: u64 = 15;
 const ATTEMPTS: u32 = 5;
 
 /// What a rate led to.
-struct Held {
+struct SteadyLoad {
     acknowledged_per_second: f64,
     /// In milliseconds.
     lag: Histogram<u64>,
@@ -92,7 +92,7 @@ async fn search(pipeline: &Pipeline, keys: Keys, limit: f64) -> anyhow::Result<f
 }
 
 /// Sends `rate` events per second and samples the lag of the views for `seconds`, or until they have been late too often.
-async fn hold(pipeline: &Pipeline, keys: Keys, rate: f64, seconds: u64) -> anyhow::Result<Held> {
+async fn hold(pipeline: &Pipeline, keys: Keys, rate: f64, seconds: u64) -> anyhow::Result<SteadyLoad> {
     let started = Instant::now();
     let load = load::start(&pipeline.address, keys, rate, RAMP_SECONDS + seconds).await?;
     let client = pipeline.client().await?;
@@ -109,11 +109,11 @@ async fn hold(pipeline: &Pipeline, keys: Keys, rate: f64, seconds: u64) -> anyho
         lag.saturating_record(sample.max(1));
         late += u64::from(sample > MAX_LAG_MS);
         if late > may_be_late {
-            return Ok(Held { acknowledged_per_second: 0.0, lag, keeps_up: false });
+            return Ok(SteadyLoad { acknowledged_per_second: 0.0, lag, keeps_up: false });
         }
     }
     let acknowledged_per_second = load.finish().await? as f64 / started.elapsed().as_secs_f64();
-    Ok(Held { acknowledged_per_second, lag, keeps_up: acknowledged_per_second >= rate * SHARE_ACKNOWLEDGED })
+    Ok(SteadyLoad { acknowledged_per_second, lag, keeps_up: acknowledged_per_second >= rate * SHARE_ACKNOWLEDGED })
 }
 
 /// The bytes of WAL that Postgres has written.
