@@ -126,7 +126,12 @@ async fn the_proxy_reorders_commands() {
     let proxy = Reordering::start_with(Duration::from_millis(200)).await;
     let key_on = |shard| (0..).map(|n| format!("key-{n}")).find(|key| shard_of(Some(key.clone())) == shard).unwrap();
     let (late, early) = (key_on(SHARDS - 1), key_on(0));
-    let connect = async |url| redis::Client::open(url).unwrap().get_multiplexed_async_connection().await.unwrap();
+    // The default is 500 ms, and the late command takes 400.
+    let config = redis::AsyncConnectionConfig::new().set_response_timeout(None);
+    let connect = async |url| {
+        let client = redis::Client::open(url).unwrap();
+        client.get_multiplexed_async_connection_with_config(&config).await.unwrap()
+    };
     let (mut writer, mut observer) = (connect(proxy.url()).await, connect(proxy.server.url()).await);
     let mut pipeline = redis::pipe();
     pipeline.cmd("SET").arg(&late).arg(1).ignore().cmd("SET").arg(&early).arg(1).ignore();
