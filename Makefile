@@ -12,6 +12,8 @@ EVENTS ?= 1000000
 MINUTES ?= 10
 JOBS ?= 2
 ARGS ?=
+SOURCES ?=
+SECONDS ?=
 
 # Without `-p`, Cargo builds for the whole workspace's features, so that these commands and the tests share what is built. `make run`
 # is the exception: it builds the least.
@@ -128,9 +130,16 @@ e2e-short: export FAULTS = policies,drills,every server pod killed,Postgres prim
 e2e-short: e2e ## Does the same with two of the faults, the drills and the NetworkPolicies: what .ci/run runs
 
 .PHONY: bench
-bench: install-build install-parts install-bench ## Measures ratios to the limits of the parts, in a few minutes; writes bench/results/
+bench: install-build install-parts install-bench ## Measures ratios to the limits of the parts, in minutes; `make bench PART` for one; writes bench/results/
 	cargo build -q --release -p pingd -p pingctl --bins
-	cargo run -q --release -p ping-bench
+	cargo run -q --release -p ping-bench -- $(filter $(BENCH_PARTS),$(MAKECMDGOALS)) \
+	  $(if $(SOURCES),--sources $(SOURCES)) $(if $(SECONDS),--seconds $(SECONDS))
+
+# `make bench sources` has two goals: the second one says what the first one measures.
+BENCH_PARTS := limits json grpc stream security freshness status drain sources
+.PHONY: $(BENCH_PARTS)
+$(BENCH_PARTS): bench
+	@:
 
 ##@ Build
 

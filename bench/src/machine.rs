@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use anyhow::Context;
 use procfs::{
-    CpuTime, CurrentSI, KernelStats,
+    CpuTime, Current, CurrentSI, KernelStats, Meminfo,
     process::{Process, all_processes},
     ticks_per_second,
 };
@@ -73,6 +74,11 @@ impl CoreTime {
     fn stolen_until(self, now: Self) -> f64 {
         (now.stolen - self.stolen) / (now.all - self.all).max(1.0) * 100.0
     }
+}
+
+/// Memory that programs can still use, in bytes.
+pub(crate) fn available_bytes() -> anyhow::Result<u64> {
+    Meminfo::current()?.mem_available.context("the kernel does not say how much memory is available")
 }
 
 /// The peak resident memory of `pid`, in MiB.

@@ -129,6 +129,12 @@ impl Pipeline {
         Ok(())
     }
 
+    /// Kills the processor with SIGKILL.
+    pub(crate) async fn kill_processor(&mut self) -> anyhow::Result<()> {
+        let mut processor = self.processor.take().context("no processor")?;
+        Ok(processor.child.kill().await?)
+    }
+
     /// Starts a server that only answers queries, so that the first one only ingests; returns its address.
     pub(crate) async fn start_query(&mut self) -> anyhow::Result<String> {
         let (listen, query) = self.start_server(&["--role", "query"], None).await?;

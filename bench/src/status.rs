@@ -3,42 +3,37 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, ensure};
 use futures::{StreamExt, stream};
 use ping_client::Client;
 use ping_proto::{RecordBatchRequest, RecordRequest};
 use tokio::{
-    process::Command,
-    time::{Instant, MissedTickBehavior, interval, sleep},
+    time::{Instant, MissedTickBehavior, interval},
     try_join,
 };
 use tonic::transport::Channel;
 
 use crate::{
+    keys::{is_negative, name, nth},
     machine,
     pipeline::Pipeline,
     reads::{Reads, read_on_thread},
     report::Report,
+    views::{cache_bytes, catch_up, max_lag_records, view_bytes},
 };
 
 const SOURCES: u64 = 1_000_000;
-/// One in this many sources has a failed event and therefore a negative status.
-const NEGATIVE: u64 = 100;
-/// One in this many sources has the number of successes that a positive status requires. All others have one, and their status is
-/// unknown.
+/// One in this many sources has the number of successes that a positive status requires. All others have one, or a failure.
 const POSITIVE: u64 = 10_000;
 const SUCCESSES: u64 = 1_000;
 /// The required ingestion rate in events per second (issue 6).
 const EVENTS: u64 = 20_000;
+/// The required reads per second (issue 6).
+const READS: u64 = 5_000;
 /// Events per batch: for the initial backlog, and under load.
 const BACKLOG_BATCH: usize = 1_000;
 const BATCH: u64 = 100;
-/// A prime, so that stepping by it visits every source once before it repeats one.
-const STRIDE: u64 = 2_654_435_761;
 /// Seconds of load before the measurement.
 const WARM_UP: u64 = 30;
-/// How long the views may take to catch up.
-const TIMEOUT: Duration = Duration::from_secs(600);
 
 pub(crate) async fn measure(report: &mut Report, seconds: u64) -> anyhow::Result<()> {
     let mut pipeline = Pipeline::start(true).await?;
@@ -60,13 +55,15 @@ pub(crate) async fn measure(report: &mut Report, seconds: u64) -> anyhow::Result
     let query = pipeline.start_query().await?;
     let shares = pipeline.apply_cpu_shares()?;
     report.add("status: programs with CPU shares", shares.len() as f64, "programs");
-    read_on_thread(query.clone(), WARM_UP, source_for).await?.report(report, "status: reads without load");
+    let idle = read_on_thread(query.clone(), READS, WARM_UP, source_for).await?;
+    idle.report(report, "status: reads without load");
     // Unmeasured, because Kafka's JVM compiles its code for this load during the first half minute.
     under_load(&pipeline, &query, WARM_UP).await?;
     catch_up(&pipeline).await?;
     let before = pipeline.cpu_usage();
     let (events, reads, lag) = under_load(&pipeline, &query, seconds).await?;
     reads.report(report, "status: reads");
+    report.compare("status: reads: p99 under load", reads.p99_ms(), "ms", "p99 without load", idle.p99_ms());
     report.add("status: ingestion during reads", events, "events/s acknowledged");
     report.add("status: views, maximum lag", lag, "records");
     let load_ended = Instant::now();
@@ -84,8 +81,8 @@ pub(crate) async fn measure(report: &mut Report, seconds: u64) -> anyhow::Result
 /// Writes and reads at the fixed rates for `seconds`; returns the events acknowledged per second, the reads and the maximum lag.
 async fn under_load(pipeline: &Pipeline, query: &str, seconds: u64) -> anyhow::Result<(f64, Reads, f64)> {
     let ingesting = tokio::spawn(ingest(channel(&pipeline.address).await?, seconds));
-    let reading = read_on_thread(query.to_owned(), seconds, source_for);
-    let (reads, lag) = try_join!(reading, max_lag(pipeline, seconds))?;
+    let reading = read_on_thread(query.to_owned(), READS, seconds, source_for);
+    let (reads, lag) = try_join!(reading, max_lag_records(pipeline, seconds))?;
     Ok((ingesting.await??, reads, lag))
 }
 
@@ -93,13 +90,9 @@ async fn channel(address: &str) -> anyhow::Result<Channel> {
     Ok(Channel::from_shared(address.to_owned())?.tcp_nodelay(true).connect().await?)
 }
 
-fn name(source: u64) -> String {
-    format!("source-{source:09}.example")
-}
-
 /// The source for a sequence number.
 fn source_for(turn: u64) -> String {
-    name(turn.wrapping_mul(STRIDE) % SOURCES)
+    name(nth(turn, SOURCES))
 }
 
 fn event(source: String, kind: &str) -> RecordRequest {
@@ -109,7 +102,7 @@ fn event(source: String, kind: &str) -> RecordRequest {
 /// Records events of every source as fast as possible; the number of events.
 async fn fill(pipeline: &Pipeline) -> anyhow::Result<i64> {
     let events = (0..SOURCES).flat_map(|source| {
-        let kind = if source % NEGATIVE == 1 { "failed" } else { "succeeded" };
+        let kind = if is_negative(source) { "failed" } else { "succeeded" };
         let times = if source % POSITIVE == 0 { SUCCESSES } else { 1 };
         (0..times).map(move |_| event(name(source), kind))
     });
@@ -121,32 +114,6 @@ async fn fill(pipeline: &Pipeline) -> anyhow::Result<i64> {
         recorded += response.accepted;
     }
     Ok(recorded)
-}
-
-/// Waits until the views contain every stored event.
-async fn catch_up(pipeline: &Pipeline) -> anyhow::Result<()> {
-    let (started, stored) = (Instant::now(), pipeline.stored().await? as f64);
-    loop {
-        // Every record of the log is an event.
-        let counted = "SELECT coalesce(sum(next), 0) FROM source_positions";
-        if max_lag(pipeline, 0).await? == 0.0 && query_number(pipeline, counted).await? >= stored {
-            return Ok(());
-        }
-        ensure!(started.elapsed() < TIMEOUT, "the views did not catch up within {TIMEOUT:?}");
-        sleep(Duration::from_millis(200)).await;
-    }
-}
-
-/// The maximum lag of the views, in records, now and during the next `seconds`.
-async fn max_lag(pipeline: &Pipeline, seconds: u64) -> anyhow::Result<f64> {
-    let processor = pipeline.processor.as_ref().context("no processor")?;
-    let end = Instant::now() + Duration::from_secs(seconds);
-    let mut max = processor.metric("ping_views_lag_records").await?;
-    while Instant::now() < end {
-        sleep(Duration::from_secs(1)).await;
-        max = max.max(processor.metric("ping_views_lag_records").await?);
-    }
-    Ok(max)
 }
 
 /// Sends a batch every few milliseconds regardless of the responses; events acknowledged per second.
@@ -166,26 +133,4 @@ async fn ingest(channel: Channel, seconds: u64) -> anyhow::Result<f64> {
         acknowledged += response.accepted;
     }
     Ok(acknowledged as f64 / started.elapsed().as_secs_f64())
-}
-
-/// The memory use of the cache, in bytes.
-async fn cache_bytes(pipeline: &Pipeline) -> anyhow::Result<f64> {
-    let mut connection = redis::Client::open(pipeline.parts.redis.url())?.get_multiplexed_async_connection().await?;
-    let info: String = redis::cmd("INFO").arg("memory").query_async(&mut connection).await?;
-    let used = info.lines().find_map(|line| line.strip_prefix("used_memory:"));
-    Ok(used.context("INFO contains no used_memory")?.trim().parse()?)
-}
-
-/// The disk space of the views and their indexes in all partitions, in bytes.
-async fn view_bytes(pipeline: &Pipeline) -> anyhow::Result<f64> {
-    let tables =
-        "SELECT sum(pg_total_relation_size(oid)) FROM pg_class WHERE relkind = 'r' AND relname LIKE 'source\\_%'";
-    query_number(pipeline, tables).await
-}
-
-/// The single number that a query returns.
-async fn query_number(pipeline: &Pipeline, query: &str) -> anyhow::Result<f64> {
-    let output = Command::new("psql").args([&pipeline.parts.postgres.url(), "-Atc", query]).output().await?;
-    ensure!(output.status.success(), "psql: {}", String::from_utf8_lossy(&output.stderr));
-    Ok(String::from_utf8(output.stdout)?.trim().parse()?)
 }

@@ -1,12 +1,15 @@
 //! The projection per source: windows, days, kinds and unique sources per minute, as segments in the store.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
+use std::{
+    panic,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use async_trait::async_trait;
-use tokio::task::yield_now;
+use tokio::task::spawn_blocking;
 use uuid::Uuid;
 
 use super::{
@@ -20,7 +23,7 @@ use super::{
 };
 use ping_core::{Generation, Positions, Retention, RetentionCutoffs};
 use ping_ports::{Advance, Applied, Clock, LogBounds, LogEvent, SourceViews, StatusWatermark, chain};
-use ping_segments::Changes;
+use ping_segments::{Changes, FormatError, Segment};
 
 impl Sums for Changes {
     fn add(&mut self, event: &LogEvent) {
@@ -31,6 +34,10 @@ impl Sums for Changes {
         self.bytes()
     }
 }
+
+/// Events that are sorted, summed and compressed on the thread that also updates the counters, which must be fresh within milliseconds.
+/// Each takes about a microsecond.
+const MAX_INLINE_EVENTS: usize = 1_000;
 
 /// Stores the views per source.
 pub struct SourceProjection {
@@ -81,6 +88,17 @@ impl SourceProjection {
     }
 }
 
+/// The segments of a checkpoint.
+async fn segments_of(changes: Changes, cutoffs: RetentionCutoffs) -> Result<Vec<Segment>, FormatError> {
+    if changes.events().len() <= MAX_INLINE_EVENTS {
+        return changes.segments(cutoffs).collect();
+    }
+    match spawn_blocking(move || changes.segments(cutoffs).collect()).await {
+        Ok(segments) => segments,
+        Err(ended) => panic::resume_unwind(ended.into_panic()),
+    }
+}
+
 #[async_trait]
 impl Projection for SourceProjection {
     type Sums = Changes;
@@ -103,15 +121,9 @@ impl Projection for SourceProjection {
     }
 
     async fn apply(&self, advance: Advance, changes: Changes) -> Result<Applied, CountError> {
-        let changed = self.statuses.as_ref().map(|statuses| statuses.sources(&changes)).unwrap_or_default();
+        let changed = self.statuses.as_ref().map(|statuses| statuses.count(&changes)).unwrap_or_default();
         let cutoffs = self.cutoffs(self.unique_sources.load(Ordering::Relaxed));
-        let mut segments = Vec::new();
-        for segment in changes.segments(cutoffs) {
-            segments.push(segment?);
-            // The counters share this thread, and must be fresh within milliseconds.
-            yield_now().await;
-        }
-        drop(changes);
+        let segments = segments_of(changes, cutoffs).await?;
         let applied = self.views.apply(&advance, &segments).await?;
         if applied != Applied::Done {
             return Ok(applied);

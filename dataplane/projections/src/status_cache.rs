@@ -1,16 +1,24 @@
-//! Invalidates cached statuses as events are counted. What a status is now stands in segments, and reading those for every event would cost
-//! more than counting it: the next reader of the status does it, and caches it.
+//! Invalidates cached statuses when they may have changed. What a status is now stands in segments, and reading those for every event would
+//! cost more than counting it: the next reader of a status does it, and caches it.
+//!
+//! A cached status takes the margin of a threshold before it changes ([`StatusRule::is_near`]). So it is enough to count the events of all
+//! sources that are cached together, and to invalidate these after every [`Threshold::invalidation_interval`] events.
 
-use std::{mem, sync::Arc};
+use std::{
+    collections::{BTreeSet, HashMap},
+    mem,
+    sync::Arc,
+};
 
+use parking_lot::Mutex as SyncMutex;
 use tokio::sync::Mutex;
 
 use super::error::CountError;
-use ping_core::StatusRule;
+use ping_core::{StatusRule, Threshold};
 use ping_ports::{StatusCache, StatusWatermark, chain};
-use ping_segments::Changes;
+use ping_segments::{Changes, Node};
 
-/// The cache of statuses, and the rule that it caches counts for.
+/// The cache of statuses, and the rule that it caches them for.
 pub struct StatusProjection {
     /// The rule that gives a source its status.
     pub rule: StatusRule,
@@ -18,22 +26,65 @@ pub struct StatusProjection {
     pub cache: Arc<dyn StatusCache>,
 }
 
+/// What an event means for the statuses that are cached.
+#[derive(Clone, Copy, Debug)]
+enum Effect {
+    None,
+    /// They may change after this many events.
+    Interval(u32),
+    /// They may have changed.
+    Invalidate,
+}
+
+/// Events counted per node, for one threshold.
+type NodeCounts = HashMap<Node, u32>;
+
 /// Keeps the cache of statuses up to date. While the cache is unavailable nothing waits for it: readers then use the store.
 /// Once it is back, the first call begins a new epoch, which makes readers ignore what the cache held before.
 pub(super) struct StatusUpdater {
     statuses: StatusProjection,
-    /// The cache may hold counts that have changed since: begin a new epoch before anything else.
+    /// The events of the negative and of the positive kind, each modulo its interval.
+    counted: SyncMutex<[NodeCounts; 2]>,
+    /// The cache may hold statuses that have changed since: begin a new epoch before anything else.
     stale: Mutex<bool>,
 }
 
 impl StatusUpdater {
     pub(super) fn new(statuses: StatusProjection) -> Self {
-        Self { statuses, stale: Mutex::new(true) }
+        Self { statuses, counted: SyncMutex::default(), stale: Mutex::new(true) }
     }
 
-    /// The sources in `changes` whose cached status changes.
-    pub(super) fn sources(&self, changes: &Changes) -> Vec<Box<str>> {
-        changes.sources(|kind| self.statuses.rule.counts_kind(kind))
+    /// The nodes whose statuses may change with `changes`. Counts their events.
+    pub(super) fn count(&self, changes: &Changes) -> Vec<Node> {
+        let StatusProjection { rule, cache } = &self.statuses;
+        let kinds = changes.kinds();
+        let effect = |threshold: &Threshold, kind: &str| match threshold.invalidation_interval() {
+            _ if *threshold.kind != *kind => Effect::None,
+            1 => Effect::Invalidate,
+            // A threshold is at most 1,000,000,000.
+            interval => Effect::Interval(interval as u32),
+        };
+        let effects: Vec<_> = kinds
+            .into_iter()
+            .map(|kind| match rule.is_revocation(kind) {
+                true => [Effect::Invalidate, Effect::None],
+                false => [effect(&rule.negative_when, kind), effect(&rule.positive_when, kind)],
+            })
+            .collect();
+        let (depth, mut counted, mut invalid) = (cache.depth(), self.counted.lock(), BTreeSet::new());
+        for (source, kind) in changes.events() {
+            let effects = effects[kind];
+            if matches!(effects, [Effect::None, Effect::None]) {
+                continue;
+            }
+            let node = Node::of(source, depth);
+            for (effect, counted) in effects.into_iter().zip(&mut *counted) {
+                if is_reached(effect, node, counted) {
+                    invalid.insert(node);
+                }
+            }
+        }
+        invalid.into_iter().collect()
     }
 
     /// Begins a new epoch: a previous processor may have counted events without invalidating their statuses.
@@ -42,8 +93,8 @@ impl StatusUpdater {
         self.update(&[], None).await;
     }
 
-    /// Invalidates the `changed` sources, then advances the watermark; begins a new epoch first if an earlier update failed.
-    pub(super) async fn update(&self, changed: &[Box<str>], watermark: Option<StatusWatermark>) {
+    /// Invalidates `nodes`, then advances the watermark; begins a new epoch first if an earlier update failed.
+    pub(super) async fn update(&self, nodes: &[Node], watermark: Option<StatusWatermark>) {
         let mut stale = self.stale.lock().await;
         let cache = &self.statuses.cache;
         let update = async {
@@ -51,8 +102,8 @@ impl StatusUpdater {
             if mem::replace(&mut *stale, true) {
                 cache.begin_epoch().await?;
             }
-            if !changed.is_empty() {
-                cache.invalidate(changed).await?;
+            if !nodes.is_empty() {
+                cache.invalidate(nodes).await?;
             }
             if let Some(watermark) = watermark {
                 cache.advance_watermark(&watermark).await?;
@@ -62,6 +113,19 @@ impl StatusUpdater {
         };
         if let Err(error) = update.await {
             tracing::warn!(error = chain(&error), "status cache not updated; statuses are read from the store");
+        }
+    }
+}
+
+/// Counts an event of `node`. True if its statuses may change now.
+fn is_reached(effect: Effect, node: Node, counted: &mut NodeCounts) -> bool {
+    match effect {
+        Effect::None => false,
+        Effect::Invalidate => true,
+        Effect::Interval(interval) => {
+            let count = counted.entry(node).or_insert(0);
+            *count = (*count + 1) % interval;
+            *count == 0
         }
     }
 }

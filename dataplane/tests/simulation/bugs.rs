@@ -29,16 +29,18 @@ pub enum Bug {
     SegmentLost,
     /// A merge does not notice that another processor has merged the same segments.
     MergedTwice,
-    /// Events that change a status do not invalidate it.
-    StatusesNotInvalidated,
-    /// A server caches counts that it read before they changed.
-    OldCountsCached,
+    /// A status that crosses a threshold is not invalidated.
+    CrossingMissed,
+    /// A server caches statuses that it read before they changed.
+    OldStatusesCached,
+    /// A server caches a status as unknown that may change before it is invalidated.
+    NearStatusesCached,
     /// A processor uses the statuses that another one cached, which may have counted events without caching their status.
     EpochNotBegun,
 }
 
 impl Bug {
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::CacheIgnoresPositions,
         Self::IncompleteCacheTrusted,
         Self::SnapshotBeforeEnds,
@@ -52,8 +54,9 @@ impl Bug {
         Self::ViewsIgnorePositions,
         Self::SegmentLost,
         Self::MergedTwice,
-        Self::StatusesNotInvalidated,
-        Self::OldCountsCached,
+        Self::CrossingMissed,
+        Self::OldStatusesCached,
+        Self::NearStatusesCached,
         Self::EpochNotBegun,
     ];
 }

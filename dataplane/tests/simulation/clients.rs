@@ -72,9 +72,9 @@ fn event(rng: &FaultRng, clock: &dyn Clock) -> Event {
 /// A kind that a status depends on: of an event, or of a revocation of the first of them.
 fn kind(rng: &FaultRng, may_revoke: bool) -> Box<str> {
     match rng.below(10) {
-        0..4 => "failed".into(),
-        4..7 => "succeeded".into(),
-        7 if may_revoke => {
+        0..2 => "failed".into(),
+        2..8 => "succeeded".into(),
+        8 if may_revoke => {
             Revocation { kind: "failed".into(), events: i64::try_from(rng.below(6)).unwrap() }.to_kind().into()
         }
         _ => "".into(),

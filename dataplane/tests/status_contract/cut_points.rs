@@ -3,13 +3,14 @@
 use std::collections::BTreeSet;
 
 use ping_core::StatusCounts;
-use ping_ports::{CacheError, StatusCache, StatusUpdate, StatusWatermark};
+use ping_ports::{CacheError, Cached, Listed, NodeStatuses, StatusCache, StatusWatermark};
 use ping_redis::RedisStatuses;
+use ping_segments::Node;
 
 use crate::{
     NOW, connect,
     dragonfly::{Dragonfly, Fault, Keyspace},
-    update,
+    node, of, statuses,
 };
 
 const SOURCES: [&str; 3] = ["a", "b", "c"];
@@ -32,18 +33,26 @@ fn as_of(round: i64) -> i64 {
     round * 1_000
 }
 
-fn updates(round: i64) -> Vec<StatusUpdate> {
-    SOURCES.iter().map(|source| update(source, 0, round, false)).collect()
+/// What the store has in a round. To the cache it is all the same whether a threshold is reached.
+fn stored(round: i64) -> NodeStatuses {
+    statuses(&SOURCES.map(|source| (source, Listed::Decided(of(0, round)))))
+}
+
+fn nodes(cache: &RedisStatuses) -> BTreeSet<Node> {
+    SOURCES.iter().map(|source| node(cache, source)).collect()
 }
 
 async fn perform(cache: &RedisStatuses, step: Step, round: i64) -> Result<(), CacheError> {
     match step {
         Step::BeginEpoch => cache.begin_epoch().await,
-        Step::Invalidate => cache.invalidate(&SOURCES.map(Into::into)).await,
+        Step::Invalidate => cache.invalidate(&nodes(cache).into_iter().collect::<Vec<_>>()).await,
         Step::Fill => {
-            for update in updates(round) {
-                let version = cache.get(&update.source, NOW).await?.version;
-                cache.merge_max(version, NOW, &update).await?;
+            for source in SOURCES {
+                // A server caches what it does not find only.
+                let found = cache.get(source, NOW).await?;
+                if found.status == Cached::Nothing {
+                    cache.fill(found.version, NOW, node(cache, source), &stored(round)).await?;
+                }
             }
             Ok(())
         }
@@ -60,7 +69,7 @@ async fn is_true(cache: &RedisStatuses, round: i64) -> Result<bool, String> {
     let mut current = true;
     for source in SOURCES {
         let status = cache.get(source, NOW).await.unwrap();
-        let Some(StatusCounts { positive, .. }) = status.counts else {
+        let Cached::Decided(StatusCounts { positive, .. }) = status.status else {
             current = false;
             continue;
         };
@@ -101,7 +110,7 @@ async fn cut(
             is_true(&cache, 2).await.map_err(context)?;
             left.insert(server.keyspace());
             // A slow server stores what it read before, and another one what it reads now; then the processor continues.
-            cache.merge_max(version, NOW, &updates(1)[0]).await.unwrap();
+            cache.fill(version, NOW, node(&cache, "a"), &stored(1)).await.unwrap();
             is_true(&cache, 2).await.map_err(context)?;
             perform(&cache, Step::Fill, 2).await.unwrap();
             is_true(&cache, 2).await.map_err(context)?;
@@ -150,17 +159,17 @@ async fn a_script_may_stop_at_any_call() {
 #[tokio::test]
 async fn every_planted_bug_is_caught() {
     let planted = [
-        ("invalidate.lua forgets a source", "for index = 2, #ARGV do", "for index = 2, #ARGV - 1 do"),
+        ("invalidate.lua forgets a node", "for index = 1, #KEYS, 2 do", "for index = 3, #KEYS, 2 do"),
         (
             "invalidate.lua ignores that a deletion is refused",
-            "redis.call('HDEL', bucket, ARGV[index])",
-            "redis.pcall('HDEL', bucket, ARGV[index])",
+            "redis.call('DEL', KEYS[index])",
+            "redis.pcall('DEL', KEYS[index])",
         ),
-        ("merge_max.lua ignores invalidations", "~= ARGV[1] then", "== '' then"),
+        ("fill.lua ignores invalidations", "~= ARGV[1] then", "== '' then"),
         (
-            "merge_max.lua ignores that a write is refused",
-            "redis.call('HSET', bucket, source, value)",
-            "redis.pcall('HSET', bucket, source, value)",
+            "fill.lua ignores that a write is refused",
+            "redis.call('SET', KEYS[1], ARGV[2])",
+            "redis.pcall('SET', KEYS[1], ARGV[2])",
         ),
     ];
     for (name, from, to) in planted {

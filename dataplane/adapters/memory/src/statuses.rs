@@ -5,19 +5,19 @@ use std::collections::HashMap;
 use async_trait::async_trait;
 use parking_lot::Mutex;
 
-use ping_core::{Minute, StatusCounts, Watermarks, partition_of};
+use ping_core::{Minute, Watermarks};
 use ping_ports::{
-    CACHE_TTL_MINUTES, CacheError, CacheVersion, CachedStatus, Epoch, StatusCache, StatusUpdate, StatusWatermark,
+    CACHE_TTL_MINUTES, CacheError, CacheVersion, Cached, CachedStatus, Epoch, NodeStatuses, StatusCache,
+    StatusWatermark,
 };
+use ping_segments::Node;
 
-/// Maximum number of sources.
-const CAPACITY: usize = 1_000_000;
-/// Parts in which invalidations are counted.
-const PARTS: u32 = 1_024;
+/// At most 8,192 nodes, each with a bounded number of sources.
+const DEPTH: u32 = 13;
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 struct Entry {
-    counts: StatusCounts,
+    statuses: NodeStatuses,
     epoch: Epoch,
     at: Minute,
 }
@@ -26,65 +26,82 @@ struct Entry {
 struct State {
     epoch: Epoch,
     watermarks: Watermarks,
-    entries: HashMap<Box<str>, Entry>,
-    /// Invalidations per part.
-    invalidations: HashMap<i32, i64>,
+    entries: HashMap<Node, Entry>,
+    invalidations: HashMap<Node, i64>,
 }
 
 impl State {
-    fn version(&self, source: &str) -> CacheVersion {
-        let invalidations = self.invalidations.get(&partition_of(source, PARTS)).copied().unwrap_or(0);
-        CacheVersion { epoch: self.epoch, invalidations }
+    fn version(&self, node: Node) -> CacheVersion {
+        CacheVersion { epoch: self.epoch, invalidations: self.invalidations.get(&node).copied().unwrap_or(0) }
     }
 }
 
-/// An in-process cache of statuses, empty at every start. When it is full, an arbitrary entry makes room.
-#[derive(Debug, Default)]
-pub struct MemoryStatuses(Mutex<State>);
+/// An in-process cache of statuses, empty at every start.
+#[derive(Debug)]
+pub struct MemoryStatuses {
+    depth: u32,
+    state: Mutex<State>,
+}
+
+impl MemoryStatuses {
+    /// A cache for the sources of nodes at `depth`, which is at most 20.
+    #[must_use]
+    pub fn new(depth: u32) -> Self {
+        Self { depth, state: Mutex::default() }
+    }
+}
+
+impl Default for MemoryStatuses {
+    fn default() -> Self {
+        Self::new(DEPTH)
+    }
+}
 
 #[async_trait]
 impl StatusCache for MemoryStatuses {
-    async fn get(&self, source: &str, now: Minute) -> Result<CachedStatus, CacheError> {
-        let state = self.0.lock();
-        let valid = |entry: &&Entry| entry.epoch == state.epoch && entry.at > now.back(CACHE_TTL_MINUTES);
-        let counts = state.entries.get(source).filter(valid).map(|entry| entry.counts);
-        Ok(CachedStatus { version: state.version(source), counts, as_of: state.watermarks.lowest() })
+    fn depth(&self) -> u32 {
+        self.depth
     }
 
-    async fn merge_max(&self, version: CacheVersion, now: Minute, update: &StatusUpdate) -> Result<(), CacheError> {
-        let mut state = self.0.lock();
-        let StatusUpdate { source, counts, last: _ } = update;
-        if version.invalidations != state.version(source).invalidations {
-            return Ok(());
+    async fn get(&self, source: &str, now: Minute) -> Result<CachedStatus, CacheError> {
+        let state = self.state.lock();
+        let node = Node::of(source, self.depth);
+        let valid = |entry: &&Entry| entry.epoch == state.epoch && entry.at > now.back(CACHE_TTL_MINUTES);
+        let entry = state.entries.get(&node).filter(valid);
+        let status = entry.map_or(Cached::Nothing, |entry| entry.statuses.of(source));
+        Ok(CachedStatus { version: state.version(node), status, as_of: state.watermarks.lowest() })
+    }
+
+    async fn fill(
+        &self,
+        version: CacheVersion,
+        now: Minute,
+        node: Node,
+        statuses: &NodeStatuses,
+    ) -> Result<(), CacheError> {
+        let mut state = self.state.lock();
+        if version == state.version(node) {
+            state.entries.insert(node, Entry { statuses: statuses.clone(), epoch: version.epoch, at: now });
         }
-        if state.entries.len() >= CAPACITY && !state.entries.contains_key(source) {
-            let victim = state.entries.keys().next().cloned();
-            victim.and_then(|victim| state.entries.remove(&victim));
-        }
-        let epoch = version.epoch;
-        let entry = state.entries.entry(source.clone()).or_insert(Entry { counts: *counts, epoch, at: now });
-        entry.counts = entry.counts.merge_max(*counts);
-        entry.epoch = entry.epoch.max(epoch);
-        entry.at = now;
         Ok(())
     }
 
-    async fn invalidate(&self, sources: &[Box<str>]) -> Result<(), CacheError> {
-        let mut state = self.0.lock();
-        for source in sources {
-            *state.invalidations.entry(partition_of(source, PARTS)).or_insert(0) += 1;
-            state.entries.remove(source);
+    async fn invalidate(&self, nodes: &[Node]) -> Result<(), CacheError> {
+        let mut state = self.state.lock();
+        for node in nodes {
+            *state.invalidations.entry(*node).or_insert(0) += 1;
+            state.entries.remove(node);
         }
         Ok(())
     }
 
     async fn advance_watermark(&self, watermark: &StatusWatermark) -> Result<(), CacheError> {
-        self.0.lock().watermarks.advance(watermark.as_of, &watermark.on, watermark.partitions);
+        self.state.lock().watermarks.advance(watermark.as_of, &watermark.on, watermark.partitions);
         Ok(())
     }
 
     async fn begin_epoch(&self) -> Result<(), CacheError> {
-        self.0.lock().epoch += 1;
+        self.state.lock().epoch += 1;
         Ok(())
     }
 }

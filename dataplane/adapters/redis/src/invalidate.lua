@@ -1,10 +1,9 @@
--- Drops the counts of sources from the cache. The number of invalidations per bucket makes servers that have read older counts from the
+-- Drops the statuses of nodes from the cache. The number of invalidations per node makes servers that have read older statuses from the
 -- store discard them.
--- KEYS: per source, its bucket and the number of invalidations of the bucket. ARGV: a bucket's time to live in seconds, then the sources.
-for index = 2, #ARGV do
-  local bucket, invalidations = KEYS[2 * index - 3], KEYS[2 * index - 2]
-  redis.call('INCRBY', invalidations, 1)
-  redis.call('EXPIRE', invalidations, ARGV[1])
-  redis.call('HDEL', bucket, ARGV[index])
+-- KEYS: per node, its statuses and its number of invalidations. ARGV: the time to live of that number in seconds.
+for index = 1, #KEYS, 2 do
+  redis.call('INCRBY', KEYS[index + 1], 1)
+  redis.call('EXPIRE', KEYS[index + 1], ARGV[1])
+  redis.call('DEL', KEYS[index])
 end
 return 1

@@ -1,7 +1,8 @@
-//! Status counts in Redis: hashes of up to a hundred sources each, which the server stores as compact lists.
+//! Statuses in Redis: one text per node of the tree, with the sources that are listed.
 
 use std::{
-    fmt,
+    collections::BTreeMap,
+    fmt::{self, Write as _},
     time::{Duration, Instant},
 };
 
@@ -10,24 +11,23 @@ use parking_lot::Mutex;
 use redis::Cmd;
 
 use super::{link::Link, script::Script, settings::RedisSettings};
-use ping_core::{Millis, Minute, StatusCounts, StatusRule, partition_of};
+use ping_core::{Millis, Minute, StatusCounts, StatusRule};
 use ping_ports::{
-    CACHE_TTL_MINUTES, CacheError, CacheVersion, CachedStatus, Epoch, StatusCache, StatusUpdate, StatusWatermark,
+    CACHE_TTL_MINUTES, CacheError, CacheVersion, Cached, CachedStatus, Epoch, Listed, MAX_LISTED, NodeStatuses,
+    StatusCache, StatusWatermark,
 };
+use ping_segments::Node;
 
-/// Sources per bucket: below the 128 up to which Redis stores a hash as a list.
-const BUCKET_CAPACITY: u32 = 100;
-/// Seconds after its last change until a bucket expires.
-const BUCKET_TTL_SECONDS: u32 = 7 * 24 * 60 * 60;
-/// Sources that one call of the script invalidates. The server answers no other client while a script runs (about 2 µs per source), and
+/// Seconds after its last change until a key expires: longer than a status is valid.
+const TTL_SECONDS: u32 = 60 * 60;
+/// Nodes that one call of the script invalidates. The server answers no other client while a script runs (about 2 µs per node), and
 /// reads must take only a few milliseconds.
-const SOURCES_PER_CALL: usize = 256;
+const NODES_PER_CALL: usize = 256;
 /// How long a header is reused. Meanwhile a read is one command instead of four, which saves a sixth of the CPU of this process and
 /// some of the cache's.
 const HEADER_TTL: Duration = Duration::from_millis(20);
 
-/// Values that apply to all sources. Reusing them is safe, because counts only grow: the watermark of an answer is a little older than
-/// it could be, nothing else.
+/// Values that apply to all sources. Reusing them is safe: the watermark of an answer is a little older than it could be, nothing else.
 #[derive(Clone, Copy, Debug)]
 struct CacheHeader {
     epoch: Epoch,
@@ -38,24 +38,18 @@ struct CacheHeader {
     broken_connections: u64,
 }
 
-impl CacheHeader {
-    fn counts(&self, value: Option<&str>, now: Minute) -> Option<StatusCounts> {
-        value.and_then(|value| parse(value, self.epoch, now))
-    }
-}
-
-/// Status counts in Redis, Dragonfly or Valkey. Their keys contain the rule that they belong to.
+/// Statuses in Redis, Dragonfly or Valkey. Their keys contain the rule and the depth that they belong to.
 pub struct RedisStatuses {
     link: Link,
     header: Mutex<Option<CacheHeader>>,
-    merge_max: Script,
+    fill: Script,
     invalidate: Script,
     advance_watermark: Script,
     epoch: String,
     times: String,
     as_of: String,
     prefix: String,
-    buckets: u32,
+    depth: u32,
 }
 
 impl fmt::Debug for RedisStatuses {
@@ -65,105 +59,143 @@ impl fmt::Debug for RedisStatuses {
 }
 
 impl RedisStatuses {
-    /// For `rule` and about `max_sources` sources at most. Does not connect yet.
+    /// For `rule`. Lists at most `max_sources` sources, but at least 128. Does not connect yet.
     ///
     /// # Errors
     /// When the URL is not valid, or the settings contradict each other.
     pub fn new(settings: &RedisSettings, rule: &StatusRule, max_sources: u32) -> Result<Self, CacheError> {
         let link = Link::new(settings).map_err(|error| CacheError::Unavailable(Box::new(error)))?;
-        let prefix = format!("ping:status:{rule}");
-        let merge_max = Script::new(include_str!("merge_max.lua"));
+        let fill = Script::new(include_str!("fill.lua"));
         let invalidate = Script::new(include_str!("invalidate.lua"));
-        let buckets = max_sources.div_ceil(BUCKET_CAPACITY).max(1);
+        // As many nodes as are full with that many sources.
+        let depth = (max_sources as usize / MAX_LISTED).max(1).ilog2();
+        // A server with another depth than the processors finds no watermark, and statuses that nobody invalidates have none.
+        let prefix = format!("ping:status:{rule}:{depth}");
         let advance_watermark = Script::new(include_str!("advance_watermark.lua"));
         let [epoch, times, as_of] = ["epoch", "times", "as_of"].map(|name| format!("{prefix}:{name}"));
         let header = Mutex::new(None);
-        Ok(Self { link, header, merge_max, invalidate, advance_watermark, epoch, times, as_of, prefix, buckets })
+        Ok(Self { link, header, fill, invalidate, advance_watermark, epoch, times, as_of, prefix, depth })
     }
 
     fn recent_header(&self) -> Option<CacheHeader> {
         self.header.lock().filter(|header| header.requested.elapsed() < HEADER_TTL)
     }
 
-    /// The keys of a source: its bucket, and the number of invalidations in this bucket.
-    fn keys(&self, source: &str) -> [String; 2] {
-        let bucket = format!("{}:{}", self.prefix, partition_of(source, self.buckets));
-        let invalidations = format!("{bucket}:invalidations");
-        [bucket, invalidations]
+    /// The keys of a node: its statuses, and the number of its invalidations.
+    fn keys(&self, node: Node) -> [String; 2] {
+        let statuses = format!("{}:{}", self.prefix, node.0);
+        let invalidations = format!("{statuses}:invalidations");
+        [statuses, invalidations]
     }
 
-    /// The answer to a reader. What the cache does not hold may be cached, if the bucket is still at the version it has now.
+    /// The answer to a reader. What the cache does not hold may be cached, if the node is still at the version it has now.
     async fn answer(
         &self,
         header: CacheHeader,
-        value: Option<&str>,
+        status: Cached,
         invalidations: &str,
-        now: Minute,
     ) -> Result<CachedStatus, CacheError> {
-        let mut status =
-            CachedStatus { counts: header.counts(value, now), as_of: header.as_of, ..CachedStatus::default() };
-        status.version.epoch = header.epoch;
-        if status.counts.is_none() {
+        let mut answer = CachedStatus { status, as_of: header.as_of, ..CachedStatus::default() };
+        answer.version.epoch = header.epoch;
+        if status == Cached::Nothing {
             let count: Option<i64> = self.link.command(&Cmd::get(invalidations)).await?;
-            status.version.invalidations = count.unwrap_or(0);
+            answer.version.invalidations = count.unwrap_or(0);
         }
-        Ok(status)
+        Ok(answer)
     }
 }
 
-/// Parses `epoch:minute:negative:positive:final` or, if events are revoked, `epoch:minute:negative:positive:final:revoked`; `None` when
-/// the value is malformed or no longer valid.
-fn parse(value: &str, epoch: Epoch, now: Minute) -> Option<StatusCounts> {
-    let parts = value.split(':').map(|part| part.parse().ok()).collect::<Option<Vec<i64>>>()?;
-    let (stored_epoch, minute, negative, positive, revoked) = match *parts {
-        [epoch, minute, negative, positive, _] => (epoch, minute, negative, positive, 0),
-        [epoch, minute, negative, positive, _, revoked] => (epoch, minute, negative, positive, revoked),
-        _ => return None,
-    };
-    let valid = stored_epoch == epoch && minute > now.back(CACHE_TTL_MINUTES).0;
-    valid.then_some(StatusCounts { negative, revoked, positive })
+/// The text of a node's statuses: `epoch:minute:complete:`, then for each listed source the length of its name in bytes, `:`, its name, and
+/// either `negative:positive:revoked;` or, if it is near, `;`.
+fn format_statuses(epoch: Epoch, now: Minute, statuses: &NodeStatuses) -> String {
+    let mut text = format!("{epoch}:{}:{}:", now.0, u8::from(statuses.complete));
+    for (source, listed) in &statuses.listed {
+        // Writing to a text does not fail.
+        let _ = match listed {
+            Listed::Decided(StatusCounts { negative, revoked, positive }) => {
+                write!(text, "{}:{source}{negative}:{positive}:{revoked};", source.len())
+            }
+            Listed::Near => write!(text, "{}:{source};", source.len()),
+        };
+    }
+    text
+}
+
+/// The statuses in a text; `None` when it is malformed or no longer valid.
+fn parse_statuses(text: &str, epoch: Epoch, now: Minute) -> Option<NodeStatuses> {
+    let mut header = text.splitn(4, ':');
+    let [stored_epoch, minute, complete] = [(); 3].map(|()| header.next().and_then(|part| part.parse::<i64>().ok()));
+    if stored_epoch? != epoch || minute? <= now.back(CACHE_TTL_MINUTES).0 {
+        return None;
+    }
+    let (mut rest, mut listed) = (header.next()?, BTreeMap::new());
+    while !rest.is_empty() {
+        let (length, named) = rest.split_once(':')?;
+        let (source, counts) = named.split_at_checked(length.parse().ok()?)?;
+        let (counts, others) = counts.split_once(';')?;
+        listed.insert(source.into(), parse_listed(counts)?);
+        rest = others;
+    }
+    Some(NodeStatuses { listed, complete: complete? == 1 })
+}
+
+fn parse_listed(text: &str) -> Option<Listed> {
+    if text.is_empty() {
+        return Some(Listed::Near);
+    }
+    let counts = text.split(':').map(|count| count.parse().ok()).collect::<Option<Vec<i64>>>()?;
+    let [negative, positive, revoked] = *counts else { return None };
+    Some(Listed::Decided(StatusCounts { negative, revoked, positive }))
 }
 
 #[async_trait]
 impl StatusCache for RedisStatuses {
+    fn depth(&self) -> u32 {
+        self.depth
+    }
+
     async fn get(&self, source: &str, now: Minute) -> Result<CachedStatus, CacheError> {
-        let [bucket, invalidations] = self.keys(source);
-        let entry = Cmd::hget(bucket, source);
+        let [statuses, invalidations] = self.keys(Node::of(source, self.depth));
+        let status = |header: &CacheHeader, text: Option<String>| {
+            let statuses = text.and_then(|text| parse_statuses(&text, header.epoch, now));
+            statuses.map_or(Cached::Nothing, |statuses| statuses.of(source))
+        };
+        let command = Cmd::get(statuses);
         if let Some(header) = self.recent_header() {
-            let value: Option<String> = self.link.command(&entry).await?;
+            let text: Option<String> = self.link.command(&command).await?;
             if header.broken_connections == self.link.broken_connections() {
-                return self.answer(header, value.as_deref(), &invalidations, now).await;
+                return self.answer(header, status(&header, text), &invalidations).await;
             }
         }
         let (requested, broken_connections) = (Instant::now(), self.link.broken_connections());
         type Values = ((Option<Epoch>, Option<Millis>), Option<String>);
-        let commands = [Cmd::mget(&[&self.epoch, &self.as_of]), entry];
-        let ((epoch, as_of), value): Values = self.link.transaction(&commands).await?;
+        let commands = [Cmd::mget(&[&self.epoch, &self.as_of]), command];
+        let ((epoch, as_of), text): Values = self.link.transaction(&commands).await?;
         let (epoch, as_of) = (epoch.unwrap_or(0), as_of.unwrap_or(0));
         let header = CacheHeader { epoch, as_of, requested, broken_connections };
         *self.header.lock() = Some(header);
-        self.answer(header, value.as_deref(), &invalidations, now).await
+        self.answer(header, status(&header, text), &invalidations).await
     }
 
-    async fn merge_max(&self, version: CacheVersion, now: Minute, update: &StatusUpdate) -> Result<(), CacheError> {
-        let StatusUpdate { source, counts, last } = update;
+    async fn fill(
+        &self,
+        version: CacheVersion,
+        now: Minute,
+        node: Node,
+        statuses: &NodeStatuses,
+    ) -> Result<(), CacheError> {
+        let text = format_statuses(version.epoch, now, statuses);
         let arguments = |command: &mut Cmd| {
-            command.arg(version.invalidations).arg(version.epoch);
-            command.arg(now.0).arg(BUCKET_CAPACITY).arg(BUCKET_TTL_SECONDS);
-            command.arg(&**source).arg(counts.negative).arg(counts.positive).arg(u8::from(*last));
-            command.arg(counts.revoked);
+            command.arg(version.invalidations).arg(&text).arg(TTL_SECONDS);
         };
-        self.link.script_on(&self.merge_max, &self.keys(source), &arguments).await
+        self.link.script_on(&self.fill, &self.keys(node), &arguments).await
     }
 
-    async fn invalidate(&self, sources: &[Box<str>]) -> Result<(), CacheError> {
-        for sources in sources.chunks(SOURCES_PER_CALL) {
-            let keys: Vec<_> = sources.iter().flat_map(|source| self.keys(source)).collect();
+    async fn invalidate(&self, nodes: &[Node]) -> Result<(), CacheError> {
+        for nodes in nodes.chunks(NODES_PER_CALL) {
+            let keys: Vec<_> = nodes.iter().flat_map(|node| self.keys(*node)).collect();
             let arguments = |command: &mut Cmd| {
-                command.arg(BUCKET_TTL_SECONDS);
-                for source in sources {
-                    command.arg(&**source);
-                }
+                command.arg(TTL_SECONDS);
             };
             self.link.script_on::<()>(&self.invalidate, &keys, &arguments).await?;
         }
@@ -192,17 +224,23 @@ mod tests {
     use super::*;
 
     #[test]
-    fn counts_are_valid_in_their_epoch_and_for_some_minutes() {
+    fn statuses_survive_as_a_text_in_their_epoch_and_for_some_minutes() {
         let now = Minute(1_000);
-        let counts = StatusCounts { negative: 0, revoked: 0, positive: 7 };
-        assert_eq!(parse("3:1000:0:7:0", 3, now), Some(counts));
-        assert_eq!(parse("3:1000:0:7:0:5", 3, now), Some(StatusCounts { revoked: 5, ..counts }));
-        assert_eq!(parse("3:1000:1:7:1", 3, now), Some(StatusCounts { negative: 1, ..counts }));
-        for (value, epoch) in [("2:1000:0:7:0", 3), ("3:990:0:7:0", 3), ("2:1000:1:7:1", 3), ("3:990:1:7:1", 3)] {
-            assert_eq!(parse(value, epoch, now), None, "{value}");
+        let decided = Listed::Decided(StatusCounts { negative: 0, revoked: 5, positive: 7 });
+        let names = ["a", "3:x;", "grün", ":", ";", "1:2:3;"];
+        let near = names.map(|name| (format!("near {name}").into(), Listed::Near));
+        let listed = names.map(|name| (name.into(), decided)).into_iter().chain(near).collect();
+        for statuses in
+            [NodeStatuses { listed, complete: true }, NodeStatuses { listed: BTreeMap::new(), complete: false }]
+        {
+            let text = format_statuses(3, now, &statuses);
+            assert_eq!(parse_statuses(&text, 3, Minute(1_009)), Some(statuses), "{text}");
+            assert_eq!((parse_statuses(&text, 4, now), parse_statuses(&text, 3, Minute(1_010))), (None, None));
         }
-        for malformed in ["nonsense", "", "3:1000:0:7", "3:1000:0:7:0:5:1", "3:1000:0:x:0"] {
-            assert_eq!(parse(malformed, 3, now), None, "{malformed}");
+        for malformed in
+            ["", "nonsense", "3:1000:1", "3:1000:1:x", "3:1000:1:9:a;", "3:1000:1:1:a0:7;", "3:1000:1:1:a0:7:x;"]
+        {
+            assert_eq!(parse_statuses(malformed, 3, now), None, "{malformed}");
         }
     }
 }
