@@ -9,7 +9,7 @@ use ping_kafka::KafkaProducer;
 use ping_memory::SystemClock;
 use ping_ports::{Clock, Outbox};
 use ping_postgres::PostgresStore;
-use ping_query::{CountQuery, RevocationQuery, SourceQuery, StatusQuery};
+use ping_query::{CountQuery, RevocationQuery, SourceQuery, StatusQuery, StoreCheck};
 use ping_redis::{RedisCache, RedisStatuses};
 use ping_rpc::{Queries, health};
 use ping_runtime::admin::Readiness;
@@ -31,6 +31,10 @@ pub(crate) async fn run(args: ServerArgs, process: ProcessArgs, shutdown: Cancel
     let readiness = Readiness::default();
     let mut registry = Registry::default();
     let mut tasks = JoinSet::new();
+    if queries.is_some() {
+        let cache = Arc::new(RedisCache::new(&args.cache.settings())?);
+        tasks.spawn(StoreCheck::new(cache, store.clone(), &mut registry).run());
+    }
     let security = args.security.start(&mut registry, &mut tasks).await?;
     migrate(&mut tasks, &readiness, Arc::clone(&store));
     let checked = Arc::clone(&store);

@@ -6,6 +6,7 @@
 mod live;
 mod sources;
 mod status;
+mod store_check;
 mod waiters;
 
 use std::{sync::Arc, time::Duration};
@@ -13,6 +14,7 @@ use std::{sync::Arc, time::Duration};
 pub use live::{CacheState, LIVE_MINUTES, LIVE_SOURCES, LiveCount, LiveQuery, Minutes, Ranking, Watcher};
 pub use sources::{AsOf, Point, SourceError, SourceQuery, Step};
 pub use status::{RevocationQuery, SourceStatus, StatusQuery};
+pub use store_check::StoreCheck;
 
 use tokio::time::{Instant, sleep};
 use waiters::Waiters;

@@ -37,10 +37,14 @@ pub enum Bug {
     NearStatusesCached,
     /// A processor uses the statuses that another one cached, which may have counted events without caching their status.
     EpochNotBegun,
+    /// Nobody notices that a restored store lacks events that were counted.
+    StoreNotCompared,
+    /// A restored store issues the same writer ids again.
+    WriterIdsReused,
 }
 
 impl Bug {
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 19] = [
         Self::CacheIgnoresPositions,
         Self::IncompleteCacheTrusted,
         Self::SnapshotBeforeEnds,
@@ -58,5 +62,7 @@ impl Bug {
         Self::OldStatusesCached,
         Self::NearStatusesCached,
         Self::EpochNotBegun,
+        Self::StoreNotCompared,
+        Self::WriterIdsReused,
     ];
 }

@@ -12,6 +12,7 @@ mod minutes;
 mod producer;
 mod record;
 mod settings;
+mod single_records;
 mod topics;
 
 pub use bounds::KafkaBounds;

@@ -136,6 +136,18 @@ impl MemoryLog {
         }
     }
 
+    /// Deletes all records and begins at offset 0, as a topic does that is deleted and created again.
+    pub fn recreate(&self) {
+        let mut state = self.state.lock();
+        for log in &mut state.partitions {
+            *log = PartitionLog::default();
+        }
+        state.committed.values_mut().for_each(BTreeMap::clear);
+        state.rebalance();
+        drop(state);
+        self.changed.notify_waiters();
+    }
+
     /// Assigns each partition to another member, if there are several.
     pub fn rebalance(&self) {
         let mut state = self.state.lock();
@@ -180,6 +192,17 @@ impl LogBounds for MemoryLog {
         let state = self.state.lock();
         let bounds = |log: &PartitionLog| Bounds { low: log.low, end: log.end() };
         Ok((0..).zip(state.partitions.iter().map(bounds)).collect())
+    }
+
+    async fn records_at(&self, offsets: &BTreeMap<Partition, Offset>) -> Result<Vec<Record>, LogError> {
+        let state = self.state.lock();
+        let record = |(partition, offset): (&Partition, &Offset)| {
+            let log = state.partition(*partition);
+            let body = log.and_then(|log| log.records.get(usize::try_from(*offset - log.low).ok()?));
+            let body = body.ok_or_else(|| LogError(format!("partition {partition} has no offset {offset}").into()))?;
+            Ok(Record { partition: *partition, offset: *offset, body: body.clone() })
+        };
+        offsets.iter().map(record).collect()
     }
 }
 
