@@ -98,12 +98,13 @@ pub trait EventStore: Send + Sync {
     /// Opens a writer whose id was never used before, not even by a store of which this one is an older copy.
     async fn open_writer(&self, lease: Duration) -> Result<WriterId, StoreError>;
 
-    /// In one atomic step, and only while the writer is open and the batch follows its last one without a gap: inserts the events whose ids are new, adds them to the writer's
-    /// total and to the rollups, adds the batch to the outbox, moves `last_seq` and renews the lease.
+    /// In one atomic step, and only while the writer is open and the batch follows its last one without a gap: inserts the events whose
+    /// ids are new, adds them to the writer's total and to the rollups, adds the batch to the outbox, moves `last_seq` and renews the lease.
     async fn commit(&self, batch: &Batch) -> Result<Committed, CommitError>;
 
-    /// Renews the lease; false when the writer is closed.
-    async fn renew(&self, writer: WriterId, lease: Duration) -> Result<bool, StoreError>;
+    /// Renews the lease; false when the writer is closed, or its last number is not `last`: the store was restored to an earlier time, and
+    /// what it has in the outbox again is relayed once the lease has ended.
+    async fn renew(&self, writer: WriterId, last: Seq, lease: Duration) -> Result<bool, StoreError>;
 
     /// Closes the writer permanently, and returns its last sequence number. From then on no statement of this writer has any
     /// effect, not even one that is still in flight, so the answer says whether a commit with a lost answer succeeded.

@@ -83,8 +83,8 @@ impl EventStore for FaultyStore {
         }
     }
 
-    async fn renew(&self, writer: WriterId, lease: Duration) -> Result<bool, StoreError> {
-        self.host.call(unavailable, self.inner.renew(writer, lease)).await
+    async fn renew(&self, writer: WriterId, last: Seq, lease: Duration) -> Result<bool, StoreError> {
+        self.host.call(unavailable, self.inner.renew(writer, last, lease)).await
     }
 
     async fn close_writer(&self, writer: WriterId) -> Result<Seq, StoreError> {

@@ -33,7 +33,7 @@ async fn a_restart_costs_no_acknowledgement_and_at_most_one_answer() {
         commit(&store, writer, seq).await.unwrap();
     }
     // Several connections, all of which are broken after the restart.
-    let renewals = (0..5).map(|_| store.renew(writer, LEASE));
+    let renewals = (0..5).map(|_| store.renew(writer, 5, LEASE));
     assert!(futures::future::join_all(renewals).await.into_iter().all(Result::unwrap));
     server.kill_9().await.unwrap();
     assert!(matches!(commit(&store, writer, 6).await, Err(CommitError::Unknown(_) | CommitError::Refused(_))));

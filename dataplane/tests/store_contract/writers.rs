@@ -43,7 +43,7 @@ pub async fn closing_returns_the_last_number(fixture: &Fixture) {
 pub async fn a_closed_writer_commits_nothing(fixture: &Fixture) {
     let writer = fixture.closed_writer(events([1])).await;
     assert!(is_fenced(fixture, writer, 1).await);
-    assert!(!fixture.store.renew(writer, LEASE).await.unwrap());
+    assert!(!fixture.store.renew(writer, 1, LEASE).await.unwrap());
     assert!(is_fenced(fixture, writer, 1).await);
     fixture.assert_count(1).await;
     assert_eq!(fixture.store.close_writer(writer).await.unwrap(), 1);
@@ -80,7 +80,10 @@ pub async fn a_commit_that_races_with_closing_is_in_or_out(fixture: &Fixture) {
 
 pub async fn renewing_keeps_a_writer_open(fixture: &Fixture) {
     let writer = fixture.store.open_writer(SHORT).await.unwrap();
-    assert!(fixture.store.renew(writer, LEASE).await.unwrap());
+    for other in [-1, 1] {
+        assert!(!fixture.store.renew(writer, other, LEASE).await.unwrap(), "a lane that has committed {other}");
+    }
+    assert!(fixture.store.renew(writer, 0, LEASE).await.unwrap());
     fixture.advance(LONGER).await;
     assert_eq!(fixture.store.claim_orphan(LEASE).await.unwrap(), None);
     assert!(!is_fenced(fixture, writer, 0).await);

@@ -136,18 +136,6 @@ impl MemoryLog {
         }
     }
 
-    /// Deletes all records and begins at offset 0, as a topic does that is deleted and created again.
-    pub fn recreate(&self) {
-        let mut state = self.state.lock();
-        for log in &mut state.partitions {
-            *log = PartitionLog::default();
-        }
-        state.committed.values_mut().for_each(BTreeMap::clear);
-        state.rebalance();
-        drop(state);
-        self.changed.notify_waiters();
-    }
-
     /// Assigns each partition to another member, if there are several.
     pub fn rebalance(&self) {
         let mut state = self.state.lock();

@@ -89,10 +89,11 @@ impl EventStore for MemoryStore {
         Ok(committed)
     }
 
-    async fn renew(&self, writer: WriterId, lease: Duration) -> Result<bool, StoreError> {
+    async fn renew(&self, writer: WriterId, last: Seq, lease: Duration) -> Result<bool, StoreError> {
         let lease_until = self.clock.now().saturating_add(millis(lease));
         let mut state = self.state.lock();
-        let Some(writer) = state.writers.get_mut(&writer).filter(|writer| writer.open) else { return Ok(false) };
+        let follows = |writer: &&mut Writer| writer.open && writer.last_seq == last;
+        let Some(writer) = state.writers.get_mut(&writer).filter(follows) else { return Ok(false) };
         writer.lease_until = lease_until;
         Ok(true)
     }
