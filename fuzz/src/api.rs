@@ -64,9 +64,7 @@ impl Server {
     }
 
     #[expect(clippy::expect_used, reason = "a failure here is what fuzzing looks for")]
-    fn call(&self, content_type: &str, bytes: &[u8]) {
-        let (method, body) = bytes.split_first().unwrap_or((&0, &[]));
-        let path = METHODS[usize::from(*method) % METHODS.len()];
+    fn call(&self, path: &str, content_type: &str, body: &[u8]) {
         let account = Arc::new(Account::open(self.budget.clone()).expect("nothing else uses the budget"));
         let body = Full::new(Bytes::copy_from_slice(body));
         let body = Body::new(body, Arc::clone(&account), Duration::ZERO, Duration::from_secs(1));
@@ -90,7 +88,13 @@ impl Server {
 }
 
 /// Sends `bytes` as the body of a call with this content type; the first byte chooses the method.
-pub(crate) fn call(content_type: &str, bytes: &[u8]) {
+pub(crate) fn call_method(content_type: &str, bytes: &[u8]) {
+    let (method, body) = bytes.split_first().unwrap_or((&0, &[]));
+    call(METHODS[usize::from(*method) % METHODS.len()], content_type, body);
+}
+
+/// Sends `body` to `path` with this content type.
+pub(crate) fn call(path: &str, content_type: &str, body: &[u8]) {
     thread_local!(static SERVER: OnceCell<Server> = const { OnceCell::new() });
-    SERVER.with(|server| server.get_or_init(Server::start).call(content_type, bytes));
+    SERVER.with(|server| server.get_or_init(Server::start).call(path, content_type, body));
 }

@@ -21,10 +21,11 @@ pub struct Target {
 }
 
 /// Every target.
-pub const TARGETS: [Target; 9] = [
+pub const TARGETS: [Target; 10] = [
     Target { name: "connect_json", run: connect_json },
     Target { name: "connect_proto", run: connect_proto },
     Target { name: "grpc_frames", run: grpc_frames },
+    Target { name: "cloud_events", run: cloud_events },
     Target { name: "record", run: record },
     Target { name: "outbox_payload", run: outbox_payload },
     Target { name: "event", run: event },
@@ -35,17 +36,24 @@ pub const TARGETS: [Target; 9] = [
 
 /// The body of a call by Connect, as JSON. The first byte chooses the method.
 pub fn connect_json(bytes: &[u8]) {
-    api::call("application/json", bytes);
+    api::call_method("application/json", bytes);
 }
 
 /// The body of a call by Connect, encoded. The first byte chooses the method.
 pub fn connect_proto(bytes: &[u8]) {
-    api::call("application/proto", bytes);
+    api::call_method("application/proto", bytes);
 }
 
 /// The body of a call by gRPC-Web, which has the frames of gRPC. The first byte chooses the method.
 pub fn grpc_frames(bytes: &[u8]) {
-    api::call("application/grpc-web+proto", bytes);
+    api::call_method("application/grpc-web+proto", bytes);
+}
+
+/// CloudEvents: one, or a batch, as the first byte says.
+pub fn cloud_events(bytes: &[u8]) {
+    let (form, body) = bytes.split_first().unwrap_or((&0, &[]));
+    let form = if form.is_multiple_of(2) { "" } else { "-batch" };
+    api::call("/cloudevents", &format!("application/cloudevents{form}+json"), body);
 }
 
 /// A record of the log.
