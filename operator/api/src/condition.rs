@@ -28,6 +28,8 @@ condition_types! {
     ProcessorReady,
     /// the failure of a single machine cannot lose an acknowledged event
     Durable,
+    /// the write-ahead log is archived, and the last base backup that was due has been made
+    BackedUp,
     /// connections to Postgres, Kafka and the cache are encrypted, the servers of all three are verified, and callers reach the servers by TLS
     Encrypted,
     /// callers need credentials, and a rule that allows what they do

@@ -1,6 +1,7 @@
 //! The custom resource `PingPipeline`. Every default is defined here, once; the CRD is generated from these types.
 
 pub mod access;
+pub mod backup;
 pub mod cache;
 pub mod kafka;
 pub mod postgres;

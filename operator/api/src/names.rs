@@ -70,6 +70,12 @@ impl Names {
         self.part("postgres")
     }
 
+    /// The object store with the backups that the cluster was restored from.
+    #[must_use]
+    pub fn postgres_origin(&self) -> String {
+        self.part("postgres-origin")
+    }
+
     /// The Secret key to which CloudNativePG writes the connection URI.
     #[must_use]
     pub fn postgres_uri(&self) -> SecretKey {

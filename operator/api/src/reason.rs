@@ -100,6 +100,18 @@ reasons! {
     Unsafe => "Nothing in development. In production, change the settings named in the message and set `durability: Exact`.",
     /// The operator cannot check how the external Postgres replicates.
     Unverified => "Make sure that the external Postgres replicates synchronously.",
+    /// The write-ahead log is archived, and the last base backup has ended.
+    Restorable => "Nothing.",
+    /// The spec has no backups.
+    NoBackup => "Set `spec.postgres.cluster.backup`, unless the events may be lost together with the volumes.",
+    /// No base backup has ended yet.
+    BackupPending => "Wait for the schedule, or run `kubectl pingpipeline backup NAME`.",
+    /// A base backup that was due has not ended within six hours.
+    BackupOverdue => "Run `kubectl describe scheduledbackups,backups`. CloudNativePG or its Barman Cloud plugin may not be running.",
+    /// The last base backup failed.
+    BackupFailed => "Run `kubectl describe backups`. Credentials, the bucket or the network may be the cause.",
+    /// The write-ahead log is not archived.
+    ArchivingFailed => "Fix the cause in the message soon: until then, the log fills the volume, and later events cannot be restored.",
     /// All connections between components, and from callers to servers, are encrypted.
     VerifiedTls => "Nothing.",
     /// Callers need credentials.

@@ -1,5 +1,6 @@
 //! Step 3: turns a validated pipeline into the objects of its desired state. Pure and infallible; one component per file.
 
+mod backup;
 mod dragonfly;
 mod env;
 mod kafka;

@@ -1,6 +1,7 @@
 //! Types of external APIs (other operators), reduced to the fields that we set or read. Types that we write are strict. Types that
 //! we read are lenient, because other versions of those operators write other values.
 
+pub mod barman;
 pub mod cnpg;
 pub mod dragonfly;
 pub mod monitoring;
@@ -39,6 +40,10 @@ impl<S: DeserializeOwned + Default, T: DeserializeOwned> Observed<S, T> {
         Self { spec, status }
     }
 }
+
+/// A part of an object that we do not read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+pub struct Ignored {}
 
 /// A condition as other operators write it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]

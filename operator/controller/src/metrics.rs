@@ -71,6 +71,7 @@ pub struct Metrics {
     served: Family<DependencyLabel, Gauge>,
     leader: Gauge,
     ready: Family<PipelineLabel, Gauge>,
+    backed_up: Family<PipelineLabel, Gauge>,
     totals: Family<PipelineLabel, Gauge>,
     last_reconcile: Gauge<f64, AtomicU64>,
 }
@@ -89,6 +90,7 @@ impl Metrics {
             served: Family::default(),
             leader: Gauge::default(),
             ready: Family::default(),
+            backed_up: Family::default(),
             totals: Family::default(),
             last_reconcile: Gauge::default(),
         };
@@ -105,6 +107,11 @@ impl Metrics {
         registry.register("dependency_served", "Whether the API server serves an API", metrics.served.clone());
         registry.register("leader", "Whether this process is the leader", metrics.leader.clone());
         registry.register("pipeline_ready", "Whether a pipeline is ready", metrics.ready.clone());
+        registry.register(
+            "pipeline_backed_up",
+            "Whether backups are made when they are due; absent without spec.postgres.cluster.backup",
+            metrics.backed_up.clone(),
+        );
         registry.register(
             "pipeline_total",
             "Acknowledged events, as last reported by a server",
@@ -171,6 +178,14 @@ impl Metrics {
         self.ready.get_or_create(&label(pipeline)).set(i64::from(ready));
     }
 
+    /// Whether backups of a pipeline are made when they are due; `None` if it has none.
+    pub fn backed_up(&self, pipeline: &PipelineName, backed_up: Option<bool>) {
+        match backed_up {
+            Some(backed_up) => drop(self.backed_up.get_or_create(&label(pipeline)).set(i64::from(backed_up))),
+            None => drop(self.backed_up.remove(&label(pipeline))),
+        }
+    }
+
     /// The count that a server of a pipeline reported.
     pub fn total(&self, pipeline: &PipelineName, total: i64) {
         self.totals.get_or_create(&label(pipeline)).set(total);
@@ -179,6 +194,7 @@ impl Metrics {
     /// Removes the metrics of a deleted pipeline.
     pub fn forget(&self, pipeline: &PipelineName) {
         self.ready.remove(&label(pipeline));
+        self.backed_up.remove(&label(pipeline));
         self.totals.remove(&label(pipeline));
     }
 

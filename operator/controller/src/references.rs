@@ -6,6 +6,8 @@ use std::collections::BTreeSet;
 use ping_api::{
     crd::{
         PingPipelineSpec, SecretKey,
+        backup::ObjectStore,
+        postgres::PostgresCluster,
         tls::ConnectionTls,
         workload::{PodSpec, ServerSpec},
     },
@@ -46,9 +48,6 @@ pub fn references(spec: &PingPipelineSpec) -> Vec<Reference> {
     let postgres = spec.postgres.external.as_ref();
     add("spec.postgres.external.uri", postgres.map(|external| &external.uri));
     add("spec.postgres.external.readUri", postgres.and_then(|external| external.read_uri.as_ref()));
-    let backup = spec.postgres.cluster.as_ref().and_then(|cluster| cluster.backup.as_ref());
-    add("spec.postgres.cluster.backup.accessKeyId", backup.map(|backup| &backup.access_key_id));
-    add("spec.postgres.cluster.backup.secretAccessKey", backup.map(|backup| &backup.secret_access_key));
     if let Some(external) = &spec.kafka.external {
         add("spec.kafka.external.tls.ca", external.tls.as_ref().and_then(|tls| tls.ca.as_ref()));
         add("spec.kafka.external.sasl.password", external.sasl.as_ref().map(|sasl| &sasl.password));
@@ -57,12 +56,26 @@ pub fn references(spec: &PingPipelineSpec) -> Vec<Reference> {
     add("spec.cache.dragonfly.password", dragonfly.and_then(|dragonfly| dragonfly.password.as_ref()));
     let external = spec.cache.external.as_ref();
     add("spec.cache.external.password", external.and_then(|external| external.password.as_ref()));
+    found.extend(spec.postgres.cluster.iter().flat_map(stores));
     found.extend(postgres.into_iter().flat_map(|external| tls("spec.postgres.external.tls", &external.tls)));
     found.extend(external.into_iter().flat_map(|external| tls("spec.cache.external.tls", &external.tls)));
     found.extend(callers(&spec.server));
     found.extend(variables("spec.server.env", &spec.server.pod));
     found.extend(variables("spec.processor.env", &spec.processor.pod));
     found
+}
+
+/// References of the object stores with backups.
+fn stores(cluster: &PostgresCluster) -> Vec<Reference> {
+    let backup = cluster.backup.as_ref().map(|backup| ("backup", &backup.store));
+    let origin = cluster.recovery.as_ref().and_then(|recovery| recovery.object_store.as_ref());
+    let origin = origin.map(|origin| ("recovery.objectStore", &origin.store));
+    let of = |(part, store): (&'static str, &ObjectStore)| {
+        let reference =
+            |(field, key): (&str, &SecretKey)| Reference::secret(format!("spec.postgres.cluster.{part}.{field}"), key);
+        store.secrets().map(reference).collect::<Vec<_>>()
+    };
+    backup.into_iter().chain(origin).flat_map(of).collect()
 }
 
 /// References of TLS settings.

@@ -72,7 +72,10 @@ pub async fn report(
         write_status(pipeline, &status, context).await.map_err(ReportError::Status)?;
     }
     let is = |kind: ConditionType| find(&status, kind).is_some_and(|condition| condition.status == "True");
-    context.metrics.pipeline(&Names::of(pipeline).into(), is(ConditionType::Ready));
+    let name = Names::of(pipeline).into();
+    context.metrics.pipeline(&name, is(ConditionType::Ready));
+    let has_backup = pipeline.spec.postgres.cluster.as_ref().is_some_and(|cluster| cluster.backup.is_some());
+    context.metrics.backed_up(&name, has_backup.then(|| is(ConditionType::BackedUp)));
     if let Some((_, error)) = applied.failures.into_iter().next() {
         return Err(ReportError::Apply { source: error, progress: !applied.changes.is_empty() });
     }

@@ -1,5 +1,6 @@
 //! Step 5: the status. Pure: the same input and clock give the same status.
 
+mod backup;
 mod cache;
 mod component;
 mod encryption;
@@ -93,6 +94,7 @@ fn evaluate(pipeline: &PingPipeline, input: &StatusInput<'_>) -> (Vec<(Condition
         (false, _) => ConditionValue::met(Reason::Progressing, &ready.message),
     };
     values.push((ConditionType::Durable, durable(input.pipeline)));
+    values.push((ConditionType::BackedUp, backup::backed_up(input)));
     values.push((ConditionType::Encrypted, encryption::encrypted(input.pipeline)));
     values.push((ConditionType::Authenticated, encryption::authenticated(input.pipeline)));
     values.push((ConditionType::Ready, ready));

@@ -6,6 +6,7 @@ mod durability_risks;
 mod images;
 mod invalid;
 mod kafka;
+mod recovery;
 mod references;
 mod scaling;
 mod secrets;
@@ -125,7 +126,9 @@ fn postgres(spec: &PostgresSpec, names: &Names, state: &ClusterState) -> Result<
         )));
     }
     let live = state.live.observe::<ObservedCluster, ClusterStatus>(&names.key(Kind::Cluster, names.postgres()));
-    if let Some(size) = live.and_then(|live| live.spec.storage.size)
+    let live = live.map(|live| live.spec);
+    recovery::recovery(&cluster, names, live.as_ref())?;
+    if let Some(size) = live.and_then(|live| live.storage.size)
         && let (Some(now), Some(wanted)) = (quantity::parse(&size), quantity::parse(&cluster.storage.size))
         && wanted < now
     {

@@ -1,8 +1,9 @@
-//! `kubectl pingpipeline`: shows the status of pipelines and how to connect, explains conditions, previews changes, collects support reports and runs
-//! drills. kubectl finds the plugin by its name on the `PATH`. Only `drill` changes anything.
+//! `kubectl pingpipeline`: shows the status of pipelines and how to connect, explains conditions, previews changes, makes backups, plans restores,
+//! collects support reports and runs drills. kubectl finds the plugin by its name on the `PATH`. Only `backup` and `drill` change anything.
 //!
 //! It depends on `ping-api` and not on the controller.
 
+mod backup;
 mod caller;
 mod cluster;
 mod connect;
@@ -14,6 +15,7 @@ mod plan;
 mod recount;
 mod redact;
 mod report;
+mod restore_plan;
 mod risk;
 mod status;
 mod verify;
@@ -24,7 +26,7 @@ use clap::{Parser, Subcommand};
 
 use self::{cluster::ConnectionArgs, output::Format};
 
-/// Inspect PingPipelines, preview changes and run drills. Only `drill` changes anything.
+/// Inspect PingPipelines, preview changes, make backups and run drills. Only `backup` and `drill` change anything.
 #[derive(Parser)]
 #[command(name = "kubectl pingpipeline", bin_name = "kubectl pingpipeline", version)]
 struct Cli {
@@ -49,6 +51,10 @@ enum Command {
     Explain(explain::Arguments),
     /// Show what applying a manifest would change, and the risk of each change. Exit code 1 if it would be rejected.
     Plan(plan::Arguments),
+    /// Make a base backup of a pipeline's Postgres now, and wait until it has ended.
+    Backup(backup::Arguments),
+    /// Print the manifest of a pipeline that starts from the backups of another one. Exit code 1 if it could not be restored.
+    RestorePlan(restore_plan::Arguments),
     /// Collect everything that support needs, without passwords, as YAML.
     Report(report::Arguments),
     /// Cause failures in a running pipeline under load, and check that every acknowledged event is counted exactly once.
@@ -64,6 +70,8 @@ async fn main() -> ExitCode {
         Command::Connect(arguments) => connect::run(&arguments, &connection, output).await,
         Command::Verify(arguments) => verify::run(&arguments, &connection, output).await,
         Command::Plan(arguments) => plan::run(&arguments, &connection, output).await,
+        Command::Backup(arguments) => backup::run(&arguments, &connection, output).await,
+        Command::RestorePlan(arguments) => restore_plan::run(&arguments, &connection, output).await,
         Command::Report(arguments) => report::run(&arguments, &connection, output).await,
         Command::Drill(arguments) => drill::run(&arguments, &connection, output).await,
     };

@@ -6,6 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
+    backup::{Backup, Recovery},
     schema::{SecretKey, rule},
     tls::ConnectionTls,
     workload::Resources,
@@ -37,6 +38,12 @@ pub struct PostgresSpec {
 /// A CloudNativePG cluster.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-validations" = [
+    rule(
+        "!has(self.recovery) || has(oldSelf.recovery)",
+        "a backup is restored when a pipeline is created, and this one has data already. Create a second PingPipeline with recovery",
+    ),
+]))]
 pub struct PostgresCluster {
     /// Number of instances, including the primary. Default 3; 1 to 9.
     #[schemars(range(min = 1, max = 9))]
@@ -59,6 +66,13 @@ pub struct PostgresCluster {
     /// Backups to an object store. Absent: no backups.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub backup: Option<Backup>,
+    /// The backup that the cluster starts from. Absent: an empty database.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub recovery: Option<Recovery>,
+    /// Annotations of the ServiceAccount of the instances, which give them an identity in the cloud, for example
+    /// `eks.amazonaws.com/role-arn`. Default none.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub service_account_annotations: BTreeMap<String, String>,
 }
 
 impl Default for PostgresCluster {
@@ -72,6 +86,8 @@ impl Default for PostgresCluster {
             parameters: BTreeMap::new(),
             synchronous: Synchronous::default(),
             backup: None,
+            recovery: None,
+            service_account_annotations: BTreeMap::new(),
         }
     }
 }
@@ -135,42 +151,6 @@ pub enum DataDurability {
     Required,
     /// Writes continue.
     Preferred,
-}
-
-/// Backups to an S3-compatible object store, through CloudNativePG's Barman Cloud plugin.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct Backup {
-    /// Schedule as five cron fields: minute, hour, day, month, weekday. Default `0 2 * * *` (02:00 UTC every day).
-    #[serde(default = "Backup::default_schedule")]
-    #[schemars(length(max = 100), extend("x-kubernetes-validations" = [
-        rule("self.trim().split(' ').filter(f, f != '').size() == 5", "the schedule needs five cron fields, without seconds, for example '0 2 * * *'"),
-    ]))]
-    pub schedule: String,
-    /// How long backups are kept: a number followed by `d`, `w` or `m`. Default `30d`.
-    #[serde(default = "Backup::default_retention")]
-    #[schemars(regex(pattern = r"^[1-9][0-9]*[dwm]$"))]
-    pub retention: String,
-    /// Destination, for example `s3://pings-backup/`.
-    #[schemars(length(min = 1, max = 1024))]
-    pub destination_path: String,
-    /// URL of the object store. Absent: AWS S3.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub endpoint_url: Option<String>,
-    /// Secret key that holds the access key id.
-    pub access_key_id: SecretKey,
-    /// Secret key that holds the secret access key.
-    pub secret_access_key: SecretKey,
-}
-
-impl Backup {
-    fn default_schedule() -> String {
-        "0 2 * * *".into()
-    }
-
-    fn default_retention() -> String {
-        "30d".into()
-    }
 }
 
 /// An existing Postgres.

@@ -1,4 +1,4 @@
-//! CloudNativePG 1.30: `Cluster`, `ScheduledBackup`, and `ObjectStore` of its Barman Cloud plugin.
+//! CloudNativePG 1.30: `Cluster`. Its backups are in [`barman`](super::barman).
 
 use std::collections::BTreeMap;
 
@@ -34,16 +34,98 @@ pub struct ClusterSpec {
     pub enable_pdb: bool,
     /// Labels of all objects that CloudNativePG creates.
     pub inherited_metadata: InheritedMetadata,
+    /// The ServiceAccount of the instances.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub service_account_template: Option<ServiceAccountTemplate>,
     /// Plugins.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub plugins: Vec<Plugin>,
+    /// Clusters that `bootstrap` refers to.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub external_clusters: Vec<ExternalCluster>,
+}
+
+/// The ServiceAccount of the instances.
+#[derive(Clone, Debug, Serialize)]
+pub struct ServiceAccountTemplate {
+    /// Its metadata.
+    pub metadata: Annotations,
+}
+
+/// Annotations of an object.
+#[derive(Clone, Debug, Serialize)]
+pub struct Annotations {
+    /// The annotations.
+    pub annotations: BTreeMap<String, String>,
 }
 
 /// How the database is initialized.
 #[derive(Clone, Debug, Serialize)]
-pub struct Bootstrap {
+#[serde(rename_all = "lowercase")]
+pub enum Bootstrap {
     /// A new database.
-    pub initdb: Initdb,
+    Initdb(Initdb),
+    /// A backup.
+    Recovery(Recovery),
+}
+
+/// A database that is restored from a backup.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Recovery {
+    /// Name of the external cluster with the backups and the write-ahead log.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub source: Option<&'static str>,
+    /// Its name.
+    pub database: String,
+    /// Its owner.
+    pub owner: String,
+    /// Where to stop; absent: at the end of the write-ahead log.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub recovery_target: Option<RecoveryTarget>,
+    /// Snapshots to start from.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub volume_snapshots: Option<VolumeSnapshots>,
+}
+
+/// Where a recovery stops.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RecoveryTarget {
+    /// At this time, in RFC 3339.
+    pub target_time: String,
+}
+
+/// Snapshots of the volumes of an instance.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct VolumeSnapshots {
+    /// The data volume.
+    pub storage: VolumeSnapshot,
+    /// The volume of the write-ahead log.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub wal_storage: Option<VolumeSnapshot>,
+}
+
+/// A reference to a VolumeSnapshot.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct VolumeSnapshot {
+    /// `snapshot.storage.k8s.io`.
+    pub api_group: &'static str,
+    /// `VolumeSnapshot`.
+    pub kind: &'static str,
+    /// Its name.
+    pub name: String,
+}
+
+/// A cluster that another one is restored from.
+#[derive(Clone, Debug, Serialize)]
+pub struct ExternalCluster {
+    /// Its name within the spec.
+    pub name: &'static str,
+    /// The plugin that reads its backups.
+    pub plugin: Plugin,
 }
 
 /// A new database.
@@ -123,8 +205,8 @@ pub struct Plugin {
     /// Its name.
     pub name: &'static str,
     /// Whether it archives the write-ahead log.
-    #[serde(rename = "isWALArchiver")]
-    pub is_wal_archiver: bool,
+    #[serde(rename = "isWALArchiver", skip_serializing_if = "Option::is_none")]
+    pub is_wal_archiver: Option<bool>,
     /// Its settings.
     pub parameters: BTreeMap<String, String>,
 }
@@ -137,6 +219,16 @@ pub struct ObservedCluster {
     pub instances: i64,
     /// The data volume.
     pub storage: ObservedStorage,
+    /// How the database was initialized.
+    pub bootstrap: ObservedBootstrap,
+}
+
+/// How the database was initialized.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct ObservedBootstrap {
+    /// Set if it was restored from a backup.
+    pub recovery: Option<serde_json::Value>,
 }
 
 /// An observed volume.
@@ -163,73 +255,6 @@ pub struct ClusterStatus {
     pub target_primary: Option<String>,
     /// Conditions. `Ready` repeats the phase and stays `True` even if all pods are gone.
     pub conditions: Vec<ExternalCondition>,
-}
-
-/// `ScheduledBackup.spec`.
-#[derive(Clone, Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct ScheduledBackupSpec {
-    /// The cluster.
-    pub cluster: LocalName,
-    /// Schedule as six cron fields, starting with seconds.
-    pub schedule: String,
-    /// Backup method.
-    pub method: &'static str,
-    /// Plugin that makes the backup.
-    pub plugin_configuration: LocalName,
-    /// Owner of the Backup objects.
-    pub backup_owner_reference: &'static str,
-}
-
-/// A reference to an object in the same namespace.
-#[derive(Clone, Debug, Serialize)]
-pub struct LocalName {
-    /// The name.
-    pub name: String,
-}
-
-/// `ObjectStore.spec`.
-#[derive(Clone, Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct ObjectStoreSpec {
-    /// How long backups are kept.
-    pub retention_policy: String,
-    /// Destination and credentials.
-    pub configuration: ObjectStoreConfiguration,
-}
-
-/// Destination of backups.
-#[derive(Clone, Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct ObjectStoreConfiguration {
-    /// Bucket and folder.
-    pub destination_path: String,
-    /// URL of the object store.
-    #[serde(rename = "endpointURL", skip_serializing_if = "Option::is_none")]
-    pub endpoint_url: Option<String>,
-    /// Credentials for the object store.
-    pub s3_credentials: S3Credentials,
-    /// The write-ahead log.
-    pub wal: Compression,
-    /// The base backups.
-    pub data: Compression,
-}
-
-/// Credentials for an object store.
-#[derive(Clone, Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct S3Credentials {
-    /// Access key id.
-    pub access_key_id: ping_api::crd::SecretKey,
-    /// Secret access key.
-    pub secret_access_key: ping_api::crd::SecretKey,
-}
-
-/// Compression of files.
-#[derive(Clone, Debug, Serialize)]
-pub struct Compression {
-    /// Format.
-    pub compression: &'static str,
 }
 
 /// Selects the pods of the cluster `name`.

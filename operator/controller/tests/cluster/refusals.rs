@@ -60,6 +60,32 @@ fn at_creation() -> Vec<(Value, &'static str)> {
     ]
 }
 
+/// Backups and recoveries that are refused at creation, and words of the refusal.
+fn backups() -> Vec<(Value, &'static str)> {
+    let key = json!({ "name": "a", "key": "a" });
+    let cluster = |cluster: Value| json!({ "postgres": { "cluster": cluster } });
+    let backup = |backup: Value| cluster(json!({ "backup": backup }));
+    let recovery = |recovery: Value| cluster(json!({ "recovery": recovery }));
+    let store = json!({ "serverName": "a", "destinationPath": "s3://a/" });
+    vec![
+        (backup(json!({ "destinationPath": "ftp://a/" })), "should match"),
+        (
+            backup(json!({ "destinationPath": "s3://a/", "accessKeyId": key })),
+            "set both accessKeyId and secretAccessKey",
+        ),
+        (backup(json!({ "destinationPath": "s3://a/", "googleCredentials": key })), "start with gs://"),
+        (backup(json!({ "destinationPath": "gs://a/", "azureConnectionString": key })), "start with https://"),
+        (recovery(json!({})), "set objectStore, pipeline or volumeSnapshots"),
+        (recovery(json!({ "objectStore": store, "pipeline": "b" })), "not both"),
+        (recovery(json!({ "objectStore": { "destinationPath": "s3://a/" } })), "serverName: Required value"),
+        (recovery(json!({ "pipeline": "b", "targetTime": "yesterday" })), "must be of type date-time"),
+        (
+            recovery(json!({ "volumeSnapshots": { "storage": "a" }, "targetTime": "2026-11-28T09:30:00Z" })),
+            "targetTime needs the write-ahead log",
+        ),
+    ]
+}
+
 /// Connections to external components that are refused at creation, and words of the refusal.
 fn connections() -> Vec<(Value, &'static str)> {
     vec![
@@ -124,6 +150,7 @@ fn later() -> Vec<(Value, &'static str)> {
     let external = json!({ "uri": { "name": "a", "key": "uri" } });
     vec![
         (json!({ "postgres": { "cluster": { "storage": { "size": "9Gi" } } } }), "a volume cannot shrink"),
+        (json!({ "postgres": { "cluster": { "recovery": { "pipeline": "b" } } } }), "this one has data already"),
         (json!({ "postgres": { "cluster": null, "external": external } }), "its events would stay in the old database"),
         (json!({ "kafka": { "topic": { "partitions": 5 } } }), "Kafka cannot remove partitions"),
         (json!({ "kafka": { "topic": { "name": "other" } } }), "a topic cannot be renamed"),
@@ -173,7 +200,7 @@ async fn every_example_is_applied_and_so_is_every_object_of_it() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_api_server_refuses_what_could_never_work() {
     let test = TestNamespace::new("refused-new").await;
-    for (spec, words) in at_creation().into_iter().chain(connections()).chain(callers()) {
+    for (spec, words) in at_creation().into_iter().chain(backups()).chain(connections()).chain(callers()) {
         let refusal = test.try_create("demo", spec.clone()).await.expect_err(&spec.to_string()).to_string();
         assert!(refusal.contains(words), "{spec}: \"{words}\" is not in: {refusal}");
     }

@@ -11,6 +11,7 @@ mod fixture;
 mod generated;
 mod isolation;
 mod network;
+mod recovery;
 mod refusals;
 mod status;
 mod teardown;

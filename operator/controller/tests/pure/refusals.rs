@@ -93,7 +93,9 @@ fn one_instance_and_exact_is_refused_in_words_that_a_newcomer_understands() {
 
 #[test]
 fn the_examples_are_valid() {
-    for name in ["demo", "development", "existing-parts", "mail-domains", "production", "roles", "two-cores"] {
+    for name in
+        ["demo", "development", "existing-parts", "mail-domains", "production", "restored", "roles", "two-cores"]
+    {
         assert_eq!(validate(&example(name), &empty()).err(), None, "{name}");
     }
 }
