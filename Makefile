@@ -10,6 +10,7 @@ ROUNDS ?= 3
 ATTACK_SECONDS ?= 300
 EVENTS ?= 1000000
 MINUTES ?= 10
+HOURS ?= 1
 JOBS ?= 2
 ARGS ?=
 SOURCES ?=
@@ -90,6 +91,10 @@ chaos: install-build install-parts ## Kills each real part ROUNDS=n times under 
 	ROUNDS=$(ROUNDS) cargo test -q --workspace --test chaos -- --nocapture
 	cargo build -q --release --bin pingd
 	PINGD=$(CURDIR)/target/release/pingd ATTACK_SECONDS=$(ATTACK_SECONDS) cargo test -q --workspace --test front_door attacked -- --nocapture
+
+.PHONY: soak
+soak: install-build install-parts ## Runs a pipeline for HOURS=n with a random fault per minute; fails if something grows or breaks a promise
+	HOURS=$(HOURS) SEED=$(SEED) cargo test -q --workspace --test chaos nothing_grows -- --ignored --nocapture
 
 .PHONY: fuzz
 fuzz: install-build ## Fuzzes the API, decoders and the operator's validation with libFuzzer for MINUTES=n, shared by all targets

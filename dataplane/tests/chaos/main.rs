@@ -12,6 +12,7 @@ mod callers;
 #[path = "../pipeline/processes.rs"]
 mod processes;
 mod readers;
+mod soak;
 
 use std::{
     collections::BTreeMap,
@@ -85,6 +86,23 @@ async fn cached(parts: &Parts) -> Option<(i64, Minutes)> {
     Some((total, minutes.collect()))
 }
 
+/// Waits until the cache equals the rows, minute by minute; the number of rows, and how long that took.
+async fn settle(parts: &Parts, pool: &PgPool, patience: Duration) -> Result<(i64, Duration), String> {
+    let quiet = Instant::now();
+    let rows = rows(pool).await;
+    let total: i64 = rows.values().sum();
+    loop {
+        let cached = cached(parts).await;
+        if cached.as_ref() == Some(&(total, rows.clone())) {
+            return Ok((total, quiet.elapsed()));
+        }
+        if quiet.elapsed() > patience {
+            return Err(format!("after {patience:?} of quiet the rows are {rows:?} ({total}), the cache {cached:?}"));
+        }
+        sleep(Duration::from_millis(20)).await;
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_is_lost_or_counted_twice_whatever_is_killed() {
     let rounds: usize = std::env::var("ROUNDS").map_or(3, |rounds| rounds.parse().expect("ROUNDS is a whole number"));
@@ -110,24 +128,10 @@ async fn nothing_is_lost_or_counted_twice_whatever_is_killed() {
     while let Some(ended) = callers.join_next().await {
         ended.unwrap();
     }
-    let quiet = Instant::now();
     let pool = PgPool::connect(&parts.postgres.url()).await.unwrap();
-    let rows = rows(&pool).await;
-    let total: i64 = rows.values().sum();
-    loop {
-        let cached = cached(&parts).await;
-        if cached.as_ref() == Some(&(total, rows.clone())) {
-            break;
-        }
-        assert!(
-            quiet.elapsed() < Duration::from_secs(5),
-            "after 5 s of quiet the rows are {rows:?} ({total}), the cache {cached:?}\n{}\n{}",
-            server.log_tail(),
-            processor.log_tail()
-        );
-        sleep(Duration::from_millis(20)).await;
-    }
-    let settled = quiet.elapsed();
+    let settled = settle(&parts, &pool, Duration::from_secs(5)).await;
+    let (total, settled) =
+        settled.unwrap_or_else(|differs| panic!("{differs}\n{}\n{}", server.log_tail(), processor.log_tail()));
     let acknowledged = load.acknowledged.lock().clone();
     let present: i64 = sqlx::query_scalar("SELECT count(*) FROM events WHERE id = ANY($1)")
         .bind(&acknowledged)
