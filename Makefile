@@ -83,8 +83,9 @@ test-build: install-build
 	cargo test --workspace --no-run
 
 .PHONY: simulate
-simulate: install-build ## Runs the fault simulation alone: SCHEDULES=n, or SEED=n to replay one
-	SCHEDULES=$(SCHEDULES) SEED=$(SEED) cargo test -q --workspace --test simulation every_schedule -- --nocapture
+simulate: MINUTES = 120
+simulate: install-build ## Runs the fault simulation alone: SCHEDULES=n for at most MINUTES=n, or SEED=n to replay one
+	SCHEDULES=$(SCHEDULES) SEED=$(SEED) MINUTES=$(MINUTES) cargo test -q --workspace --test simulation every_schedule -- --nocapture
 
 .PHONY: chaos
 chaos: install-build install-parts ## Kills each real part ROUNDS=n times under load, then attacks a release server for ATTACK_SECONDS=n

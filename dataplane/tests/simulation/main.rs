@@ -1,7 +1,7 @@
 //! The fault simulation: the product's own lanes, publishers, relays, processors, rebuilds and audits over the memory
 //! adapters, with seeded faults at every await point and in virtual time. A seed determines a schedule completely.
 //!
-//! `SCHEDULES=n` sets how many schedules to run (default 10,000), `SEED=n` replays one.
+//! `SCHEDULES=n` sets how many schedules to run (default 10,000), `SEED=n` replays one. `MINUTES=n` ends the run early.
 #![cfg(test)]
 #![allow(unreachable_pub, missing_docs, reason = "a test binary has no callers")]
 
@@ -15,7 +15,10 @@ mod store;
 mod views;
 mod world;
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::{
+    sync::atomic::{AtomicU64, Ordering},
+    time::{Duration, Instant},
+};
 
 use bugs::Bug;
 use world::{Report, run};
@@ -27,18 +30,30 @@ fn variable(name: &str) -> Option<u64> {
         .map(|text| text.parse().unwrap_or_else(|_| panic!("{name} is \"{text}\"; it must be a whole number")))
 }
 
-/// Runs `schedules` schedules from `first` on, on all cores. Returns the seed and message of a failure, if any.
-fn search(first: u64, schedules: u64, bug: Option<Bug>) -> (Option<(u64, String)>, Report) {
-    let next = AtomicU64::new(first);
+/// The result of a search.
+struct Search {
+    /// The seed and message of a failure.
+    failure: Option<(u64, String)>,
+    /// How many schedules ended.
+    schedules: u64,
+    sum: Report,
+}
+
+/// Runs `schedules` schedules from `first` on, on all cores, until one fails. Begins none after `limit`.
+fn search(first: u64, schedules: u64, bug: Option<Bug>, limit: Duration) -> Search {
+    let (next, ended, started) = (AtomicU64::new(first), AtomicU64::new(0), Instant::now());
     let worker = || {
         let mut sum = Report::default();
         loop {
             let seed = next.fetch_add(1, Ordering::Relaxed);
-            if seed >= first + schedules {
+            if seed >= first + schedules || started.elapsed() > limit {
                 return (None, sum);
             }
             match run(seed, bug) {
-                Ok(report) => sum.add(&report),
+                Ok(report) => {
+                    ended.fetch_add(1, Ordering::Relaxed);
+                    sum.add(&report);
+                }
                 Err(wrong) => {
                     next.store(u64::MAX / 2, Ordering::Relaxed);
                     return (Some((seed, wrong)), sum);
@@ -56,7 +71,7 @@ fn search(first: u64, schedules: u64, bug: Option<Bug>) -> (Option<(u64, String)
             sum.add(&report);
             failure = failure.or(failed);
         }
-        (failure, sum)
+        Search { failure, schedules: ended.load(Ordering::Relaxed), sum }
     })
 }
 
@@ -66,8 +81,10 @@ fn every_schedule_ends_exact() {
         Some(seed) => (seed, 1),
         None => (0, variable("SCHEDULES").unwrap_or(10_000)),
     };
-    let (failure, sum) = search(first, schedules, None);
-    println!("{schedules} schedules: {sum:?}");
+    let limit = variable("MINUTES").map_or(Duration::MAX, |minutes| Duration::from_secs(60 * minutes));
+    let started = Instant::now();
+    let Search { failure, schedules, sum } = search(first, schedules, None, limit);
+    println!("{schedules} schedules, {:.0} per second: {sum:?}", schedules as f64 / started.elapsed().as_secs_f64());
     if let Some((seed, wrong)) = failure {
         panic!("schedule {seed} went wrong: {wrong}\nreplay it with: make simulate SEED={seed}");
     }
@@ -82,8 +99,7 @@ fn every_schedule_ends_exact() {
 #[test]
 fn every_planted_bug_is_caught() {
     for bug in Bug::ALL {
-        let (failure, _) = search(0, 2_000, Some(bug));
-        let Some((seed, wrong)) = failure else { panic!("2,000 schedules did not notice {bug:?}") };
+        let Some((seed, wrong)) = search(0, 2_000, Some(bug), Duration::MAX).failure else { panic!("2,000 schedules did not notice {bug:?}") };
         println!("{bug:?}: schedule {seed}: {}", wrong.lines().next().unwrap_or_default());
     }
 }
