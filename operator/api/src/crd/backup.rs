@@ -123,7 +123,7 @@ pub struct Recovery {
     /// Backups in an object store.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub object_store: Option<RecoveryStore>,
-    /// Name of another PingPipeline in this namespace, whose backups are restored. It may have been deleted with `Retain`.
+    /// Name of another PingPipeline in this namespace, whose backups are restored. It may have been deleted with `Retain`. Absent: none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 40), regex(pattern = "^[a-z]([-a-z0-9]*[a-z0-9])?$"))]
     pub pipeline: Option<String>,
@@ -156,7 +156,7 @@ pub struct VolumeSnapshots {
     /// Name of the VolumeSnapshot of the data volume.
     #[schemars(length(min = 1, max = 253))]
     pub storage: String,
-    /// Name of the VolumeSnapshot of the write-ahead log's volume, if the instance had one.
+    /// Name of the VolumeSnapshot of the write-ahead log's volume. Absent: the log was on the data volume.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253))]
     pub wal_storage: Option<String>,

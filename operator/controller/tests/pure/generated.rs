@@ -99,6 +99,7 @@ fn exported() -> String {
     metrics.request("GET", 200);
     metrics.dependency(Dependency::ALL[0], true);
     metrics.pipeline(&pipeline, true);
+    metrics.backed_up(&pipeline, Some(true));
     metrics.total(&pipeline, 1);
     let mut text = String::new();
     prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
