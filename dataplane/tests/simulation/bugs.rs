@@ -35,10 +35,14 @@ pub enum Bug {
     OldCountsCached,
     /// A processor uses the statuses that another one cached, which may have counted events without caching their status.
     EpochNotBegun,
+    /// Nobody notices that a restored store lacks events that were counted.
+    StoreNotCompared,
+    /// A restored store issues the same writer ids again.
+    WriterIdsReused,
 }
 
 impl Bug {
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 18] = [
         Self::CacheIgnoresPositions,
         Self::IncompleteCacheTrusted,
         Self::SnapshotBeforeEnds,
@@ -55,5 +59,7 @@ impl Bug {
         Self::StatusesNotInvalidated,
         Self::OldCountsCached,
         Self::EpochNotBegun,
+        Self::StoreNotCompared,
+        Self::WriterIdsReused,
     ];
 }

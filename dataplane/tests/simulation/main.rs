@@ -9,6 +9,7 @@ mod bugs;
 mod cache;
 mod clients;
 mod log;
+mod report;
 mod rng;
 mod statuses;
 mod store;
@@ -18,7 +19,8 @@ mod world;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bugs::Bug;
-use world::{Report, run};
+use report::Report;
+use world::run;
 
 fn variable(name: &str) -> Option<u64> {
     std::env::var(name)
@@ -73,7 +75,13 @@ fn every_schedule_ends_exact() {
     }
     if schedules >= 1_000 {
         assert!(
-            sum.replayed > 0 && sum.rebuilds > schedules && sum.fenced > 0 && sum.stale > 0 && sum.statuses > schedules,
+            sum.rollbacks > 0
+                && sum.phantoms > 0
+                && sum.replayed > 0
+                && sum.rebuilds > schedules
+                && sum.fenced > 0
+                && sum.stale > 0
+                && sum.statuses > schedules,
             "the faults must have an effect: {sum:?}"
         );
     }

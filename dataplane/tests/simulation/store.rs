@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use parking_lot::Mutex;
-use ping_core::{Event, Minute, Seq, TimeRange, WriterId};
+use ping_core::{Event, LastSeqs, Minute, Seq, TimeRange, WriterId};
 use ping_memory::MemoryStore;
 use ping_ports::{
     Batch, CommitError, Committed, EventStore, Outbox, OutboxRow, OutboxWatermark, Recount, Snapshot, StoreError,
@@ -71,18 +71,20 @@ impl EventStore for FaultyStore {
                 unknown()
             }
             CallOutcome::Late(time) => {
-                let inner = Arc::clone(&self.inner);
+                let (inner, rng, restores) = (Arc::clone(&self.inner), self.host.rng.clone(), self.host.rng.restores());
                 tokio::spawn(async move {
                     sleep(time).await;
-                    let _ = inner.commit(&batch).await;
+                    if rng.restores() == restores {
+                        let _ = inner.commit(&batch).await;
+                    }
                 });
                 unknown()
             }
         }
     }
 
-    async fn renew(&self, writer: WriterId, lease: Duration) -> Result<bool, StoreError> {
-        self.host.call(unavailable, self.inner.renew(writer, lease)).await
+    async fn renew(&self, writer: WriterId, last: Seq, lease: Duration) -> Result<bool, StoreError> {
+        self.host.call(unavailable, self.inner.renew(writer, last, lease)).await
     }
 
     async fn close_writer(&self, writer: WriterId) -> Result<Seq, StoreError> {
@@ -118,6 +120,15 @@ impl Outbox for FaultyStore {
         } else {
             outbox_watermark
         })
+    }
+
+    async fn last_seqs(&self, writers: &[WriterId]) -> Result<LastSeqs, StoreError> {
+        let last_seqs = self.host.call(unavailable, self.inner.last_seqs(writers)).await?;
+        if self.host.rng.bug == Some(Bug::StoreNotCompared) {
+            let live = writers.iter().map(|writer| (*writer, Seq::MAX)).collect();
+            return Ok(LastSeqs { live, ..last_seqs });
+        }
+        Ok(last_seqs)
     }
 }
 
