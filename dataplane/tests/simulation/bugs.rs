@@ -39,10 +39,18 @@ pub enum Bug {
     StoreNotCompared,
     /// A restored store issues the same writer ids again.
     WriterIdsReused,
+    /// A restored store takes batches that do not follow the last one it has.
+    GapsCommitted,
+    /// A restored store renews the lease of a lane that has committed what it does not have.
+    LeaseRenewedAfterRestore,
+    /// A lane deletes what it has published only once, so that a restored store keeps it in the outbox.
+    ForgottenOnce,
+    /// Cached counts of an earlier epoch, which may be those of the store before it was restored, are merged into those of a later one.
+    EpochsMerged,
 }
 
 impl Bug {
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 22] = [
         Self::CacheIgnoresPositions,
         Self::IncompleteCacheTrusted,
         Self::SnapshotBeforeEnds,
@@ -61,5 +69,9 @@ impl Bug {
         Self::EpochNotBegun,
         Self::StoreNotCompared,
         Self::WriterIdsReused,
+        Self::GapsCommitted,
+        Self::LeaseRenewedAfterRestore,
+        Self::ForgottenOnce,
+        Self::EpochsMerged,
     ];
 }

@@ -149,7 +149,7 @@ impl World {
     }
 
     fn statuses_seen_by(&self, host: &Host) -> FaultyStatuses {
-        FaultyStatuses { host: host.clone(), inner: Arc::clone(&self.statuses) }
+        FaultyStatuses { host: host.clone(), inner: Arc::clone(&self.statuses), last: Arc::default() }
     }
 
     /// Reads statuses as a server does, which caches what it had to read from the store.

@@ -32,6 +32,13 @@ impl MemoryStore {
         state.next_writer = state.writers.keys().last().map_or(0, |writer| writer.0);
     }
 
+    /// Lets the next commit of `writer` begin at `first_seq`, as a store does that takes gaps.
+    pub fn skip_to(&self, writer: WriterId, first_seq: Seq) {
+        if let Some(writer) = self.state.lock().writers.get_mut(&writer) {
+            writer.last_seq = first_seq - 1;
+        }
+    }
+
     /// Copies everything, and returns a function that restores the copy: what a backup is to a real store. Neither writers nor segments
     /// get a number again that was used after the copy.
     pub fn save(&self) -> impl FnOnce(&Self) + Send + use<> {
