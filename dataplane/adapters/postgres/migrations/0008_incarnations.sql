@@ -12,3 +12,7 @@ CREATE TABLE compacted_writers (
     id       bigint PRIMARY KEY,
     last_seq bigint NOT NULL
 );
+
+-- Writers that were merged before and that the views remember.
+INSERT INTO compacted_writers (id, last_seq)
+SELECT m.writer, max(m.seq) FROM source_marks m WHERE NOT EXISTS (SELECT 1 FROM writers w WHERE w.id = m.writer) GROUP BY m.writer;
