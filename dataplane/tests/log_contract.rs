@@ -10,8 +10,8 @@ use std::collections::BTreeMap;
 
 use fixture::{Fixture, PARTITIONS, assigned, expected, next, records, row, settled, sorted, started};
 use futures::FutureExt;
-use ping_core::Partition;
-use ping_ports::{ConsumerEvent, DeadLetter, Malformed, OutboxRow};
+use ping_core::{Partition, WriterId};
+use ping_ports::{ConsumerEvent, DeadContent, DeadLetter, Malformed, OutboxRow};
 use ping_testbed::Kafka;
 
 macro_rules! contract {
@@ -46,6 +46,7 @@ contract! {
     a_malformed_record_is_returned_with_its_reason
     bulk_reading_continues_after_a_record_larger_than_an_answer
     an_offset_that_is_gone_is_an_error
+    single_records_are_read
     dead_letters_can_be_read
 }
 
@@ -237,8 +238,24 @@ async fn an_offset_that_is_gone_is_an_error(fixture: Fixture) {
     assert_eq!(records(consumer.as_mut(), 40).await[0].offset, 60);
 }
 
+async fn single_records_are_read(fixture: Fixture) {
+    filled(&fixture, 100).await;
+    let bounds = fixture.bounds();
+    for offsets in [BTreeMap::from([(0, 99), (1, 0), (2, 50)]), BTreeMap::from([(1, 7)]), BTreeMap::new()] {
+        let found = bounds.records_at(&offsets).await.unwrap();
+        let mut places: Vec<_> = found.iter().map(|record| (record.partition, record.offset)).collect();
+        places.sort_unstable();
+        assert_eq!(places, offsets.into_iter().collect::<Vec<_>>());
+        assert!(found.iter().all(|record| record.body.as_ref().unwrap().writer == WriterId(1)));
+    }
+    fixture.truncate(1, 60).await;
+    assert!(bounds.records_at(&BTreeMap::from([(1, 59)])).await.is_err());
+    assert_eq!(bounds.records_at(&BTreeMap::from([(1, 60)])).await.unwrap()[0].offset, 60);
+}
+
 async fn dead_letters_can_be_read(fixture: Fixture) {
-    let letter = |offset| DeadLetter { partition: 2, offset, reason: Malformed::Foreign, value: vec![1, 2, 3] };
+    let content = DeadContent::Malformed(Malformed::Foreign, vec![1, 2, 3]);
+    let letter = |offset| DeadLetter { partition: 2, offset, content: content.clone() };
     fixture.producer().dead_letter(vec![letter(5), letter(6)]).await.unwrap();
     let letters = fixture.dead_letters(2).await;
     assert_eq!(letters, [("2/5".into(), vec![1, 2, 3]), ("2/6".into(), vec![1, 2, 3])]);

@@ -3,7 +3,11 @@
 mod encrypted;
 mod template;
 
-use std::{fs, path::PathBuf, time::Duration};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use rustix::process::Signal;
 use tokio::process::Command;
@@ -113,9 +117,30 @@ impl Postgres {
         self.process.start(START_TIMEOUT, async |pid| accepts_connections(&lock_file, pid)).await
     }
 
+    /// Copies its data, and starts it again: what a backup is. Replaces an earlier copy.
+    pub async fn back_up(&mut self) -> anyhow::Result<()> {
+        self.stop().await?;
+        replace(&self.folder.path().join("backup"), &self.folder.path().join("data")).await?;
+        self.restart().await
+    }
+
+    /// Kills it and puts the copied data in place. [`Self::restart`] starts it.
+    pub async fn restore_backup(&mut self) -> anyhow::Result<()> {
+        self.kill_9().await?;
+        replace(&self.folder.path().join("data"), &self.folder.path().join("backup")).await
+    }
+
     pub(crate) fn detach(self) -> (Option<Pid>, PathBuf) {
         (self.process.detach(), self.folder.keep())
     }
+}
+
+/// Replaces the folder `to` by a copy of `from`.
+async fn replace(to: &Path, from: &Path) -> anyhow::Result<()> {
+    if to.exists() {
+        fs::remove_dir_all(to)?;
+    }
+    tools::run(Command::new("cp").arg("-a").arg(from).arg(to)).await.map(drop)
 }
 
 /// Postgres refuses to run as root. Debian's package creates this user.

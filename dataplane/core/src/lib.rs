@@ -15,8 +15,8 @@ mod time;
 
 pub use event::{Event, EventError, MAX_KIND_BYTES, MAX_SOURCE_BYTES, partition_of};
 pub use positions::{
-    Generation, Mark, Marks, Offset, Partition, Positions, Seq, Token, Watermarks, WriterId, partition_count,
-    partition_number, seq_offset,
+    AheadOfStore, Generation, LastSeqs, Mark, Marks, Offset, Partition, Positions, Seq, Token, Watermarks, WriterId,
+    ahead_of_store, partition_count, partition_number, seq_offset,
 };
 pub use quota::{BucketClaim, BucketGrant, NANOS_PER_SECOND, Nanos, cost, until_next_day};
 pub use retention::{Retention, RetentionCutoffs};

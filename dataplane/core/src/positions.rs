@@ -65,6 +65,12 @@ impl Marks {
         self.0.get(&writer).map_or(0, |mark| mark.base.max(mark.partitions.get(&partition).copied().unwrap_or(0)))
     }
 
+    /// The highest sequence number of each writer that was counted.
+    pub fn highest(&self) -> impl Iterator<Item = (WriterId, Seq)> {
+        let highest = |mark: &Mark| mark.partitions.values().copied().max().unwrap_or(0).max(mark.base);
+        self.0.iter().map(move |(writer, mark)| (*writer, highest(mark)))
+    }
+
     /// Raises the mark to `seq`. False when `seq` was counted before, because the record is a replay.
     pub fn advance(&mut self, writer: WriterId, partition: Partition, seq: Seq) -> bool {
         let mark = self.0.entry(writer).or_default();
@@ -78,6 +84,49 @@ impl Marks {
         *high = seq;
         true
     }
+}
+
+/// The last committed sequence number of each writer that the store knows.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LastSeqs {
+    /// Of writers that may still appear in the log.
+    pub live: BTreeMap<WriterId, Seq>,
+    /// Of writers that were compacted.
+    pub compacted: BTreeMap<WriterId, Seq>,
+}
+
+impl LastSeqs {
+    /// The last number of `writer`; 0 when the store does not know it.
+    #[must_use]
+    pub fn get(&self, writer: WriterId) -> Seq {
+        self.live.get(&writer).or_else(|| self.compacted.get(&writer)).copied().unwrap_or(0)
+    }
+}
+
+/// An event that was counted or published, and that the store does not have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AheadOfStore {
+    /// Its writer.
+    pub writer: WriterId,
+    /// Its sequence number.
+    pub seq: Seq,
+    /// The writer's last sequence number in the store; 0 when the store does not know the writer.
+    pub last_seq: Seq,
+}
+
+impl fmt::Display for AheadOfStore {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { writer, seq, last_seq } = self;
+        write!(out, "event {seq} of writer {writer} exists, but the store ends at {last_seq}")
+    }
+}
+
+/// The first of these events, the highest of each writer, that is not in the store. Read `last_seqs` after the events: an event is committed
+/// before it is published, and a store that does not have it has gone back.
+pub fn ahead_of_store(events: impl IntoIterator<Item = (WriterId, Seq)>, last_seqs: &LastSeqs) -> Option<AheadOfStore> {
+    let events = events.into_iter();
+    let mut compared = events.map(|(writer, seq)| AheadOfStore { writer, seq, last_seq: last_seqs.get(writer) });
+    compared.find(|event| event.seq > event.last_seq)
 }
 
 /// What a projection has counted.

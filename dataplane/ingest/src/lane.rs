@@ -237,9 +237,9 @@ impl Lane {
 
     async fn renew(&mut self) {
         let Some(session) = &mut self.session else { return };
-        match self.ports.store.renew(session.writer, self.settings.lease).await {
+        match self.ports.store.renew(session.writer, session.next_seq - 1, self.settings.lease).await {
             Ok(true) => session.renew_at = Instant::now() + self.settings.lease / 3,
-            Ok(false) => self.abandon("its lease expired"),
+            Ok(false) => self.abandon("its lease expired, or the store was restored"),
             Err(error) => {
                 tracing::warn!(writer = %session.writer, error = chain(&error), "lease not renewed");
                 session.renew_at = Instant::now() + RETRY;

@@ -37,6 +37,9 @@ const MANY: usize = 200;
 const TICK: Duration = Duration::from_millis(5);
 /// How often published rows are deleted from the outbox.
 const FORGET: Duration = Duration::from_millis(50);
+/// How often that is repeated while nothing is published: a store that was restored to an earlier time has them again, and they would hold
+/// back the watermark.
+const FORGET_AGAIN: Duration = Duration::from_secs(1);
 /// Pause after an error.
 const RETRY: Duration = Duration::from_millis(100);
 /// How often the number of partitions is read.
@@ -80,6 +83,7 @@ impl Publisher {
             pause: PAUSE,
             forgotten: 0,
             forget_at: Instant::now() + FORGET,
+            forget_again_at: Instant::now() + FORGET_AGAIN,
             partitions_at: Instant::now(),
             partitions,
             metrics,
@@ -119,6 +123,7 @@ struct Worker {
     pause: Duration,
     forgotten: Seq,
     forget_at: Instant,
+    forget_again_at: Instant,
     partitions_at: Instant,
     partitions: Arc<AtomicU32>,
     metrics: Arc<IngestMetrics>,
@@ -197,11 +202,13 @@ impl Worker {
     }
 
     async fn forget(&mut self) {
-        let published = self.published();
-        if published == self.forgotten || Instant::now() < self.forget_at {
+        let (published, now) = (self.published(), Instant::now());
+        let due = if published == self.forgotten { self.forget_again_at } else { self.forget_at };
+        if published == 0 || now < due {
             return;
         }
-        self.forget_at = Instant::now() + FORGET;
+        self.forget_at = now + FORGET;
+        self.forget_again_at = now + FORGET_AGAIN;
         match self.ports.outbox.forget(self.writer, published).await {
             Ok(()) => self.forgotten = published,
             Err(error) => {

@@ -38,6 +38,8 @@ pub(crate) enum Program {
     Processor(ProcessorArgs),
     /// Migrates the schema and topics, imports an existing `pings` table, then exits
     Migrate(MigrateArgs),
+    /// Prints the records that are counted nowhere, with the reason, as lines of JSON
+    DeadLetters(DeadLettersArgs),
 }
 
 /// What a server does.
@@ -155,6 +157,14 @@ pub(crate) struct MigrateArgs {
     /// Replicas of a created topic
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=100))]
     pub(crate) replication: u32,
+    /// Kafka.
+    #[command(flatten)]
+    pub(crate) kafka: KafkaArgs,
+}
+
+/// Settings of `pingd dead-letters`.
+#[derive(Debug, Args)]
+pub(crate) struct DeadLettersArgs {
     /// Kafka.
     #[command(flatten)]
     pub(crate) kafka: KafkaArgs,

@@ -31,6 +31,9 @@ pub(crate) async fn run(args: ServerArgs, process: ProcessArgs, shutdown: Cancel
     let readiness = Readiness::default();
     let mut registry = Registry::default();
     let mut tasks = JoinSet::new();
+    if let Some(queries) = &queries {
+        tasks.spawn(queries.counts.store_check(store.clone(), &mut registry).run());
+    }
     let security = args.security.start(&mut registry, &mut tasks).await?;
     migrate(&mut tasks, &readiness, Arc::clone(&store));
     let checked = Arc::clone(&store);

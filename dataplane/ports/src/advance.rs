@@ -33,6 +33,11 @@ pub enum Applied {
 }
 
 impl Advance {
+    /// The last event of each mark.
+    pub fn writers(&self) -> impl Iterator<Item = (WriterId, Seq)> {
+        self.marks.iter().map(|((writer, _), seq)| (*writer, *seq))
+    }
+
     /// Why it cannot be applied at `held`; `None` when it can.
     #[must_use]
     pub fn refusal(&self, held: Option<&Positions>) -> Option<String> {

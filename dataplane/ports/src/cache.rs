@@ -54,6 +54,8 @@ pub struct CacheSnapshot {
 /// What the cache answers to a reader.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Reading {
+    /// The generation that answers.
+    pub generation: Generation,
     /// All events.
     pub total: i64,
     /// Sum over the requested minutes; 0 when none were requested.

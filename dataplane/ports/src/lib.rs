@@ -24,7 +24,8 @@ pub use cache::{CacheCounters, CacheError, CacheSnapshot, CounterCache, Flush, R
 pub use causes::{Cause, chain};
 pub use clock::Clock;
 pub use log::{
-    Bounds, ConsumerEvent, DeadLetter, LogBounds, LogConsumer, LogError, LogEvent, LogProducer, Malformed, Record,
+    Bounds, ConsumerEvent, DeadContent, DeadLetter, LogBounds, LogConsumer, LogError, LogEvent, LogProducer, Malformed,
+    Record,
 };
 pub use minutes::{MinuteSummary, MinuteTopic};
 pub use quotas::{Name, NamesAdmitted, QuotaStore};

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use async_trait::async_trait;
+use uuid::Uuid;
 
 use super::{causes::Cause, store::OutboxRow};
 use ping_core::{Event, Millis, Offset, Partition, Seq, WriterId};
@@ -15,6 +16,8 @@ pub struct LogError(#[source] pub Cause);
 /// The content of a record: one event.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LogEvent {
+    /// Its id; nil when the record has none.
+    pub id: Uuid,
     /// The writer that committed it.
     pub writer: WriterId,
     /// Its sequence number.
@@ -31,7 +34,14 @@ impl LogEvent {
     /// `event` as it is published.
     #[must_use]
     pub fn of(writer: WriterId, seq: Seq, event: &Event) -> Self {
-        Self { writer, seq, timestamp_ms: event.timestamp_ms, source: event.source.clone(), kind: event.kind.clone() }
+        Self {
+            id: event.id,
+            writer,
+            seq,
+            timestamp_ms: event.timestamp_ms,
+            source: event.source.clone(),
+            kind: event.kind.clone(),
+        }
     }
 }
 
@@ -66,17 +76,39 @@ pub struct Bounds {
     pub end: Offset,
 }
 
-/// A record that cannot be counted.
-#[derive(Clone, Debug)]
+/// Why a record is not counted, and its content.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum DeadContent {
+    /// Its value, which cannot be counted.
+    Malformed(Malformed, Vec<u8>),
+    /// A phantom event: it is in the log, but not in the store.
+    Phantom(LogEvent),
+}
+
+impl DeadContent {
+    /// Why the record is not counted.
+    #[must_use]
+    pub fn reason(&self) -> String {
+        match self {
+            Self::Malformed(reason, _) => reason.to_string(),
+            Self::Phantom(_) => {
+                "the store does not have this event: it was restored to an earlier time, or another program published \
+                 the event"
+                    .into()
+            }
+        }
+    }
+}
+
+/// A record that is not counted.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DeadLetter {
     /// The partition it was read from.
     pub partition: Partition,
     /// Its offset.
     pub offset: Offset,
-    /// Why it cannot be counted.
-    pub reason: Malformed,
-    /// Its value, unchanged.
-    pub value: Vec<u8>,
+    /// Why it is not counted, and its content.
+    pub content: DeadContent,
 }
 
 /// What a consumer reports to its processor.
@@ -104,11 +136,14 @@ pub trait LogProducer: Send + Sync {
     async fn dead_letter(&self, letters: Vec<DeadLetter>) -> Result<(), LogError>;
 }
 
-/// Knows where the log begins and ends.
+/// Knows where the log begins and ends, and reads single records.
 #[async_trait]
 pub trait LogBounds: Send + Sync {
     /// The bounds of every partition of the topic. Everything published before the call is below `end`.
     async fn bounds(&self) -> Result<BTreeMap<Partition, Bounds>, LogError>;
+
+    /// The records at these offsets, at most one per partition. Fails if an offset is not in the log.
+    async fn records_at(&self, offsets: &BTreeMap<Partition, Offset>) -> Result<Vec<Record>, LogError>;
 }
 
 /// Reads records as a member of a consumer group.

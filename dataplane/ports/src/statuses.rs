@@ -57,8 +57,8 @@ pub trait StatusCache: Send + Sync {
     /// The cached counts of `source`. They are valid for [`CACHE_TTL_MINUTES`] and within their epoch only. An epoch that another process begins may be noticed some milliseconds later.
     async fn get(&self, source: &str, now: Minute) -> Result<CachedStatus, CacheError>;
 
-    /// Raises the cached counts of a source to these, as [`StatusCounts::merge_max`] does. `version` is that of the answer after which
-    /// they were read from the store; without effect if they have been invalidated since.
+    /// Raises the cached counts of a source to these, as [`StatusCounts::merge_max`] does; replaces those of an earlier epoch. `version` is
+    /// that of the answer after which they were read from the store; without effect if they have been invalidated since.
     async fn merge_max(&self, version: CacheVersion, now: Minute, update: &StatusUpdate) -> Result<(), CacheError>;
 
     /// Drops the cached counts of `sources`, because the store has others, and refuses counts that were read before.

@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use uuid::Uuid;
 
 use super::causes::Cause;
-use ping_core::{Event, Millis, Minute, Partition, Seq, TimeRange, WriterId, partition_of, seq_offset};
+use ping_core::{Event, LastSeqs, Millis, Minute, Partition, Seq, TimeRange, WriterId, partition_of, seq_offset};
 
 /// The store cannot be reached or did not answer.
 #[derive(Debug, thiserror::Error)]
@@ -20,7 +20,8 @@ pub struct StoreError(#[source] pub Cause);
 /// Why a batch is not acknowledged.
 #[derive(Debug, thiserror::Error)]
 pub enum CommitError {
-    /// The writer is closed. Nothing was committed, and nothing ever will be under this writer.
+    /// The writer is closed, or the store does not have all of its earlier batches. Nothing was committed, and nothing ever will be
+    /// under this writer.
     #[error("the writer was fenced")]
     Fenced,
     /// Nothing was committed; a retry may succeed.
@@ -94,15 +95,16 @@ impl OutboxRow {
 /// Writes events. The contract suites check what is guaranteed here.
 #[async_trait]
 pub trait EventStore: Send + Sync {
-    /// Opens a writer whose id was never used before.
+    /// Opens a writer whose id was never used before, not even by a store of which this one is an older copy.
     async fn open_writer(&self, lease: Duration) -> Result<WriterId, StoreError>;
 
-    /// In one atomic step, and only while the writer is open: inserts the events whose ids are new, adds them to the writer's
-    /// total and to the rollups, adds the batch to the outbox, moves `last_seq` and renews the lease.
+    /// In one atomic step, and only while the writer is open and the batch follows its last one without a gap: inserts the events whose
+    /// ids are new, adds them to the writer's total and to the rollups, adds the batch to the outbox, moves `last_seq` and renews the lease.
     async fn commit(&self, batch: &Batch) -> Result<Committed, CommitError>;
 
-    /// Renews the lease; false when the writer is closed.
-    async fn renew(&self, writer: WriterId, lease: Duration) -> Result<bool, StoreError>;
+    /// Renews the lease; false when the writer is closed, or its last number is not `last`: the store was restored to an earlier time, and
+    /// what it has in the outbox again is relayed once the lease has ended.
+    async fn renew(&self, writer: WriterId, last: Seq, lease: Duration) -> Result<bool, StoreError>;
 
     /// Closes the writer permanently, and returns its last sequence number. From then on no statement of this writer has any
     /// effect, not even one that is still in flight, so the answer says whether a commit with a lost answer succeeded.
@@ -144,6 +146,10 @@ pub trait Outbox: Send + Sync {
 
     /// How far publishing has come.
     async fn outbox_watermark(&self) -> Result<OutboxWatermark, StoreError>;
+
+    /// The last committed sequence number of each of `writers`, also of those that were compacted. Writers that the store does not know
+    /// are missing.
+    async fn last_seqs(&self, writers: &[WriterId]) -> Result<LastSeqs, StoreError>;
 }
 
 /// One writer in a snapshot.

@@ -25,8 +25,8 @@ pub trait SourceViews: Send + Sync {
     /// Their positions; `None` when they were never built.
     async fn positions(&self) -> Result<Option<ViewPositions>, StoreError>;
 
-    /// Adds `segments` and moves the positions in one atomic step, if generation and offsets are where `advance` starts.
-    /// Otherwise changes nothing.
+    /// Adds `segments` and moves the positions in one atomic step, if generation and offsets are where `advance` starts, and the store
+    /// has the events that its marks name. Otherwise changes nothing.
     async fn apply(&self, advance: &Advance, segments: &[Segment]) -> Result<Applied, StoreError>;
 
     /// Rebuilds everything under the generation `new` from one consistent look at the events, if the generation is still

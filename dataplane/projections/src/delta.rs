@@ -7,8 +7,8 @@ use std::{
 };
 
 use super::projection::Sums;
-use ping_core::{Offset, Partition, Positions, Seq, WriterId};
-use ping_ports::{Advance, DeadLetter, Record};
+use ping_core::{LastSeqs, Offset, Partition, Positions, Seq, WriterId};
+use ping_ports::{Advance, DeadContent, DeadLetter, Record};
 
 /// What became of a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,6 +19,8 @@ pub(super) enum RecordOutcome {
     Duplicate,
     /// It cannot be counted.
     Dead,
+    /// The store does not have its event.
+    Phantom,
     /// It lies before the position that is read from.
     Skipped,
 }
@@ -35,8 +37,14 @@ pub(super) struct Delta<T> {
 }
 
 impl<T: Sums> Delta<T> {
-    /// Adds `record`, unless it was counted before according to `positions`, which say what was read, flushed or not.
-    pub(super) fn take(&mut self, record: Record, positions: &mut Positions) -> RecordOutcome {
+    /// Adds `record`, unless it was counted before according to `positions`, which say what was read, flushed or not, or the store does
+    /// not have it according to `last_seqs`.
+    pub(super) fn take(
+        &mut self,
+        record: Record,
+        positions: &mut Positions,
+        last_seqs: Option<&LastSeqs>,
+    ) -> RecordOutcome {
         let Record { partition, offset, body } = record;
         let next = positions.offsets.entry(partition).or_insert(0);
         if offset < *next {
@@ -51,10 +59,15 @@ impl<T: Sums> Delta<T> {
         let event = match body {
             Ok(event) => event,
             Err((reason, value)) => {
-                self.dead.push(DeadLetter { partition, offset, reason, value });
+                let content = DeadContent::Malformed(reason, value);
+                self.dead.push(DeadLetter { partition, offset, content });
                 return RecordOutcome::Dead;
             }
         };
+        if last_seqs.is_some_and(|known| event.seq > known.get(event.writer)) {
+            self.dead.push(DeadLetter { partition, offset, content: DeadContent::Phantom(event) });
+            return RecordOutcome::Phantom;
+        }
         if !positions.marks.advance(event.writer, partition, event.seq) {
             return RecordOutcome::Duplicate;
         }
@@ -100,6 +113,7 @@ mod tests {
     use crate::counters::EventCounts;
     use ping_core::{Marks, Minute};
     use ping_ports::{LogEvent, Malformed};
+    use uuid::Uuid;
 
     fn positions() -> Positions {
         Positions { generation: "g".into(), offsets: BTreeMap::new(), marks: Marks::default() }
@@ -107,7 +121,14 @@ mod tests {
 
     fn record(partition: i32, offset: i64, seq: i64, minute: i64) -> Record {
         let writer = WriterId(i64::from(partition) + 1);
-        let event = LogEvent { writer, seq, timestamp_ms: minute * 60_000, source: "".into(), kind: "".into() };
+        let event = LogEvent {
+            id: Uuid::nil(),
+            writer,
+            seq,
+            timestamp_ms: minute * 60_000,
+            source: "".into(),
+            kind: "".into(),
+        };
         Record { partition, offset, body: Ok(event) }
     }
 
@@ -123,7 +144,7 @@ mod tests {
             }
         };
         for (record, cut) in records.iter().zip(cuts.iter().cycle()) {
-            delta.take(record.clone(), &mut positions);
+            delta.take(record.clone(), &mut positions, None);
             if *cut {
                 flush(mem::take(&mut delta));
             }
@@ -153,18 +174,33 @@ mod tests {
     #[test]
     fn a_replayed_record_moves_the_position_and_nothing_else() {
         let (mut positions, mut delta) = (positions(), Delta::<EventCounts>::default());
-        assert_eq!(delta.take(record(0, 0, 1, 7), &mut positions), RecordOutcome::Counted);
-        assert_eq!(delta.take(record(0, 1, 1, 7), &mut positions), RecordOutcome::Duplicate);
-        assert_eq!(delta.take(record(0, 1, 2, 7), &mut positions), RecordOutcome::Skipped);
+        assert_eq!(delta.take(record(0, 0, 1, 7), &mut positions, None), RecordOutcome::Counted);
+        assert_eq!(delta.take(record(0, 1, 1, 7), &mut positions, None), RecordOutcome::Duplicate);
+        assert_eq!(delta.take(record(0, 1, 2, 7), &mut positions, None), RecordOutcome::Skipped);
         let (advance, counts) = delta.finish("g");
         assert_eq!((counts.total, advance.from[&0], advance.to[&0]), (1, 0, 2));
+    }
+
+    #[test]
+    fn an_event_that_the_store_does_not_have_is_set_aside() {
+        let (mut positions, mut delta) = (positions(), Delta::<EventCounts>::default());
+        let last_seqs = LastSeqs { live: [(WriterId(1), 5)].into(), ..LastSeqs::default() };
+        let mut take = |record| delta.take(record, &mut positions, Some(&last_seqs));
+        assert_eq!(take(record(0, 0, 5, 7)), RecordOutcome::Counted);
+        assert_eq!(take(record(0, 1, 6, 7)), RecordOutcome::Phantom);
+        assert_eq!(take(record(1, 0, 1, 7)), RecordOutcome::Phantom, "its writer is unknown");
+        let letters = delta.take_dead_letters();
+        assert!(letters.iter().all(|letter| matches!(letter.content, DeadContent::Phantom(_))), "{letters:?}");
+        let (advance, counts) = delta.finish("g");
+        assert_eq!((letters.len(), counts.total, advance.to[&0], advance.to[&1]), (2, 1, 2, 1));
+        assert_eq!(advance.marks, [((WriterId(1), 0), 5)].into());
     }
 
     #[test]
     fn a_malformed_record_is_set_aside_and_does_not_block() {
         let (mut positions, mut delta) = (positions(), Delta::<EventCounts>::default());
         let body = Err((Malformed::Foreign, vec![1]));
-        assert_eq!(delta.take(Record { partition: 2, offset: 5, body }, &mut positions), RecordOutcome::Dead);
+        assert_eq!(delta.take(Record { partition: 2, offset: 5, body }, &mut positions, None), RecordOutcome::Dead);
         assert_eq!(delta.take_dead_letters().len(), 1);
         assert_eq!(delta.finish("g").0.to[&2], 6);
     }

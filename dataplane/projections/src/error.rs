@@ -1,6 +1,6 @@
 //! Why counting was interrupted.
 
-use ping_core::Partition;
+use ping_core::{AheadOfStore, Offset, Partition};
 use ping_ports::{CacheError, LogError, StoreError};
 use ping_segments::FormatError;
 
@@ -19,6 +19,19 @@ pub enum CountError {
     /// A segment of the views cannot be written or read.
     #[error(transparent)]
     Format(#[from] FormatError),
+    /// The store lacks an event that was counted or read.
+    #[error("{0}: it was restored to an earlier time, or another program published the event")]
+    AheadOfStore(AheadOfStore),
+    /// The log ends before what was read from it.
+    #[error("partition {partition} ends at offset {end}, but was read up to {next}: the topic was created again")]
+    LogEndsEarlier {
+        /// The partition.
+        partition: Partition,
+        /// The next offset to read.
+        next: Offset,
+        /// Where the partition ends now.
+        end: Offset,
+    },
     /// The log cannot be read from the projection's positions, even though the projection was rebuilt.
     #[error(
         "partitions {assigned:?} cannot be read from the projection's offsets after {rebuilds} rebuilds: either the topic \
@@ -33,6 +46,11 @@ pub enum CountError {
 }
 
 impl CountError {
+    /// Whether the store lacks an event that was counted or read.
+    pub(super) fn is_ahead_of_store(&self) -> bool {
+        matches!(self, Self::AheadOfStore(_))
+    }
+
     /// Whether the cache had no memory left for a change.
     pub(super) fn is_cache_full(&self) -> bool {
         matches!(self, Self::Cache(CacheError::Full(_)))

@@ -23,6 +23,7 @@ mod session_state;
 mod settings;
 mod sources;
 mod status_cache;
+mod store_check;
 mod watermark;
 
 pub use counters::{CounterProjection, EventCounts};

@@ -41,6 +41,12 @@ pub struct CountMetrics {
     as_of: Gauge<f64, AtomicU64>,
     /// Sessions interrupted by a failed call to log, cache or store.
     pub errors: Counter,
+    /// Times the store was found to lack events that the projection had counted.
+    pub store_rollbacks: Counter,
+    /// Times the log was found not to be the one that the projection had counted.
+    pub log_recreations: Counter,
+    /// Records of events that the store does not have.
+    pub phantoms: Counter,
     /// 1 while the cache refuses changes because it is full, else 0.
     pub cache_full: Gauge,
 }
@@ -58,6 +64,9 @@ impl CountMetrics {
         let audits = counter("audits", "Audits in which the cache matched the store");
         let drifts = counter("drifts", "Audits in which the cache differed from the store twice in a row");
         let errors = counter("errors", "Sessions interrupted by a failed call to log, cache or store");
+        let store_rollbacks = counter("store_rollbacks", "Times the store lacked events that were counted: it was restored to an earlier time");
+        let log_recreations = counter("log_recreations", "Times the log was not the one that was counted: it was created again");
+        let phantoms = counter("phantom_events", "Records of events that the store does not have");
         let mut gauge = |name: &str, help: &str| {
             let gauge = Gauge::default();
             registry.register(format!("{prefix}_{name}"), help, gauge.clone());
@@ -88,6 +97,9 @@ impl CountMetrics {
             lag_records,
             as_of,
             errors,
+            store_rollbacks,
+            log_recreations,
+            phantoms,
             cache_full,
         }
     }

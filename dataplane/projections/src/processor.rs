@@ -21,6 +21,8 @@ pub struct Processor<C, P> {
     consumer: C,
     context: Context<P>,
     assigned: Vec<Partition>,
+    /// The last session met an event that the store does not have.
+    check_records: bool,
 }
 
 impl<C: LogConsumer, P: Projection> Processor<C, P> {
@@ -33,13 +35,15 @@ impl<C: LogConsumer, P: Projection> Processor<C, P> {
         metrics: Arc<CountMetrics>,
     ) -> Self {
         let context = Context { projection: Arc::new(projection), ports, settings, metrics };
-        Self { consumer, context, assigned: Vec::new() }
+        Self { consumer, context, assigned: Vec::new(), check_records: false }
     }
 
     /// Counts until `shutdown`, then flushes what was read and returns.
     pub async fn run(mut self, shutdown: CancellationToken) {
         loop {
-            let end = match self.session(&shutdown).await {
+            let session = self.session(&shutdown).await;
+            self.check_records = session.as_ref().is_err_and(CountError::is_ahead_of_store);
+            let end = match session {
                 Ok(end) => end,
                 Err(error) => {
                     self.context.metrics.errors.inc();
@@ -73,7 +77,8 @@ impl<C: LogConsumer, P: Projection> Processor<C, P> {
             positions = self.context.resume(&self.assigned) => positions?,
         };
         self.consumer.start(&positions.offsets).await?;
-        Session::new(&mut self.consumer, &self.context, self.assigned.clone(), positions).run(shutdown).await
+        let (assigned, check_records) = (self.assigned.clone(), self.check_records);
+        Session::new(&mut self.consumer, &self.context, assigned, positions, check_records).run(shutdown).await
     }
 
     async fn wait_for_partitions(&mut self, shutdown: &CancellationToken) -> Result<SessionEnd, CountError> {

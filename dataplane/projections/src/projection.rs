@@ -4,7 +4,7 @@ use async_trait::async_trait;
 
 use super::error::CountError;
 use ping_core::{Generation, Positions};
-use ping_ports::{Advance, Applied, Drift, LogEvent};
+use ping_ports::{Advance, Applied, DeadContent, Drift, LogEvent};
 
 /// Sums over events, which merge in any order.
 pub trait Sums: Default + Send + Sync {
@@ -38,9 +38,16 @@ pub trait Projection: Send + Sync + 'static {
     /// What a flush adds.
     type Sums: Sums;
 
-    /// The primary projection flushes as soon as it can, and sends records that cannot be counted to the dead-letter topic. Any
-    /// other collects larger flushes, and rests after each one for as long as the flush took.
+    /// The primary projection flushes as soon as it can. Any other collects larger flushes, and rests after each one for as long as the
+    /// flush took.
     const PRIMARY: bool;
+
+    /// Whether it sends such a record to the dead-letter topic. The primary projection sends malformed ones. It is rebuilt when the store
+    /// has gone back, and then skips the phantoms that it had counted. The views go back with the store, and read all of them.
+    #[must_use]
+    fn sends(content: &DeadContent) -> bool {
+        matches!(content, DeadContent::Malformed(..)) == Self::PRIMARY
+    }
 
     /// The positions it has counted up to; `None` when it is empty.
     async fn positions(&self) -> Result<Option<Positions>, CountError>;

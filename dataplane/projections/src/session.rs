@@ -5,6 +5,7 @@
 use std::{
     future::{pending, ready},
     sync::Arc,
+    time::Duration,
 };
 
 use futures::{FutureExt, future::BoxFuture};
@@ -16,6 +17,7 @@ use super::{
     error::CountError,
     projection::{AuditOutcome, Projection},
     session_state::{Action, SessionState, Wait},
+    store_check::{check_store, last_seqs_of},
     watermark::LogWatermark,
 };
 use ping_core::{Millis, Partition, Positions};
@@ -23,6 +25,8 @@ use ping_ports::{Applied, ConsumerEvent, LogConsumer, LogError, Record, chain};
 
 /// Audits in a row that must find a difference before it counts as drift. A single one may be an event in flight.
 const DRIFTING_AUDITS: u32 = 2;
+/// How long records are compared with the store one by one, after the last one that the store did not have.
+const CHECK_RECORDS: Duration = Duration::from_secs(10);
 
 /// Why a session ended.
 pub(super) enum SessionEnd {
@@ -61,17 +65,22 @@ pub(super) struct Session<'a, C, P: Projection> {
     watermark_check: Running<LogWatermark>,
     audit: Running<AuditOutcome>,
     drifting_audits: u32,
+    /// Until this time, records are compared with the store before they are counted. Later, that is done once per flush.
+    check_records_until: Option<Instant>,
 }
 
 impl<'a, C: LogConsumer, P: Projection> Session<'a, C, P> {
-    /// A session that continues from `positions`, which `consumer` reads from already.
+    /// A session that continues from `positions`, which `consumer` reads from already. `check_records`: some of the records may be
+    /// of events that the store does not have.
     pub(super) fn new(
         consumer: &'a mut C,
         context: &'a Context<P>,
         assigned: Vec<Partition>,
         positions: Positions,
+        check_records: bool,
     ) -> Self {
         let state = SessionState::new(P::PRIMARY, context.settings.clone(), assigned, positions, Instant::now());
+        let check_records_until = check_records.then(|| Instant::now() + CHECK_RECORDS);
         Self {
             consumer,
             context,
@@ -81,6 +90,7 @@ impl<'a, C: LogConsumer, P: Projection> Session<'a, C, P> {
             watermark_check: None,
             audit: None,
             drifting_audits: 0,
+            check_records_until,
         }
     }
 
@@ -126,7 +136,7 @@ impl<'a, C: LogConsumer, P: Projection> Session<'a, C, P> {
             Event::Flushed(applied) => return Ok(self.flushed(applied?)),
             Event::ShutdownRequested => self.state.drain(),
             Event::Consumed(event) => match event? {
-                ConsumerEvent::Records(records) => self.take(records),
+                ConsumerEvent::Records(records) => self.take(records).await?,
                 ConsumerEvent::Assigned(partitions) => return Ok(Some(SessionEnd::Reassigned(partitions))),
                 ConsumerEvent::Revoked => return Ok(Some(SessionEnd::Reassigned(Vec::new()))),
             },
@@ -144,12 +154,21 @@ impl<'a, C: LogConsumer, P: Projection> Session<'a, C, P> {
         Ok(None)
     }
 
-    fn take(&mut self, records: Vec<Record>) {
-        let metrics = &self.context.metrics;
+    async fn take(&mut self, records: Vec<Record>) -> Result<(), CountError> {
+        let last_seqs = match self.check_records_until.filter(|until| Instant::now() < *until) {
+            Some(_) => Some(last_seqs_of(&*self.context.ports.outbox, &records).await?),
+            None => None,
+        };
+        let (metrics, now) = (&self.context.metrics, Instant::now());
         metrics.records.inc_by(records.len() as u64);
-        let tally = self.state.take(records, Instant::now());
+        let tally = self.state.take(records, last_seqs.as_ref(), now);
         metrics.duplicates.inc_by(tally.duplicates);
         metrics.dead_letters.inc_by(tally.dead);
+        metrics.phantoms.inc_by(tally.phantoms);
+        if tally.phantoms > 0 {
+            self.check_records_until = Some(now + CHECK_RECORDS);
+        }
+        Ok(())
     }
 
     /// Starts to flush what was read, together with the watermark if everything below it is read.
@@ -157,20 +176,25 @@ impl<'a, C: LogConsumer, P: Projection> Session<'a, C, P> {
         self.send_dead_letters().await;
         let (advance, sums) = self.state.begin_flush(Instant::now());
         self.flushing_as_of = advance.as_of;
-        let projection = Arc::clone(&self.context.projection);
-        self.flush = Some(async move { projection.apply(advance, sums).await }.boxed());
+        let (projection, ports) = (Arc::clone(&self.context.projection), self.context.ports.clone());
+        let flush = async move {
+            check_store(&*ports.outbox, advance.writers()).await?;
+            projection.apply(advance, sums).await
+        };
+        self.flush = Some(flush.boxed());
     }
 
     async fn send_dead_letters(&mut self) {
-        let dead = self.state.take_dead_letters();
-        let Some(first) = dead.first().filter(|_| P::PRIMARY) else { return };
+        let mut dead = self.state.take_dead_letters();
+        dead.retain(|letter| P::sends(&letter.content));
+        let Some(first) = dead.first() else { return };
         let (count, reason, place) =
-            (dead.len(), first.reason.clone(), format!("{}/{}", first.partition, first.offset));
+            (dead.len(), first.content.reason(), format!("{}/{}", first.partition, first.offset));
         if let Err(error) = self.context.ports.producer.dead_letter(dead).await {
             // The records stay in the topic until its retention ends. Waiting would block every record behind them.
             tracing::error!(count, first = place, error = chain(&error), "dead letters not delivered");
         } else {
-            tracing::warn!(count, first = place, %reason, "records that cannot be counted were sent to the dead-letter topic");
+            tracing::warn!(count, first = place, %reason, "records that are not counted were sent to the dead-letter topic");
         }
     }
 
@@ -196,8 +220,8 @@ impl<'a, C: LogConsumer, P: Projection> Session<'a, C, P> {
 
     fn start_watermark_check(&mut self) {
         self.state.start_watermark_check();
-        let ports = self.context.ports.clone();
-        self.watermark_check = Some(async move { LogWatermark::check(&ports).await }.boxed());
+        let (ports, (read, next)) = (self.context.ports.clone(), self.state.read_so_far());
+        self.watermark_check = Some(async move { LogWatermark::check(&ports, read, next).await }.boxed());
     }
 
     fn start_audit(&mut self) {

@@ -10,7 +10,7 @@ use super::{
     settings::CountSettings,
     watermark::LogWatermark,
 };
-use ping_core::{Offset, Partition, Positions};
+use ping_core::{LastSeqs, Offset, Partition, Positions, Seq, WriterId};
 use ping_ports::{Advance, DeadLetter, Record};
 
 /// What a session does next.
@@ -90,6 +90,8 @@ pub(super) struct Tally {
     pub(super) duplicates: u64,
     /// Records that cannot be counted.
     pub(super) dead: u64,
+    /// Records of events that the store does not have.
+    pub(super) phantoms: u64,
 }
 
 /// What a session knows.
@@ -191,13 +193,14 @@ impl<T: Sums> SessionState<T> {
         self.watermark.as_ref().is_some_and(|watermark| watermark.lag(&self.assigned, &self.read.offsets) == 0)
     }
 
-    /// Adds records that were read.
-    pub(super) fn take(&mut self, records: Vec<Record>, now: Instant) -> Tally {
+    /// Adds records that were read. With `last_seqs` of their writers, those that the store does not have are left out.
+    pub(super) fn take(&mut self, records: Vec<Record>, last_seqs: Option<&LastSeqs>, now: Instant) -> Tally {
         let mut tally = Tally::default();
         for record in records {
-            match self.delta.take(record, &mut self.read) {
+            match self.delta.take(record, &mut self.read, last_seqs) {
                 RecordOutcome::Duplicate => tally.duplicates += 1,
                 RecordOutcome::Dead => tally.dead += 1,
+                RecordOutcome::Phantom => tally.phantoms += 1,
                 RecordOutcome::Counted | RecordOutcome::Skipped => {}
             }
         }
@@ -207,7 +210,13 @@ impl<T: Sums> SessionState<T> {
         tally
     }
 
-    /// Removes the records that cannot be counted from the delta. Their positions stay.
+    /// What was read: the highest event of each writer, and the next offset of each assigned partition.
+    pub(super) fn read_so_far(&self) -> (Vec<(WriterId, Seq)>, BTreeMap<Partition, Offset>) {
+        let next = |partition: &Partition| Some((*partition, *self.read.offsets.get(partition)?));
+        (self.read.marks.highest().collect(), self.assigned.iter().filter_map(next).collect())
+    }
+
+    /// Removes the records that are not counted from the delta. Their positions stay.
     pub(super) fn take_dead_letters(&mut self) -> Vec<DeadLetter> {
         self.delta.take_dead_letters()
     }

@@ -5,8 +5,8 @@
 
 use std::collections::BTreeMap;
 
-use super::{error::CountError, settings::LogPorts};
-use ping_core::{Millis, Offset, Partition, partition_count};
+use super::{error::CountError, settings::LogPorts, store_check::check_store};
+use ping_core::{Millis, Offset, Partition, Seq, WriterId, partition_count};
 use ping_ports::Bounds;
 
 /// Every event acknowledged before `as_of` lies below the ends in `bounds`.
@@ -17,10 +17,25 @@ pub(super) struct LogWatermark {
 }
 
 impl LogWatermark {
-    /// Asks outbox and log, in the order that the watermark depends on.
-    pub(super) async fn check(ports: &LogPorts) -> Result<Self, CountError> {
+    /// Asks outbox and log, in the order that the watermark depends on. `read` are the highest events of each writer that were read by
+    /// now. The store is checked for them after it told its time: a watermark of a store that was restored never reaches a projection
+    /// that has counted what the store lost.
+    ///
+    /// `next` are the positions by now. The log must not end before them: then it is another one, and the watermark would not hold.
+    pub(super) async fn check(
+        ports: &LogPorts,
+        read: Vec<(WriterId, Seq)>,
+        next: BTreeMap<Partition, Offset>,
+    ) -> Result<Self, CountError> {
         let as_of = ports.outbox.outbox_watermark().await?.published_until();
+        check_store(&*ports.outbox, read).await?;
         let bounds = ports.bounds.bounds().await?;
+        for (partition, next) in next {
+            let end = bounds.get(&partition).map_or(0, |bounds| bounds.end);
+            if end < next {
+                return Err(CountError::LogEndsEarlier { partition, next, end });
+            }
+        }
         Ok(Self { as_of, bounds })
     }
 

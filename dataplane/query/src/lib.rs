@@ -6,6 +6,7 @@
 mod live;
 mod sources;
 mod status;
+mod store_check;
 mod waiters;
 
 use std::{sync::Arc, time::Duration};
@@ -13,12 +14,15 @@ use std::{sync::Arc, time::Duration};
 pub use live::{CacheState, LIVE_MINUTES, LIVE_SOURCES, LiveCount, LiveQuery, Minutes, Ranking, Watcher};
 pub use sources::{AsOf, Point, SourceError, SourceQuery, Step};
 pub use status::{RevocationQuery, SourceStatus, StatusQuery};
+pub use store_check::StoreCheck;
 
+use prometheus_client::registry::Registry;
+use store_check::RolledBack;
 use tokio::time::{Instant, sleep};
 use waiters::Waiters;
 
 use ping_core::{Millis, Minute, TimeRange, Token};
-use ping_ports::{Clock, CounterCache, Reading, Recount, StoreError, TotalsStore};
+use ping_ports::{Clock, CounterCache, Outbox, Reading, Recount, StoreError, TotalsStore};
 
 /// Pause between two checks whether the cache has caught up with the store, in [`CountQuery::verify`].
 const CATCH_UP_POLL_INTERVAL: Duration = Duration::from_millis(20);
@@ -100,6 +104,7 @@ pub struct CountQuery {
     clock: Arc<dyn Clock>,
     window: i64,
     waiters: Waiters,
+    rolled_back: RolledBack,
 }
 
 impl CountQuery {
@@ -107,7 +112,17 @@ impl CountQuery {
     #[must_use]
     pub fn new(cache: Arc<dyn CounterCache>, totals: Arc<dyn TotalsStore>, clock: Arc<dyn Clock>, window: i64) -> Self {
         let waiters = Waiters::new(Arc::clone(&cache));
-        Self { cache, totals, clock, window, waiters }
+        Self { cache, totals, clock, window, waiters, rolled_back: RolledBack::default() }
+    }
+
+    /// A check that makes these queries read the store, while the cache has counted what the primary store behind `outbox` does not have.
+    pub fn store_check(&self, outbox: Arc<dyn Outbox>, registry: &mut Registry) -> StoreCheck {
+        StoreCheck::new(Arc::clone(&self.cache), outbox, self.rolled_back.clone(), registry)
+    }
+
+    /// Whether the cache can answer.
+    fn is_usable(&self, reading: &Reading) -> bool {
+        !reading.suspect && !self.rolled_back.is(&reading.generation)
     }
 
     /// Counts events. If the request has a token, waits for its event until `deadline`.
@@ -129,7 +144,7 @@ impl CountQuery {
     /// The count of all events from the cache, else from the store, and whether the cache can answer.
     async fn total(&self) -> (CacheState, Result<CountResponse, StoreError>) {
         let (state, reading) = match self.cache.read(None).await {
-            Ok(Some(reading)) if !reading.suspect => (CacheState::Available, Some(reading)),
+            Ok(Some(reading)) if self.is_usable(&reading) => (CacheState::Available, Some(reading)),
             Ok(_) => (CacheState::Rebuilding, None),
             Err(_) => (CacheState::Unavailable, None),
         };
@@ -152,7 +167,7 @@ impl CountQuery {
             None => None,
             Some(range) => Some(self.cached_minutes(range, now)?),
         };
-        let reading = self.cache.read(minutes).await.ok().flatten().filter(|reading| !reading.suspect)?;
+        let reading = self.cache.read(minutes).await.ok().flatten().filter(|reading| self.is_usable(reading))?;
         let count = if minutes.is_some() { reading.minutes_total } else { reading.total };
         Some(Self::from_reading(count, &reading, now))
     }

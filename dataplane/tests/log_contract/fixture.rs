@@ -11,8 +11,8 @@ use ping_core::{Event, Offset, Partition, Seq, WriterId};
 use ping_kafka::{FetchProfile, KafkaBounds, KafkaConsumer, KafkaProducer, KafkaSettings, ensure_topics};
 use ping_memory::{MemoryLog, SystemClock};
 use ping_ports::{
-    Batch, Clock, Committed, ConsumerEvent, LogBounds, LogConsumer, LogError, LogEvent, LogProducer, Malformed,
-    OutboxRow, Record,
+    Batch, Clock, Committed, ConsumerEvent, DeadContent, DeadLetter, LogBounds, LogConsumer, LogError, LogEvent,
+    LogProducer, Malformed, OutboxRow, Record,
 };
 use rdkafka::{
     Message, Offset as KafkaOffset, TopicPartitionList,
@@ -111,7 +111,12 @@ impl Fixture {
         match self {
             Self::Memory(log) => {
                 let letters = log.dead_letters().into_iter();
-                letters.map(|letter| (format!("{}/{}", letter.partition, letter.offset), letter.value)).collect()
+                let value = |content| match content {
+                    DeadContent::Malformed(_, value) => value,
+                    DeadContent::Phantom(event) => panic!("a phantom: {event:?}"),
+                };
+                let place = |letter: &DeadLetter| format!("{}/{}", letter.partition, letter.offset);
+                letters.map(|letter| (place(&letter), value(letter.content))).collect()
             }
             Self::Kafka(settings) => {
                 let settings = settings.clone();

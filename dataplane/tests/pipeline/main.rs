@@ -5,6 +5,7 @@
 mod cloud_events;
 mod embedded;
 mod events;
+mod incarnations;
 mod known_bugs;
 mod live;
 mod minutes;

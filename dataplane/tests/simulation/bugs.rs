@@ -35,10 +35,22 @@ pub enum Bug {
     OldCountsCached,
     /// A processor uses the statuses that another one cached, which may have counted events without caching their status.
     EpochNotBegun,
+    /// Nobody notices that a restored store lacks events that were counted.
+    StoreNotCompared,
+    /// A restored store issues the same writer ids again.
+    WriterIdsReused,
+    /// A restored store takes batches that do not follow the last one it has.
+    GapsCommitted,
+    /// A restored store renews the lease of a lane that has committed what it does not have.
+    LeaseRenewedAfterRestore,
+    /// A lane deletes what it has published only once, so that a restored store keeps it in the outbox.
+    ForgottenOnce,
+    /// Cached counts of an earlier epoch, which may be those of the store before it was restored, are merged into those of a later one.
+    EpochsMerged,
 }
 
 impl Bug {
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 22] = [
         Self::CacheIgnoresPositions,
         Self::IncompleteCacheTrusted,
         Self::SnapshotBeforeEnds,
@@ -55,5 +67,11 @@ impl Bug {
         Self::StatusesNotInvalidated,
         Self::OldCountsCached,
         Self::EpochNotBegun,
+        Self::StoreNotCompared,
+        Self::WriterIdsReused,
+        Self::GapsCommitted,
+        Self::LeaseRenewedAfterRestore,
+        Self::ForgottenOnce,
+        Self::EpochsMerged,
     ];
 }

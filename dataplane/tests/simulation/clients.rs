@@ -26,6 +26,34 @@ pub struct Sent {
     pub refused: u64,
     /// Every call.
     pub history: History,
+    /// When the store was last restored to an earlier time, or the log emptied. The answer to a call that began before says nothing.
+    pub went_back: Millis,
+}
+
+impl Sent {
+    /// Notes that every event may have been recorded: a call may still be running, and a lane may be committing an event that its caller
+    /// has given up.
+    pub fn all_are_possible(&mut self, now: Millis) {
+        for id in &self.ids {
+            self.history.record(*id, Interval { began: 0, ended: now * 1_000 }, Outcome::Unknown);
+        }
+    }
+
+    /// The store was restored `now`, and has these of the events.
+    pub fn go_back(&mut self, now: Millis, stored: &[Event]) {
+        let at = Interval { began: 0, ended: now * 1_000 };
+        self.went_back = now;
+        self.acknowledged.clear();
+        self.history = History::default();
+        self.all_are_possible(now);
+        for event in stored {
+            self.acknowledged.insert(event.id, now);
+            self.history.record(event.id, at, Outcome::Acknowledged);
+            if event.kind.starts_with("~revoked:") {
+                self.history.revocation(&event.source, at);
+            }
+        }
+    }
 }
 
 /// From `began`, in milliseconds, until now.
@@ -109,6 +137,7 @@ async fn send(rng: &FaultRng, servers: &Servers, clock: &dyn Clock, sent: &Mutex
     };
     let at = since(began, clock);
     let mut sent = sent.lock();
+    let outcome = if began <= sent.went_back { Outcome::Unknown } else { outcome };
     for event in batch {
         sent.history.record(event.id, at, outcome);
         if outcome == Outcome::Acknowledged {

@@ -7,7 +7,8 @@ use parking_lot::Mutex;
 use ping_core::{Minute, Offset, Partition, WriterId};
 use ping_memory::{MemoryConsumer, MemoryLog};
 use ping_ports::{
-    Bounds, ConsumerEvent, DeadLetter, LogBounds, LogConsumer, LogError, LogEvent, LogProducer, OutboxRow, TotalsStore,
+    Bounds, ConsumerEvent, DeadLetter, LogBounds, LogConsumer, LogError, LogEvent, LogProducer, OutboxRow, Record,
+    TotalsStore,
 };
 use tokio::time::sleep;
 
@@ -99,6 +100,10 @@ impl LogBounds for FaultyLog {
             self.host.pause().await;
         }
         self.host.call(unavailable, self.inner.bounds()).await
+    }
+
+    async fn records_at(&self, offsets: &BTreeMap<Partition, Offset>) -> Result<Vec<Record>, LogError> {
+        self.host.call(unavailable, self.inner.records_at(offsets)).await
     }
 }
 

@@ -9,6 +9,7 @@ mod bugs;
 mod cache;
 mod clients;
 mod log;
+mod report;
 mod rng;
 mod statuses;
 mod store;
@@ -21,7 +22,8 @@ use std::{
 };
 
 use bugs::Bug;
-use world::{Report, run};
+use report::Report;
+use world::run;
 
 fn variable(name: &str) -> Option<u64> {
     std::env::var(name)
@@ -90,7 +92,13 @@ fn every_schedule_ends_exact() {
     }
     if schedules >= 1_000 {
         assert!(
-            sum.replayed > 0 && sum.rebuilds > schedules && sum.fenced > 0 && sum.stale > 0 && sum.statuses > schedules,
+            sum.rollbacks > 0
+                && sum.phantoms > 0
+                && sum.replayed > 0
+                && sum.rebuilds > schedules
+                && sum.fenced > 0
+                && sum.stale > 0
+                && sum.statuses > schedules,
             "the faults must have an effect: {sum:?}"
         );
     }

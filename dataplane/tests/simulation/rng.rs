@@ -4,7 +4,7 @@ use std::{
     future::Future,
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -31,12 +31,23 @@ impl Clock for VirtualClock {
 pub struct FaultRng {
     rng: Arc<Mutex<StdRng>>,
     faults: Arc<AtomicBool>,
+    restores: Arc<AtomicU64>,
     pub bug: Option<Bug>,
 }
 
 impl FaultRng {
     pub fn new(seed: u64, bug: Option<Bug>) -> Self {
-        Self { rng: Arc::new(Mutex::new(StdRng::seed_from_u64(seed))), faults: Arc::new(AtomicBool::new(true)), bug }
+        let rng = Arc::new(Mutex::new(StdRng::seed_from_u64(seed)));
+        Self { rng, faults: Arc::new(AtomicBool::new(true)), restores: Arc::default(), bug }
+    }
+
+    /// How often the store was restored. A statement does not survive that.
+    pub fn restores(&self) -> u64 {
+        self.restores.load(Ordering::Relaxed)
+    }
+
+    pub fn store_was_restored(&self) {
+        self.restores.fetch_add(1, Ordering::Relaxed);
     }
 
     pub fn below(&self, limit: u64) -> u64 {

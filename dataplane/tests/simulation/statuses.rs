@@ -1,9 +1,10 @@
 //! The cache of statuses as a process sees it: calls fail, answers get lost.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use async_trait::async_trait;
-use ping_core::{Minute, StatusRule};
+use parking_lot::Mutex;
+use ping_core::{Minute, StatusCounts, StatusRule};
 use ping_memory::MemoryStatuses;
 use ping_ports::{CacheError, CacheVersion, CachedStatus, StatusCache, StatusUpdate, StatusWatermark};
 
@@ -21,6 +22,8 @@ pub fn rule() -> StatusRule {
 pub struct FaultyStatuses {
     pub host: Host,
     pub inner: Arc<MemoryStatuses>,
+    /// The last counts of each source; see [`Bug::EpochsMerged`].
+    pub last: Arc<Mutex<BTreeMap<Box<str>, StatusCounts>>>,
 }
 
 #[async_trait]
@@ -30,7 +33,13 @@ impl StatusCache for FaultyStatuses {
     }
 
     async fn merge_max(&self, version: CacheVersion, now: Minute, update: &StatusUpdate) -> Result<(), CacheError> {
-        let (inner, update, bug) = (Arc::clone(&self.inner), update.clone(), self.host.rng.bug);
+        let (inner, mut update, bug) = (Arc::clone(&self.inner), update.clone(), self.host.rng.bug);
+        if bug == Some(Bug::EpochsMerged) {
+            let mut last = self.last.lock();
+            let last = last.entry(update.source.clone()).or_default();
+            *last = last.merge_max(update.counts);
+            update.counts = *last;
+        }
         let merge = async move {
             let current = inner.get(&update.source, now).await?.version;
             inner.merge_max(if bug == Some(Bug::OldCountsCached) { current } else { version }, now, &update).await

@@ -1,10 +1,10 @@
 //! The store as a process sees it: calls fail, answers get lost.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use parking_lot::Mutex;
-use ping_core::{Event, Minute, Seq, TimeRange, WriterId};
+use ping_core::{Event, LastSeqs, Minute, Seq, TimeRange, WriterId};
 use ping_memory::MemoryStore;
 use ping_ports::{
     Batch, CommitError, Committed, EventStore, Outbox, OutboxRow, OutboxWatermark, Recount, Snapshot, StoreError,
@@ -24,6 +24,8 @@ pub struct FaultyStore {
     pub inner: Arc<MemoryStore>,
     /// The snapshot of a rebuild that reads it too early; see [`Bug::SnapshotBeforeEnds`].
     pub early: Arc<Mutex<Option<Snapshot>>>,
+    /// What was deleted from the outbox; see [`Bug::ForgottenOnce`].
+    forgotten: Arc<Mutex<BTreeMap<WriterId, Seq>>>,
 }
 
 fn unavailable() -> StoreError {
@@ -32,7 +34,7 @@ fn unavailable() -> StoreError {
 
 impl FaultyStore {
     pub fn new(host: &Host, inner: &Arc<MemoryStore>) -> Self {
-        Self { host: host.clone(), inner: Arc::clone(inner), early: Arc::default() }
+        Self { host: host.clone(), inner: Arc::clone(inner), early: Arc::default(), forgotten: Arc::default() }
     }
 
     fn with_bug(&self, batch: &Batch) -> Batch {
@@ -58,6 +60,9 @@ impl EventStore for FaultyStore {
             return Ok(Committed::default());
         }
         let unknown = || Err(CommitError::Unknown("connection lost (simulated)".into()));
+        if self.host.rng.bug == Some(Bug::GapsCommitted) {
+            self.inner.skip_to(batch.writer, batch.first_seq);
+        }
         match self.host.call_outcome() {
             CallOutcome::Done => {
                 let answer = self.inner.commit(&batch).await;
@@ -71,18 +76,24 @@ impl EventStore for FaultyStore {
                 unknown()
             }
             CallOutcome::Late(time) => {
-                let inner = Arc::clone(&self.inner);
+                let (inner, rng, restores) = (Arc::clone(&self.inner), self.host.rng.clone(), self.host.rng.restores());
                 tokio::spawn(async move {
                     sleep(time).await;
-                    let _ = inner.commit(&batch).await;
+                    if rng.restores() == restores {
+                        let _ = inner.commit(&batch).await;
+                    }
                 });
                 unknown()
             }
         }
     }
 
-    async fn renew(&self, writer: WriterId, lease: Duration) -> Result<bool, StoreError> {
-        self.host.call(unavailable, self.inner.renew(writer, lease)).await
+    async fn renew(&self, writer: WriterId, last: Seq, lease: Duration) -> Result<bool, StoreError> {
+        let last = match self.host.rng.bug {
+            Some(Bug::LeaseRenewedAfterRestore) => self.inner.last_seqs(&[writer]).await?.get(writer),
+            _ => last,
+        };
+        self.host.call(unavailable, self.inner.renew(writer, last, lease)).await
     }
 
     async fn close_writer(&self, writer: WriterId) -> Result<Seq, StoreError> {
@@ -103,7 +114,12 @@ impl Outbox for FaultyStore {
     }
 
     async fn forget(&self, writer: WriterId, seq: Seq) -> Result<(), StoreError> {
-        self.host.call(unavailable, self.inner.forget(writer, seq)).await
+        if self.host.rng.bug == Some(Bug::ForgottenOnce) && self.forgotten.lock().get(&writer) == Some(&seq) {
+            return Ok(());
+        }
+        self.host.call(unavailable, self.inner.forget(writer, seq)).await?;
+        self.forgotten.lock().insert(writer, seq);
+        Ok(())
     }
 
     async fn claim_orphan(&self, lease: Duration) -> Result<Option<WriterId>, StoreError> {
@@ -118,6 +134,15 @@ impl Outbox for FaultyStore {
         } else {
             outbox_watermark
         })
+    }
+
+    async fn last_seqs(&self, writers: &[WriterId]) -> Result<LastSeqs, StoreError> {
+        let last_seqs = self.host.call(unavailable, self.inner.last_seqs(writers)).await?;
+        if self.host.rng.bug == Some(Bug::StoreNotCompared) {
+            let live = writers.iter().map(|writer| (*writer, Seq::MAX)).collect();
+            return Ok(LastSeqs { live, ..last_seqs });
+        }
+        Ok(last_seqs)
     }
 }
 

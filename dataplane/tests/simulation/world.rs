@@ -26,40 +26,12 @@ use crate::{
     cache::FaultyCache,
     clients::{self, SOURCES, Sent, Servers},
     log::{CommittedOffsets, FaultyConsumer, FaultyLog},
+    report::Report,
     rng::{FaultRng, Host, VirtualClock},
     statuses::{self, FaultyStatuses},
     store::FaultyStore,
     views::FaultyViews,
 };
-
-/// What happened in a schedule.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Report {
-    pub events: u64,
-    pub refused: u64,
-    pub replayed: u64,
-    pub rebuilds: u64,
-    pub stale: u64,
-    pub fenced: u64,
-    pub relayed: u64,
-    pub crashes: u64,
-    /// Cached statuses that were compared with the rows in the end.
-    pub statuses: u64,
-}
-
-impl Report {
-    pub fn add(&mut self, other: &Self) {
-        self.events += other.events;
-        self.refused += other.refused;
-        self.replayed += other.replayed;
-        self.rebuilds += other.rebuilds;
-        self.stale += other.stale;
-        self.fenced += other.fenced;
-        self.relayed += other.relayed;
-        self.crashes += other.crashes;
-        self.statuses += other.statuses;
-    }
-}
 
 struct Server {
     host: Host,
@@ -83,6 +55,7 @@ struct World {
     processors: Vec<(Host, JoinSet<()>)>,
     sent: Arc<Mutex<Sent>>,
     crashes: u64,
+    restores: u64,
 }
 
 /// Runs one schedule to its end.
@@ -110,6 +83,7 @@ impl World {
             processors: Vec::new(),
             sent: Arc::default(),
             crashes: 0,
+            restores: 0,
             rng,
             clock,
         }
@@ -175,7 +149,7 @@ impl World {
     }
 
     fn statuses_seen_by(&self, host: &Host) -> FaultyStatuses {
-        FaultyStatuses { host: host.clone(), inner: Arc::clone(&self.statuses) }
+        FaultyStatuses { host: host.clone(), inner: Arc::clone(&self.statuses), last: Arc::default() }
     }
 
     /// Reads statuses as a server does, which caches what it had to read from the store.
@@ -192,7 +166,10 @@ impl World {
                 // The store is available.
                 let answer = query.of(&source).await.unwrap();
                 let status = if answer.value.verdict == Verdict::Negative { Status::Final } else { Status::Open };
-                sent.lock().history.status(&source, clients::since(began, &*clock), status);
+                let mut sent = sent.lock();
+                if began > sent.went_back && answer.as_of > sent.went_back {
+                    sent.history.status(&source, clients::since(began, &*clock), status);
+                }
             }
         });
         tasks
@@ -209,6 +186,7 @@ impl World {
             callers.spawn(clients::run(rng, servers, Arc::clone(&self.clock), Arc::clone(&self.sent), 12));
         }
         let mut saved = self.cache.save();
+        let mut backup = self.store.save();
         for _ in 0..25 {
             sleep(self.rng.millis(200)).await;
             self.check_reading().await?;
@@ -217,6 +195,11 @@ impl World {
             } else if self.rng.chance(4) {
                 saved(&self.cache);
                 saved = self.cache.save();
+            } else if self.rng.chance(6) {
+                backup = self.store.save();
+            } else if self.rng.chance(3) {
+                self.restore_store(backup).await?;
+                backup = self.store.save();
             } else {
                 self.inject_fault().await;
             }
@@ -224,6 +207,28 @@ impl World {
         self.rng.end_of_faults();
         while callers.join_next().await.is_some() {}
         self.settle().await
+    }
+
+    /// The store goes back to `backup`. What was answered until now must hold for what it was.
+    async fn restore_store(&mut self, backup: impl FnOnce(&MemoryStore)) -> Result<(), String> {
+        self.check_reading().await?;
+        {
+            let mut sent = self.sent.lock();
+            sent.all_are_possible(self.clock.now());
+            if let Some(violation) = sent.history.check().first() {
+                return Err(violation.to_string());
+            }
+        }
+        backup(&self.store);
+        self.rng.store_was_restored();
+        if self.rng.bug == Some(Bug::WriterIdsReused) {
+            self.store.reissue_writer_numbers();
+        }
+        let ids: Vec<_> = self.sent.lock().ids.iter().copied().collect();
+        let stored = self.store.find(&ids).await.unwrap();
+        self.sent.lock().go_back(self.clock.now(), &stored);
+        self.restores += 1;
+        Ok(())
     }
 
     /// Injects a fault, or none.
@@ -270,14 +275,18 @@ impl World {
         let began = self.clock.now();
         let Some(reading) = self.cache.read(None).await.unwrap() else { return Ok(()) };
         let stored = self.store.count(None).await.unwrap();
-        if reading.total > stored {
+        // Until the cache is rebuilt, its answers hold for a time before the store went back.
+        let is_current = reading.as_of > self.sent.lock().went_back;
+        if is_current && reading.total > stored {
             return Err(format!("the cache has {}, the store {stored}", reading.total));
         }
         let at = clients::since(began, &*self.clock);
         let answer = |includes, count, as_of_ms| Count { includes, count, as_of_ms, exact: true };
         {
             let mut sent = self.sent.lock();
-            sent.history.count(at, answer(Includes::AsOf, reading.total, reading.as_of));
+            if is_current {
+                sent.history.count(at, answer(Includes::AsOf, reading.total, reading.as_of));
+            }
             sent.history.count(at, answer(Includes::Strong, stored, 0));
         }
         self.check_views().await
@@ -293,6 +302,10 @@ impl World {
             sent.acknowledged.iter().filter(|(_, at)| **at < as_of).map(|(id, _)| *id).collect()
         };
         let before = with_source(self.store.find(&before).await.unwrap());
+        let rows: i64 = self.store.recounted_views().kinds.values().map(|span| span.count).sum();
+        if held > rows {
+            return Err(format!("the views have {held} events with a source, the store {rows}"));
+        }
         if held < i64::try_from(before).unwrap() {
             return Err(format!("the views have {held}, but {before} were acknowledged before their as_of"));
         }
@@ -374,6 +387,9 @@ impl World {
             fenced: self.ingest_metrics.fenced.get(),
             relayed: self.ingest_metrics.relayed.get(),
             crashes: self.crashes,
+            restores: self.restores,
+            rollbacks: self.count_metrics.store_rollbacks.get(),
+            phantoms: self.views_metrics.phantoms.get(),
             statuses,
         })
     }

@@ -59,6 +59,8 @@ mod every {
             renewing_keeps_a_writer_open
             an_expired_writer_is_closed
             a_commit_renews_the_lease
+            a_batch_that_does_not_follow_the_last_one_commits_nothing
+            last_numbers_are_those_of_live_and_compacted_writers
         ]
         outbox: [
             a_row_comes_back_as_it_was_committed

@@ -29,9 +29,12 @@ async fn a_restart_costs_no_acknowledgement_and_at_most_one_answer() {
     let mut server = Postgres::start().await.unwrap();
     let store = store(&server, Duration::from_secs(5)).await;
     let writer = store.open_writer(LEASE).await.unwrap();
+    for seq in 1..=5 {
+        commit(&store, writer, seq).await.unwrap();
+    }
     // Several connections, all of which are broken after the restart.
-    let commits = (1..=5).map(|seq| commit(&store, writer, seq));
-    futures::future::join_all(commits).await.into_iter().for_each(Result::unwrap);
+    let renewals = (0..5).map(|_| store.renew(writer, 5, LEASE));
+    assert!(futures::future::join_all(renewals).await.into_iter().all(Result::unwrap));
     server.kill_9().await.unwrap();
     assert!(matches!(commit(&store, writer, 6).await, Err(CommitError::Unknown(_) | CommitError::Refused(_))));
     assert!(matches!(commit(&store, writer, 6).await, Err(CommitError::Refused(_))));

@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
+use parking_lot::Mutex;
 use rdkafka::{
     Offset, TopicPartitionList,
     config::FromClientConfigAndContext,
@@ -11,9 +12,12 @@ use rdkafka::{
     topic_partition_list::TopicPartitionListElem,
 };
 
-use super::{KafkaSettings, QUERY_TIMEOUT, blocking, failed, logging::Logging, topics::partitions_of};
+use super::{
+    KafkaSettings, QUERY_TIMEOUT, blocking, failed, logging::Logging, single_records::SingleRecords,
+    topics::partitions_of,
+};
 use ping_core::Partition;
-use ping_ports::{Bounds, LogBounds, LogError};
+use ping_ports::{Bounds, LogBounds, LogError, Record};
 
 /// Log lines of librdkafka that one call takes off its queue.
 const MAX_LOG_LINES_PER_CALL: usize = 100;
@@ -25,6 +29,7 @@ pub struct KafkaBounds(Arc<OffsetClient>);
 struct OffsetClient {
     topic: String,
     client: BaseConsumer<Logging>,
+    reader: Mutex<SingleRecords>,
 }
 
 impl fmt::Debug for KafkaBounds {
@@ -43,7 +48,8 @@ impl KafkaBounds {
         let mut config = settings.client();
         config.set("isolation.level", "read_uncommitted");
         let client = BaseConsumer::from_config_and_context(&config, Logging).map_err(failed)?;
-        Ok(Self(Arc::new(OffsetClient { topic: settings.topic.clone(), client })))
+        let reader = Mutex::new(SingleRecords::new(settings));
+        Ok(Self(Arc::new(OffsetClient { topic: settings.topic.clone(), client, reader })))
     }
 }
 
@@ -87,5 +93,10 @@ impl LogBounds for KafkaBounds {
     async fn bounds(&self) -> Result<BTreeMap<Partition, Bounds>, LogError> {
         let client = Arc::clone(&self.0);
         blocking(move || client.bounds()).await
+    }
+
+    async fn records_at(&self, offsets: &BTreeMap<Partition, ping_core::Offset>) -> Result<Vec<Record>, LogError> {
+        let (client, offsets) = (Arc::clone(&self.0), offsets.clone());
+        blocking(move || client.reader.lock().read(&offsets)).await
     }
 }

@@ -5,6 +5,7 @@
 //! and ping-projections.
 
 mod bounds;
+mod dead_letters;
 mod log_consumer;
 mod log_producer;
 mod logging;
@@ -12,9 +13,11 @@ mod minutes;
 mod producer;
 mod record;
 mod settings;
+mod single_records;
 mod topics;
 
 pub use bounds::KafkaBounds;
+pub use dead_letters::{StoredLetter, read_dead_letters};
 pub use log_consumer::KafkaConsumer;
 pub use log_producer::KafkaProducer;
 pub use minutes::KafkaMinutes;

@@ -152,7 +152,7 @@ fn not_joined() -> LogError {
 }
 
 /// The record of a message.
-fn record(message: &BorrowedMessage<'_>) -> Record {
+pub(super) fn record(message: &BorrowedMessage<'_>) -> Record {
     let value = message.payload().unwrap_or_default();
     Record {
         partition: message.partition(),

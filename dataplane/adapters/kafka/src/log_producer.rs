@@ -25,7 +25,7 @@ use super::{
     record::Encoder,
 };
 use ping_core::Partition;
-use ping_ports::{DeadLetter, LogError, LogProducer, OutboxRow};
+use ping_ports::{DeadContent, DeadLetter, LogError, LogProducer, OutboxRow};
 
 /// A call with more events than this enqueues them on a thread for blocking work: each takes about a microsecond.
 const MAX_INLINE_EVENTS: usize = 200;
@@ -229,16 +229,21 @@ impl LogProducer for KafkaProducer {
 
     async fn dead_letter(&self, letters: Vec<DeadLetter>) -> Result<(), LogError> {
         let (producer, delivery) = (self.letters.current()?, DeliveryBatch::new());
+        let mut encoder = Encoder::default();
         for letter in &letters {
+            let value = match &letter.content {
+                DeadContent::Malformed(_, value) => value.as_slice(),
+                DeadContent::Phantom(event) => encoder.encode_read(event),
+            };
             let headers = OwnedHeaders::new()
-                .insert(Header { key: "reason", value: Some(&letter.reason.to_string()) })
+                .insert(Header { key: "reason", value: Some(&letter.content.reason()) })
                 .insert(Header { key: "topic", value: Some(self.topic.as_ref()) })
                 .insert(Header { key: "partition", value: Some(&letter.partition.to_string()) })
                 .insert(Header { key: "offset", value: Some(&letter.offset.to_string()) });
             let record = || {
                 BaseRecord::<(), _, _>::with_opaque_to(&self.dead_letter_topic, Arc::clone(&delivery))
                     .headers(headers.clone())
-                    .payload(letter.value.as_slice())
+                    .payload(value)
             };
             while let Enqueued::QueueFull = producer.enqueue(record())? {
                 sleep(QUEUE_FULL_PAUSE).await;

@@ -1,6 +1,7 @@
 //! The value of a record: a `ping.v1.Event`.
 
 use prost::Message;
+use uuid::Uuid;
 
 use ping_core::{Millis, Seq, WriterId};
 use ping_ports::{LogEvent, Malformed};
@@ -30,16 +31,22 @@ impl Encoder {
         message.encode_raw(&mut self.bytes);
         &self.bytes
     }
+
+    /// The value of a record that was read before.
+    pub(super) fn encode_read(&mut self, event: &LogEvent) -> &[u8] {
+        let LogEvent { id, writer, seq, timestamp_ms, source, kind } = event.clone();
+        self.encode(writer, seq, &ping_core::Event { id, timestamp_ms, timestamp_assumed: false, source, kind })
+    }
 }
 
-/// Decodes the value of a record, without its id, which no processor needs.
+/// Decodes the value of a record.
 ///
 /// Not with prost: this scan takes 36 ns for an event without a source, 87 ns for one with a source and a kind; `Event::decode` takes
-/// 92 and 171 ns, because it also allocates the id and reallocates the texts.
+/// 92 and 171 ns, because it also allocates the id and reallocates the texts. An id that is not a UUID is left out.
 pub fn decode(value: &[u8]) -> Result<LogEvent, Malformed> {
     let mut rest = value;
     let (mut timestamp_ms, mut writer, mut seq): (Millis, i64, Seq) = (0, 0, 0);
-    let (mut source, mut kind) = ("", "");
+    let (mut id, mut source, mut kind) = (Uuid::nil(), "", "");
     let text = |bytes| str::from_utf8(bytes).map_err(|_| Malformed::Undecodable);
     while !rest.is_empty() {
         match next_field(&mut rest).ok_or(Malformed::Undecodable)? {
@@ -48,14 +55,15 @@ pub fn decode(value: &[u8]) -> Result<LogEvent, Malformed> {
             (6, Field::Varint(value)) => seq = value,
             (3, Field::Bytes(bytes)) => source = text(bytes)?,
             (4, Field::Bytes(bytes)) => kind = text(bytes)?,
-            (1, Field::Bytes(_)) | (7.., _) => {}
+            (1, Field::Bytes(bytes)) => id = Uuid::from_slice(bytes).unwrap_or_default(),
+            (7.., _) => {}
             _ => return Err(Malformed::Undecodable),
         }
     }
     if writer <= 0 || seq <= 0 {
         return Err(Malformed::Foreign);
     }
-    Ok(LogEvent { writer: WriterId(writer), seq, timestamp_ms, source: source.into(), kind: kind.into() })
+    Ok(LogEvent { id, writer: WriterId(writer), seq, timestamp_ms, source: source.into(), kind: kind.into() })
 }
 
 /// The value of a field.

@@ -86,6 +86,7 @@ impl CounterCache for MemoryCache {
         let guard = self.0.lock();
         let sum = |state: &State, (from, to)| state.minutes.range(from..to).map(|(_, count)| count).sum();
         Ok(guard.as_ref().map(|state| Reading {
+            generation: state.positions.generation.clone(),
             total: state.total,
             minutes_total: minutes.map_or(0, |range| sum(state, range)),
             as_of: state.watermarks.lowest(),

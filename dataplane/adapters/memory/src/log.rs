@@ -181,6 +181,17 @@ impl LogBounds for MemoryLog {
         let bounds = |log: &PartitionLog| Bounds { low: log.low, end: log.end() };
         Ok((0..).zip(state.partitions.iter().map(bounds)).collect())
     }
+
+    async fn records_at(&self, offsets: &BTreeMap<Partition, Offset>) -> Result<Vec<Record>, LogError> {
+        let state = self.state.lock();
+        let record = |(partition, offset): (&Partition, &Offset)| {
+            let log = state.partition(*partition);
+            let body = log.and_then(|log| log.records.get(usize::try_from(*offset - log.low).ok()?));
+            let body = body.ok_or_else(|| LogError(format!("partition {partition} has no offset {offset}").into()))?;
+            Ok(Record { partition: *partition, offset: *offset, body: body.clone() })
+        };
+        offsets.iter().map(record).collect()
+    }
 }
 
 /// A member of a consumer group.

@@ -7,11 +7,11 @@ use std::{
 
 use uuid::Uuid;
 
-use ping_core::{Day, Event, Millis, Minute, Nanos, Positions, Seq, SourceCounts, Watermarks, WriterId};
+use ping_core::{Day, Event, LastSeqs, Millis, Minute, Nanos, Positions, Seq, SourceCounts, Watermarks, WriterId};
 use ping_ports::{Name, OutboxRow};
 use ping_segments::{Place, Segment, StoredSegment};
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Writer {
     pub(super) last_seq: Seq,
     pub(super) open: bool,
@@ -22,7 +22,7 @@ pub(super) struct Writer {
     pub(super) touched: Millis,
 }
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct State {
     pub(super) views: Option<Views>,
     pub(super) events: HashMap<Uuid, Event>,
@@ -31,6 +31,8 @@ pub(super) struct State {
     /// Events per minute, and when that count last changed.
     pub(super) minutes: BTreeMap<Minute, (i64, Millis)>,
     pub(super) writers: BTreeMap<WriterId, Writer>,
+    /// The last numbers of writers that were compacted.
+    pub(super) compacted: BTreeMap<WriterId, Seq>,
     pub(super) total: i64,
     pub(super) outbox: BTreeMap<(WriterId, Seq), OutboxRow>,
     pub(super) next_writer: i64,
@@ -38,6 +40,15 @@ pub(super) struct State {
 }
 
 impl State {
+    pub(super) fn last_seqs(&self, writers: impl Iterator<Item = WriterId> + Clone) -> LastSeqs {
+        let live = |writer| Some((writer, self.writers.get(&writer)?.last_seq));
+        let compacted = |writer| Some((writer, *self.compacted.get(&writer)?));
+        LastSeqs {
+            live: writers.clone().filter_map(live).collect(),
+            compacted: writers.filter_map(compacted).collect(),
+        }
+    }
+
     /// What the views should hold: all events, counted one by one.
     pub(super) fn recounted_views(&self) -> SourceCounts {
         let mut counts = SourceCounts::default();
@@ -49,7 +60,7 @@ impl State {
 }
 
 /// The views per source and their positions.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Views {
     pub(super) positions: Positions,
     pub(super) unique_sources: bool,
@@ -74,7 +85,7 @@ impl Views {
 }
 
 /// What servers share of the quotas.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Quotas {
     /// When each bucket will be full, in nanoseconds since the Unix epoch.
     pub(super) buckets: HashMap<Arc<str>, Nanos>,

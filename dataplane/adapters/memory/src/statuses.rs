@@ -1,6 +1,6 @@
 //! The cache of statuses.
 
-use std::collections::HashMap;
+use std::{cmp::Ordering, collections::HashMap};
 
 use async_trait::async_trait;
 use parking_lot::Mutex;
@@ -61,11 +61,14 @@ impl StatusCache for MemoryStatuses {
             let victim = state.entries.keys().next().cloned();
             victim.and_then(|victim| state.entries.remove(&victim));
         }
-        let epoch = version.epoch;
-        let entry = state.entries.entry(source.clone()).or_insert(Entry { counts: *counts, epoch, at: now });
-        entry.counts = entry.counts.merge_max(*counts);
-        entry.epoch = entry.epoch.max(epoch);
-        entry.at = now;
+        let new = Entry { counts: *counts, epoch: version.epoch, at: now };
+        let entry = state.entries.entry(source.clone()).or_insert(new);
+        match entry.epoch.cmp(&new.epoch) {
+            Ordering::Less => *entry = new,
+            Ordering::Equal => *entry = Entry { counts: entry.counts.merge_max(new.counts), ..new },
+            // They may be those of a store that has been restored since.
+            Ordering::Greater => {}
+        }
         Ok(())
     }
 

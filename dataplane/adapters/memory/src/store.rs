@@ -7,7 +7,7 @@ use parking_lot::Mutex;
 use uuid::Uuid;
 
 use super::state::{State, Writer};
-use ping_core::{Event, Millis, Minute, Seq, TimeRange, WriterId, millis, seq_offset};
+use ping_core::{Event, LastSeqs, Millis, Minute, Seq, TimeRange, WriterId, millis, seq_offset};
 use ping_ports::{
     Batch, Clock, CommitError, Committed, EventStore, Outbox, OutboxRow, OutboxWatermark, Recount, Snapshot,
     StoreError, TotalsStore, WriterTotal,
@@ -24,6 +24,35 @@ impl MemoryStore {
     #[must_use]
     pub fn new(clock: Arc<dyn Clock>) -> Self {
         Self { state: Mutex::default(), clock }
+    }
+
+    /// Uses the numbers again that come after those of the writers it has, as a sequence in a restored database does.
+    pub fn reissue_writer_numbers(&self) {
+        let mut state = self.state.lock();
+        state.next_writer = state.writers.keys().last().map_or(0, |writer| writer.0);
+    }
+
+    /// Lets the next commit of `writer` begin at `first_seq`, as a store does that takes gaps.
+    pub fn skip_to(&self, writer: WriterId, first_seq: Seq) {
+        if let Some(writer) = self.state.lock().writers.get_mut(&writer) {
+            writer.last_seq = first_seq - 1;
+        }
+    }
+
+    /// Copies everything, and returns a function that restores the copy: what a backup is to a real store. Neither writers nor segments
+    /// get a number again that was used after the copy.
+    pub fn save(&self) -> impl FnOnce(&Self) + Send + use<> {
+        let saved = self.state.lock().clone();
+        move |store| {
+            let mut state = store.state.lock();
+            let next_segment = state.views.as_ref().map_or(1, |views| views.next_segment);
+            let next_writer = state.next_writer;
+            *state = saved;
+            state.next_writer = next_writer;
+            if let Some(views) = &mut state.views {
+                views.next_segment = next_segment.max(views.next_segment);
+            }
+        }
     }
 }
 
@@ -43,9 +72,10 @@ impl EventStore for MemoryStore {
         let now = self.clock.now();
         let mut guard = self.state.lock();
         let state = &mut *guard;
-        let Some(writer) = state.writers.get_mut(&batch.writer).filter(|writer| writer.open) else {
+        let Some(writer) = state.writers.get_mut(&batch.writer) else { return Err(CommitError::Fenced) };
+        if !writer.open || writer.last_seq != batch.first_seq - 1 {
             return Err(CommitError::Fenced);
-        };
+        }
         writer.last_seq = batch.last_seq();
         writer.lease_until = now.saturating_add(millis(batch.lease));
         writer.touched = now;
@@ -66,10 +96,11 @@ impl EventStore for MemoryStore {
         Ok(committed)
     }
 
-    async fn renew(&self, writer: WriterId, lease: Duration) -> Result<bool, StoreError> {
+    async fn renew(&self, writer: WriterId, last: Seq, lease: Duration) -> Result<bool, StoreError> {
         let lease_until = self.clock.now().saturating_add(millis(lease));
         let mut state = self.state.lock();
-        let Some(writer) = state.writers.get_mut(&writer).filter(|writer| writer.open) else { return Ok(false) };
+        let follows = |writer: &&mut Writer| writer.open && writer.last_seq == last;
+        let Some(writer) = state.writers.get_mut(&writer).filter(follows) else { return Ok(false) };
         writer.lease_until = lease_until;
         Ok(true)
     }
@@ -134,6 +165,10 @@ impl Outbox for MemoryStore {
         let oldest = self.state.lock().outbox.values().map(|row| row.committed.at).min();
         Ok(OutboxWatermark { now, oldest_unpublished: oldest })
     }
+
+    async fn last_seqs(&self, writers: &[WriterId]) -> Result<LastSeqs, StoreError> {
+        Ok(self.state.lock().last_seqs(writers.iter().copied()))
+    }
 }
 
 #[async_trait]
@@ -196,8 +231,9 @@ impl TotalsStore for MemoryStore {
         let has_rows = |writer: WriterId| outbox.range((writer, 0)..=(writer, Seq::MAX)).next().is_some();
         let old =
             state.writers.iter().filter(|(id, writer)| !writer.open && writer.touched < before && !has_rows(**id));
-        let compacted: Vec<_> = old.map(|(id, _)| *id).collect();
-        state.writers.retain(|id, _| !compacted.contains(id));
-        Ok(compacted)
+        let compacted: BTreeMap<_, _> = old.map(|(id, writer)| (*id, writer.last_seq)).collect();
+        state.writers.retain(|id, _| !compacted.contains_key(id));
+        state.compacted.extend(&compacted);
+        Ok(compacted.into_keys().collect())
     }
 }

@@ -10,7 +10,7 @@ use super::{
 };
 use ping_core::{
     Day, Generation, Mark, Marks, Millis, Minute, Offset, Partition, Positions, RetentionCutoffs, SourceCounts,
-    Watermarks,
+    Watermarks, ahead_of_store,
 };
 use ping_ports::{Advance, Applied, SegmentReader, SourceViews, StoreError, ViewPositions};
 use ping_segments::{Changes, Family, FormatError, Node, Place, Segment, SegmentQuery, StoredSegment, counts};
@@ -31,6 +31,10 @@ impl SourceViews for MemoryStore {
         let mut state = self.state.lock();
         if let Some(why) = advance.refusal(state.views.as_ref().map(|views| &views.positions)) {
             return Ok(Applied::Stale(why));
+        }
+        let last_seqs = state.last_seqs(advance.marks.keys().map(|(writer, _)| *writer));
+        if let Some(ahead) = ahead_of_store(advance.writers(), &last_seqs) {
+            return Ok(Applied::Stale(ahead.to_string()));
         }
         if let Some(views) = state.views.as_mut() {
             advance.apply(&mut views.positions);

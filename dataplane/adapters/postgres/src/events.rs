@@ -17,7 +17,8 @@ use ping_core::{Event, Millis, Seq, WriterId};
 use ping_ports::{Batch, CommitError, Committed, EventStore, StoreError};
 
 const OPEN: &str = "INSERT INTO writers (lease_until) VALUES (now() + $1 * interval '1 ms') RETURNING id";
-const RENEW: &str = "UPDATE writers SET lease_until = now() + $2 * interval '1 ms' WHERE id = $1 AND open RETURNING id";
+const RENEW: &str =
+    "UPDATE writers SET lease_until = now() + $3 * interval '1 ms' WHERE id = $1 AND open AND last_seq = $2 RETURNING id";
 /// The row's lock makes this wait for a commit that is still running; any later commit finds the writer closed.
 const CLOSE: &str =
     "UPDATE writers SET open = false, closed_at = coalesce(closed_at, now()) WHERE id = $1 RETURNING last_seq";
@@ -61,9 +62,9 @@ impl EventStore for PostgresStore {
         self.commit_in(batch, CommitMode::Checked).await?.ok_or(CommitError::Fenced)
     }
 
-    async fn renew(&self, writer: WriterId, lease: Duration) -> Result<bool, StoreError> {
+    async fn renew(&self, writer: WriterId, last: Seq, lease: Duration) -> Result<bool, StoreError> {
         let mut connection = self.write_pool.acquire().await?;
-        let query = sqlx::query(RENEW).bind(writer.0).bind(millis(lease));
+        let query = sqlx::query(RENEW).bind(writer.0).bind(last).bind(millis(lease));
         let result = timeout(self.timeout, query.fetch_optional(connection.get_mut())).await;
         Ok(connection.finish(result)?.is_some())
     }

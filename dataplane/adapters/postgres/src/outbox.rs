@@ -8,7 +8,7 @@ use tokio::time::timeout;
 use uuid::Uuid;
 
 use super::{PostgresStore, millis};
-use ping_core::{Millis, Seq, WriterId};
+use ping_core::{LastSeqs, Millis, Seq, WriterId};
 use ping_ports::{Batch, Committed, Outbox, OutboxRow, OutboxWatermark, StoreError};
 use ping_sql::outbox_payload;
 
@@ -21,6 +21,8 @@ const EXPIRE: &str = "WITH expired AS (
 UPDATE writers w SET open = false, closed_at = now() FROM expired WHERE w.id = expired.id";
 const CLAIM_ORPHAN: &str = include_str!("sql/outbox_claim_orphan.sql");
 const WATERMARK: &str = include_str!("sql/outbox_watermark.sql");
+const LAST_SEQS: &str = "SELECT id, last_seq, false FROM writers WHERE id = ANY($1)
+UNION ALL SELECT id, last_seq, true FROM compacted_writers WHERE id = ANY($1)";
 
 struct Row {
     first_seq: Seq,
@@ -84,5 +86,13 @@ impl Outbox for PostgresStore {
         let result = timeout(self.timeout, query.fetch_one(connection.get_mut())).await;
         let (now, oldest_unpublished) = connection.finish(result)?;
         Ok(OutboxWatermark { now, oldest_unpublished })
+    }
+
+    async fn last_seqs(&self, writers: &[WriterId]) -> Result<LastSeqs, StoreError> {
+        let mut connection = self.write_pool.acquire().await?;
+        let ids: Vec<_> = writers.iter().map(|writer| writer.0).collect();
+        let query = sqlx::query_as::<_, (i64, Seq, bool)>(LAST_SEQS).bind(ids);
+        let result = timeout(self.timeout, query.fetch_all(connection.get_mut())).await;
+        Ok(ping_sql::last_seqs(connection.finish(result)?))
     }
 }

@@ -82,8 +82,8 @@ impl RedisCache {
         let commands = [state(), Cmd::hgetall(WATERMARK), counts];
         let (state, watermark, counts): (State, Fields, Vec<Option<i64>>) = self.link.transaction(&commands).await?;
         let mut counts = counts.into_iter();
-        let total = counts.next().flatten().filter(|_| is_complete(&state));
-        Ok(total.map(|total| reading(&watermark, total, counts.flatten().sum())))
+        let total = counts.next().flatten();
+        Ok(total.and_then(|total| reading(state, &watermark, total, counts.flatten().sum())))
     }
 
     /// Reads all fields and sums the minutes in the range.
@@ -91,8 +91,7 @@ impl RedisCache {
         let commands = [state(), Cmd::hgetall(WATERMARK), Cmd::hgetall(COUNTERS)];
         let (state, watermark, counters): (State, Fields, Fields) = self.link.transaction(&commands).await?;
         let within = layout::minutes(&counters).range(minutes).map(|(_, count)| count).sum();
-        let total = layout::total(&counters).filter(|_| is_complete(&state));
-        Ok(total.map(|total| reading(&watermark, total, within)))
+        Ok(layout::total(&counters).and_then(|total| reading(state, &watermark, total, within)))
     }
 }
 
@@ -104,14 +103,16 @@ fn state() -> Cmd {
     Cmd::hmget(POSITIONS, &[GENERATION, INCOMPLETE])
 }
 
-fn is_complete((generation, incomplete): &State) -> bool {
-    generation.is_some() && incomplete.is_none()
+/// The generation, if the cache is complete.
+fn complete((generation, incomplete): State) -> Option<Generation> {
+    generation.filter(|_| incomplete.is_none())
 }
 
-fn reading(watermark: &Fields, total: i64, minutes_total: i64) -> Reading {
+fn reading(state: State, watermark: &Fields, total: i64, minutes_total: i64) -> Option<Reading> {
     let suspect = layout::value(watermark, SUSPECT).is_some();
     let last_audit = layout::value(watermark, LAST_AUDIT).and_then(|at| at.parse().ok());
-    Reading { total, minutes_total, as_of: layout::as_of(watermark), suspect, last_audit }
+    let as_of = layout::as_of(watermark);
+    complete(state).map(|generation| Reading { generation, total, minutes_total, as_of, suspect, last_audit })
 }
 
 #[async_trait]
@@ -153,7 +154,7 @@ impl CounterCache for RedisCache {
             command.arg(layout::base(token.writer)).arg(layout::mark(token.writer, token.partition));
         }
         let (state, marks): (State, Vec<Option<i64>>) = self.link.transaction(&[state(), command]).await?;
-        let complete = is_complete(&state);
+        let complete = complete(state).is_some();
         let counted = |(token, marks): (&Token, &[Option<i64>])| {
             complete && marks.iter().flatten().any(|mark| *mark >= token.seq)
         };

@@ -1,4 +1,5 @@
--- Merges status counts into the cache. Counts never decrease, but a higher number of revoked events makes the negative count obsolete.
+-- Merges status counts into the cache. Within an epoch counts never decrease, but a higher number of revoked events makes the negative count
+-- obsolete.
 -- KEYS: the bucket of the source, and the number of invalidations of the bucket.
 -- ARGV: that number before the store was read, the epoch in which it was read, the current minute, the capacity of a bucket, a bucket's
 -- time to live in seconds, the source, its negative count, its positive count, 1 if the status is final, and the number of revoked events.
@@ -30,12 +31,15 @@ if stored then
   local stored_epoch, stored_minute, stored_negative, stored_positive, stored_final, stored_revoked =
     string.match(stored, '^(%d+):(%d+):(%d+):(%d+):(%d):?(%d*)$')
   if stored_epoch then
-    positive = math.max(positive, tonumber(stored_positive))
-    stored_negative, stored_revoked = tonumber(stored_negative), tonumber(stored_revoked) or 0
-    if stored_revoked > revoked or (stored_revoked == revoked and stored_negative > negative) then
-      negative, final, revoked = stored_negative, stored_final, stored_revoked
+    -- Counts that were read in an earlier epoch may be those of a store that has been restored since.
+    if tonumber(stored_epoch) > tonumber(epoch) then return 0 end
+    if stored_epoch == epoch then
+      positive = math.max(positive, tonumber(stored_positive))
+      stored_negative, stored_revoked = tonumber(stored_negative), tonumber(stored_revoked) or 0
+      if stored_revoked > revoked or (stored_revoked == revoked and stored_negative > negative) then
+        negative, final, revoked = stored_negative, stored_final, stored_revoked
+      end
     end
-    if tonumber(stored_epoch) > tonumber(epoch) then epoch = stored_epoch end
     expiry_is_recent = math.floor(tonumber(stored_minute) / 60) == hour
   end
 elseif redis.call('HLEN', bucket) >= capacity then

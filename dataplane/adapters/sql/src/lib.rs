@@ -1,8 +1,9 @@
 //! What the two SQL stores share: the encoding of an outbox row's events, what a batch adds to the counts, how an error of sqlx is
-//! reported, how migrations are run, and the rows of segments. SQL itself belongs to the adapters.
+//! reported, how migrations are run, the rows of segments, and the last numbers of writers. SQL itself belongs to the adapters.
 
 mod counts;
 mod error;
+mod last_seqs;
 mod migrations;
 pub mod outbox_payload;
 mod row;
@@ -10,5 +11,6 @@ mod segment_row;
 
 pub use counts::BatchCounts;
 pub use error::SqlError;
+pub use last_seqs::last_seqs;
 pub use migrations::migrator;
 pub use segment_row::{SegmentRow, place, stored_segments};

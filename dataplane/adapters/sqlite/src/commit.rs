@@ -52,7 +52,8 @@ async fn attempt(
     lease_until: Millis,
 ) -> Result<Attempt, CommitError> {
     let mut transaction = begin_write(writer).await.map_err(refused)?;
-    let fence = sqlx::query("SELECT 1 FROM writers WHERE id = $1 AND open").bind(batch.writer.0);
+    let fence = sqlx::query("SELECT 1 FROM writers WHERE id = $1 AND open AND last_seq = $2 - 1");
+    let fence = fence.bind(batch.writer.0).bind(batch.first_seq);
     if fence.fetch_optional(&mut *transaction).await.map_err(refused)?.is_none() {
         return Ok(Attempt::Fenced);
     }

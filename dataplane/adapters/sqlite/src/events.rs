@@ -10,7 +10,7 @@ use ping_core::{Event, Millis, Seq, WriterId};
 use ping_ports::{Batch, CommitError, Committed, EventStore, StoreError};
 
 const OPEN: &str = "INSERT INTO writers (lease_until) VALUES ($1) RETURNING id";
-const RENEW: &str = "UPDATE writers SET lease_until = $2 WHERE id = $1 AND open";
+const RENEW: &str = "UPDATE writers SET lease_until = $3 WHERE id = $1 AND open AND last_seq = $2";
 const CLOSE: &str = "UPDATE writers SET open = 0, closed_ms = coalesce(closed_ms, $2) WHERE id = $1 RETURNING last_seq";
 
 /// Ids per statement: far below SQLite's limit of 32,766 variables.
@@ -35,9 +35,9 @@ impl EventStore for SqliteStore {
         commit::commit(&mut writer, batch, now, now.saturating_add(millis(batch.lease))).await
     }
 
-    async fn renew(&self, writer: WriterId, lease: Duration) -> Result<bool, StoreError> {
+    async fn renew(&self, writer: WriterId, last: Seq, lease: Duration) -> Result<bool, StoreError> {
         let lease_until = self.clock.now().saturating_add(millis(lease));
-        let query = sqlx::query(RENEW).bind(writer.0).bind(lease_until);
+        let query = sqlx::query(RENEW).bind(writer.0).bind(last).bind(lease_until);
         let renewed = query.execute(&mut *self.writer.lock().await).await;
         Ok(renewed.map_err(failed)?.rows_affected() > 0)
     }

@@ -5,8 +5,8 @@ use std::{collections::HashSet, sync::Arc, time::Duration};
 use async_trait::async_trait;
 use uuid::Uuid;
 
-use super::{SqliteStore, begin_write, failed, millis};
-use ping_core::{Millis, Seq, WriterId};
+use super::{SqliteStore, begin_write, failed, millis, where_in};
+use ping_core::{LastSeqs, Millis, Seq, WriterId};
 use ping_ports::{Batch, Committed, Outbox, OutboxRow, OutboxWatermark, StoreError};
 use ping_sql::outbox_payload;
 
@@ -21,6 +21,12 @@ RETURNING id";
 const WATERMARK: &str =
     "SELECT min((SELECT committed_ms FROM outbox o WHERE o.writer = w.id ORDER BY last_seq LIMIT 1))
 FROM writers w";
+
+const ALL_WRITERS: &str = "SELECT id, last_seq, is_compacted FROM (
+    SELECT id, last_seq, 0 AS is_compacted FROM writers UNION ALL SELECT id, last_seq, 1 FROM compacted_writers) WHERE id";
+
+/// Writers per statement: far below SQLite's limit of 32,766 variables.
+const WRITERS_PER_STATEMENT: usize = 1000;
 
 struct Row {
     first_seq: Seq,
@@ -84,5 +90,15 @@ impl Outbox for SqliteStore {
         let now = self.clock.now();
         let oldest = sqlx::query_scalar(WATERMARK).fetch_one(&self.readers).await;
         Ok(OutboxWatermark { now, oldest_unpublished: oldest.map_err(failed)? })
+    }
+
+    async fn last_seqs(&self, writers: &[WriterId]) -> Result<LastSeqs, StoreError> {
+        let mut found = Vec::new();
+        for writers in writers.chunks(WRITERS_PER_STATEMENT) {
+            let mut query = where_in(ALL_WRITERS, writers.iter().map(|writer| writer.0));
+            let rows = query.build_query_as::<(i64, Seq, bool)>().fetch_all(&self.readers).await;
+            found.extend(rows.map_err(failed)?);
+        }
+        Ok(ping_sql::last_seqs(found))
     }
 }

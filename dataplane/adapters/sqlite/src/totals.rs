@@ -22,6 +22,7 @@ const DIFFERING: &str = include_str!("sql/differing_minutes.sql");
 
 const COMPACTABLE: &str = "SELECT id FROM writers w WHERE NOT open AND id <> 0 AND closed_ms < $1
     AND NOT EXISTS (SELECT 1 FROM outbox o WHERE o.writer = w.id) ORDER BY id";
+const REMEMBER: &str = "INSERT INTO compacted_writers (id, last_seq) SELECT id, last_seq FROM writers WHERE id = $1";
 const ADD_TO_ROW_0: &str = "UPDATE writers SET total = total + (SELECT total FROM writers WHERE id = $1) WHERE id = 0";
 
 #[async_trait]
@@ -81,6 +82,7 @@ impl TotalsStore for SqliteStore {
             let old = sqlx::query_scalar(COMPACTABLE).bind(before).fetch_all(&mut *transaction).await?;
             for id in &old {
                 sqlx::query(ADD_TO_ROW_0).bind(*id).execute(&mut *transaction).await?;
+                sqlx::query(REMEMBER).bind(*id).execute(&mut *transaction).await?;
                 sqlx::query("DELETE FROM writers WHERE id = $1").bind(*id).execute(&mut *transaction).await?;
             }
             transaction.commit().await?;

@@ -12,8 +12,10 @@ use super::{
     failed,
     segments::{delete, insert},
 };
-use ping_core::{Generation, Marks, Millis, Offset, Partition, Positions, RetentionCutoffs, Seq, WriterId};
-use ping_ports::{Advance, Applied, SourceViews, StoreError, ViewPositions};
+use ping_core::{
+    Generation, Marks, Millis, Offset, Partition, Positions, RetentionCutoffs, Seq, WriterId, ahead_of_store,
+};
+use ping_ports::{Advance, Applied, Outbox, SourceViews, StoreError, ViewPositions};
 use ping_segments::{Changes, Family, FormatError, Place, Segment, StoredSegment};
 
 /// Stands for every partition of the log in `source_marks`.
@@ -123,6 +125,11 @@ impl SourceViews for SqliteStore {
     }
 
     async fn apply(&self, advance: &Advance, segments: &[Segment]) -> Result<Applied, StoreError> {
+        // Before the transaction: no file is restored while a process has opened it.
+        let writers: Vec<_> = advance.writers().map(|(writer, _)| writer).collect();
+        if let Some(ahead) = ahead_of_store(advance.writers(), &self.last_seqs(&writers).await?) {
+            return Ok(Applied::Stale(ahead.to_string()));
+        }
         let mut writer = self.writer.lock().await;
         let apply = async {
             let mut transaction = begin_write(&mut writer).await?;

@@ -5,6 +5,7 @@ use crate::counters::EventCounts;
 use ping_core::{Marks, WriterId};
 use ping_ports::{Bounds, LogEvent, Malformed};
 use ping_segments::Changes;
+use uuid::Uuid;
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -45,8 +46,14 @@ fn watermark(end: Offset) -> LogWatermark {
 
 fn records(offsets: std::ops::Range<Offset>, source: &str) -> Vec<Record> {
     let record = |offset| {
-        let event =
-            LogEvent { writer: WriterId(1), seq: offset + 1, timestamp_ms: 0, source: source.into(), kind: "".into() };
+        let event = LogEvent {
+            id: Uuid::nil(),
+            writer: WriterId(1),
+            seq: offset + 1,
+            timestamp_ms: 0,
+            source: source.into(),
+            kind: "".into(),
+        };
         Record { partition: 1, offset, body: Ok(event) }
     };
     offsets.map(record).collect()
@@ -62,7 +69,7 @@ fn an_idle_session_waits_for_records() {
 fn the_primary_flushes_when_no_more_records_are_ready() {
     let now = Instant::now();
     let mut state = primary(now);
-    state.take(records(0..1, ""), now);
+    state.take(records(0..1, ""), None, now);
     let wake_at = Some(now + SECOND);
     let expected = Wait { for_records: true, for_shutdown: true, flush_when_quiet: true, wake_at };
     assert_eq!(state.next_action(now), Action::Wait(expected));
@@ -72,9 +79,9 @@ fn the_primary_flushes_when_no_more_records_are_ready() {
 fn a_full_delta_is_flushed_at_once() {
     let now = Instant::now();
     let mut state = primary(now);
-    state.take(records(0..2, ""), now);
+    state.take(records(0..2, ""), None, now);
     assert!(matches!(state.next_action(now), Action::Wait(_)));
-    state.take(records(2..3, ""), now);
+    state.take(records(2..3, ""), None, now);
     assert_eq!(state.next_action(now), Action::Flush);
 }
 
@@ -82,9 +89,9 @@ fn a_full_delta_is_flushed_at_once() {
 fn records_that_change_nothing_do_not_fill_a_secondary() {
     let now = Instant::now();
     let mut state = secondary(now);
-    state.take(records(0..5, ""), now);
+    state.take(records(0..5, ""), None, now);
     assert_eq!(state.next_action(now), wait(Some(now + SECOND)));
-    state.take(records(5..8, "a"), now);
+    state.take(records(5..8, "a"), None, now);
     assert_eq!(state.next_action(now), Action::Flush);
 }
 
@@ -92,8 +99,8 @@ fn records_that_change_nothing_do_not_fill_a_secondary() {
 fn a_secondary_flushes_an_interval_after_the_first_record() {
     let now = Instant::now();
     let mut state = secondary(now);
-    state.take(records(0..1, "a"), now);
-    state.take(records(1..2, "a"), now + SECOND / 2);
+    state.take(records(0..1, "a"), None, now);
+    state.take(records(1..2, "a"), None, now + SECOND / 2);
     assert_eq!(state.next_action(now + SECOND / 2), wait(Some(now + SECOND)));
     assert_eq!(state.next_action(now + SECOND), Action::Flush);
 }
@@ -102,12 +109,12 @@ fn a_secondary_flushes_an_interval_after_the_first_record() {
 fn one_flush_runs_at_a_time_and_a_full_delta_stops_reading() {
     let now = Instant::now();
     let mut state = primary(now);
-    state.take(records(0..3, ""), now);
+    state.take(records(0..3, ""), None, now);
     let (advance, counts) = state.begin_flush(now);
     assert_eq!((advance.from[&1], advance.to[&1], counts.total), (0, 3, 3));
-    state.take(records(3..5, ""), now);
+    state.take(records(3..5, ""), None, now);
     assert_eq!(state.next_action(now + 9 * SECOND), wait(None));
-    state.take(records(5..6, ""), now);
+    state.take(records(5..6, ""), None, now);
     let expected = Wait { for_records: false, for_shutdown: true, flush_when_quiet: false, wake_at: None };
     assert_eq!(state.next_action(now), Action::Wait(expected));
     let flushed = state.flushed(now + SECOND).unwrap();
@@ -119,15 +126,15 @@ fn one_flush_runs_at_a_time_and_a_full_delta_stops_reading() {
 fn a_secondary_rests_for_as_long_as_its_flush_took() {
     let now = Instant::now();
     let (mut first, mut second) = (primary(now), secondary(now));
-    first.take(records(0..3, "a"), now);
-    second.take(records(0..3, "a"), now);
+    first.take(records(0..3, "a"), None, now);
+    second.take(records(0..3, "a"), None, now);
     first.begin_flush(now);
     second.begin_flush(now);
     let done = now + 2 * SECOND;
     first.flushed(done);
     second.flushed(done);
-    first.take(records(3..6, "a"), done);
-    second.take(records(3..6, "a"), done);
+    first.take(records(3..6, "a"), None, done);
+    second.take(records(3..6, "a"), None, done);
     assert_eq!(first.next_action(done), Action::Flush);
     let expected =
         Wait { for_records: false, for_shutdown: true, flush_when_quiet: false, wake_at: Some(done + 2 * SECOND) };
@@ -156,12 +163,12 @@ fn a_watermark_is_flushed_once_everything_below_it_is_read() {
     let mut state = secondary(now);
     state.watermark_checked(watermark(2), now);
     state.watermark_check = Task::Never;
-    state.take(records(0..1, "a"), now);
+    state.take(records(0..1, "a"), None, now);
     assert!(matches!(state.next_action(now), Action::Wait(wait) if !wait.flush_when_quiet));
     // A later watermark does not replace one that is not reached yet.
     state.watermark_checked(watermark(100), now);
     state.watermark_check = Task::Never;
-    state.take(records(1..2, "a"), now);
+    state.take(records(1..2, "a"), None, now);
     assert!(matches!(state.next_action(now), Action::Wait(wait) if wait.flush_when_quiet));
     let (advance, _) = state.begin_flush(now);
     assert_eq!((advance.as_of, advance.partitions), (Some(77), 2));
@@ -196,9 +203,9 @@ fn the_processor_with_the_first_partition_audits_at_intervals() {
 fn a_shutdown_flushes_what_was_read_and_reads_nothing_more() {
     let now = Instant::now();
     let mut state = primary(now);
-    state.take(records(0..1, ""), now);
+    state.take(records(0..1, ""), None, now);
     state.begin_flush(now);
-    state.take(records(1..2, ""), now);
+    state.take(records(1..2, ""), None, now);
     state.drain();
     let expected = Wait { for_records: false, for_shutdown: false, flush_when_quiet: false, wake_at: None };
     assert_eq!(state.next_action(now), Action::Wait(expected));
@@ -215,8 +222,8 @@ fn records_that_are_not_counted_are_tallied() {
     let mut state = primary(now);
     let dead = Record { partition: 1, offset: 2, body: Err((Malformed::Foreign, vec![1])) };
     let again = Record { offset: 1, ..records(0..1, "").remove(0) };
-    let tally = state.take([records(0..1, ""), vec![again, dead]].concat(), now);
-    assert_eq!(tally, Tally { duplicates: 1, dead: 1 });
+    let tally = state.take([records(0..1, ""), vec![again, dead]].concat(), None, now);
+    assert_eq!(tally, Tally { duplicates: 1, dead: 1, phantoms: 0 });
     assert_eq!((state.take_dead_letters().len(), state.take_dead_letters().len()), (1, 0));
     assert_eq!(state.begin_flush(now).0.to[&1], 3);
 }

@@ -218,6 +218,8 @@ fn processor_acls(pipeline: &Pipeline) -> Vec<Acl> {
     let written = [&pipeline.kafka.dead_letter].into_iter().chain(&pipeline.kafka.minutes);
     let mut acls = vec![acl("topic", Some(pipeline.kafka.topic.name.clone()), vec!["Describe", "Read"])];
     acls.extend(written.map(|topic| acl("topic", Some(topic.name.clone()), vec!["Describe", "Write"])));
+    // For `pingd dead-letters`.
+    acls.push(acl("topic", Some(pipeline.kafka.dead_letter.name.clone()), vec!["Read"]));
     acls.extend([
         acl("group", Some(consumer_group(pipeline)), vec!["Describe", "Read"]),
         // Consumer group of the per-source views.

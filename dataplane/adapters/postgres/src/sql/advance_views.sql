@@ -1,4 +1,4 @@
--- Moves the positions from the expected offsets to the next ones; returns a row only if every expected position matched.
+-- Moves the positions from the expected offsets to the next ones; returns a row only if every expected position matched and the store has the events of all marks.
 -- $1 generation, $2-$4 partitions with expected and next offsets, $5-$7 marks (writer, partition, seq), $8 watermark in ms.
 --
 -- The commit does not wait for the disk (synchronous_commit): a crash undoes counts and positions together, and the log still has the
@@ -12,7 +12,14 @@ expected AS MATERIALIZED (
 locked AS MATERIALIZED (
     SELECT p."partition" FROM source_positions p JOIN expected e ON p."partition" = e."partition"
     WHERE p.next = e.expected_offset ORDER BY 1 FOR UPDATE OF p),
-fence AS MATERIALIZED (SELECT days_from, rows_until FROM views WHERE (SELECT count(*) FROM locked) = cardinality($2)),
+-- Events that the store does not have: it was restored after the caller had looked.
+missing AS MATERIALIZED (
+    SELECT FROM unnest($5::bigint[], $7::bigint[]) AS m (writer, seq)
+    WHERE m.seq > greatest((SELECT last_seq FROM writers w WHERE w.id = m.writer),
+        (SELECT last_seq FROM compacted_writers c WHERE c.id = m.writer), 0)),
+fence AS MATERIALIZED (
+    SELECT days_from, rows_until FROM views
+    WHERE (SELECT count(*) FROM locked) = cardinality($2) AND NOT EXISTS (SELECT FROM missing)),
 move_positions AS (
     UPDATE source_positions p SET next = e.next_offset, as_of_ms = greatest(p.as_of_ms, $8)
     FROM expected e, fence WHERE p."partition" = e."partition"),

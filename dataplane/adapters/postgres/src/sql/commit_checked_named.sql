@@ -2,7 +2,7 @@
 -- returned as known. An id that another lane is inserting is waited for.
 -- $1 writer, $2 first seq, $3 last seq, $4 lease in ms, $5 partitions, $6 partition, $7 payload, $8 ids, $9 timestamps,
 -- $10 sources, $11 kinds.
-WITH fence AS MATERIALIZED (SELECT id AS writer FROM writers WHERE id = $1 AND open FOR UPDATE),
+WITH fence AS MATERIALIZED (SELECT id AS writer FROM writers WHERE id = $1 AND open AND last_seq = $2 - 1 FOR UPDATE),
 inserted AS (
     INSERT INTO events (id, timestamp_ms, source, kind)
     SELECT id, timestamp_ms, nullif(source, ''), nullif(kind, '')

@@ -2,7 +2,7 @@
 -- at a time; the others find nothing to do.
 WITH target AS MATERIALIZED (SELECT id FROM writers WHERE id = 0 FOR UPDATE SKIP LOCKED),
 old AS MATERIALIZED (
-    SELECT w.id, w.total FROM target, writers w
+    SELECT w.id, w.last_seq, w.total FROM target, writers w
     WHERE NOT w.open AND w.id <> 0 AND w.closed_at < now() - $1 * interval '1 ms'
         AND NOT EXISTS (SELECT FROM outbox o WHERE o.writer = w.id)
     FOR UPDATE OF w SKIP LOCKED),
@@ -16,6 +16,7 @@ merge_rollups AS (
     DO UPDATE SET count = r.count + excluded.count, touched_at = greatest(r.touched_at, excluded.touched_at)),
 delete_published AS (DELETE FROM published p USING old WHERE p.writer = old.id),
 delete_writers AS (DELETE FROM writers w USING old WHERE w.id = old.id),
+remember_writers AS (INSERT INTO compacted_writers (id, last_seq) SELECT id, last_seq FROM old),
 add_to_target AS (
     UPDATE writers w SET total = w.total + (SELECT coalesce(sum(total), 0) FROM old)
     FROM target WHERE w.id = target.id)

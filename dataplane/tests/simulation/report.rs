@@ -1,0 +1,39 @@
+//! What happened in schedules.
+
+/// What happened in a schedule.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Report {
+    pub events: u64,
+    pub refused: u64,
+    pub replayed: u64,
+    pub rebuilds: u64,
+    pub stale: u64,
+    pub fenced: u64,
+    pub relayed: u64,
+    pub crashes: u64,
+    /// Times that the store was restored to an earlier time.
+    pub restores: u64,
+    /// Times that the counters were found ahead of the store.
+    pub rollbacks: u64,
+    /// Events in the log that the store did not have.
+    pub phantoms: u64,
+    /// Cached statuses that were compared with the rows in the end.
+    pub statuses: u64,
+}
+
+impl Report {
+    pub fn add(&mut self, other: &Self) {
+        self.events += other.events;
+        self.refused += other.refused;
+        self.replayed += other.replayed;
+        self.rebuilds += other.rebuilds;
+        self.stale += other.stale;
+        self.fenced += other.fenced;
+        self.relayed += other.relayed;
+        self.crashes += other.crashes;
+        self.restores += other.restores;
+        self.rollbacks += other.rollbacks;
+        self.phantoms += other.phantoms;
+        self.statuses += other.statuses;
+    }
+}
