@@ -15,6 +15,7 @@ mod error;
 mod merging;
 mod metrics;
 mod minutes;
+mod pace;
 mod processor;
 mod projection;
 mod retention;
@@ -23,6 +24,7 @@ mod session_state;
 mod settings;
 mod sources;
 mod status_cache;
+mod view_audit;
 mod watermark;
 
 pub use counters::{CounterProjection, EventCounts};

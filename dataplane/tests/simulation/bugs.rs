@@ -29,6 +29,10 @@ pub enum Bug {
     SegmentLost,
     /// A merge does not notice that another processor has merged the same segments.
     MergedTwice,
+    /// The audit of the views believes that the segments hold what checkpoints added.
+    SegmentsNotSummed,
+    /// The audit of the views reads no segment.
+    SegmentsNotAudited,
     /// Events that change a status do not invalidate it.
     StatusesNotInvalidated,
     /// A server caches counts that it read before they changed.
@@ -38,7 +42,7 @@ pub enum Bug {
 }
 
 impl Bug {
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 18] = [
         Self::CacheIgnoresPositions,
         Self::IncompleteCacheTrusted,
         Self::SnapshotBeforeEnds,
@@ -52,6 +56,8 @@ impl Bug {
         Self::ViewsIgnorePositions,
         Self::SegmentLost,
         Self::MergedTwice,
+        Self::SegmentsNotSummed,
+        Self::SegmentsNotAudited,
         Self::StatusesNotInvalidated,
         Self::OldCountsCached,
         Self::EpochNotBegun,

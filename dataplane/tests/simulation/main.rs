@@ -12,6 +12,7 @@ mod log;
 mod rng;
 mod statuses;
 mod store;
+mod view_audit;
 mod views;
 mod world;
 
@@ -73,7 +74,12 @@ fn every_schedule_ends_exact() {
     }
     if schedules >= 1_000 {
         assert!(
-            sum.replayed > 0 && sum.rebuilds > schedules && sum.fenced > 0 && sum.stale > 0 && sum.statuses > schedules,
+            sum.replayed > 0
+                && sum.rebuilds > schedules
+                && sum.fenced > 0
+                && sum.stale > 0
+                && sum.statuses > schedules
+                && sum.edits > 0,
             "the faults must have an effect: {sum:?}"
         );
     }
