@@ -149,7 +149,7 @@ impl CountQuery {
             Err(_) => (CacheState::Unavailable, None),
         };
         match reading {
-            Some(reading) => (state, Ok(self.from_reading(reading.total, &reading, self.clock.now()))),
+            Some(reading) => (state, Ok(self.response_of(reading.total, &reading, self.clock.now()))),
             None => (state, self.read_store(None).await),
         }
     }
@@ -170,10 +170,10 @@ impl CountQuery {
         };
         let reading = self.cache.read(minutes).await.ok().flatten().filter(|reading| !reading.suspect)?;
         let count = if minutes.is_some() { reading.minutes_total } else { reading.total };
-        Some(self.from_reading(count, &reading, now))
+        Some(self.response_of(count, &reading, now))
     }
 
-    fn from_reading(&self, count: i64, reading: &Reading, now: Millis) -> CountResponse {
+    fn response_of(&self, count: i64, reading: &Reading, now: Millis) -> CountResponse {
         let Reading { as_of, last_audit, .. } = *reading;
         let lag = (now - as_of).max(0);
         let (served_by, views) = (ServedBy::Cache, self.view_state());
