@@ -113,7 +113,8 @@ impl<S: Store> Adapters<S> {
                 revocations: RevocationQuery::new(args.status.rule(), store.clone(), Arc::clone(clock)),
             }),
             queries: Some(Queries {
-                counts: CountQuery::new(cache.clone(), store.clone(), Arc::clone(clock), window),
+                counts: CountQuery::new(cache.clone(), store.clone(), Arc::clone(clock), window)
+                    .with_views(store.clone()),
                 sources: SourceQuery::new(store.clone(), Arc::clone(clock), args.retention.retention()),
                 statuses: StatusQuery::new(args.status.rule(), statuses.clone(), store.clone(), Arc::clone(clock)),
                 labels: args.status.labels()?,

@@ -68,7 +68,8 @@ fn queries(args: &ServerArgs, store: &Arc<PostgresStore>, clock: &Arc<dyn Clock>
         None => Arc::clone(store),
     };
     Ok(Queries {
-        counts: CountQuery::new(Arc::new(RedisCache::new(&cache)?), store.clone(), Arc::clone(clock), window),
+        counts: CountQuery::new(Arc::new(RedisCache::new(&cache)?), store.clone(), Arc::clone(clock), window)
+            .with_views(store.clone()),
         sources: SourceQuery::new(store.clone(), Arc::clone(clock), args.retention.retention()),
         statuses: StatusQuery::new(rule, cached_statuses, store, Arc::clone(clock)),
         labels: args.status.labels()?,

@@ -10,13 +10,39 @@ use super::{cache::CacheCounters, store::Snapshot};
 /// Differences that are described in words.
 const MAX_DESCRIBED: usize = 10;
 
-/// How cache and store differ.
+/// How what was derived from the store differs from it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Drift {
     /// Sum of the absolute differences, in events; at least 1.
     pub events: i64,
     /// The first ten differences, in words.
     pub differences: Vec<String>,
+}
+
+/// Collects differences.
+#[derive(Debug, Default)]
+pub(crate) struct Differences {
+    events: i64,
+    described: Vec<String>,
+}
+
+impl Differences {
+    /// Compares `counted` with the lowest and the highest right count.
+    pub(crate) fn check(&mut self, low: i64, counted: i64, high: i64, what: impl FnOnce() -> String) {
+        let off = if counted < low { low - counted } else { (counted - high).max(0) };
+        if off > 0 {
+            self.events = self.events.saturating_add(off);
+            if self.described.len() < MAX_DESCRIBED {
+                let right = if low == high { low.to_string() } else { format!("{low} to {high}") };
+                self.described.push(format!("{}: {counted} events, but {right} are right", what()));
+            }
+        }
+    }
+
+    /// All of them; `None` when there are none.
+    pub(crate) fn drift(self) -> Option<Drift> {
+        (self.events > 0).then_some(Drift { events: self.events, differences: self.described })
+    }
 }
 
 /// Whether the cache has counted everything that `before` includes: only then may the two be compared. Within one millisecond, events
@@ -30,24 +56,15 @@ pub fn has_counted(counters: &CacheCounters, before: &Snapshot) -> bool {
 /// cache has dropped their earlier events. `None` when cache and store agree.
 #[must_use]
 pub fn compare(before: &Snapshot, counters: &CacheCounters, after: &Snapshot, window_start: Minute) -> Option<Drift> {
-    let mut events = 0;
-    let mut differences = Vec::new();
-    let mut check = |what: String, low: i64, cached: i64, high: i64| {
-        let off = if cached < low { low - cached } else { (cached - high).max(0) };
-        if off > 0 {
-            events += off;
-            differences.push(format!("{what}: the cache has {cached}, the store {low} to {high}"));
-        }
-    };
-    check("total".into(), before.total, counters.total, after.total);
+    let mut differences = Differences::default();
+    differences.check(before.total, counters.total, after.total, || "total in the cache".into());
     let count = |minutes: &BTreeMap<Minute, i64>, minute| minutes.get(&minute).copied().unwrap_or(0);
     let minutes = after.minutes.keys().chain(counters.minutes.keys()).filter(|minute| **minute >= window_start);
     for minute in minutes.copied().collect::<BTreeSet<_>>() {
         let (low, high) = (count(&before.minutes, minute), count(&after.minutes, minute));
-        check(format!("minute {}", minute.0), low, count(&counters.minutes, minute), high);
+        differences.check(low, count(&counters.minutes, minute), high, || format!("minute {} in the cache", minute.0));
     }
-    differences.truncate(MAX_DESCRIBED);
-    (events > 0).then_some(Drift { events, differences })
+    differences.drift()
 }
 
 #[cfg(test)]

@@ -16,6 +16,7 @@ mod quotas;
 mod source_reader;
 mod statuses;
 mod store;
+mod view_audit;
 mod views;
 
 pub use advance::{Advance, Applied};
@@ -35,4 +36,5 @@ pub use store::{
     Batch, CommitError, Committed, EventStore, Outbox, OutboxRow, OutboxWatermark, Recount, Snapshot, StoreError,
     TotalsStore, WriterTotal,
 };
+pub use view_audit::{PeriodSums, RowDifference, ViewAudit, ViewAuditState, ViewSums, compare_views};
 pub use views::{SourceViews, ViewPositions};

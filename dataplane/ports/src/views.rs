@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use super::{
     advance::{Advance, Applied},
     store::StoreError,
+    view_audit::ViewAudit,
 };
 use async_trait::async_trait;
 use ping_core::{Generation, Millis, Offset, Partition, Positions, RetentionCutoffs};
@@ -21,7 +22,7 @@ pub struct ViewPositions {
 
 /// Writes the views. Segments and positions change together or not at all, as in the cache.
 #[async_trait]
-pub trait SourceViews: Send + Sync {
+pub trait SourceViews: ViewAudit {
     /// Their positions; `None` when they were never built.
     async fn positions(&self) -> Result<Option<ViewPositions>, StoreError>;
 

@@ -15,6 +15,7 @@ mod error;
 mod merging;
 mod metrics;
 mod minutes;
+mod pace;
 mod processor;
 mod projection;
 mod retention;
@@ -24,6 +25,7 @@ mod settings;
 mod sources;
 mod status_cache;
 mod store_check;
+mod view_audit;
 mod watermark;
 
 pub use counters::{CounterProjection, EventCounts};

@@ -61,8 +61,8 @@ impl CountMetrics {
         let dead_letters = counter("dead_letters", "Records that cannot be counted");
         let stale = counter("stale_flushes", "Flushes rejected because offsets did not match");
         let rebuilds = counter("rebuilds", "Rebuilds from the store");
-        let audits = counter("audits", "Audits in which the cache matched the store");
-        let drifts = counter("drifts", "Audits in which the cache differed from the store twice in a row");
+        let audits = counter("audits", "Audits that found the counts equal to the stored events");
+        let drifts = counter("drifts", "Rebuilds because two audits in a row found a difference");
         let errors = counter("errors", "Sessions interrupted by a failed call to log, cache or store");
         let store_rollbacks = counter("store_rollbacks", "Times the store lacked events that were counted: it was restored to an earlier time");
         let log_recreations = counter("log_recreations", "Times the log was not the one that was counted: it was created again");
@@ -72,7 +72,8 @@ impl CountMetrics {
             registry.register(format!("{prefix}_{name}"), help, gauge.clone());
             gauge
         };
-        let drift_events = gauge("drift_events", "Events by which the cache differed from the store at the last audit");
+        let drift_events =
+            gauge("drift_events", "Events by which the counts differed from the stored events at the last audit");
         let lag_records = gauge("lag_records", "Records on the assigned partitions that are not counted yet");
         let cache_full = gauge("cache_full", "1 while the cache refuses changes because it is full");
         let as_of = Gauge::<f64, AtomicU64>::default();

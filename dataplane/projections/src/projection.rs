@@ -22,6 +22,11 @@ pub enum AuditOutcome {
     Equal,
     /// Not compared: the projection is empty, too far behind, or has no audit.
     Unknown,
+    /// A program of an earlier version wrote something without what an audit compares: only a rebuild makes this generation comparable.
+    Outdated {
+        /// The generation.
+        generation: Generation,
+    },
     /// The projection differs from the store.
     Drift {
         /// The generation that was compared.

@@ -245,6 +245,14 @@ impl<'a, C: LogConsumer, P: Projection> Session<'a, C, P> {
                 metrics.drift_events.set(0);
                 Ok(None)
             }
+            AuditOutcome::Outdated { generation } => {
+                tracing::info!(
+                    generation,
+                    "a program of an earlier version was running: rebuilding what cannot be audited"
+                );
+                self.context.rebuild(Some(&generation)).await?;
+                Ok(Some(SessionEnd::Resume))
+            }
             AuditOutcome::Drift { generation, drift } => {
                 self.drifting_audits += 1;
                 if self.drifting_audits < DRIFTING_AUDITS {
@@ -253,7 +261,7 @@ impl<'a, C: LogConsumer, P: Projection> Session<'a, C, P> {
                 metrics.drifts.inc();
                 metrics.drift_events.set(drift.events);
                 let (events, differences) = (drift.events, drift.differences);
-                tracing::error!(events, ?differences, "cache and store differ: rebuilding the cache");
+                tracing::error!(events, ?differences, "counts differ from the stored events: rebuilding them");
                 self.context.projection.mark_suspect(&generation).await?;
                 self.context.rebuild(Some(&generation)).await?;
                 Ok(Some(SessionEnd::Resume))

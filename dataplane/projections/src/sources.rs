@@ -17,6 +17,7 @@ use super::{
     retention::RetentionTask,
     settings::{CountSettings, LogPorts},
     status_cache::{StatusProjection, StatusUpdater},
+    view_audit::ViewAuditor,
 };
 use ping_core::{Generation, Positions, Retention, RetentionCutoffs};
 use ping_ports::{Advance, Applied, Clock, LogBounds, LogEvent, SourceViews, StatusWatermark, chain};
@@ -39,6 +40,7 @@ pub struct SourceProjection {
     clock: Arc<dyn Clock>,
     retention: RetentionTask,
     merging: MergeTask,
+    auditor: ViewAuditor,
     statuses: Option<StatusUpdater>,
     minutes: Option<MinutePublisher>,
     /// Whether the generation that was read last holds unique sources per minute. All processors that add to it must add those
@@ -54,6 +56,7 @@ impl SourceProjection {
         Self {
             retention: RetentionTask::new(Arc::clone(&views), Arc::clone(&clock), retention),
             merging: MergeTask::new(Arc::clone(&views), settings.fan_in),
+            auditor: ViewAuditor::new(Arc::<dyn SourceViews>::clone(&views), Arc::clone(&clock)),
             views,
             bounds,
             clock,
@@ -153,13 +156,12 @@ impl Projection for SourceProjection {
         self.retention.apply_hourly().await
     }
 
-    /// Never compares anything: that would take reading every row. `make oracle` does it.
+    /// Called after each [`Self::maintain`], several times per second; compares what is due.
     async fn audit(&self) -> Result<AuditOutcome, CountError> {
-        Ok(AuditOutcome::Unknown)
+        Ok(self.auditor.audit(self.retention.cutoffs()).await)
     }
 
-    /// Does nothing: no audit finds these views wrong.
     async fn mark_suspect(&self, _: &Generation) -> Result<(), CountError> {
-        Ok(())
+        Ok(self.auditor.mark_suspect().await?)
     }
 }

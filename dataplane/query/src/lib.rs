@@ -7,6 +7,7 @@ mod live;
 mod sources;
 mod status;
 mod store_check;
+mod view_state;
 mod waiters;
 
 use std::{sync::Arc, time::Duration};
@@ -19,10 +20,13 @@ pub use store_check::StoreCheck;
 use prometheus_client::registry::Registry;
 use store_check::RolledBack;
 use tokio::time::{Instant, sleep};
+use view_state::ViewState;
 use waiters::Waiters;
 
 use ping_core::{Millis, Minute, TimeRange, Token};
-use ping_ports::{Clock, CounterCache, Outbox, Reading, Recount, StoreError, TotalsStore};
+use ping_ports::{
+    Clock, CounterCache, Outbox, Reading, Recount, StoreError, TotalsStore, ViewAudit, ViewAuditState,
+};
 
 /// Pause between two checks whether the cache has caught up with the store, in [`CountQuery::verify`].
 const CATCH_UP_POLL_INTERVAL: Duration = Duration::from_millis(20);
@@ -64,6 +68,8 @@ pub struct CountResponse {
     pub served_by: ServedBy,
     /// When an audit last found the cache equal to the store. None if the store answered, or before the first audit.
     pub last_audit: Option<Millis>,
+    /// What the last audit of the views per source found.
+    pub views: ViewAuditState,
 }
 
 /// Why there is no count.
@@ -105,6 +111,7 @@ pub struct CountQuery {
     window: i64,
     waiters: Waiters,
     rolled_back: RolledBack,
+    views: Option<ViewState>,
 }
 
 impl CountQuery {
@@ -112,7 +119,17 @@ impl CountQuery {
     #[must_use]
     pub fn new(cache: Arc<dyn CounterCache>, totals: Arc<dyn TotalsStore>, clock: Arc<dyn Clock>, window: i64) -> Self {
         let waiters = Waiters::new(Arc::clone(&cache));
-        Self { cache, totals, clock, window, waiters, rolled_back: RolledBack::default() }
+        Self { cache, totals, clock, window, waiters, rolled_back: RolledBack::default(), views: None }
+    }
+
+    /// Answers also say what the last audit of the views per source found.
+    #[must_use]
+    pub fn with_views(self, audit: Arc<dyn ViewAudit>) -> Self {
+        Self { views: Some(ViewState::new(audit)), ..self }
+    }
+
+    fn view_state(&self) -> ViewAuditState {
+        self.views.as_ref().map(ViewState::current).unwrap_or_default()
     }
 
     /// A check that makes these queries read the store, while the cache has counted what the primary store behind `outbox` does not have.
@@ -149,7 +166,7 @@ impl CountQuery {
             Err(_) => (CacheState::Unavailable, None),
         };
         match reading {
-            Some(reading) => (state, Ok(Self::from_reading(reading.total, &reading, self.clock.now()))),
+            Some(reading) => (state, Ok(self.response_of(reading.total, &reading, self.clock.now()))),
             None => (state, self.read_store(None).await),
         }
     }
@@ -157,7 +174,8 @@ impl CountQuery {
     async fn read_store(&self, range: Option<TimeRange>) -> Result<CountResponse, StoreError> {
         let as_of = self.clock.now();
         let count = self.totals.count(range).await?;
-        Ok(CountResponse { count, as_of, lag: 0, exact: true, served_by: ServedBy::Store, last_audit: None })
+        let (served_by, views) = (ServedBy::Store, self.view_state());
+        Ok(CountResponse { count, as_of, lag: 0, exact: true, served_by, last_audit: None, views })
     }
 
     /// The count of the cache, if the cache covers `range`, answers, and is not suspect.
@@ -169,13 +187,14 @@ impl CountQuery {
         };
         let reading = self.cache.read(minutes).await.ok().flatten().filter(|reading| self.is_usable(reading))?;
         let count = if minutes.is_some() { reading.minutes_total } else { reading.total };
-        Some(Self::from_reading(count, &reading, now))
+        Some(self.response_of(count, &reading, now))
     }
 
-    fn from_reading(count: i64, reading: &Reading, now: Millis) -> CountResponse {
+    fn response_of(&self, count: i64, reading: &Reading, now: Millis) -> CountResponse {
         let Reading { as_of, last_audit, .. } = *reading;
         let lag = (now - as_of).max(0);
-        CountResponse { count, as_of, lag, exact: true, served_by: ServedBy::Cache, last_audit }
+        let (served_by, views) = (ServedBy::Cache, self.view_state());
+        CountResponse { count, as_of, lag, exact: true, served_by, last_audit, views }
     }
 
     /// The minutes of `range`, if it consists of whole minutes that are all in the cache window.

@@ -97,6 +97,8 @@ pub(super) fn count_response(count: &CountResponse) -> PingCountResponse {
         exact: count.exact,
         store: store.into(),
         last_audit_ms: count.last_audit,
+        views_differ: count.views.suspect,
+        views_last_audit_ms: count.views.last_audit,
     }
 }
 

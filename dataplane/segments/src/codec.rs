@@ -56,7 +56,8 @@ impl Encoder {
         let mut data = vec![VERSION];
         put(&mut data, content.len() as u64);
         data.extend(self.0.compress(&content)?);
-        Ok(Segment { place, rows: rows.len(), data })
+        let events = rows.iter().fold(0, |sum: i64, row| sum.saturating_add(row.span.count));
+        Ok(Segment { place, rows: rows.len(), events, data })
     }
 }
 

@@ -10,6 +10,7 @@
 
 mod changes;
 mod codec;
+mod digest;
 mod error;
 mod merge;
 mod place;
@@ -18,6 +19,7 @@ mod row;
 mod varint;
 
 pub use changes::Changes;
+pub use digest::AuditedSegment;
 pub use error::FormatError;
 pub use merge::{FAN_IN, merge};
 pub use place::{Family, Node, NodeRange, Place, Segment, SegmentQuery, StoredSegment};

@@ -143,6 +143,8 @@ pub struct Segment {
     pub place: Place,
     /// How many counts it has.
     pub rows: usize,
+    /// The sum of its counts, in events. Of [`Family::Minutes`]: its sources.
+    pub events: i64,
     /// Its content, encoded.
     pub data: Vec<u8>,
 }

@@ -16,3 +16,4 @@ mod real_parts;
 mod silent_parts;
 mod sources;
 mod statuses;
+mod view_audit;

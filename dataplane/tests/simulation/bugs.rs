@@ -29,6 +29,10 @@ pub enum Bug {
     SegmentLost,
     /// A merge does not notice that another processor has merged the same segments.
     MergedTwice,
+    /// The audit of the views believes that the segments hold what checkpoints added.
+    SegmentsNotSummed,
+    /// The audit of the views reads no segment.
+    SegmentsNotAudited,
     /// Events that change a status do not invalidate it.
     StatusesNotInvalidated,
     /// A server caches counts that it read before they changed.
@@ -50,7 +54,7 @@ pub enum Bug {
 }
 
 impl Bug {
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 24] = [
         Self::CacheIgnoresPositions,
         Self::IncompleteCacheTrusted,
         Self::SnapshotBeforeEnds,
@@ -64,6 +68,8 @@ impl Bug {
         Self::ViewsIgnorePositions,
         Self::SegmentLost,
         Self::MergedTwice,
+        Self::SegmentsNotSummed,
+        Self::SegmentsNotAudited,
         Self::StatusesNotInvalidated,
         Self::OldCountsCached,
         Self::EpochNotBegun,

@@ -13,6 +13,7 @@ mod report;
 mod rng;
 mod statuses;
 mod store;
+mod view_audit;
 mod views;
 mod world;
 
@@ -98,7 +99,8 @@ fn every_schedule_ends_exact() {
                 && sum.rebuilds > schedules
                 && sum.fenced > 0
                 && sum.stale > 0
-                && sum.statuses > schedules,
+                && sum.statuses > schedules
+                && sum.edits > 0,
             "the faults must have an effect: {sum:?}"
         );
     }

@@ -19,6 +19,8 @@ pub struct Report {
     pub phantoms: u64,
     /// Cached statuses that were compared with the rows in the end.
     pub statuses: u64,
+    /// Segments that were edited, and repaired.
+    pub edits: u64,
 }
 
 impl Report {
@@ -35,5 +37,6 @@ impl Report {
         self.rollbacks += other.rollbacks;
         self.phantoms += other.phantoms;
         self.statuses += other.statuses;
+        self.edits += other.edits;
     }
 }

@@ -10,7 +10,7 @@ use ping_segments::{Place, Segment, StoredSegment};
 
 use crate::{bugs::Bug, rng::Host};
 
-fn unavailable() -> StoreError {
+pub fn unavailable() -> StoreError {
     StoreError("the views are unavailable (simulated)".into())
 }
 

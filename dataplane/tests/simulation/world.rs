@@ -8,7 +8,7 @@ use ping_core::{Event, KindCounts, Minute, Retention, SourceCounts, Verdict};
 use ping_history::{Count, Includes, Status};
 use ping_ingest::{Ingest, IngestMetrics, IngestPorts, IngestSettings};
 use ping_memory::{LoggedMinutes, MemoryCache, MemoryLog, MemoryStatuses, MemoryStore};
-use ping_ports::{Clock, CounterCache, EventStore, LogBounds, SourceReader, StatusCache, TotalsStore};
+use ping_ports::{Clock, CounterCache, EventStore, LogBounds, SourceReader, StatusCache, TotalsStore, ViewAudit};
 use ping_projections::{
     CountMetrics, CountSettings, CounterProjection, LogPorts, MinutePublisher, Processor, SourceProjection,
     StatusProjection,
@@ -30,6 +30,7 @@ use crate::{
     rng::{FaultRng, Host, VirtualClock},
     statuses::{self, FaultyStatuses},
     store::FaultyStore,
+    view_audit::{Edit, edit},
     views::FaultyViews,
 };
 
@@ -176,7 +177,7 @@ impl World {
     }
 
     async fn run(mut self) -> Result<Report, String> {
-        let _reader = self.start_reader();
+        let reader = self.start_reader();
         self.start_server();
         self.start_server();
         self.start_processor();
@@ -206,7 +207,7 @@ impl World {
         }
         self.rng.end_of_faults();
         while callers.join_next().await.is_some() {}
-        self.settle().await
+        self.settle(reader).await
     }
 
     /// The store goes back to `backup`. What was answered until now must hold for what it was.
@@ -313,7 +314,7 @@ impl World {
     }
 
     /// Waits until nothing changes any more, then compares everything.
-    async fn settle(mut self) -> Result<Report, String> {
+    async fn settle(mut self, reader: JoinSet<()>) -> Result<Report, String> {
         if self.servers.is_empty() {
             self.start_server();
         }
@@ -326,7 +327,30 @@ impl World {
         }
         // Long enough for an audit to act on a difference, and for one more.
         sleep(CountSettings::default().audit_interval * 4).await;
-        self.final_check().await
+        let repaired = self.views_metrics.drifts.get();
+        if repaired > 0 {
+            return Err(format!("audits had to repair the views {repaired} times"));
+        }
+        // Readers would cache statuses that follow from edited counts.
+        drop(reader);
+        let edits = if self.rng.chance(25) { self.edit_views().await? } else { 0 };
+        Ok(Report { edits, ..self.final_check().await? })
+    }
+
+    /// Edits a segment, and waits until an audit has repaired the views. Returns how many segments were edited.
+    async fn edit_views(&self) -> Result<u64, String> {
+        let what = if self.rng.chance(50) { Edit::Delete } else { Edit::Double };
+        if !edit(&self.store, what, usize::try_from(self.rng.below(1_000)).unwrap()) {
+            return Ok(0);
+        }
+        for _ in 0..60 {
+            sleep(Duration::from_secs(1)).await;
+            let state = self.store.view_audit_state().await.unwrap();
+            if self.views_metrics.drifts.get() > 0 && !state.suspect && self.is_settled().await {
+                return Ok(1);
+            }
+        }
+        Err(format!("the views were not repaired within a minute after {what:?}"))
     }
 
     async fn is_settled(&self) -> bool {
@@ -343,6 +367,7 @@ impl World {
         let counters = self.cache.counters().await.unwrap().ok_or("the cache is empty in the end")?;
         let last_audit = self.cache.read(None).await.unwrap().and_then(|reading| reading.last_audit);
         let drifts = self.count_metrics.drifts.get();
+        let views = self.store.view_audit_state().await.unwrap();
         let (sent, refused, violations) = {
             let sent = self.sent.lock();
             (sent.ids.len(), sent.refused, sent.history.check())
@@ -364,9 +389,9 @@ impl World {
         if counters.minutes != minutes.map(|(minute, count)| (*minute, *count)).collect() {
             return Err(format!("minutes differ: store {:?}, cache {:?}", stored.minutes, counters.minutes));
         }
-        let (views, rows) = (self.store.views().unwrap(), self.store.recounted_views());
-        if views != rows {
-            return Err(format!("views per source differ: rows {rows:?}, views {views:?}"));
+        let (counted, rows) = (self.store.views().unwrap(), self.store.recounted_views());
+        if counted != rows {
+            return Err(format!("views per source differ: rows {rows:?}, views {counted:?}"));
         }
         let statuses = self.check_statuses(&rows).await?;
         if drifts > 0 {
@@ -377,6 +402,9 @@ impl World {
         }
         if last_audit.is_none_or(|at| at + 10_000 < self.clock.now()) {
             return Err(format!("the last audit was at {last_audit:?}, it is {} now", self.clock.now()));
+        }
+        if views.suspect || views.last_audit.is_none_or(|at| at + 15_000 < self.clock.now()) {
+            return Err(format!("the views are {views:?}, it is {} now", self.clock.now()));
         }
         Ok(Report {
             events: u64::try_from(recount.rows).unwrap(),
@@ -391,6 +419,7 @@ impl World {
             rollbacks: self.count_metrics.store_rollbacks.get(),
             phantoms: self.views_metrics.phantoms.get(),
             statuses,
+            edits: 0,
         })
     }
 

@@ -14,6 +14,7 @@ mod restarts;
 mod stats_rows;
 mod tampering;
 mod totals;
+mod view_audit;
 mod views;
 mod writers;
 
@@ -92,6 +93,13 @@ mod every {
             many_sources_are_found_after_many_merges
             totals_over_time_are_those_of_the_rows
         ]
+        view_audit: [
+            the_accounts_of_views_agree
+            merges_and_retention_keep_the_accounts_equal
+            an_id_is_committed_to_its_source_once
+            segments_are_audited_in_the_order_of_their_numbers
+            the_result_of_an_audit_is_kept
+        ]
         quotas: [
             a_bucket_grants_what_it_holds_and_no_more
             what_is_returned_can_be_taken_again
@@ -122,6 +130,10 @@ mod durable {
             a_deleted_row_is_found
             a_wrong_minute_is_found
             a_wrong_day_and_a_wrong_total_are_found
+        ]
+        view_audit: [
+            edited_segments_are_recognized
+            views_of_an_earlier_version_are_rebuilt_before_they_are_compared
         ]
     }
 }

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use ping_core::{Day, Retention, Window};
-use ping_ports::{Advance, Applied, SourceViews};
+use ping_ports::{Advance, Applied, RowDifference, SourceViews, ViewAudit};
 use ping_postgres::{PostgresOptions, PostgresStore};
-use ping_segments::Changes;
+use ping_segments::{Changes, Family};
 use sqlx::{Connection, PgConnection};
 
 use crate::fixture::{THEN, database};
@@ -80,4 +80,34 @@ async fn rows_follow_later_when_there_are_many() {
     assert_eq!(views.rows().await, (8_001, 8_021, 8_021, true));
     store.apply_retention(Retention::default().at(Day(Day::of(THEN).0 + 2).start())).await.unwrap();
     assert_eq!(views.rows().await, (8_001, 8_021, 8_021, true), "the day's counts moved to rows of their own");
+}
+
+#[tokio::test]
+async fn edited_rows_are_found() {
+    let (_server, url) = database().await;
+    let store = Arc::new(PostgresStore::connect(&url, &PostgresOptions::default()).await.unwrap());
+    store.migrate().await.unwrap();
+    let ends = [(0, 0)].into();
+    assert!(store.rebuild(None, &"g".into(), &ends, Retention::default().at(THEN)).await.unwrap());
+    let connection = PgConnection::connect(&url).await.unwrap();
+    let mut views = Views { store: Arc::clone(&store), connection, at: 0 };
+    let today = Day::of(THEN);
+    views.count(10, THEN).await;
+    store.apply_retention(Retention::default().at(Day(today.0 + 1).start())).await.unwrap();
+    views.count(5, THEN).await;
+    let all = (Day(i64::MIN), Day(i64::MAX));
+    assert_eq!(store.differing_rows(all.0, all.1).await.unwrap(), []);
+    for (edit, family, held) in [
+        ("UPDATE source_windows SET count = count + 1 WHERE source = 'source-3'", Family::Windows, 16),
+        ("DELETE FROM source_windows WHERE source = 'source-3'", Family::Windows, 13),
+        ("UPDATE source_past_days SET count = count - 1 WHERE source = 'source-4'", Family::Days, 14),
+    ] {
+        sqlx::query(edit).execute(&mut views.connection).await.unwrap();
+        let found = RowDifference { family, day: today, added: 15, held };
+        assert!(store.differing_rows(all.0, all.1).await.unwrap().contains(&found), "{edit}");
+        assert_eq!(store.differing_rows(Day(today.0 + 1), all.1).await.unwrap(), []);
+    }
+    let rebuilt = store.rebuild(Some(&"g".into()), &"h".into(), &ends, Retention::default().at(THEN)).await;
+    assert!(rebuilt.unwrap());
+    assert_eq!(store.differing_rows(all.0, all.1).await.unwrap(), []);
 }

@@ -60,6 +60,7 @@ use self::{
     printcolumn(name = "Encrypted", type_ = "string", json_path = ".status.conditions[?(@.type=='Encrypted')].status", priority = 1),
     printcolumn(name = "Fresh", type_ = "string", json_path = ".status.conditions[?(@.type=='Fresh')].status", priority = 1),
     printcolumn(name = "Audited", type_ = "string", json_path = ".status.stats.lastAudit", priority = 1),
+    printcolumn(name = "Views", type_ = "string", json_path = ".status.stats.viewsAudit", priority = 1),
     printcolumn(name = "Endpoint", type_ = "string", json_path = ".status.endpoints.server", priority = 1),
     printcolumn(name = "Reason", type_ = "string", json_path = ".status.conditions[?(@.type=='Ready')].reason", priority = 1),
     printcolumn(name = "Message", type_ = "string", json_path = ".status.conditions[?(@.type=='Ready')].message", priority = 1)

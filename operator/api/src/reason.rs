@@ -124,6 +124,8 @@ reasons! {
     CountedOnce => "Nothing.",
     /// The cache is being rebuilt or checked.
     Recounting => "Wait. Postgres answers in the meantime. If it takes too long, see `ProcessorReady`, `CacheReady` and `KafkaReady`.",
+    /// The counts per source differ from the stored events, and are being rebuilt from them.
+    ViewsDiffer => "Wait for the rebuild. Then find out what changed them: see the runbook of `PingPipelineViewsDrifted`.",
     /// No server responded.
     NoAnswer => "Check the logs of the servers, and whether NetworkPolicies allow the operator to reach them.",
     /// No server is ready.

@@ -28,6 +28,10 @@ pub struct Count {
     pub store: String,
     /// Time at which an audit last found the cache equal to the database, in milliseconds since the Unix epoch.
     pub last_audit_ms: Option<i64>,
+    /// Whether the views per source are known to differ from the events.
+    pub views_differ: bool,
+    /// Time at which an audit last found the views per source equal to the events, in milliseconds since the Unix epoch.
+    pub views_last_audit_ms: Option<i64>,
 }
 
 /// A request that failed.
@@ -176,6 +180,8 @@ impl ServerConnection {
             lag_ms: response.lag_ms,
             exact: response.exact,
             last_audit_ms: response.last_audit_ms,
+            views_differ: response.views_differ,
+            views_last_audit_ms: response.views_last_audit_ms,
             store: if response.store.as_known() == Some(Store::Database) { "database" } else { "cache" }.into(),
         })
     }

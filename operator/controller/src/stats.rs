@@ -13,7 +13,7 @@ use ping_api::{
     condition::ConditionType,
     crd::{
         PingPipeline,
-        status::{PingPipelineStatus, Stats},
+        status::{PingPipelineStatus, Stats, VIEWS_DIFFER},
     },
     names::Names,
     reason::Reason,
@@ -140,9 +140,13 @@ pub fn evaluate(
 }
 
 fn exactness(count: &Count) -> ConditionValue {
-    match count.exact {
-        true => ConditionValue::met(Reason::CountedOnce, "every acknowledged event is counted exactly once"),
-        false => ConditionValue::not_met(
+    match (count.exact, count.views_differ) {
+        (true, false) => ConditionValue::met(Reason::CountedOnce, "every acknowledged event is counted exactly once"),
+        (true, true) => ConditionValue::not_met(
+            Reason::ViewsDiffer,
+            "the counts per source differ from the stored events and are being rebuilt from them; the total is exact",
+        ),
+        (false, _) => ConditionValue::not_met(
             Reason::Recounting,
             "the cache is being rebuilt or checked; the count will be exact when this is done",
         ),
@@ -163,11 +167,13 @@ fn freshness(count: &Count, fresh_within_ms: i64) -> ConditionValue {
 }
 
 fn stats(before: Option<&Stats>, count: &Count, now: Timestamp) -> Stats {
+    let since = |at| age(now.as_millisecond().saturating_sub(at));
     let mut stats = Stats {
         total: count.total,
         lag: lag(count.lag_ms),
         store: count.store.clone(),
-        last_audit: count.last_audit_ms.map(|at| age(now.as_millisecond().saturating_sub(at))),
+        last_audit: count.last_audit_ms.map(since),
+        views_audit: if count.views_differ { Some(VIEWS_DIFFER.into()) } else { count.views_last_audit_ms.map(since) },
         changed_at: before.and_then(|before| before.changed_at.clone()),
     };
     if before != Some(&stats) {
@@ -200,7 +206,15 @@ mod tests {
     use super::*;
 
     fn count(total: i64, lag_ms: i64) -> Option<Result<Count, StatsError>> {
-        Some(Ok(Count { total, lag_ms, exact: true, store: "cache".into(), last_audit_ms: Some(995_000) }))
+        Some(Ok(Count {
+            total,
+            lag_ms,
+            exact: true,
+            store: "cache".into(),
+            last_audit_ms: Some(995_000),
+            views_differ: false,
+            views_last_audit_ms: Some(994_000),
+        }))
     }
 
     #[test]
@@ -255,6 +269,17 @@ mod tests {
         let now = Timestamp::from_second(1_000).unwrap();
         let (_, conditions) = evaluate(&PingPipelineStatus::default(), count(5, 5001), 5000, 1, now);
         assert_eq!(conditions[1].reason, "Lagging");
+    }
+
+    #[test]
+    fn views_that_differ_are_not_exact_and_say_so() {
+        let now = Timestamp::from_second(1_000).unwrap();
+        let answer = |views_differ| count(5, 10).map(|count| count.map(|count| Count { views_differ, ..count }));
+        let (stats, conditions) = evaluate(&PingPipelineStatus::default(), answer(true), 5000, 1, now);
+        assert_eq!((conditions[0].status.as_str(), conditions[0].reason.as_str()), ("False", "ViewsDiffer"));
+        assert_eq!(stats.unwrap().views_audit.as_deref(), Some("differ"));
+        let (stats, conditions) = evaluate(&PingPipelineStatus::default(), answer(false), 5000, 1, now);
+        assert_eq!((conditions[0].status.as_str(), stats.unwrap().views_audit.as_deref()), ("True", Some("<1m")));
     }
 
     #[test]

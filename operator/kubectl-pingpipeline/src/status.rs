@@ -10,7 +10,10 @@ use k8s_openapi::{api::core::v1::Event, jiff::Timestamp};
 use kube::ResourceExt;
 use ping_api::{
     condition::ConditionType,
-    crd::{PingPipeline, status::Components},
+    crd::{
+        PingPipeline,
+        status::{Components, VIEWS_DIFFER},
+    },
 };
 use serde_json::{Value, json};
 
@@ -104,6 +107,10 @@ fn screen(pipeline: &PingPipeline, events: &[Event], now: Timestamp) -> String {
         let audited = stats.last_audit.as_deref().unwrap_or("not yet");
         parts
             .push(format!("{} events, {} old, from the {}; last audit {audited}", stats.total, stats.lag, stats.store));
+        parts.push(match stats.views_audit.as_deref().unwrap_or("not yet") {
+            VIEWS_DIFFER => "counts per source: differ from the events".into(),
+            audited => format!("counts per source: last audit {audited}"),
+        });
     }
     if let Some(endpoints) = &status.endpoints {
         parts.push(match &endpoints.query {
@@ -154,7 +161,7 @@ mod tests {
             "status": {
                 "observedGeneration": 1, "conditions": [condition("KafkaReady"), condition("Ready")],
                 "components": { "postgres": "3/3", "kafka": "Ready", "cache": "2/2", "server": "3/3", "processor": "2/2" },
-                "stats": { "total": 42, "lag": "<1s", "store": "cache", "lastAudit": "<1m" },
+                "stats": { "total": 42, "lag": "<1s", "store": "cache", "lastAudit": "<1m", "viewsAudit": "differ" },
             },
         }));
         let event = serde_json::from_value(json!({
@@ -164,9 +171,14 @@ mod tests {
         let now = "2026-11-21T03:35:51Z".parse().unwrap();
         let screen = screen(&pipeline.unwrap(), &[event.unwrap()], now);
         assert!(screen.lines().all(|line| line.chars().count() <= usize::from(WIDTH)), "{screen}");
-        for part in
-            ["default/demo: NOT READY, 4m old", "has not processed", "42 events, <1s old", "DriftRepaired", "3m"]
-        {
+        for part in [
+            "default/demo: NOT READY, 4m old",
+            "has not processed",
+            "42 events, <1s old",
+            "counts per source: differ from the events",
+            "DriftRepaired",
+            "3m",
+        ] {
             assert!(screen.contains(part), "{part} is not in\n{screen}");
         }
     }

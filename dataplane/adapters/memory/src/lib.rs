@@ -9,6 +9,7 @@ mod quotas;
 mod state;
 mod statuses;
 mod store;
+mod view_audit;
 mod views;
 
 pub use cache::MemoryCache;

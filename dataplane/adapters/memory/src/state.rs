@@ -8,8 +8,8 @@ use std::{
 use uuid::Uuid;
 
 use ping_core::{Day, Event, LastSeqs, Millis, Minute, Nanos, Positions, Seq, SourceCounts, Watermarks, WriterId};
-use ping_ports::{Name, OutboxRow};
-use ping_segments::{Place, Segment, StoredSegment};
+use ping_ports::{Name, OutboxRow, PeriodSums, ViewAuditState};
+use ping_segments::{AuditedSegment, Family, Place, Segment, StoredSegment};
 
 #[derive(Clone, Debug)]
 pub(super) struct Writer {
@@ -25,6 +25,7 @@ pub(super) struct Writer {
 #[derive(Clone, Debug, Default)]
 pub(super) struct State {
     pub(super) views: Option<Views>,
+    pub(super) view_audit: ViewAuditState,
     pub(super) events: HashMap<Uuid, Event>,
     /// Events per millisecond.
     pub(super) times: BTreeMap<Millis, i64>,
@@ -64,23 +65,39 @@ impl State {
 pub(super) struct Views {
     pub(super) positions: Positions,
     pub(super) unique_sources: bool,
-    pub(super) segments: BTreeMap<i64, StoredSegment>,
+    pub(super) segments: BTreeMap<i64, AuditedSegment>,
+    /// What checkpoints and the rebuild have added.
+    pub(super) added: PeriodSums,
     /// The number of the next segment.
     pub(super) next_segment: i64,
     pub(super) watermarks: Watermarks,
 }
 
 impl Views {
+    /// Adds the segments of a checkpoint.
     pub(super) fn add(&mut self, segments: &[Segment]) {
-        for Segment { place, data, .. } in segments {
-            let (id, place, data) = (self.next_segment, *place, data.clone());
-            self.segments.insert(id, StoredSegment { id, place, data });
+        for segment in segments.iter().filter(|segment| segment.place.family != Family::Minutes) {
+            *self.added.entry((segment.place.family, segment.place.period)).or_insert(0) += segment.events;
+        }
+        self.insert(segments);
+    }
+
+    pub(super) fn insert(&mut self, segments: &[Segment]) {
+        for segment in segments {
+            let (id, place, data) = (self.next_segment, segment.place, segment.data.clone());
+            let (events, digest) = (segment.events, segment.digest());
+            self.segments.insert(id, AuditedSegment { segment: StoredSegment { id, place, data }, events, digest });
             self.next_segment += 1;
         }
     }
 
     pub(super) fn select(&self, wanted: impl Fn(Place) -> bool) -> Vec<StoredSegment> {
-        self.segments.values().filter(|segment| wanted(segment.place)).cloned().collect()
+        self.segments
+            .values()
+            .map(|audited| &audited.segment)
+            .filter(|segment| wanted(segment.place))
+            .cloned()
+            .collect()
     }
 }
 

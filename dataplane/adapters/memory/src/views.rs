@@ -71,6 +71,7 @@ impl SourceViews for MemoryStore {
             positions: Positions { generation: new.clone(), offsets: ends.clone(), marks },
             unique_sources: cutoffs.minutes.is_some(),
             segments: BTreeMap::new(),
+            added: BTreeMap::new(),
             next_segment,
             watermarks: Watermarks(ends.keys().map(|partition| (*partition, now)).collect()),
         };
@@ -83,7 +84,10 @@ impl SourceViews for MemoryStore {
         let mut guard = self.state.lock();
         let State { views, writers, .. } = &mut *guard;
         if let Some(views) = views.as_mut() {
-            views.segments.retain(|_, segment| !is_expired(segment.place, cutoffs));
+            views.segments.retain(|_, audited| !is_expired(audited.segment.place, cutoffs));
+            views.added.retain(|(family, period), _| {
+                !is_expired(Place { family: *family, node: Node::ROOT, period: *period }, cutoffs)
+            });
             views.positions.marks.0.retain(|writer, _| writers.contains_key(writer));
         }
         Ok(())
@@ -111,7 +115,7 @@ impl SourceViews for MemoryStore {
         for id in merged {
             views.segments.remove(id);
         }
-        views.add(sums);
+        views.insert(sums);
         Ok(true)
     }
 

@@ -9,6 +9,7 @@ use super::{
     PostgresStore,
     segments::insert,
     stats_rows::{RowLimits, add_rows},
+    view_audit::add_sums,
 };
 use ping_core::{Day, Offset, Partition, Window};
 use ping_ports::{Advance, StoreError};
@@ -58,6 +59,7 @@ impl PostgresStore {
                 return Ok(None);
             };
             insert(&mut transaction, segments).await?;
+            add_sums(&mut transaction, segments, advance.from.keys().next().copied().unwrap_or_default()).await?;
             let limits = RowLimits { days_from: Day(days_from), rows_until: Window(rows_until) };
             let rows = add_rows(&mut transaction, segments, limits).await?;
             transaction.commit().await?;

@@ -67,10 +67,18 @@ pub(super) fn statement(batch: &Batch, mode: CommitMode) -> Result<CommitQuery, 
     };
     let mut query = bind_batch(sqlx::query(text), batch)?;
     query = bind_events(query, &events);
-    if mode == CommitMode::Optimistic {
-        query = bind_counts(query, &BatchCounts::of(batch.events.iter()));
+    let counts = (mode == CommitMode::Optimistic).then(|| BatchCounts::of(batch.events.iter()));
+    if let Some(counts) = &counts {
+        query = bind_counts(query, counts);
     }
-    Ok(if plain { query } else { bind_names(query, &events) })
+    if plain {
+        return Ok(query);
+    }
+    query = bind_names(query, &events);
+    Ok(match counts {
+        Some(counts) => query.bind(counts.rollups.values().map(|rollup| rollup.attributed).collect::<Vec<_>>()),
+        None => query,
+    })
 }
 
 /// Binds $1 to $7: the writer's new position and the outbox row.
@@ -97,13 +105,13 @@ fn bind_events(query: CommitQuery, events: &[&Event]) -> CommitQuery {
 fn bind_counts(query: CommitQuery, counts: &BatchCounts) -> CommitQuery {
     query
         .bind(counts.per_millisecond.keys().copied().collect::<Vec<_>>())
-        .bind(counts.per_millisecond.values().copied().collect::<Vec<_>>())
+        .bind(counts.per_millisecond.values().map(|events| events.count).collect::<Vec<_>>())
         .bind(counts.rollups.keys().map(|(width, _)| *width).collect::<Vec<_>>())
         .bind(counts.rollups.keys().map(|(_, bucket)| *bucket).collect::<Vec<_>>())
-        .bind(counts.rollups.values().copied().collect::<Vec<_>>())
+        .bind(counts.rollups.values().map(|rollup| rollup.count).collect::<Vec<_>>())
 }
 
-/// Binds the last two: sources and kinds.
+/// Binds the next two: sources and kinds. In optimistic mode, the events with a source in each rollup follow.
 fn bind_names(query: CommitQuery, events: &[&Event]) -> CommitQuery {
     query
         .bind(events.iter().map(|event| event.source.to_string()).collect::<Vec<_>>())
@@ -144,7 +152,7 @@ mod tests {
     #[test]
     fn statements_have_as_many_parameters_as_are_bound() {
         for (text, parameters) in
-            [(OPTIMISTIC_PLAIN, 14), (OPTIMISTIC_NAMED, 16), (CHECKED_PLAIN, 9), (CHECKED_NAMED, 11)]
+            [(OPTIMISTIC_PLAIN, 14), (OPTIMISTIC_NAMED, 17), (CHECKED_PLAIN, 9), (CHECKED_NAMED, 11)]
         {
             let code = text.lines().filter(|line| !line.trim_start().starts_with("--"));
             let numbers = code.flat_map(|line| line.split('$').skip(1)).map(|rest| {

@@ -135,9 +135,9 @@ async fn copy(connection: &mut PgConnection, name: &str, missing: &str) -> Resul
         insert_millisecond_counts AS (
             INSERT INTO millisecond_counts (timestamp_ms, count) SELECT timestamp_ms, count FROM new_counts),
         add_to_rollups AS (
-            INSERT INTO rollups AS r (width_minutes, bucket, writer, count, touched_at)
-            SELECT 1, timestamp_ms / 60000, 0, sum(count)::bigint, now() FROM new_counts GROUP BY 2
-            UNION ALL SELECT 1440, timestamp_ms / 86400000, 0, sum(count)::bigint, now() FROM new_counts GROUP BY 2
+            INSERT INTO rollups AS r (width_minutes, bucket, writer, count, attributed, touched_at)
+            SELECT 1, timestamp_ms / 60000, 0, sum(count)::bigint, 0, now() FROM new_counts GROUP BY 2
+            UNION ALL SELECT 1440, timestamp_ms / 86400000, 0, sum(count)::bigint, 0, now() FROM new_counts GROUP BY 2
             ON CONFLICT (width_minutes, bucket, writer)
             DO UPDATE SET count = r.count + excluded.count, touched_at = excluded.touched_at),
         add_to_total AS (

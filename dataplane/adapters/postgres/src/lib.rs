@@ -19,6 +19,7 @@ mod segments;
 mod stats_rows;
 mod tls;
 mod totals;
+mod view_audit;
 mod views;
 
 use std::{fmt, str::FromStr, time::Duration};

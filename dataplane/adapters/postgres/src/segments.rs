@@ -27,8 +27,8 @@ WHERE width_minutes = $1 AND bucket >= $2 AND bucket < $3 GROUP BY 1";
 
 const FULL: &str = "SELECT family, node, period FROM source_segments
 GROUP BY 1, 2, 3 HAVING count(*) >= $1 ORDER BY 1, 2, 3 LIMIT $2";
-const INSERT: &str = "INSERT INTO source_segments (family, node, period, data)
-SELECT * FROM unnest($1::smallint[], $2::int[], $3::bigint[], $4::bytea[])";
+const INSERT: &str = "INSERT INTO source_segments (family, node, period, data, events, digest)
+SELECT * FROM unnest($1::smallint[], $2::int[], $3::bigint[], $4::bytea[], $5::bigint[], $6::bigint[])";
 /// Excludes a rebuild. The commit does not wait for the disk: a crash undoes deletions and insertions together.
 const FENCE: &str = "SELECT set_config('synchronous_commit', 'off', true),
     set_config('idle_in_transaction_session_timeout', '10s', true)
@@ -65,7 +65,9 @@ pub(super) async fn insert(connection: &mut PgConnection, segments: &[Segment]) 
             .bind(rows.iter().map(|row| row.place.family.code()).collect::<Vec<_>>())
             .bind(rows.iter().map(|row| row.place.node.0).collect::<Vec<_>>())
             .bind(rows.iter().map(|row| row.place.period).collect::<Vec<_>>())
-            .bind(rows.iter().map(|row| row.data.as_slice()).collect::<Vec<_>>());
+            .bind(rows.iter().map(|row| row.data.as_slice()).collect::<Vec<_>>())
+            .bind(rows.iter().map(|row| row.events).collect::<Vec<_>>())
+            .bind(rows.iter().map(Segment::digest).collect::<Vec<_>>());
         insert.execute(&mut *connection).await?;
     }
     Ok(())

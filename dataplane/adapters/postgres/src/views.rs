@@ -14,6 +14,7 @@ use tokio::{task::yield_now, time::timeout};
 use super::{
     PostgresStore,
     segments::{insert, replace},
+    view_audit::{add_sums, fill_unattributed},
 };
 use ping_core::{Day, Generation, Mark, Marks, Millis, Offset, Partition, Positions, RetentionCutoffs, Seq, WriterId};
 use ping_ports::{Advance, Applied, SourceViews, StoreError, ViewPositions};
@@ -45,13 +46,14 @@ pub(super) const IDLE_TIMEOUT: &str = "SET LOCAL idle_in_transaction_session_tim
 /// The lock comes before the snapshot: by then every running `apply` has finished, and none can start.
 pub(super) const REBUILD_BEGIN: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ";
 pub(super) const REBUILD_LOCK: &str = "LOCK TABLE source_views IN EXCLUSIVE MODE";
-const CLEAR: [&str; 6] = [
+const CLEAR: [&str; 7] = [
     "DELETE FROM source_views",
     "DELETE FROM source_positions",
     "DELETE FROM source_marks",
     "DELETE FROM source_windows",
     "DELETE FROM source_past_days",
     "DELETE FROM source_segments",
+    "DELETE FROM source_sums",
 ];
 const FILL_WINDOWS: &str = "INSERT INTO source_windows (source, bucket, count, first_ms, last_ms)
 SELECT source, timestamp_ms / 300000, count(*), min(timestamp_ms), max(timestamp_ms) FROM events
@@ -81,6 +83,7 @@ const ADVANCE_DAYS_FROM: &str = "UPDATE source_views SET days_from = $1";
 /// A writer without a row was compacted; no event of it is still on its way.
 const FORGET_MARKS: &str = "DELETE FROM source_marks m WHERE NOT EXISTS (SELECT FROM writers w WHERE w.id = m.writer)";
 const DROP_SEGMENTS: &str = "DELETE FROM source_segments WHERE family = $1 AND period < $2";
+const DROP_SUMS: &str = "DELETE FROM source_sums WHERE family = $1 AND period < $2";
 const DROP_DAYS: &str = "DELETE FROM source_past_days WHERE day < $1";
 const PARTITIONS: &str =
     "SELECT inhrelid::regclass::text FROM pg_inherits WHERE inhparent = 'source_windows'::regclass";
@@ -188,7 +191,10 @@ async fn rebuild(
     sqlx::query(FILL_MARKS).bind(ALL_PARTITIONS).execute(&mut *transaction).await?;
     let (partitions, offsets): (Vec<Partition>, Vec<Offset>) = ends.iter().map(|(on, end)| (*on, *end)).unzip();
     sqlx::query(FILL_POSITIONS).bind(partitions).bind(offsets).execute(&mut *transaction).await?;
-    let filled = sqlx::query("INSERT INTO source_views (generation, unique_sources, days_from) VALUES ($1, $2, $3)");
+    let filled = sqlx::query(
+        "INSERT INTO source_views (generation, unique_sources, days_from, built_at)
+        VALUES ($1, $2, $3, now())",
+    );
     filled.bind(new).bind(cutoffs.minutes.is_some()).bind(cutoffs.today.0).execute(&mut *transaction).await?;
     transaction.commit().await?;
     Ok(true)
@@ -196,13 +202,14 @@ async fn rebuild(
 
 /// Sums all events into segments.
 async fn fill_segments(connection: &mut PgConnection, cutoffs: RetentionCutoffs) -> Result<(), sqlx::Error> {
-    let mut changes = Changes::default();
+    let (mut changes, mut per_day) = (Changes::default(), BTreeMap::new());
     sqlx::query(OPEN_EVENTS).execute(&mut *connection).await?;
     loop {
         let fetch = sqlx::query_as::<_, (String, String, Millis)>(FETCH_EVENTS);
         let events = fetch.fetch_all(&mut *connection).await?;
         let is_last = events.is_empty();
         for (source, kind, timestamp_ms) in events {
+            *per_day.entry(Day::of(timestamp_ms)).or_insert(0) += 1;
             changes.add(&source, &kind, timestamp_ms);
         }
         if is_last || changes.bytes() >= REBUILD_BYTES {
@@ -212,9 +219,10 @@ async fn fill_segments(connection: &mut PgConnection, cutoffs: RetentionCutoffs)
                 yield_now().await;
             }
             insert(connection, &segments).await?;
+            add_sums(connection, &segments, ALL_PARTITIONS).await?;
         }
         if is_last {
-            return Ok(());
+            return fill_unattributed(connection, &per_day, ALL_PARTITIONS).await;
         }
     }
 }
@@ -243,7 +251,9 @@ async fn drop_expired(
     for (family, first) in
         [(Family::Windows, cutoffs.windows.0), (Family::Days, cutoffs.days.0), (Family::Minutes, minutes)]
     {
-        sqlx::query(DROP_SEGMENTS).bind(family.code()).bind(first).execute(&mut *connection).await?;
+        for drop in [DROP_SEGMENTS, DROP_SUMS] {
+            sqlx::query(drop).bind(family.code()).bind(first).execute(&mut *connection).await?;
+        }
     }
     sqlx::query(DROP_DAYS).bind(cutoffs.days.0).execute(&mut *connection).await?;
     let partitions: Vec<String> = sqlx::query_scalar(PARTITIONS).fetch_all(&mut *connection).await?;

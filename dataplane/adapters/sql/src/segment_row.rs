@@ -6,14 +6,22 @@ use ping_segments::{Family, Node, Place, StoredSegment};
 /// Number, family, node, period and data.
 pub type SegmentRow = (i64, i16, i32, i64, Vec<u8>);
 
+/// The family with this number.
+///
+/// # Errors
+/// When it is unknown: a later version wrote it.
+pub fn family(code: i16) -> Result<Family, StoreError> {
+    let unknown =
+        || StoreError(format!("source_segments has the unknown family {code}; run the version that wrote it").into());
+    Family::from_code(code).ok_or_else(unknown)
+}
+
 /// The place in three columns.
 ///
 /// # Errors
-/// When the family is unknown: a later version wrote it.
-pub fn place(family: i16, node: i32, period: i64) -> Result<Place, StoreError> {
-    let unknown =
-        || StoreError(format!("source_segments has the unknown family {family}; run the version that wrote it").into());
-    Ok(Place { family: Family::from_code(family).ok_or_else(unknown)?, node: Node(node), period })
+/// As [`family`].
+pub fn place(code: i16, node: i32, period: i64) -> Result<Place, StoreError> {
+    Ok(Place { family: family(code)?, node: Node(node), period })
 }
 
 /// The segments in `rows`.

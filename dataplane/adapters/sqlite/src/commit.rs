@@ -116,15 +116,16 @@ async fn count(writer: &mut SqliteConnection, events: &[&Event], now: Millis) ->
         &per_millisecond,
         add,
         |row, (timestamp_ms, count)| {
-            row.push_bind(*timestamp_ms).push_bind(*count);
+            row.push_bind(*timestamp_ms).push_bind(count.count);
         },
     )
     .await?;
     let rollups: Vec<_> = counts.rollups.into_iter().collect();
-    let into = "INSERT INTO rollups (width_minutes, bucket, count, touched_ms) ";
-    let add = " ON CONFLICT DO UPDATE SET count = count + excluded.count, touched_ms = excluded.touched_ms";
+    let into = "INSERT INTO rollups (width_minutes, bucket, count, attributed, touched_ms) ";
+    let add = " ON CONFLICT DO UPDATE SET count = count + excluded.count,
+        attributed = attributed + excluded.attributed, touched_ms = excluded.touched_ms";
     write(writer, into, &rollups, add, |row, ((width, bucket), count)| {
-        row.push_bind(*width).push_bind(*bucket).push_bind(*count).push_bind(now);
+        row.push_bind(*width).push_bind(*bucket).push_bind(count.count).push_bind(count.attributed).push_bind(now);
     })
     .await?;
     Ok(())

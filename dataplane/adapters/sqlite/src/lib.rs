@@ -8,6 +8,7 @@ mod quotas;
 mod segments;
 mod sources;
 mod totals;
+mod view_audit;
 mod views;
 
 use std::{
@@ -29,13 +30,14 @@ use ping_core::Millis;
 use ping_ports::{Clock, StoreError};
 use ping_sql::{SqlError, migrator};
 
-const MIGRATIONS: [(i64, &str, &str); 6] = [
+const MIGRATIONS: [(i64, &str, &str); 7] = [
     (1, "schema", include_str!("../migrations/0001_schema.sql")),
     (2, "sources", include_str!("../migrations/0002_sources.sql")),
     (3, "quotas", include_str!("../migrations/0003_quotas.sql")),
     (4, "segments", include_str!("../migrations/0004_segments.sql")),
     (7, "pings", include_str!("../migrations/0007_pings.sql")),
     (8, "incarnations", include_str!("../migrations/0008_incarnations.sql")),
+    (9, "view audit", include_str!("../migrations/0009_view_audit.sql")),
 ];
 
 /// Connections for reading.

@@ -18,9 +18,11 @@ const DELETE_AT_ONCE: usize = 10_000;
 
 /// Inserts `segments`.
 pub(super) async fn insert(writer: &mut SqliteConnection, segments: &[Segment]) -> Result<(), sqlx::Error> {
-    let into = "INSERT INTO source_segments (family, node, period, data) ";
-    write(writer, into, segments, "", |row, Segment { place, data, .. }| {
-        row.push_bind(place.family.code()).push_bind(place.node.0).push_bind(place.period).push_bind(data.clone());
+    let into = "INSERT INTO source_segments (family, node, period, data, events, digest) ";
+    write(writer, into, segments, "", |row, segment| {
+        let Place { family, node, period } = segment.place;
+        row.push_bind(family.code()).push_bind(node.0).push_bind(period).push_bind(segment.data.clone());
+        row.push_bind(segment.events).push_bind(segment.digest());
     })
     .await?;
     Ok(())

@@ -11,9 +11,10 @@ use super::{
     commit::write,
     failed,
     segments::{delete, insert},
+    view_audit::{add_sums, fill_unattributed, unattributed},
 };
 use ping_core::{
-    Generation, Marks, Millis, Offset, Partition, Positions, RetentionCutoffs, Seq, WriterId, ahead_of_store,
+    Day, Generation, Marks, Millis, Offset, Partition, Positions, RetentionCutoffs, Seq, WriterId, ahead_of_store,
 };
 use ping_ports::{Advance, Applied, Outbox, SourceViews, StoreError, ViewPositions};
 use ping_segments::{Changes, Family, FormatError, Place, Segment, StoredSegment};
@@ -55,14 +56,21 @@ fn unreadable(error: FormatError) -> StoreError {
     StoreError(error.into())
 }
 
-/// The segments of all events, and the last number of every writer, from one snapshot.
-async fn add_up(
-    snapshot: &mut Transaction<'static, Sqlite>,
-    cutoffs: RetentionCutoffs,
-) -> Result<(Vec<Segment>, Vec<(i64, Seq)>), StoreError> {
-    let (mut segments, mut changes) = (Vec::new(), Changes::default());
+/// What a rebuild writes.
+struct AddedUp {
+    segments: Vec<Segment>,
+    /// The last number of every writer.
+    writers: Vec<(i64, Seq)>,
+    /// Events with a source, per day, that the rollups lack.
+    unattributed: Vec<(Day, i64)>,
+}
+
+/// Adds up all events, from one snapshot.
+async fn add_up(snapshot: &mut Transaction<'static, Sqlite>, cutoffs: RetentionCutoffs) -> Result<AddedUp, StoreError> {
+    let (mut segments, mut changes, mut per_day) = (Vec::new(), Changes::default(), BTreeMap::new());
     let mut events = sqlx::query_as::<_, (String, String, Millis)>(EVENTS).fetch(&mut **snapshot);
     while let Some((source, kind, timestamp_ms)) = events.try_next().await.map_err(failed)? {
+        *per_day.entry(Day::of(timestamp_ms)).or_insert(0) += 1;
         changes.add(&source, &kind, timestamp_ms);
         if changes.bytes() >= REBUILD_BYTES {
             for segment in std::mem::take(&mut changes).segments(cutoffs) {
@@ -75,7 +83,8 @@ async fn add_up(
         segments.push(segment.map_err(unreadable)?);
     }
     let writers = sqlx::query_as("SELECT id, last_seq FROM writers WHERE id <> 0").fetch_all(&mut **snapshot).await;
-    Ok((segments, writers.map_err(failed)?))
+    let unattributed = unattributed(snapshot, per_day).await.map_err(failed)?;
+    Ok(AddedUp { segments, writers: writers.map_err(failed)?, unattributed })
 }
 
 /// Sets the offsets and raises the marks.
@@ -138,6 +147,7 @@ impl SourceViews for SqliteStore {
                 return Ok(Applied::Stale(why));
             }
             insert(&mut transaction, segments).await?;
+            add_sums(&mut transaction, segments).await?;
             let marks: Vec<_> = advance.marks.iter().map(|((writer, on), seq)| (writer.0, *on, *seq)).collect();
             set_positions(&mut transaction, &advance.to, &marks).await?;
             if let Some(as_of) = advance.as_of {
@@ -158,7 +168,7 @@ impl SourceViews for SqliteStore {
         cutoffs: RetentionCutoffs,
     ) -> Result<bool, StoreError> {
         let (now, mut snapshot) = self.begin_read().await?;
-        let (segments, writers) = add_up(&mut snapshot, cutoffs).await?;
+        let AddedUp { segments, writers, unattributed } = add_up(&mut snapshot, cutoffs).await?;
         drop(snapshot);
         let mut writer = self.writer.lock().await;
         let install = async {
@@ -168,11 +178,13 @@ impl SourceViews for SqliteStore {
             if held.as_ref() != seen {
                 return Ok(false);
             }
-            for table in ["views", "positions", "marks", "segments"] {
+            for table in ["views", "positions", "marks", "segments", "sums"] {
                 let clear = sqlx::AssertSqlSafe(format!("DELETE FROM source_{table}"));
                 sqlx::query(clear).execute(&mut *transaction).await?;
             }
             insert(&mut transaction, &segments).await?;
+            add_sums(&mut transaction, &segments).await?;
+            fill_unattributed(&mut transaction, &unattributed).await?;
             let marks: Vec<_> = writers.into_iter().map(|(writer, seq)| (writer, ALL_PARTITIONS, seq)).collect();
             set_positions(&mut transaction, ends, &marks).await?;
             raise_watermark(&mut transaction, now, ends.keys(), 0).await?;
@@ -194,8 +206,11 @@ impl SourceViews for SqliteStore {
             let expired =
                 [(Family::Windows, cutoffs.windows.0), (Family::Days, cutoffs.days.0), (Family::Minutes, minutes)];
             for (family, first) in expired {
-                let delete = sqlx::query("DELETE FROM source_segments WHERE family = $1 AND period < $2");
-                delete.bind(family.code()).bind(first).execute(&mut *transaction).await?;
+                for table in ["segments", "sums"] {
+                    let delete = format!("DELETE FROM source_{table} WHERE family = $1 AND period < $2");
+                    let delete = sqlx::query(sqlx::AssertSqlSafe(delete)).bind(family.code()).bind(first);
+                    delete.execute(&mut *transaction).await?;
+                }
             }
             transaction.commit().await
         };

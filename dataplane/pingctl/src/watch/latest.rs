@@ -80,7 +80,12 @@ impl Latest {
             || "not audited yet".to_owned(),
             |at| format!("audited {} s ago", grouped((self.count.as_of_ms + self.count.lag_ms - at).max(0) / 1000)),
         );
-        format!("database {}  cache {}  {audit}", output::component(self.database), output::component(self.cache))
+        let views = if self.count.views_differ { "  views per source differ" } else { "" };
+        format!(
+            "database {}  cache {}  {audit}{views}",
+            output::component(self.database),
+            output::component(self.cache)
+        )
     }
 
     /// One character per minute, up to the newest; at most `width` of them.

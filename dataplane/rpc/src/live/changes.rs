@@ -30,7 +30,7 @@ impl LiveState {
     pub(super) fn differs(&self, before: &Self) -> bool {
         let shown = |seen: &Self| {
             let count = seen.live.count;
-            (count.count, count.exact, count.served_by, seen.live.cache, seen.database)
+            (count.count, count.exact, count.served_by, count.views.suspect, seen.live.cache, seen.database)
         };
         shown(self) != shown(before)
             || !is_same(self.minutes.as_ref(), before.minutes.as_ref())
@@ -106,6 +106,7 @@ fn top_sources(ranking: &Ranking, limit: usize) -> TopSourcesResponse {
 
 #[cfg(test)]
 mod tests {
+    use ping_ports::ViewAuditState;
     use ping_query::{AsOf, CountResponse, ServedBy};
 
     use super::*;
@@ -121,6 +122,7 @@ mod tests {
             exact: true,
             served_by: ServedBy::Cache,
             last_audit: None,
+            views: ViewAuditState::default(),
         };
         LiveState {
             live: LiveCount { count, cache: CacheState::Available },

@@ -85,6 +85,9 @@ pub struct Endpoints {
     pub postgres_secret: Option<String>,
 }
 
+/// [`Stats::views_audit`] while the counts per source are known to differ from the stored events.
+pub const VIEWS_DIFFER: &str = "differ";
+
 /// Count and freshness, as a server last reported them.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, rename_all = "camelCase")]
@@ -99,6 +102,10 @@ pub struct Stats {
     /// cache has not been audited yet, or if the database answered.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_audit: Option<String>,
+    /// Time since an audit last found the counts per source equal to the stored events, as in `lastAudit`; `differ` while they are known to
+    /// differ. Absent before the first audit.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub views_audit: Option<String>,
     /// When any of these values last changed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub changed_at: Option<Time>,

@@ -7,16 +7,19 @@ inserted AS (
     INSERT INTO events (id, timestamp_ms, source, kind)
     SELECT id, timestamp_ms, nullif(source, ''), nullif(kind, '')
     FROM fence, unnest($8::uuid[], $9::bigint[], $10::text[], $11::text[]) AS e (id, timestamp_ms, source, kind)
-    ON CONFLICT (id) DO NOTHING RETURNING id, timestamp_ms),
-new_counts AS MATERIALIZED (SELECT timestamp_ms, count(*) AS count FROM inserted GROUP BY 1),
+    ON CONFLICT (id) DO NOTHING RETURNING id, timestamp_ms, source),
+new_counts AS MATERIALIZED (
+    SELECT timestamp_ms, count(*) AS count, count(source) AS attributed FROM inserted GROUP BY 1),
 insert_millisecond_counts AS (
     INSERT INTO millisecond_counts (timestamp_ms, count) SELECT timestamp_ms, count FROM new_counts),
 add_to_rollups AS (
-    INSERT INTO rollups AS r (width_minutes, bucket, writer, count, touched_at)
-    SELECT 1, timestamp_ms / 60000, $1, sum(count)::bigint, now() FROM new_counts GROUP BY 2
-    UNION ALL SELECT 1440, timestamp_ms / 86400000, $1, sum(count)::bigint, now() FROM new_counts GROUP BY 2
+    INSERT INTO rollups AS r (width_minutes, bucket, writer, count, attributed, touched_at)
+    SELECT 1, timestamp_ms / 60000, $1, sum(count)::bigint, sum(attributed)::bigint, now() FROM new_counts GROUP BY 2
+    UNION ALL
+    SELECT 1440, timestamp_ms / 86400000, $1, sum(count)::bigint, sum(attributed)::bigint, now() FROM new_counts GROUP BY 2
     ON CONFLICT (width_minutes, bucket, writer)
-    DO UPDATE SET count = r.count + excluded.count, touched_at = excluded.touched_at),
+    DO UPDATE SET count = r.count + excluded.count, attributed = r.attributed + excluded.attributed,
+        touched_at = excluded.touched_at),
 new_total AS MATERIALIZED (SELECT coalesce(sum(count), 0)::bigint AS count FROM new_counts),
 update_writer AS (
     UPDATE writers w SET last_seq = $3, total = w.total + (SELECT count FROM new_total),

@@ -1,6 +1,6 @@
 -- Commits a batch whose events have sources or kinds, assuming that every event is new: a stored id fails the whole statement.
 -- $1 writer, $2 first seq, $3 last seq, $4 lease in ms, $5 partitions, $6 partition, $7 payload, $8 ids, $9 timestamps,
--- $10-$11 counts per millisecond, $12-$14 rollups, $15 sources, $16 kinds.
+-- $10-$11 counts per millisecond, $12-$14 rollups, $15 sources, $16 kinds, $17 events with a source in each rollup.
 WITH fence AS (
     -- Without a row nothing below happens: the writer is closed, or is not where its lane left it, because the store was restored.
     -- Closing waits for this row's lock.
@@ -14,11 +14,12 @@ insert_millisecond_counts AS (
     INSERT INTO millisecond_counts (timestamp_ms, count)
     SELECT timestamp_ms, count FROM fence, unnest($10::bigint[], $11::bigint[]) AS m (timestamp_ms, count)),
 add_to_rollups AS (
-    INSERT INTO rollups AS r (width_minutes, bucket, writer, count, touched_at)
-    SELECT width_minutes, bucket, writer, count, now()
-    FROM fence, unnest($12::int[], $13::bigint[], $14::bigint[]) AS b (width_minutes, bucket, count)
+    INSERT INTO rollups AS r (width_minutes, bucket, writer, count, attributed, touched_at)
+    SELECT width_minutes, bucket, writer, count, attributed, now()
+    FROM fence, unnest($12::int[], $13::bigint[], $14::bigint[], $17::bigint[]) AS b (width_minutes, bucket, count, attributed)
     ON CONFLICT (width_minutes, bucket, writer)
-    DO UPDATE SET count = r.count + excluded.count, touched_at = excluded.touched_at),
+    DO UPDATE SET count = r.count + excluded.count, attributed = r.attributed + excluded.attributed,
+        touched_at = excluded.touched_at),
 outcome AS MATERIALIZED (
     SELECT writer, floor(extract(epoch FROM now()) * 1000)::bigint AS committed_ms, NULL::uuid[] AS known FROM fence),
 insert_outbox AS (

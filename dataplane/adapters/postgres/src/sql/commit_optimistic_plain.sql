@@ -13,8 +13,8 @@ insert_millisecond_counts AS (
     INSERT INTO millisecond_counts (timestamp_ms, count)
     SELECT timestamp_ms, count FROM fence, unnest($10::bigint[], $11::bigint[]) AS m (timestamp_ms, count)),
 add_to_rollups AS (
-    INSERT INTO rollups AS r (width_minutes, bucket, writer, count, touched_at)
-    SELECT width_minutes, bucket, writer, count, now()
+    INSERT INTO rollups AS r (width_minutes, bucket, writer, count, attributed, touched_at)
+    SELECT width_minutes, bucket, writer, count, 0, now()
     FROM fence, unnest($12::int[], $13::bigint[], $14::bigint[]) AS b (width_minutes, bucket, count)
     ON CONFLICT (width_minutes, bucket, writer)
     DO UPDATE SET count = r.count + excluded.count, touched_at = excluded.touched_at),

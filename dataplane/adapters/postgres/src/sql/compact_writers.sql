@@ -8,12 +8,13 @@ old AS MATERIALIZED (
     FOR UPDATE OF w SKIP LOCKED),
 removed_rollups AS (
     DELETE FROM rollups r USING old WHERE r.writer = old.id
-    RETURNING r.width_minutes, r.bucket, r.count, r.touched_at),
+    RETURNING r.width_minutes, r.bucket, r.count, r.attributed, r.touched_at),
 merge_rollups AS (
-    INSERT INTO rollups AS r (width_minutes, bucket, writer, count, touched_at)
-    SELECT width_minutes, bucket, 0, sum(count)::bigint, max(touched_at) FROM removed_rollups GROUP BY 1, 2
+    INSERT INTO rollups AS r (width_minutes, bucket, writer, count, attributed, touched_at)
+    SELECT width_minutes, bucket, 0, sum(count)::bigint, coalesce(sum(attributed), 0)::bigint, max(touched_at) FROM removed_rollups GROUP BY 1, 2
     ON CONFLICT (width_minutes, bucket, writer)
-    DO UPDATE SET count = r.count + excluded.count, touched_at = greatest(r.touched_at, excluded.touched_at)),
+    DO UPDATE SET count = r.count + excluded.count, attributed = coalesce(r.attributed, 0) + excluded.attributed,
+        touched_at = greatest(r.touched_at, excluded.touched_at)),
 delete_published AS (DELETE FROM published p USING old WHERE p.writer = old.id),
 delete_writers AS (DELETE FROM writers w USING old WHERE w.id = old.id),
 remember_writers AS (INSERT INTO compacted_writers (id, last_seq) SELECT id, last_seq FROM old),

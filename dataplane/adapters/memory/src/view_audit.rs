@@ -1,0 +1,78 @@
+//! The audit of the views.
+
+use std::collections::BTreeMap;
+
+use async_trait::async_trait;
+
+use super::{state::Views, store::MemoryStore};
+use ping_core::{Day, Generation, Millis};
+use ping_ports::{PeriodSums, RowDifference, StoreError, ViewAudit, ViewAuditState, ViewSums};
+use ping_segments::{AuditedSegment, Family};
+
+#[async_trait]
+impl ViewAudit for MemoryStore {
+    async fn view_sums(&self) -> Result<Option<ViewSums>, StoreError> {
+        let state = self.state.lock();
+        let Some(views) = state.views.as_ref() else { return Ok(None) };
+        let mut committed = BTreeMap::new();
+        for event in state.events.values().filter(|event| !event.source.is_empty()) {
+            *committed.entry(Day::of(event.timestamp_ms)).or_insert(0) += 1;
+        }
+        Ok(Some(ViewSums {
+            generation: views.positions.generation.clone(),
+            until: self.clock.now(),
+            as_of: views.watermarks.lowest(),
+            complete: true,
+            committed,
+            added: views.added.clone(),
+            held: held(views),
+        }))
+    }
+
+    async fn audited_segments(&self, after: i64, limit: usize) -> Result<Vec<AuditedSegment>, StoreError> {
+        let state = self.state.lock();
+        let segments = state.views.iter().flat_map(|views| views.segments.range(after + 1..));
+        Ok(segments.take(limit).map(|(_, segment)| segment.clone()).collect())
+    }
+
+    /// There are none.
+    async fn differing_rows(&self, _: Day, _: Day) -> Result<Vec<RowDifference>, StoreError> {
+        Ok(Vec::new())
+    }
+
+    async fn mark_views_suspect(&self) -> Result<(), StoreError> {
+        self.state.lock().view_audit.suspect = true;
+        Ok(())
+    }
+
+    async fn views_audited(&self, generation: &Generation, at: Millis) -> Result<(), StoreError> {
+        let mut state = self.state.lock();
+        if state.views.as_ref().is_some_and(|views| views.positions.generation == *generation) {
+            state.view_audit = ViewAuditState { suspect: false, last_audit: Some(at) };
+        }
+        Ok(())
+    }
+
+    async fn view_audit_state(&self) -> Result<ViewAuditState, StoreError> {
+        Ok(self.state.lock().view_audit)
+    }
+}
+
+fn held(views: &Views) -> PeriodSums {
+    let mut held = PeriodSums::new();
+    for AuditedSegment { segment, events, .. } in views.segments.values() {
+        if segment.place.family != Family::Minutes {
+            *held.entry((segment.place.family, segment.place.period)).or_insert(0) += events;
+        }
+    }
+    held
+}
+
+impl MemoryStore {
+    /// Changes segments as someone does who has access to the database.
+    pub fn edit_segments(&self, edit: impl FnOnce(&mut BTreeMap<i64, AuditedSegment>)) {
+        if let Some(views) = self.state.lock().views.as_mut() {
+            edit(&mut views.segments);
+        }
+    }
+}
