@@ -10,6 +10,7 @@ use ping_services::{
     args::{CountArgs, ProcessArgs, RetentionArgs, StatusArgs, TransportArgs},
 };
 
+use crate::man::ManArgs;
 use ping_ingest::IngestSettings;
 use ping_kafka::{FetchProfile, KafkaSecurity, KafkaSettings};
 use ping_postgres::{ClientCertificate, PostgresOptions, PostgresStore, PostgresTls, SslMode};
@@ -38,6 +39,8 @@ pub(crate) enum Program {
     Processor(ProcessorArgs),
     /// Migrates the schema and topics, imports an existing `pings` table, then exits
     Migrate(MigrateArgs),
+    /// Writes manual pages into a folder, then exits
+    Man(ManArgs),
 }
 
 /// What a server does.

@@ -1,6 +1,7 @@
 //! `pingd`: the data plane in one program. It chooses the adapters and connects them to the services.
 
 mod config;
+mod man;
 mod migrate;
 mod processor;
 mod server;
@@ -22,5 +23,6 @@ fn main() -> ExitCode {
         Program::Server(args) => server::run(args, process, shutdown).await,
         Program::Processor(args) => processor::run(args, process, shutdown).await,
         Program::Migrate(args) => migrate::run(args).await,
+        Program::Man(args) => man::write(&args),
     })
 }
