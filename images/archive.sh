@@ -4,7 +4,8 @@
 #
 #   archive.sh ROOT NAME:TAG FILE [CONFIG]   CONFIG: JSON with User, Entrypoint, Env … of the image
 #
-# ARCHITECTURE=x86_64|aarch64 is that of the programs; by default this machine's. COMPRESS=yes compresses the layer, as registries keep it.
+# ARCHITECTURE=x86_64|aarch64 is that of the programs; by default this machine's. COMPRESS=yes compresses the layer, as registries
+# keep it, at LEVEL 1 to 9.
 set -euo pipefail
 
 root=$1 name=$2 file=$3 config=${4:-}
@@ -35,7 +36,7 @@ size() { stat -c %s "$image/blobs/sha256/$1"; }
 pack "$root" "$scratch/layer"
 diff_id=$(sha256 "$scratch/layer") layer_type=application/vnd.oci.image.layer.v1.tar
 if [ "${COMPRESS:-}" = yes ]; then
-  gzip -n "$scratch/layer"
+  gzip -n "-${LEVEL:-6}" "$scratch/layer"
   mv "$scratch/layer.gz" "$scratch/layer"
   layer_type+=+gzip
 fi

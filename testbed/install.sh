@@ -14,7 +14,7 @@
 #   install.sh prometheus   Prometheus and promtool
 #   install.sh nginx        nginx, in front of servers
 #   install.sh docs         mdbook, which builds the documentation, in the cache folder
-#   install.sh images       what building images needs
+#   install.sh images       what building images and packages needs
 #   install.sh containers   the container runtime of cluster nodes, and the contents of their images
 #
 # Accepts several names. Without a name: build, parts and bench.
@@ -216,6 +216,7 @@ images() {
   local missing=()
   have jq || missing+=(jq)
   have strip || missing+=(binutils)
+  have dpkg-shlibdeps || missing+=(dpkg-dev)
   [ -f /etc/ssl/certs/ca-certificates.crt ] || missing+=(ca-certificates)
   install_packages "${missing[@]}"
 }

@@ -21,7 +21,7 @@ pub(crate) fn path() -> String {
 pub(crate) async fn pingctl(server: &str, arguments: &[&str]) -> String {
     let output = Command::new(Path::new(PINGD).with_file_name("pingctl"))
         .args(arguments)
-        .args(["--server", server])
+        .args(["--addr", server])
         .output()
         .await
         .unwrap();

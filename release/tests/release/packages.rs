@@ -86,7 +86,7 @@ fn counts(programs: &Path) {
     let _server = Running(server.spawn().unwrap());
     let started = Instant::now();
     let pingctl =
-        |command: &str| Command::new(programs.join("pingctl")).args([command, "--server", &api]).output().unwrap();
+        |command: &str| Command::new(programs.join("pingctl")).args([command, "--addr", &api]).output().unwrap();
     while !pingctl("ping").status.success() {
         assert!(started.elapsed() < Duration::from_secs(60), "the server does not accept an event");
         std::thread::sleep(Duration::from_millis(50));
