@@ -8,7 +8,7 @@ mod server;
 
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{CommandFactory, Parser};
 use ping_services::program;
 
 use crate::config::{Pingd, Program};
@@ -23,6 +23,6 @@ fn main() -> ExitCode {
         Program::Server(args) => server::run(args, process, shutdown).await,
         Program::Processor(args) => processor::run(args, process, shutdown).await,
         Program::Migrate(args) => migrate::run(args).await,
-        Program::Man(args) => man::write(&args),
+        Program::Man(args) => man::write(&args, Pingd::command()),
     })
 }

@@ -3,9 +3,7 @@
 use std::{fs, path::PathBuf};
 
 use anyhow::Context;
-use clap::{Args, CommandFactory};
-
-use crate::config::Pingd;
+use clap::{Args, Command};
 
 /// Arguments of `pingd man`.
 #[derive(Debug, Args)]
@@ -15,9 +13,9 @@ pub(crate) struct ManArgs {
     folder: PathBuf,
 }
 
-/// Writes a page for each program into the folder.
-pub(crate) fn write(args: &ManArgs) -> anyhow::Result<()> {
+/// Writes a page for `pingd` and one for each of its programs into the folder.
+pub(crate) fn write(args: &ManArgs, pingd: Command) -> anyhow::Result<()> {
     let folder = &args.folder;
-    let written = fs::create_dir_all(folder).and_then(|()| clap_mangen::generate_to(Pingd::command(), folder));
+    let written = fs::create_dir_all(folder).and_then(|()| clap_mangen::generate_to(pingd, folder));
     written.with_context(|| format!("cannot write the pages into {}", folder.display()))
 }

@@ -61,7 +61,9 @@ impl Compose {
 
     /// A service that runs `pingd`, on a free port. Others find it there.
     pub(crate) fn service(&mut self, name: &str) -> Service {
-        let service = Service::new(self, name);
+        let check = self.value(name).pointer("/healthcheck/test").map(|_| self.list(name, "/healthcheck/test"));
+        let command = self.list(name, "/command");
+        let service = Service::new(name, &command, self.environment(name), check.unwrap_or_default());
         self.place(&format!("{name}:8080"), &service.api);
         service
     }

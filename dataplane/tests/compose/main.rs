@@ -64,13 +64,13 @@ async fn the_pipeline_counts_through_nginx_by_http_and_grpc() {
     compose.place("dragonfly:6379", parts.redis.url().trim_start_matches("redis://"));
     let mut servers = [compose.service("server-1"), compose.service("server-2")];
     let processors = [compose.service("processor-1"), compose.service("processor-2")];
-    Service::run_to_its_end(&compose, "migrate").await;
+    compose.service("migrate").run_to_its_end().await;
     for service in servers.iter_mut() {
         service.start();
     }
     let _processors = processors.map(Service::started);
     for service in &servers {
-        service.wait_until_healthy(&compose).await;
+        service.wait_until_healthy().await;
     }
     let nginx = Nginx::start(&compose).await;
 
@@ -125,7 +125,7 @@ async fn the_profile_in_memory_needs_nothing_else() {
     assert_eq!(compose.text("memory", "/profiles/0"), "memory");
     assert!(compose.value("memory")["depends_on"].is_null());
     let memory = compose.service("memory").started();
-    memory.wait_until_healthy(&compose).await;
+    memory.wait_until_healthy().await;
     pingctl(&memory.api, &["ping"]).await;
     let started = Instant::now();
     while pingctl(&memory.api, &["count"]).await.split_whitespace().next() != Some("1") {

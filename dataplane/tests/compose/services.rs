@@ -6,7 +6,7 @@ use ping_testbed::ports::free_port;
 use tempfile::TempDir;
 use tokio::process::{Child, Command};
 
-use crate::{TIMEOUT, file::Compose};
+use crate::TIMEOUT;
 
 const PINGD: &str = env!("CARGO_BIN_EXE_pingd");
 /// What a container listens on.
@@ -33,6 +33,7 @@ pub(crate) struct Service {
     name: String,
     command: Vec<String>,
     environment: Vec<(String, String)>,
+    check: Vec<String>,
     child: Option<Child>,
     /// HOST:PORT of the API.
     pub(crate) api: String,
@@ -41,13 +42,18 @@ pub(crate) struct Service {
 }
 
 impl Service {
-    pub(crate) fn new(compose: &Compose, name: &str) -> Self {
+    /// A service with its command, its environment and its health check, if it has one.
+    pub(crate) fn new(
+        name: &str,
+        command: &[String],
+        mut environment: Vec<(String, String)>,
+        check: Vec<String>,
+    ) -> Self {
         let [api, admin] = [(); 2].map(|()| format!("127.0.0.1:{}", free_port().unwrap()));
-        let command = compose.list(name, "/command").iter().map(|part| part.replace(LISTEN, &api)).collect();
-        let mut environment = compose.environment(name);
+        let command = command.iter().map(|part| part.replace(LISTEN, &api)).collect();
         environment.push(("PING_ADMIN_LISTEN".into(), admin.clone()));
         let folder = tempfile::tempdir().unwrap();
-        Self { name: name.to_owned(), command, environment, child: None, api, admin, folder }
+        Self { name: name.to_owned(), command, environment, check, child: None, api, admin, folder }
     }
 
     fn process(&self) -> Command {
@@ -57,9 +63,9 @@ impl Service {
         command
     }
 
-    pub(crate) async fn run_to_its_end(compose: &Compose, name: &str) {
-        let output = Self::new(compose, name).process().output().await.unwrap();
-        assert!(output.status.success(), "{name}: {output:?}");
+    pub(crate) async fn run_to_its_end(self) {
+        let output = self.process().output().await.unwrap();
+        assert!(output.status.success(), "{}: {output:?}", self.name);
     }
 
     pub(crate) fn start(&mut self) {
@@ -72,10 +78,9 @@ impl Service {
     }
 
     /// Runs the service's health check until it succeeds.
-    pub(crate) async fn wait_until_healthy(&self, compose: &Compose) {
-        let check = compose.list(&self.name, "/healthcheck/test");
-        assert_eq!(check[..2], ["CMD", "pingctl"], "the image has no other program to check it with");
-        let check: Vec<_> = check[2..].iter().map(|part| part.replace("localhost:8080", &self.api)).collect();
+    pub(crate) async fn wait_until_healthy(&self) {
+        assert_eq!(self.check[..2], ["CMD", "pingctl"], "the image has no other program to check it with");
+        let check: Vec<_> = self.check[2..].iter().map(|part| part.replace("localhost:8080", &self.api)).collect();
         let started = Instant::now();
         loop {
             let output = Command::new("pingctl").args(&check).env("PATH", path()).output().await.unwrap();
