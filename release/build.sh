@@ -102,6 +102,6 @@ tar --sort=name --mtime="@$SOURCE_DATE_EPOCH" --owner=0 --group=0 --numeric-owne
 
 "$RELEASE" provenance --version "$VERSION" --commit "$commit" --started "$started" --builder "${BUILDER:-https://pingpipeline.io/docs/how-to/release.html#by-hand}" \
   $(printf -- '--architecture %s ' $archs) "$TO" >"$scratch/provenance"
-mv "$scratch/provenance" "$TO/pingpipeline-$VERSION.intoto.json"
+mv "$scratch/provenance" "$TO/pingpipeline-$VERSION.provenance.json"
 (cd "$TO" && sha256sum -- * >"$scratch/sums" && mv "$scratch/sums" SHA256SUMS)
 say "$(find "$TO" -type f | wc -l) files in $to"

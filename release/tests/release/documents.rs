@@ -40,7 +40,7 @@ pub(crate) fn bills_of_materials_list_what_is_linked(release: &Release) {
 }
 
 pub(crate) fn the_provenance_names_every_file(release: &Release) {
-    let own = format!("pingpipeline-{VERSION}.intoto.json");
+    let own = format!("pingpipeline-{VERSION}.provenance.json");
     let statement = release.json(&own);
     assert_eq!(statement["_type"], "https://in-toto.io/Statement/v1");
     assert_eq!(statement["predicateType"], "https://slsa.dev/provenance/v1");

@@ -45,7 +45,7 @@ fn every_file_has_its_checksum(release: &Release) {
         format!("ping-operator-bundle-{VERSION}.tar.gz"),
         format!("ping-operator-chart-{VERSION}.oci.tar"),
         "pingpipeline.krew.yaml".to_owned(),
-        format!("pingpipeline-{VERSION}.intoto.json"),
+        format!("pingpipeline-{VERSION}.provenance.json"),
     ];
     for program in ["pingd", "pingd-dev", "pingctl", "kubectl-pingpipeline"] {
         expected.push(format!("{program}-{linux}.tar.gz"));
