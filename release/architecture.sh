@@ -5,6 +5,8 @@
 #
 # build.sh sets VERSION, ARCHITECTURE, TO, RELEASE, LEVEL, SOURCE_DATE_EPOCH and, for another architecture than this machine's, STRIP and SYSROOT.
 set -euo pipefail
+# A command that fails in $(…) ends the script, too.
+shopt -s inherit_errexit
 
 built=$1 pages=$2
 scratch=$(mktemp -d)

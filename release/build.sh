@@ -10,6 +10,8 @@
 # BUILDER      URI of who builds it, for the provenance
 # LEVEL        compression level, 1 to 9
 set -euo pipefail
+# A command that fails in $(…) ends the script, too.
+shopt -s inherit_errexit
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 # shellcheck source=../testbed/control-plane/versions.env

@@ -7,6 +7,8 @@
 # VERSION is the version, ARCHITECTURE=x86_64|aarch64 that of the programs. SYSROOT is set for another architecture than this machine's: a folder
 # with the libraries and the database of their packages.
 set -euo pipefail
+# A command that fails in $(…) ends the script, too.
+shopt -s inherit_errexit
 
 package=$1 tree=$2 file=$3
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -37,8 +39,8 @@ mkdir "$scratch/debian"
 printf 'Source: pingpipeline\n\nPackage: %s\nArchitecture: any\n' "$package" >"$scratch/debian/control"
 tree=$(realpath "$tree")
 depends=$(cd "$scratch" && dpkg-shlibdeps ${SYSROOT:+--admindir="$SYSROOT/var/lib/dpkg" -l"$SYSROOT/usr/lib/$ARCHITECTURE-linux-gnu" \
-  -l"$SYSROOT/lib/$ARCHITECTURE-linux-gnu"} -O "$tree"/usr/bin/* 2>"$scratch/log" | sed -n 's/^shlibs:Depends=//p')
-[ -n "$depends" ] || { cat "$scratch/log" >&2; exit 1; }
+  -l"$SYSROOT/lib/$ARCHITECTURE-linux-gnu"} -O "$tree"/usr/bin/* 2>"$scratch/log" | sed -n 's/^shlibs:Depends=//p') ||
+  { cat "$scratch/log" >&2; exit 1; }
 
 mkdir "$tree/DEBIAN"
 cat >"$tree/DEBIAN/control" <<END

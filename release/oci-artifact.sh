@@ -5,6 +5,8 @@
 #
 # RELEASE is the program of this folder.
 set -euo pipefail
+# A command that fails in $(…) ends the script, too.
+shopt -s inherit_errexit
 
 chart=$1 file=$2
 scratch=$(mktemp -d)
