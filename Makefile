@@ -74,7 +74,7 @@ quick: install-build ## Runs the tests that start nothing, and 500 schedules of 
 check: install-build fmt clippy lint proto deny ## Checks formatting, lints, prose, names, layers, the contract and licences
 
 .PHONY: test
-test: install-parts install-prometheus test-build ## Runs every test: units, simulation, real parts, chaos, control plane, README (JOBS=1 for one at a time)
+test: install-parts install-prometheus install-nginx test-build ## Runs every test: units, simulation, real parts, chaos, control plane, README (JOBS=1 for one at a time)
 	JOBS=$(JOBS) .ci/tests
 
 # What `make test`, `make images` for tests and `make e2e` share.
@@ -153,6 +153,14 @@ $(BENCH_PARTS): bench
 images: install-build install-images ## Packs the two images as archives in target/images, with sizes and lists of their parts; minutes
 	images/build.sh
 
+VERSION ?=
+ARCHS ?= x86_64 aarch64
+.PHONY: release
+release: export ARCHS := $(ARCHS)
+release: install-build install-images ## Builds all files of a release into target/release-artifacts: VERSION=0.1.0, ARCHS=x86_64 for one architecture
+	@testbed/control-plane/install.sh helm >&2
+	release/build.sh "$(VERSION)"
+
 .PHONY: doc
 doc: install-build ## Builds the API documentation of every crate into target/doc; a warning fails
 	RUSTDOCFLAGS='-D warnings' cargo doc --no-deps --workspace
@@ -163,9 +171,12 @@ docs: install-docs ## Builds the documentation as a website in target/docs/book
 
 .PHONY: reference
 reference: export UPDATE = 1
-reference: install-build install-parts install-prometheus ## Writes docs/reference from the source; tests say when that is due
+reference: install-build install-parts install-prometheus install-jsonschema ## Writes docs/reference from the source; tests say when that is due
 	cargo test -q --workspace --bin pingd --bin ping-operator reference
 	cargo test -q --workspace --test pure reference
+	@testbed/install.sh buf
+	cd proto && PATH="$(CACHE)/bin:$$PATH" buf generate
+	cargo test -q --workspace --test openapi
 	cargo test -q --workspace --test monitoring queries_have_data
 
 .PHONY: page
@@ -173,11 +184,13 @@ page: install-browser ## Bundles the page's script and style sheet from dataplan
 	dataplane/rpc/page/build.sh
 
 .PHONY: generate
-generate: install-build install-control-plane ## Writes the CRDs, and the chart as plain YAML, from the source
+generate: install-build install-control-plane ## Writes the CRDs, the chart as plain YAML and the chart's README from the source
 	cargo build -q --bin ping-operator
 	for crd in pingpipelines pingreferencegrants; do \
 	  target/debug/ping-operator crd $$crd | tee crds/$$crd.pingpipeline.io.yaml >charts/ping-operator/files/$$crd.pingpipeline.io.yaml; done
 	charts/plain/generate.sh $(CACHE)/helm-*/helm
+	cargo run -q --bin release -- chart-readme charts/ping-operator >charts/ping-operator/README.md.new
+	mv charts/ping-operator/README.md.new charts/ping-operator/README.md
 
 ##@ Clusters
 
@@ -239,8 +252,8 @@ deny: ## Checks licences and bans of dependencies
 	$(CACHE)/bin/cargo-deny --log-level error check bans licenses sources
 
 .PHONY: install-build install-parts install-bench install-images install-conformance install-clients install-browser \
-  install-prometheus install-docs install-control-plane install-cluster
-install-build install-parts install-bench install-images install-conformance install-clients install-browser install-prometheus install-docs:
+  install-prometheus install-nginx install-jsonschema install-docs install-control-plane install-cluster
+install-build install-parts install-bench install-images install-conformance install-clients install-browser install-prometheus install-nginx install-jsonschema install-docs:
 	@testbed/install.sh $(@:install-%=%)
 
 install-control-plane:

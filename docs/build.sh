@@ -12,8 +12,10 @@ src=$out/src
 rm -rf "$out"
 mkdir -p "$src"
 cp docs/book.toml docs/docs.css "$out/"
-mkdir "$src/docs"
+mkdir -p "$src/docs/reference"
 cp -r docs/images "$src/docs/"
+# They refer to each other.
+cp -r docs/reference/schemas "$src/docs/reference/"
 
 pages=$(sed -n 's/.*](\(.*\.md\)).*/\1/p' docs/SUMMARY.md)
 for page in $pages; do realpath -m --relative-to=. "docs/$page"; done | sort -u >"$out/pages"

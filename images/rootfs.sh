@@ -4,6 +4,8 @@
 #
 #   rootfs.sh ROOT PATH[=TARGET]...   copies each PATH to TARGET below ROOT; by default to the same path
 #
+# For programs of another architecture, SYSROOT is the folder with its libraries, and READELF the program that reads them.
+#
 # Programs stay dynamically linked because glibc loads libraries at run time to resolve names, and because Debian patches these
 # libraries. Only linked libraries are copied: no shell, no package manager.
 set -euo pipefail
@@ -22,9 +24,29 @@ printf 'hosts: files dns\n' >"$root/etc/nsswitch.conf"
 
 copy_libraries() { # copy_libraries FILE, with the loader
   local library
-  # Fails for static programs and for files that are not programs.
-  { ldd "$1" 2>/dev/null || true; } | sed -n 's/^[^/]*\(\/[^ ]*\) (0x.*/\1/p' | while read -r library; do
-    [ -e "$root$library" ] || install -D "$(realpath "$library")" "$root$library"
+  needed "$1" | while read -r library; do
+    [ -e "$root$library" ] || install -D "$(realpath "${SYSROOT:-}$library")" "$root$library"
+  done
+}
+
+# Prints nothing for static programs and for files that are not programs.
+needed() { # needed FILE
+  if [ -n "${SYSROOT:-}" ]; then
+    needed_of_other_architecture "$1" | sort -u
+  else
+    { ldd "$1" 2>/dev/null || true; } | sed -n 's/^[^/]*\(\/[^ ]*\) (0x.*/\1/p'
+  fi
+}
+
+# What the loader would do, which cannot run here: looks up the names of libraries in Debian's folders, and what those need.
+needed_of_other_architecture() { # needed_of_other_architecture FILE
+  local name library
+  "$READELF" --wide --program-headers "$1" 2>/dev/null | sed -n 's/.*program interpreter: \(.*\)\]/\1/p'
+  for name in $("$READELF" --wide --dynamic "$1" 2>/dev/null | sed -n 's/.*(NEEDED).*\[\(.*\)\]/\1/p'); do
+    library=$(cd "$SYSROOT" && find lib/*-linux-gnu usr/lib/*-linux-gnu -maxdepth 1 -name "$name" -printf '/%p\n' -quit)
+    [ -n "$library" ] || { echo "rootfs.sh: $SYSROOT has no $name, which $1 needs" >&2; return 1; }
+    echo "$library"
+    needed_of_other_architecture "$SYSROOT$library"
   done
 }
 

@@ -7,12 +7,14 @@
 #   install.sh deny         cargo-deny, in the cache folder
 #   install.sh typos        typos, a spelling checker, in the cache folder
 #   install.sh buf          buf, which checks the contract, in the cache folder
+#   install.sh jsonschema   protoc-gen-jsonschema, which writes JSON Schemas of the contract, in the cache folder
 #   install.sh conformance  connectconformance, the suite for Connect servers, in the cache folder
 #   install.sh clients      clients in Go, Python, TypeScript, Java and the shell, in the cache folder
 #   install.sh browser      Chromium with its driver and a font, and in the cache folder what bundles and checks the page
 #   install.sh prometheus   Prometheus and promtool
+#   install.sh nginx        nginx, in front of servers
 #   install.sh docs         mdbook, which builds the documentation, in the cache folder
-#   install.sh images       what building images needs
+#   install.sh images       what building images and packages needs
 #   install.sh containers   the container runtime of cluster nodes, and the contents of their images
 #
 # Accepts several names. Without a name: build, parts and bench.
@@ -37,6 +39,10 @@ buf_version=1.75.0
 buf_x64_sha256=98b19d4b2b46130e083157490c54dfdcb8ea771e53204d3c6a06a2b12edd0503
 buf_aarch64_sha256=ea5b4981ad7199a482609c3f1f7230767e095c4a5a7e96ae74a21225a1fc75dc
 buf_wheel_sha256=6fd3ecb1694b6f5bcdfb9bef5297b330ffb9731b95445a42944c1b6158428101
+
+jsonschema_version=0.6.0
+# Of the module, as in a go.sum.
+jsonschema_sum=h1:ROpzNp6Cpflaw9gQMxZfa64UT66SVdsZx4wexNEictU=
 
 mdbook_version=0.5.4
 
@@ -210,6 +216,7 @@ images() {
   local missing=()
   have jq || missing+=(jq)
   have strip || missing+=(binutils)
+  have dpkg-shlibdeps || missing+=(dpkg-dev)
   [ -f /etc/ssl/certs/ca-certificates.crt ] || missing+=(ca-certificates)
   install_packages "${missing[@]}"
 }
@@ -265,15 +272,19 @@ fetch_buf() {
 conformance() { install_tool connectconformance "$conformance_version" build_conformance; }
 # The module pins its dependencies, and Go's checksum database vouches for them. With -trimpath, as everywhere here, Go reuses the
 # standard library that it compiled for Kubernetes.
-build_conformance() { # build_conformance WORK
-  local module=connectrpc.com/conformance version=v$conformance_version
+build_conformance() { go_program "$1" connectconformance connectrpc.com/conformance "v$conformance_version" "$conformance_sum"; }
+
+jsonschema() { install_tool protoc-gen-jsonschema "$jsonschema_version" build_jsonschema; }
+build_jsonschema() {
+  go_program "$1" protoc-gen-jsonschema github.com/bufbuild/protoschema-plugins "v$jsonschema_version" "$jsonschema_sum"
+}
+
+go_program() { # go_program WORK PROGRAM MODULE VERSION SUM
   have go || die "go is missing: install Go 1.26 or newer"
-  say "building connectconformance $conformance_version (one to two minutes)"
-  retry quietly go mod download "$module@$version"
-  [[ $(go mod download -json "$module@$version") == *"\"$conformance_sum\""* ]] ||
-    die "$module $version is not the module that was reviewed"
-  CGO_ENABLED=0 GOBIN=$1/bin retry quietly nice go install -trimpath -ldflags '-s -w' \
-    "$module/cmd/connectconformance@$version"
+  say "building $2 $4 (up to two minutes)"
+  retry quietly go mod download "$3@$4"
+  [[ $(go mod download -json "$3@$4") == *"\"$5\""* ]] || die "$3 $4 is not the module that was reviewed"
+  CGO_ENABLED=0 GOBIN=$1/bin retry quietly nice go install -trimpath -ldflags '-s -w' "$3/cmd/$2@$4"
 }
 
 # Go and a recent Node.js are not always among Debian's packages: run.sh says which version it needs.
@@ -306,6 +317,13 @@ prometheus() {
   have prometheus && have promtool && return
   install_packages prometheus
   disable_service prometheus
+}
+
+nginx() {
+  # Debian installs it for root's PATH.
+  [ ! -x /usr/sbin/nginx ] && ! type -P nginx >/dev/null || return 0
+  install_packages nginx-light
+  disable_service nginx
 }
 
 docs() {
@@ -360,7 +378,7 @@ from_source() { # from_source WORK CRATE VERSION [OPTIONS...]
 [ $# -gt 0 ] || set -- build parts bench
 for group in "$@"; do
   case $group in
-    build | parts | bench | deny | typos | buf | conformance | clients | browser | prometheus | docs | images | containers) "$group" ;;
+    build | parts | bench | deny | typos | buf | jsonschema | conformance | clients | browser | prometheus | nginx | docs | images | containers) "$group" ;;
     *) sed -n '2,/^set/{/^#/s/^# \{0,1\}//p}' "${BASH_SOURCE[0]}" >&2; exit 2 ;;
   esac
 done

@@ -10,6 +10,7 @@ use ping_services::{
     args::{CountArgs, ProcessArgs, RetentionArgs, StatusArgs, TransportArgs},
 };
 
+use crate::man::ManArgs;
 use ping_ingest::IngestSettings;
 use ping_kafka::{FetchProfile, KafkaSecurity, KafkaSettings};
 use ping_postgres::{ClientCertificate, PostgresOptions, PostgresStore, PostgresTls, SslMode};
@@ -40,6 +41,8 @@ pub(crate) enum Program {
     Migrate(MigrateArgs),
     /// Prints the records that are counted nowhere, with the reason, as lines of JSON
     DeadLetters(DeadLettersArgs),
+    /// Writes manual pages into a folder, then exits
+    Man(ManArgs),
 }
 
 /// What a server does.

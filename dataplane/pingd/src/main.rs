@@ -2,13 +2,14 @@
 
 mod config;
 mod dead_letters;
+mod man;
 mod migrate;
 mod processor;
 mod server;
 
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{CommandFactory, Parser};
 use ping_services::program;
 
 use crate::config::{Pingd, Program};
@@ -24,5 +25,6 @@ fn main() -> ExitCode {
         Program::Processor(args) => processor::run(args, process, shutdown).await,
         Program::Migrate(args) => migrate::run(args).await,
         Program::DeadLetters(args) => dead_letters::run(args).await,
+        Program::Man(args) => man::write(&args, Pingd::command()),
     })
 }
