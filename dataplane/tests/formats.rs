@@ -133,7 +133,11 @@ fn every_released_format_is_read() {
         let kinds = kinds_of(SOURCE, &[stored]).unwrap();
         assert_eq!(kinds[KIND], Span { count: 1, first: TIME, last: TIME }, "{version}");
         for (name, hash) in formats.iter().filter(|(name, _)| name.contains('/')) {
-            assert_eq!(migrations.get(name), Some(hash), "{name} was released with {version}: add a migration instead of changing it");
+            assert_eq!(
+                migrations.get(name),
+                Some(hash),
+                "{name} was released with {version}: add a migration instead of changing it"
+            );
         }
     }
 }

@@ -24,9 +24,7 @@ use view_state::ViewState;
 use waiters::Waiters;
 
 use ping_core::{Millis, Minute, TimeRange, Token};
-use ping_ports::{
-    Clock, CounterCache, Outbox, Reading, Recount, StoreError, TotalsStore, ViewAudit, ViewAuditState,
-};
+use ping_ports::{Clock, CounterCache, Outbox, Reading, Recount, StoreError, TotalsStore, ViewAudit, ViewAuditState};
 
 /// Pause between two checks whether the cache has caught up with the store, in [`CountQuery::verify`].
 const CATCH_UP_POLL_INTERVAL: Duration = Duration::from_millis(20);

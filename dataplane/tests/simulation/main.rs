@@ -109,7 +109,9 @@ fn every_schedule_ends_exact() {
 #[test]
 fn every_planted_bug_is_caught() {
     for bug in Bug::ALL {
-        let Some((seed, wrong)) = search(0, 2_000, Some(bug), Duration::MAX).failure else { panic!("2,000 schedules did not notice {bug:?}") };
+        let Some((seed, wrong)) = search(0, 2_000, Some(bug), Duration::MAX).failure else {
+            panic!("2,000 schedules did not notice {bug:?}")
+        };
         println!("{bug:?}: schedule {seed}: {}", wrong.lines().next().unwrap_or_default());
     }
 }
