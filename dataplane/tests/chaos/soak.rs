@@ -66,8 +66,11 @@ impl Pipeline {
             "postgres" => self.parts.postgres.pid(),
             _ => self.parts.redis.pid(),
         };
-        let pid = pid.unwrap().to_string();
-        let signal = |name: &str| assert!(Command::new("kill").args([name, &pid]).status().unwrap().success());
+        let pid = pid.unwrap();
+        // Postgres has a process per connection.
+        let processes: Vec<_> =
+            pid.descendants().into_iter().chain([pid]).map(|pid| pid.number().to_string()).collect();
+        let signal = |name: &str| drop(Command::new("kill").arg(name).args(&processes).status().unwrap());
         signal("-STOP");
         sleep(PAUSE).await;
         signal("-CONT");
