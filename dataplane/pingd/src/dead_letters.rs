@@ -53,7 +53,8 @@ mod tests {
 
     #[test]
     fn an_event_has_the_names_of_the_api_and_other_values_are_encoded() {
-        let letter = |content| StoredLetter { sent: Some(7), reason: "because".into(), place: "pings/0/9".into(), content };
+        let letter =
+            |content| StoredLetter { sent: Some(7), reason: "because".into(), place: "pings/0/9".into(), content };
         let expected = json!({ "reason": "because", "place": "pings/0/9", "sentMs": "7", "value": "AQI=" });
         assert_eq!(json(&letter(Err(vec![1, 2]))), expected);
     }

@@ -64,8 +64,12 @@ impl CountMetrics {
         let audits = counter("audits", "Audits in which the cache matched the store");
         let drifts = counter("drifts", "Audits in which the cache differed from the store twice in a row");
         let errors = counter("errors", "Sessions interrupted by a failed call to log, cache or store");
-        let store_rollbacks = counter("store_rollbacks", "Times the store lacked events that were counted: it was restored to an earlier time");
-        let log_recreations = counter("log_recreations", "Times the log was not the one that was counted: it was created again");
+        let store_rollbacks = counter(
+            "store_rollbacks",
+            "Times the store lacked events that were counted: it was restored to an earlier time",
+        );
+        let log_recreations =
+            counter("log_recreations", "Times the log was not the one that was counted: it was created again");
         let phantoms = counter("phantom_events", "Records of events that the store does not have");
         let mut gauge = |name: &str, help: &str| {
             let gauge = Gauge::default();

@@ -17,8 +17,7 @@ use ping_core::{Event, Millis, Seq, WriterId};
 use ping_ports::{Batch, CommitError, Committed, EventStore, StoreError};
 
 const OPEN: &str = "INSERT INTO writers (lease_until) VALUES (now() + $1 * interval '1 ms') RETURNING id";
-const RENEW: &str =
-    "UPDATE writers SET lease_until = now() + $3 * interval '1 ms' WHERE id = $1 AND open AND last_seq = $2 RETURNING id";
+const RENEW: &str = "UPDATE writers SET lease_until = now() + $3 * interval '1 ms' WHERE id = $1 AND open AND last_seq = $2 RETURNING id";
 /// The row's lock makes this wait for a commit that is still running; any later commit finds the writer closed.
 const CLOSE: &str =
     "UPDATE writers SET open = false, closed_at = coalesce(closed_at, now()) WHERE id = $1 RETURNING last_seq";
