@@ -7,6 +7,7 @@ use parking_lot::Mutex;
 use ping_core::{Minute, StatusCounts, StatusRule};
 use ping_memory::MemoryStatuses;
 use ping_ports::{CacheError, CacheVersion, CachedStatus, StatusCache, StatusUpdate, StatusWatermark};
+use tokio::time::sleep;
 
 use crate::{bugs::Bug, rng::Host};
 
@@ -39,6 +40,10 @@ impl StatusCache for FaultyStatuses {
             let last = last.entry(update.source.clone()).or_default();
             *last = last.merge_max(update.counts);
             update.counts = *last;
+        }
+        if bug == Some(Bug::OldCountsCached) {
+            // A slow server: the counts have time to change.
+            sleep(self.host.rng.millis(400)).await;
         }
         let merge = async move {
             let current = inner.get(&update.source, now).await?.version;

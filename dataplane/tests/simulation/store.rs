@@ -89,10 +89,6 @@ impl EventStore for FaultyStore {
     }
 
     async fn renew(&self, writer: WriterId, last: Seq, lease: Duration) -> Result<bool, StoreError> {
-        let last = match self.host.rng.bug {
-            Some(Bug::LeaseRenewedAfterRestore) => self.inner.last_seqs(&[writer]).await?.get(writer),
-            _ => last,
-        };
         self.host.call(unavailable, self.inner.renew(writer, last, lease)).await
     }
 
