@@ -1,5 +1,5 @@
 //! Audits the views: their sums every second or two, and in the background what each segment and each day of rows holds. Every part is
-//! read in steps, with rests that bound its cost, so a pass takes longer the more there is to read.
+//! read in steps, with rests that bound its cost, so a scan takes longer the more there is to read.
 
 use std::{sync::Arc, time::Duration};
 
@@ -12,10 +12,10 @@ use ping_segments::{AuditedSegment, Family};
 
 /// Pause between two looks at the sums.
 const SUMS_INTERVAL: Duration = Duration::from_secs(1);
-/// Pause between two steps of a pass.
+/// Pause between two steps of a scan.
 const STEP_INTERVAL: Duration = Duration::from_millis(500);
-/// A pass starts no earlier than this after the one before.
-const PASS_INTERVAL: Duration = Duration::from_secs(20);
+/// A scan starts no earlier than this after the one before.
+const SCAN_INTERVAL: Duration = Duration::from_secs(20);
 /// Pause after an error.
 const ERROR_PAUSE: Duration = Duration::from_secs(5);
 /// Pause after a rebuild because of a program of an earlier version, which may still be running.
@@ -36,8 +36,8 @@ pub(super) struct ViewAuditor {
 
 struct State {
     sums: Pace,
-    segments: Pass<i64>,
-    rows: Pass<Day>,
+    segments: Scan<i64>,
+    rows: Scan<Day>,
     /// The last look at the sums.
     look: Option<ViewSums>,
     /// A good result was noted at this time.
@@ -49,25 +49,25 @@ struct State {
 }
 
 /// A walk through everything, again and again.
-struct Pass<T> {
+struct Scan<T> {
     pace: Pace,
     /// Everything before this is done.
     next: T,
     started: Instant,
 }
 
-impl<T: Copy> Pass<T> {
+impl<T: Copy> Scan<T> {
     fn new(first: T, max_size: usize, now: Instant) -> Self {
         Self { pace: Pace::new(STEP_INTERVAL, max_size, now), next: first, started: now }
     }
 
-    /// A step from `start` to `end` came up to `next`, or finished the pass; the next one begins at `first`.
+    /// A step from `start` to `end` came up to `next`, or finished the scan; the next one begins at `first`.
     fn stepped(&mut self, start: Instant, end: Instant, next: Option<T>, first: T) {
         self.pace.stepped(start, end);
         self.next = next.unwrap_or(first);
         if next.is_none() {
-            self.pace.rest_until(self.started + PASS_INTERVAL);
-            self.started = end.max(self.started + PASS_INTERVAL);
+            self.pace.rest_until(self.started + SCAN_INTERVAL);
+            self.started = end.max(self.started + SCAN_INTERVAL);
         }
     }
 }
@@ -76,8 +76,8 @@ impl State {
     fn new(now: Instant) -> Self {
         Self {
             sums: Pace::new(SUMS_INTERVAL, 1, now),
-            segments: Pass::new(0, MAX_SEGMENTS, now),
-            rows: Pass::new(Day(i64::MIN), MAX_DAYS, now),
+            segments: Scan::new(0, MAX_SEGMENTS, now),
+            rows: Scan::new(Day(i64::MIN), MAX_DAYS, now),
             look: None,
             noted: 0,
             damage: None,
@@ -155,42 +155,42 @@ impl ViewAuditor {
     /// The next segments, if that is due.
     async fn check_segments(&self, state: &mut State) -> Result<Option<Drift>, StoreError> {
         let start = Instant::now();
-        let pass = &mut state.segments;
-        if !pass.pace.is_due(start) {
+        let scan = &mut state.segments;
+        if !scan.pace.is_due(start) {
             return Ok(None);
         }
-        let limit = pass.pace.size();
-        let segments = self.audit.audited_segments(pass.next, limit).await?;
+        let limit = scan.pace.size();
+        let segments = self.audit.audited_segments(scan.next, limit).await?;
         let damaged: Vec<_> = segments.iter().filter(|segment| !segment.is_intact()).collect();
         let next = segments.last().filter(|_| segments.len() == limit).map(|last| last.segment.id);
-        pass.stepped(start, Instant::now(), next, 0);
+        scan.stepped(start, Instant::now(), next, 0);
         Ok(damage(&damaged))
     }
 
     /// The rows for SQL of the next days, if that is due.
     async fn check_rows(&self, state: &mut State, sums: &ViewSums) -> Result<Option<Drift>, StoreError> {
         let start = Instant::now();
-        let pass = &mut state.rows;
-        if !pass.pace.is_due(start) {
+        let scan = &mut state.rows;
+        if !scan.pace.is_due(start) {
             return Ok(None);
         }
         let dated_periods = sums.added.keys().filter(|(family, _)| *family != Family::Kinds);
-        let mut days: Vec<_> = dated_periods.map(|(_, day)| Day(*day)).filter(|day| *day >= pass.next).collect();
+        let mut days: Vec<_> = dated_periods.map(|(_, day)| Day(*day)).filter(|day| *day >= scan.next).collect();
         days.sort_unstable();
         days.dedup();
-        let after = days.get(pass.pace.size()).copied();
+        let after = days.get(scan.pace.size()).copied();
         let until = after.unwrap_or(Day(i64::MAX));
-        let differing = self.audit.differing_rows(pass.next, until).await?;
+        let differing = self.audit.differing_rows(scan.next, until).await?;
         let drift = RowDifference::drift(&differing);
         // Days that differ are read again, because one look alone does not count.
         state.rows_differ = drift.is_some();
-        let (next, first) = if drift.is_some() { (Some(pass.next), pass.next) } else { (after, Day(i64::MIN)) };
-        pass.stepped(start, Instant::now(), next, first);
+        let (next, first) = if drift.is_some() { (Some(scan.next), scan.next) } else { (after, Day(i64::MIN)) };
+        scan.stepped(start, Instant::now(), next, first);
         Ok(drift)
     }
 }
 
-/// Segments that are not what was written. Each counts as all of its events, because nobody knows which of them are right.
+/// Segments that are not what was written. Each counts as all of its events, because which of them are right is not known.
 fn damage(damaged: &[&AuditedSegment]) -> Option<Drift> {
     let events = damaged.iter().fold(0, |sum: i64, segment| sum.saturating_add(segment.events.max(1)));
     let describe = |segment: &&AuditedSegment| {

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 /// How old the state may be before it is read again.
 const MAX_AGE: Duration = Duration::from_secs(1);
 
-/// The state as it was read last. Asking for it starts to read it again if it is old, so nothing is read while nobody asks.
+/// The state as it was read last. Asking for it starts to read it again if it is old, so the store is read only while someone asks.
 #[derive(Clone)]
 pub(super) struct ViewState {
     audit: Arc<dyn ViewAudit>,
