@@ -48,7 +48,9 @@ if [ ! -d "$sysroot" ]; then
     dpkg-deb --extract "$package" "$work/files"
     tar -C "$work/files" -cf - . | tar -C "$root" --keep-directory-symlink -xf -
     name=$(dpkg-deb --field "$package" Package):$debian
-    (cd "$work/files" && find . -mindepth 1 -printf '/%P\n') >"$database/info/$name.list"
+    # By each name of a file: dpkg-shlibdeps asks by its place on this machine, and below /usr.
+    (cd "$work/files" && find . -mindepth 1 -printf '/%P\n') | sed 'p; s|^/lib|/usr/lib|' | sort -u |
+      sed "p; s|^|$sysroot|" >"$database/info/$name.list"
     dpkg-deb --control "$package" "$work/control"
     for file in shlibs symbols; do
       [ ! -f "$work/control/$file" ] || cp "$work/control/$file" "$database/info/$name.$file"
