@@ -76,7 +76,10 @@ END
 done
 variable=${target//-/_}
 upper=${variable^^}
+host=$(uname -m)_unknown_linux_gnu
+# librdkafka's script knows only CC; what runs while building keeps this machine's.
 cat <<END
+export CC=$wrapper-gcc CXX=$wrapper-g++ CC_$host=cc CXX_$host=c++ AR_$host=ar
 export CC_$variable=$wrapper-gcc CXX_$variable=$wrapper-g++ AR_$variable=$triple-ar
 export CARGO_TARGET_${upper}_LINKER=$wrapper-gcc
 export ${upper}_OPENSSL_LIB_DIR=$sysroot/usr/lib/$triple ${upper}_OPENSSL_INCLUDE_DIR=$sysroot/usr/include
