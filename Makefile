@@ -74,7 +74,7 @@ quick: install-build ## Runs the tests that start nothing, and 500 schedules of 
 check: install-build fmt clippy lint proto deny ## Checks formatting, lints, prose, names, layers, the contract and licences
 
 .PHONY: test
-test: install-parts install-prometheus install-nginx test-build ## Runs every test: units, simulation, real parts, chaos, control plane, README (JOBS=1 for one at a time)
+test: install-parts install-prometheus install-nginx install-images test-build ## Runs every test: units, simulation, real parts, chaos, control plane, README (JOBS=1 for one at a time)
 	JOBS=$(JOBS) .ci/tests
 
 # What `make test`, `make images` for tests and `make e2e` share.

@@ -48,7 +48,9 @@ if [ ! -d "$sysroot" ]; then
     dpkg-deb --extract "$package" "$work/files"
     tar -C "$work/files" -cf - . | tar -C "$root" --keep-directory-symlink -xf -
     name=$(dpkg-deb --field "$package" Package):$debian
-    (cd "$work/files" && find . -mindepth 1 -printf '/%P\n') >"$database/info/$name.list"
+    # By each name of a file: dpkg-shlibdeps asks by its place on this machine, and below /usr.
+    (cd "$work/files" && find . -mindepth 1 -printf '/%P\n') | sed 'p; s|^/lib|/usr/lib|' | sort -u |
+      sed "p; s|^|$sysroot|" >"$database/info/$name.list"
     dpkg-deb --control "$package" "$work/control"
     for file in shlibs symbols; do
       [ ! -f "$work/control/$file" ] || cp "$work/control/$file" "$database/info/$name.$file"
@@ -74,7 +76,10 @@ END
 done
 variable=${target//-/_}
 upper=${variable^^}
+host=$(uname -m)_unknown_linux_gnu
+# librdkafka's script knows only CC; what runs while building keeps this machine's.
 cat <<END
+export CC=$wrapper-gcc CXX=$wrapper-g++ CC_$host=cc CXX_$host=c++ AR_$host=ar
 export CC_$variable=$wrapper-gcc CXX_$variable=$wrapper-g++ AR_$variable=$triple-ar
 export CARGO_TARGET_${upper}_LINKER=$wrapper-gcc
 export ${upper}_OPENSSL_LIB_DIR=$sysroot/usr/lib/$triple ${upper}_OPENSSL_INCLUDE_DIR=$sysroot/usr/include
