@@ -133,8 +133,9 @@ mod tests {
 
     #[test]
     fn only_what_is_linked_is_listed() {
+        let packages = ["program", "library", "deep", "test", "build"].map(package);
         let metadata = json!({
-            "packages": ["program", "library", "deep", "test", "build"].map(package),
+            "packages": packages,
             "workspace_members": ["program"],
             "resolve": {"nodes": [
                 node("program", &[("library", None), ("test", Some("dev")), ("build", Some("build"))]),

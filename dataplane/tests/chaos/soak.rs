@@ -70,7 +70,8 @@ impl Pipeline {
         // Postgres has a process per connection.
         let processes: Vec<_> =
             pid.descendants().into_iter().chain([pid]).map(|pid| pid.number().to_string()).collect();
-        let signal = |name: &str| drop(Command::new("kill").arg(name).args(&processes).status().unwrap());
+        // Some of them may have ended meanwhile.
+        let signal = |name: &str| Command::new("kill").arg(name).args(&processes).output().unwrap();
         signal("-STOP");
         sleep(PAUSE).await;
         signal("-CONT");
