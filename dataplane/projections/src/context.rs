@@ -24,7 +24,7 @@ pub(super) struct Context<P> {
     pub(super) metrics: Arc<CountMetrics>,
 }
 
-/// Whether a session can go on from stored positions.
+/// Whether a session can continue from stored positions.
 enum Resumption {
     /// It can.
     Possible,

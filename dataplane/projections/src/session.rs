@@ -45,6 +45,8 @@ enum Event {
     Consumed(Result<ConsumerEvent, LogError>),
     /// No other event is ready, and there is something to flush.
     Quiet,
+    /// There is a watermark, which is not checked yet.
+    WatermarkRead(Result<LogWatermark, CountError>),
     WatermarkChecked(Result<LogWatermark, CountError>),
     Audited(Result<AuditOutcome, CountError>),
     /// The time has come for the next action.
@@ -62,6 +64,7 @@ pub(super) struct Session<'a, C, P: Projection> {
     flush: Running<Applied>,
     /// The watermark in the running flush, if it has one.
     flushing_as_of: Option<Millis>,
+    watermark: Running<LogWatermark>,
     watermark_check: Running<LogWatermark>,
     audit: Running<AuditOutcome>,
     drifting_audits: u32,
@@ -87,6 +90,7 @@ impl<'a, C: LogConsumer, P: Projection> Session<'a, C, P> {
             state,
             flush: None,
             flushing_as_of: None,
+            watermark: None,
             watermark_check: None,
             audit: None,
             drifting_audits: 0,
@@ -125,6 +129,7 @@ impl<'a, C: LogConsumer, P: Projection> Session<'a, C, P> {
             () = shutdown.cancelled(), if wait.for_shutdown => Event::ShutdownRequested,
             event = self.consumer.next(), if wait.for_records => Event::Consumed(event),
             () = ready(()), if wait.flush_when_quiet => Event::Quiet,
+            watermark = result_of(&mut self.watermark) => Event::WatermarkRead(watermark),
             watermark = result_of(&mut self.watermark_check) => Event::WatermarkChecked(watermark),
             outcome = result_of(&mut self.audit) => Event::Audited(outcome),
             () = timer => Event::Timer,
@@ -141,6 +146,7 @@ impl<'a, C: LogConsumer, P: Projection> Session<'a, C, P> {
                 ConsumerEvent::Revoked => return Ok(Some(SessionEnd::Reassigned(Vec::new()))),
             },
             Event::Quiet => self.start_flush().await,
+            Event::WatermarkRead(watermark) => self.check_watermark(watermark?),
             Event::WatermarkChecked(watermark) => {
                 let lag = self.state.watermark_checked(watermark?, Instant::now());
                 self.context.metrics.lag_records.set(lag);
@@ -220,8 +226,13 @@ impl<'a, C: LogConsumer, P: Projection> Session<'a, C, P> {
 
     fn start_watermark_check(&mut self) {
         self.state.start_watermark_check();
-        let (ports, (read, next)) = (self.context.ports.clone(), self.state.read_so_far());
-        self.watermark_check = Some(async move { LogWatermark::check(&ports, read, next).await }.boxed());
+        let (ports, next) = (self.context.ports.clone(), self.state.next_offsets());
+        self.watermark = Some(async move { LogWatermark::ask(&ports, next).await }.boxed());
+    }
+
+    fn check_watermark(&mut self, watermark: LogWatermark) {
+        let (ports, read) = (self.context.ports.clone(), self.state.highest_read());
+        self.watermark_check = Some(async move { watermark.check(&ports, read).await }.boxed());
     }
 
     fn start_audit(&mut self) {

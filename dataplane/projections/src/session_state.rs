@@ -210,10 +210,15 @@ impl<T: Sums> SessionState<T> {
         tally
     }
 
-    /// What was read: the highest event of each writer, and the next offset of each assigned partition.
-    pub(super) fn read_so_far(&self) -> (Vec<(WriterId, Seq)>, BTreeMap<Partition, Offset>) {
+    /// The highest event of each writer that was read, flushed or not.
+    pub(super) fn highest_read(&self) -> Vec<(WriterId, Seq)> {
+        self.read.marks.highest().collect()
+    }
+
+    /// The offset of each assigned partition that is read next.
+    pub(super) fn next_offsets(&self) -> BTreeMap<Partition, Offset> {
         let next = |partition: &Partition| Some((*partition, *self.read.offsets.get(partition)?));
-        (self.read.marks.highest().collect(), self.assigned.iter().filter_map(next).collect())
+        self.assigned.iter().filter_map(next).collect()
     }
 
     /// Removes the records that are not counted from the delta. Their positions stay.

@@ -17,18 +17,11 @@ pub(super) struct LogWatermark {
 }
 
 impl LogWatermark {
-    /// Asks outbox and log, in the order that the watermark depends on. `read` are the highest events of each writer that were read by
-    /// now. The store is checked for them after it told its time: a watermark of a store that was restored never reaches a projection
-    /// that has counted what the store lost.
+    /// Asks outbox and log, in the order that the watermark depends on.
     ///
     /// `next` are the positions by now. The log must not end before them: then it is another one, and the watermark would not hold.
-    pub(super) async fn check(
-        ports: &LogPorts,
-        read: Vec<(WriterId, Seq)>,
-        next: BTreeMap<Partition, Offset>,
-    ) -> Result<Self, CountError> {
+    pub(super) async fn ask(ports: &LogPorts, next: BTreeMap<Partition, Offset>) -> Result<Self, CountError> {
         let as_of = ports.outbox.outbox_watermark().await?.published_until();
-        check_store(&*ports.outbox, read).await?;
         let bounds = ports.bounds.bounds().await?;
         for (partition, next) in next {
             let end = bounds.get(&partition).map_or(0, |bounds| bounds.end);
@@ -37,6 +30,14 @@ impl LogWatermark {
             }
         }
         Ok(Self { as_of, bounds })
+    }
+
+    /// Checks that the store has the events of `read`: the highest ones of each writer that were read by now, which is after the store
+    /// told its time. Those that are read later are checked when they are flushed. So a watermark of a store that was restored never
+    /// reaches a projection that has counted what the store lost.
+    pub(super) async fn check(self, ports: &LogPorts, read: Vec<(WriterId, Seq)>) -> Result<Self, CountError> {
+        check_store(&*ports.outbox, read).await?;
+        Ok(self)
     }
 
     /// How many partitions the topic has.

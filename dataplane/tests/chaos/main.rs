@@ -87,7 +87,7 @@ async fn cached(parts: &Parts) -> Option<(i64, Minutes)> {
 }
 
 /// Waits until the cache equals the rows, minute by minute; the number of rows, and how long that took.
-async fn settle(parts: &Parts, pool: &PgPool, patience: Duration) -> Result<(i64, Duration), String> {
+async fn settle(parts: &Parts, pool: &PgPool, timeout: Duration) -> Result<(i64, Duration), String> {
     let quiet = Instant::now();
     let rows = rows(pool).await;
     let total: i64 = rows.values().sum();
@@ -96,8 +96,8 @@ async fn settle(parts: &Parts, pool: &PgPool, patience: Duration) -> Result<(i64
         if cached.as_ref() == Some(&(total, rows.clone())) {
             return Ok((total, quiet.elapsed()));
         }
-        if quiet.elapsed() > patience {
-            return Err(format!("after {patience:?} of quiet the rows are {rows:?} ({total}), the cache {cached:?}"));
+        if quiet.elapsed() > timeout {
+            return Err(format!("after {timeout:?} of quiet the rows are {rows:?} ({total}), the cache {cached:?}"));
         }
         sleep(Duration::from_millis(20)).await;
     }

@@ -39,7 +39,7 @@ pub enum Bug {
     OldCountsCached,
     /// A processor uses the statuses that another one cached, which may have counted events without caching their status.
     EpochNotBegun,
-    /// Nobody notices that a restored store lacks events that were counted.
+    /// Events that were counted are not looked for in the store.
     StoreNotCompared,
     /// A restored store issues the same writer ids again.
     WriterIdsReused,

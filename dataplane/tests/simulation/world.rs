@@ -4,7 +4,7 @@
 use std::{sync::Arc, time::Duration};
 
 use parking_lot::Mutex;
-use ping_core::{Event, KindCounts, Minute, Retention, SourceCounts, Verdict};
+use ping_core::{Event, KindCounts, Millis, Minute, Retention, SourceCounts, Verdict};
 use ping_history::{Count, Includes, Status};
 use ping_ingest::{Ingest, IngestMetrics, IngestPorts, IngestSettings};
 use ping_memory::{LoggedMinutes, MemoryCache, MemoryLog, MemoryStatuses, MemoryStore};
@@ -365,9 +365,7 @@ impl World {
         let ids: Vec<_> = self.sent.lock().acknowledged.keys().copied().collect();
         let present = ping_ports::EventStore::find(&*self.store, &ids).await.unwrap().len();
         let counters = self.cache.counters().await.unwrap().ok_or("the cache is empty in the end")?;
-        let last_audit = self.cache.read(None).await.unwrap().and_then(|reading| reading.last_audit);
         let drifts = self.count_metrics.drifts.get();
-        let views = self.store.view_audit_state().await.unwrap();
         let (sent, refused, violations) = {
             let sent = self.sent.lock();
             (sent.ids.len(), sent.refused, sent.history.check())
@@ -397,15 +395,7 @@ impl World {
         if drifts > 0 {
             return Err(format!("audits had to repair the cache {drifts} times"));
         }
-        if counters.as_of + 5_000 < self.clock.now() {
-            return Err(format!("as_of is {} ms old after a quiet time", self.clock.now() - counters.as_of));
-        }
-        if last_audit.is_none_or(|at| at + 10_000 < self.clock.now()) {
-            return Err(format!("the last audit was at {last_audit:?}, it is {} now", self.clock.now()));
-        }
-        if views.suspect || views.last_audit.is_none_or(|at| at + 15_000 < self.clock.now()) {
-            return Err(format!("the views are {views:?}, it is {} now", self.clock.now()));
-        }
+        self.check_ages(counters.as_of).await?;
         Ok(Report {
             events: u64::try_from(recount.rows).unwrap(),
             refused,
@@ -421,6 +411,23 @@ impl World {
             statuses,
             edits: 0,
         })
+    }
+
+    /// After a quiet time, the count and the audits are recent.
+    async fn check_ages(&self, as_of: Millis) -> Result<(), String> {
+        let now = self.clock.now();
+        let last_audit = self.cache.read(None).await.unwrap().and_then(|reading| reading.last_audit);
+        let views = self.store.view_audit_state().await.unwrap();
+        if as_of + 5_000 < now {
+            return Err(format!("as_of is {} ms old after a quiet time", now - as_of));
+        }
+        if last_audit.is_none_or(|at| at + 10_000 < now) {
+            return Err(format!("the last audit was at {last_audit:?}, it is {now} now"));
+        }
+        if views.suspect || views.last_audit.is_none_or(|at| at + 15_000 < now) {
+            return Err(format!("the views are {views:?}, it is {now} now"));
+        }
+        Ok(())
     }
 
     /// Compares the cached statuses with those that follow from the rows. Returns how many.

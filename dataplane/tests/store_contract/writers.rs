@@ -104,7 +104,7 @@ pub async fn a_commit_renews_the_lease(fixture: &Fixture) {
     assert!(!is_fenced(fixture, writer, 1).await);
 }
 
-/// A store that was restored to an earlier time does not go on where the lane is, not even once it has new events.
+/// A store that was restored to an earlier time does not continue where the lane is, not even once it has new events.
 pub async fn a_batch_that_does_not_follow_the_last_one_commits_nothing(fixture: &Fixture) {
     let writer = fixture.open().await;
     fixture.commit(writer, 1, events([1, 2, 3])).await;

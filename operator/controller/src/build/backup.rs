@@ -11,10 +11,7 @@ use ping_api::{
     names::Names,
 };
 
-use super::{
-    metadata::data_metadata,
-    postgres::{COMPONENT, DATABASE},
-};
+use super::metadata::data_metadata;
 use crate::{
     desired::Desired,
     external::{
@@ -31,6 +28,10 @@ use crate::{
     pipeline::Pipeline,
 };
 
+/// Component of the objects of Postgres.
+pub(super) const COMPONENT: &str = "postgres";
+/// The database, and the user who owns it.
+pub(super) const DATABASE: &str = "pings";
 const BARMAN: &str = "barman-cloud.cloudnative-pg.io";
 /// Name of the cluster that is restored, within the spec of the new one.
 const ORIGIN: &str = "origin";

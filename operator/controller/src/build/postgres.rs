@@ -6,7 +6,7 @@ use ping_api::{
 };
 
 use super::{
-    backup,
+    backup::{self, COMPONENT, DATABASE},
     metadata::{data_metadata, resources},
 };
 use crate::{
@@ -20,11 +20,6 @@ use crate::{
     },
     pipeline::{Pipeline, Postgres},
 };
-
-/// Component of the objects of Postgres.
-pub(super) const COMPONENT: &str = "postgres";
-/// The database, and the user who owns it.
-pub(super) const DATABASE: &str = "pings";
 
 pub(super) fn build(pipeline: &Pipeline, desired: &mut Desired) {
     let Postgres::Cluster(cluster) = &pipeline.postgres else { return };

@@ -133,7 +133,7 @@ mod tests {
             (backups(Some(-2), None, Some(-3), 21), Reason::Restorable),
             (backups(Some(-26), None, Some(-2), 22), Reason::Restorable),
             (backups(Some(-31), None, Some(-7), 17), Reason::BackupOverdue),
-            // Nobody runs the schedule.
+            // The schedule is not run.
             (backups(Some(-31), None, Some(-32), -8), Reason::BackupOverdue),
             (backups(Some(-26), Some(-2), Some(-2), 22), Reason::BackupFailed),
             (backups(Some(-2), Some(-26), Some(-3), 21), Reason::Restorable),
