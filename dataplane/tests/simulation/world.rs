@@ -1,7 +1,7 @@
 //! One schedule: servers, processors and callers, the faults injected into them, and what must be true meanwhile and in the
 //! end.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use parking_lot::Mutex;
 use ping_core::{Event, KindCounts, Millis, Minute, Retention, SourceCounts, Verdict};
@@ -159,7 +159,7 @@ impl World {
         let cache = Arc::new(self.statuses_seen_by(&host));
         let (clock, sent) = (Arc::clone(&self.clock), Arc::clone(&self.sent));
         let query = StatusQuery::new(statuses::rule(), cache, self.store.clone(), Arc::clone(&clock));
-        let mut tasks = JoinSet::new();
+        let (mut tasks, mut finals) = (JoinSet::new(), BTreeMap::new());
         tasks.spawn(async move {
             loop {
                 sleep(host.rng.millis(300)).await;
@@ -168,7 +168,12 @@ impl World {
                 let answer = query.of(&source).await.unwrap();
                 let status = if answer.value.verdict == Verdict::Negative { Status::Final } else { Status::Open };
                 let mut sent = sent.lock();
-                if began > sent.went_back && answer.as_of > sent.went_back {
+                if status == Status::Final {
+                    finals.insert(source.clone(), answer.as_of);
+                }
+                // Between a checkpoint and its invalidations, the cache has an older status than the store, and says as of when.
+                let is_older = finals.get(&source).is_some_and(|as_of| answer.as_of < *as_of);
+                if began > sent.went_back && answer.as_of > sent.went_back && !is_older {
                     sent.history.status(&source, clients::since(began, &*clock), status);
                 }
             }
