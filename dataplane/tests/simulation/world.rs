@@ -171,8 +171,8 @@ impl World {
                 if status == Status::Final {
                     finals.insert(source.clone(), answer.as_of);
                 }
-                // Between a checkpoint and its invalidations, the cache has an older status than the store, and says as of when.
-                let is_older = finals.get(&source).is_some_and(|as_of| answer.as_of < *as_of);
+                // Between a checkpoint and its invalidations, the cache has an older status than the store, and its `as_of` is no later.
+                let is_older = finals.get(&source).is_some_and(|as_of| answer.as_of <= *as_of);
                 if began > sent.went_back && answer.as_of > sent.went_back && !is_older {
                     sent.history.status(&source, clients::since(began, &*clock), status);
                 }
