@@ -9,6 +9,7 @@ mod bugs;
 mod cache;
 mod clients;
 mod log;
+mod reader;
 mod report;
 mod rng;
 mod statuses;

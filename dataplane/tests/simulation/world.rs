@@ -1,11 +1,11 @@
 //! One schedule: servers, processors and callers, the faults injected into them, and what must be true meanwhile and in the
 //! end.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use parking_lot::Mutex;
-use ping_core::{Event, KindCounts, Millis, Minute, Retention, SourceCounts, Verdict};
-use ping_history::{Count, Includes, Status};
+use ping_core::{Event, KindCounts, Millis, Minute, Retention, SourceCounts};
+use ping_history::{Count, Includes};
 use ping_ingest::{Ingest, IngestMetrics, IngestPorts, IngestSettings};
 use ping_memory::{LoggedMinutes, MemoryCache, MemoryLog, MemoryStatuses, MemoryStore};
 use ping_ports::{Clock, CounterCache, EventStore, LogBounds, SourceReader, StatusCache, TotalsStore, ViewAudit};
@@ -26,6 +26,7 @@ use crate::{
     cache::FaultyCache,
     clients::{self, SOURCES, Sent, Servers},
     log::{CommittedOffsets, FaultyConsumer, FaultyLog},
+    reader::read_statuses,
     report::Report,
     rng::{FaultRng, Host, VirtualClock},
     statuses::{self, FaultyStatuses},
@@ -159,25 +160,8 @@ impl World {
         let cache = Arc::new(self.statuses_seen_by(&host));
         let (clock, sent) = (Arc::clone(&self.clock), Arc::clone(&self.sent));
         let query = StatusQuery::new(statuses::rule(), cache, self.store.clone(), Arc::clone(&clock));
-        let (mut tasks, mut finals) = (JoinSet::new(), BTreeMap::new());
-        tasks.spawn(async move {
-            loop {
-                sleep(host.rng.millis(300)).await;
-                let (source, began) = (format!("source-{}", host.rng.below(SOURCES)), clock.now());
-                // The store is available.
-                let answer = query.of(&source).await.unwrap();
-                let status = if answer.value.verdict == Verdict::Negative { Status::Final } else { Status::Open };
-                let mut sent = sent.lock();
-                if status == Status::Final {
-                    finals.insert(source.clone(), answer.as_of);
-                }
-                // Between a checkpoint and its invalidations, the cache has an older status than the store, and its `as_of` is no later.
-                let is_older = finals.get(&source).is_some_and(|as_of| answer.as_of <= *as_of);
-                if began > sent.went_back && answer.as_of > sent.went_back && !is_older {
-                    sent.history.status(&source, clients::since(began, &*clock), status);
-                }
-            }
-        });
+        let mut tasks = JoinSet::new();
+        tasks.spawn(read_statuses(host, query, clock, sent));
         tasks
     }
 
