@@ -172,7 +172,7 @@ mod tests {
             assert_eq!(decode(value), Err(Malformed::Undecodable), "{value:?}");
         }
         let unknown_fields = b"\x28\x01\x30\x02\x38\x05\x42\x01x\x4d1234";
-        let event = LogEvent::of(WriterId(1), 2, &event("", "", 0));
+        let event = LogEvent { id: Uuid::nil(), ..LogEvent::of(WriterId(1), 2, &event("", "", 0)) };
         assert_eq!(decode(unknown_fields), Ok(event));
     }
 }
