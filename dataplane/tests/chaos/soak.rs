@@ -8,6 +8,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use parking_lot::Mutex;
+use ping_history::History;
 use ping_testbed::Parts;
 use rand::{Rng as _, SeedableRng as _, rngs::StdRng};
 use sqlx::PgPool;
@@ -119,9 +121,9 @@ async fn nothing_grows_over_hours_of_faults() {
     let (mut rng, started) = (StdRng::seed_from_u64(seed), Instant::now());
     let mut pipeline = Pipeline::start().await;
     let pool = PgPool::connect(&pipeline.parts.postgres.url()).await.unwrap();
-    let (mut samples, mut acknowledged) = (Samples::new(), 0);
+    let (mut samples, mut acknowledged, mut rows) = (Samples::new(), 0, 0);
     for period in 1.. {
-        let load = Arc::new(Load::default());
+        let load = Arc::new(Load { history: Mutex::new(History::after(rows)), ..Load::default() });
         let mut callers = JoinSet::new();
         let servers = [&pipeline.server.api, &pipeline.killed_server.api];
         for caller in 0..CALLERS {
@@ -138,7 +140,8 @@ async fn nothing_grows_over_hours_of_faults() {
         while let Some(ended) = callers.join_next().await {
             ended.unwrap();
         }
-        let (rows, settled) = settle(&pipeline.parts, &pool, SETTLE_TIMEOUT).await.unwrap();
+        let settled;
+        (rows, settled) = settle(&pipeline.parts, &pool, SETTLE_TIMEOUT).await.unwrap();
         check_answers(&load);
         acknowledged += load.acknowledged.lock().len() as i64;
         assert!(rows >= acknowledged, "{acknowledged} events were acknowledged, and there are {rows} rows");
