@@ -91,7 +91,7 @@ impl ViewAuditor {
         Self { audit, clock, state: Mutex::new(None) }
     }
 
-    /// Does what is due. A failure is logged; counting goes on, and the audit does so after a pause.
+    /// Does what is due. A failure is logged, and does not stop counting. The audit is retried after a pause.
     pub(super) async fn audit(&self, cutoffs: RetentionCutoffs) -> AuditOutcome {
         let mut guard = self.state.lock().await;
         let state = guard.get_or_insert_with(|| State::new(Instant::now()));
