@@ -171,7 +171,7 @@ format_kafka() {
 java_uuid() { java -cp "$(class_path)" kafka.tools.StorageTool random-uuid 2>/dev/null; }
 
 kafka_properties() {
-  sed -e "s|@PORT@|$2|" -e "s|@CONTROLLER_PORT@|$3|" -e "s|@DATA@|$1/data|" "$here/kafka/server.properties" >"$1/server.properties"
+  sed -e "s|@PORT@|$2|" -e "s|@CONTROLLER_PORT@|$3|" -e "s|@DATA@|$1/data|" -e "s|@LINK[A-Z_]*@||g" "$here/kafka/server.properties" >"$1/server.properties"
 }
 
 # Runs a broker once to archive the classes that it loads. Later ones start in half the time.

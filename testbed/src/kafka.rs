@@ -37,6 +37,8 @@ pub struct Kafka {
     process: Process,
     folder: Folder,
     port: u16,
+    /// Of the listeners behind links.
+    linked_ports: Vec<u16>,
 }
 
 impl Kafka {
@@ -47,17 +49,24 @@ impl Kafka {
 
     /// Starts an empty Kafka on a free port with a choice of compiler.
     pub async fn start_with(compiler: Compiler) -> anyhow::Result<Self> {
-        Self::launch(Lifetime::Owned, Folder::create("kafka")?, compiler).await
+        Self::launch(Lifetime::Owned, Folder::create("kafka")?, compiler, &[]).await
+    }
+
+    /// Starts an empty Kafka that has a listener for each of the ports `links`: clients that reach it through such a port of this machine
+    /// are told to come back there. Where they must be connected to is in [`Self::linked_ports`], in the same order.
+    pub async fn start_behind(links: &[u16]) -> anyhow::Result<Self> {
+        Self::launch(Lifetime::Owned, Folder::create("kafka")?, Compiler::Quick, links).await
     }
 
     pub(crate) async fn start_detached(compiler: Compiler) -> anyhow::Result<Self> {
-        Self::launch(Lifetime::Detached, Folder::create_detached("kafka")?, compiler).await
+        Self::launch(Lifetime::Detached, Folder::create_detached("kafka")?, compiler, &[]).await
     }
 
-    async fn launch(lifetime: Lifetime, folder: Folder, compiler: Compiler) -> anyhow::Result<Self> {
+    async fn launch(lifetime: Lifetime, folder: Folder, compiler: Compiler, links: &[u16]) -> anyhow::Result<Self> {
         let installed = files::Installed::find()?;
+        let linked_ports = links.iter().map(|_| free_port()).collect::<Result<Vec<_>, _>>()?;
         let port = free_port()?;
-        installed.prepare(folder.path(), port, free_port()?)?;
+        installed.prepare(folder.path(), port, free_port()?, &linked_ports, links)?;
         let mut args = vec!["-Xmx512m".into(), "-Xms512m".into(), "-XX:+UseG1GC".into()];
         args.push("-XX:MaxGCPauseMillis=20".into());
         // The JVM keeps its performance data outside of the folder, where it would remain after a kill.
@@ -85,7 +94,7 @@ impl Kafka {
             lifetime,
             stop_signal: Signal::KILL,
         });
-        let mut kafka = Self { process, folder, port };
+        let mut kafka = Self { process, folder, port, linked_ports };
         kafka.restart().await?;
         Ok(kafka)
     }
@@ -98,6 +107,11 @@ impl Kafka {
     /// The port it listens on.
     pub fn port(&self) -> u16 {
         self.port
+    }
+
+    /// The ports of the listeners behind links.
+    pub fn linked_ports(&self) -> &[u16] {
+        &self.linked_ports
     }
 
     /// The broker's process.

@@ -11,6 +11,7 @@ pub mod cluster;
 pub mod control_plane;
 pub mod detached;
 pub mod kafka;
+pub mod link;
 pub mod parts;
 pub mod pid;
 pub mod ports;

@@ -9,6 +9,7 @@
 )]
 
 mod callers;
+mod network;
 #[path = "../pipeline/processes.rs"]
 mod processes;
 mod readers;
@@ -107,14 +108,7 @@ async fn settle(parts: &Parts, pool: &PgPool, timeout: Duration) -> Result<(i64,
 async fn nothing_is_lost_or_counted_twice_whatever_is_killed() {
     let rounds: usize = std::env::var("ROUNDS").map_or(3, |rounds| rounds.parse().expect("ROUNDS is a whole number"));
     let (mut parts, mut server, mut processor) = pipeline().await;
-    let load = Arc::new(Load::default());
-    let mut callers = JoinSet::new();
-    for caller in 0..CALLERS {
-        callers.spawn(call(Arc::clone(&load), server.api.clone(), caller));
-    }
-    for question in Question::ALL {
-        callers.spawn(read(Arc::clone(&load), server.api.clone(), question));
-    }
+    let (load, callers) = start_load(&server.api);
     flowing(&load).await;
     for round in 1..=rounds {
         for victim in VICTIMS {
@@ -124,18 +118,38 @@ async fn nothing_is_lost_or_counted_twice_whatever_is_killed() {
             sleep(Duration::from_millis(500)).await;
         }
     }
+    let pool = PgPool::connect(&parts.postgres.url()).await.unwrap();
+    finish(&load, callers, &parts, &pool, &[&server, &processor]).await;
+}
+
+/// Starts callers and readers of `api`.
+fn start_load(api: &str) -> (Arc<Load>, JoinSet<()>) {
+    let load = Arc::new(Load::default());
+    let mut callers = JoinSet::new();
+    for caller in 0..CALLERS {
+        callers.spawn(call(Arc::clone(&load), api.to_owned(), caller));
+    }
+    for question in Question::ALL {
+        callers.spawn(read(Arc::clone(&load), api.to_owned(), question));
+    }
+    (load, callers)
+}
+
+/// Stops the load, and checks that nothing was lost or counted twice, and every answer.
+async fn finish(load: &Load, mut callers: JoinSet<()>, parts: &Parts, pool: &PgPool, processes: &[&Pingd]) {
     load.stop.store(true, Ordering::Relaxed);
     while let Some(ended) = callers.join_next().await {
         ended.unwrap();
     }
-    let pool = PgPool::connect(&parts.postgres.url()).await.unwrap();
-    let settled = settle(&parts, &pool, Duration::from_secs(5)).await;
-    let (total, settled) =
-        settled.unwrap_or_else(|differs| panic!("{differs}\n{}\n{}", server.log_tail(), processor.log_tail()));
+    let settled = settle(parts, pool, Duration::from_secs(5)).await;
+    let (total, settled) = settled.unwrap_or_else(|differs| {
+        let logs: Vec<_> = processes.iter().map(|process| process.log_tail()).collect();
+        panic!("{differs}\n{}", logs.join("\n"))
+    });
     let acknowledged = load.acknowledged.lock().clone();
     let present: i64 = sqlx::query_scalar("SELECT count(*) FROM events WHERE id = ANY($1)")
         .bind(&acknowledged)
-        .fetch_one(&pool)
+        .fetch_one(pool)
         .await
         .unwrap();
     println!(
@@ -145,7 +159,7 @@ async fn nothing_is_lost_or_counted_twice_whatever_is_killed() {
     );
     assert_eq!(present, acknowledged.len() as i64, "every acknowledged id is in Postgres");
     assert!(total >= present);
-    check_answers(&load);
+    check_answers(load);
 }
 
 /// Checks every answer that callers and readers got.

@@ -74,6 +74,13 @@ impl Pingd {
         pingd
     }
 
+    /// Starts `pingd server` or `pingd processor` with an environment that names the parts.
+    pub async fn start_with_env(program: &str, env: Vec<(&'static str, String)>) -> Self {
+        let pingd = Self::start(program, &[], program == "server", env);
+        pingd.wait_ready().await;
+        pingd
+    }
+
     /// Runs `pingd migrate`; returns its output.
     pub async fn migrate(parts: &Parts) -> String {
         Self::migrate_with(parts, &[]).await

@@ -28,8 +28,16 @@ impl Installed {
         Ok(Self(folder))
     }
 
-    /// Writes an empty data folder and the configuration into `folder`.
-    pub(super) fn prepare(&self, folder: &Path, port: u16, controller_port: u16) -> anyhow::Result<()> {
+    /// Writes an empty data folder and the configuration into `folder`. For each of `linked_ports` it has a listener that names the
+    /// port in `links` to its clients.
+    pub(super) fn prepare(
+        &self,
+        folder: &Path,
+        port: u16,
+        controller_port: u16,
+        linked_ports: &[u16],
+        links: &[u16],
+    ) -> anyhow::Result<()> {
         let data = folder.join("data");
         fs::create_dir(&data)?;
         for entry in fs::read_dir(self.0.join("formatted"))? {
@@ -37,6 +45,9 @@ impl Installed {
             fs::copy(entry.path(), data.join(entry.file_name()))?;
         }
         let properties = PROPERTIES
+            .replace("@LINKED_LISTENERS@", &listeners(linked_ports))
+            .replace("@LINKS@", &listeners(links))
+            .replace("@LINKED_PROTOCOLS@", &protocols(links.len()))
             .replace("@PORT@", &port.to_string())
             .replace("@CONTROLLER_PORT@", &controller_port.to_string())
             .replace("@DATA@", &data.to_string_lossy());
@@ -58,6 +69,16 @@ impl Installed {
     pub(super) fn shared_classes(&self) -> Option<PathBuf> {
         Some(self.0.join("classes.jsa")).filter(|archive| archive.exists())
     }
+}
+
+/// Listeners named after their position, each after a comma.
+fn listeners(ports: &[u16]) -> String {
+    ports.iter().enumerate().map(|(link, port)| format!(",LINK{link}://127.0.0.1:{port}")).collect()
+}
+
+/// The protocols of `count` such listeners.
+fn protocols(count: usize) -> String {
+    (0..count).map(|link| format!(",LINK{link}:PLAINTEXT")).collect()
 }
 
 /// `JAVA_HOME` takes precedence over PATH, as in Kafka's own scripts.
