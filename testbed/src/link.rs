@@ -4,7 +4,15 @@
 //! packets: nothing arrives, no connection is closed, and what was sent meanwhile arrives when the link is back. One difference: a new
 //! connection over a cut link is accepted, and then silent.
 
-use std::{io, net::Ipv4Addr, time::Duration};
+use std::{
+    io,
+    net::Ipv4Addr,
+    sync::{
+        Arc,
+        atomic::{AtomicU16, Ordering},
+    },
+    time::Duration,
+};
 
 use anyhow::Context as _;
 use rand::Rng as _;
@@ -58,6 +66,7 @@ impl LinkState {
 #[derive(Debug)]
 pub struct Link {
     port: u16,
+    target: Arc<AtomicU16>,
     state: watch::Sender<LinkState>,
     acceptor: JoinHandle<()>,
 }
@@ -69,13 +78,19 @@ impl Link {
             .await
             .with_context(|| format!("the port {port} of a link is taken"))?;
         let (state, states) = watch::channel(LinkState::default());
-        let acceptor = tokio::spawn(accept(listener, target, states));
-        Ok(Self { port, state, acceptor })
+        let target = Arc::new(AtomicU16::new(target));
+        let acceptor = tokio::spawn(accept(listener, Arc::clone(&target), states));
+        Ok(Self { port, target, state, acceptor })
     }
 
     /// The port where it accepts connections.
     pub fn port(&self) -> u16 {
         self.port
+    }
+
+    /// Connects new connections to `target`.
+    pub fn redirect(&self, target: u16) {
+        self.target.store(target, Ordering::Relaxed);
     }
 
     /// Changes what it does from now on, to open connections too.
@@ -90,12 +105,12 @@ impl Drop for Link {
     }
 }
 
-async fn accept(listener: TcpListener, target: u16, states: watch::Receiver<LinkState>) {
+async fn accept(listener: TcpListener, target: Arc<AtomicU16>, states: watch::Receiver<LinkState>) {
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
             Ok((caller, _)) = listener.accept() => {
-                connections.spawn(connect(caller, target, states.clone()));
+                connections.spawn(connect(caller, target.load(Ordering::Relaxed), states.clone()));
             }
             Some(_) = connections.join_next() => {}
         }

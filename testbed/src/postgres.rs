@@ -42,17 +42,36 @@ impl Postgres {
         Self::launch(Lifetime::Owned, Folder::create("postgres")?, settings).await
     }
 
+    /// Starts an asynchronous standby of the Postgres behind the port `primary` of this machine.
+    pub async fn start_standby(primary: u16) -> anyhow::Result<Self> {
+        let folder = Folder::create("postgres")?;
+        give_to_user(&folder).await?;
+        let mut copy = template::as_user(&template::programs()?.join("pg_basebackup"), folder.path());
+        copy.args(["-D", "data", "--write-recovery-conf", "--checkpoint=fast", "--no-sync", "-U", "postgres"]);
+        tools::run(copy.args(["-h", "127.0.0.1", "-p", &primary.to_string()])).await?;
+        Self::launch_in(Lifetime::Owned, folder, &[]).await
+    }
+
+    /// Makes a standby a primary. What has not reached it by now is lost.
+    pub async fn promote(&self) -> anyhow::Result<()> {
+        let mut promote = template::as_user(&template::programs()?.join("pg_ctl"), self.folder.path());
+        tools::run(promote.args(["promote", "-D", "data"])).await.map(drop)
+    }
+
     pub(crate) async fn start_detached() -> anyhow::Result<Self> {
         Self::launch(Lifetime::Detached, Folder::create_detached("postgres")?, &[]).await
     }
 
     async fn launch(lifetime: Lifetime, folder: Folder, settings: &[(&str, &str)]) -> anyhow::Result<Self> {
         let template = template::ready().await?;
+        give_to_user(&folder).await?;
+        tools::run(Command::new("cp").arg("-a").arg(template).arg(folder.path().join("data"))).await?;
+        Self::launch_in(lifetime, folder, settings).await
+    }
+
+    /// Starts it on the data in `folder`.
+    async fn launch_in(lifetime: Lifetime, folder: Folder, settings: &[(&str, &str)]) -> anyhow::Result<Self> {
         let path = folder.path();
-        if let Some(user) = user() {
-            tools::run(Command::new("chown").arg(format!("{user}:")).arg(path)).await?;
-        }
-        tools::run(Command::new("cp").arg("-a").arg(template).arg(path.join("data"))).await?;
         let port = free_port()?;
         let own_settings = [
             ("listen_addresses", "127.0.0.1"),
@@ -148,9 +167,17 @@ fn user() -> Option<&'static str> {
     rustix::process::getuid().is_root().then_some("postgres")
 }
 
-/// Like `pg_ctl`: the postmaster writes its pid to the first line and `ready` to the eighth.
+/// Makes `folder` one of the user that Postgres runs as.
+async fn give_to_user(folder: &Folder) -> anyhow::Result<()> {
+    if let Some(user) = user() {
+        tools::run(Command::new("chown").arg(format!("{user}:")).arg(folder.path())).await?;
+    }
+    Ok(())
+}
+
+/// Like `pg_ctl`: the postmaster writes its pid to the first line, and `ready` or `standby` to the eighth.
 fn accepts_connections(lock_file: &PathBuf, pid: Pid) -> bool {
     let text = fs::read_to_string(lock_file).unwrap_or_default();
     let lines: Vec<&str> = text.lines().map(str::trim).collect();
-    lines.first() == Some(&pid.number().to_string().as_str()) && lines.get(7) == Some(&"ready")
+    lines.first() == Some(&pid.number().to_string().as_str()) && matches!(lines.get(7), Some(&"ready" | &"standby"))
 }

@@ -13,7 +13,12 @@ use std::{
 use parking_lot::Mutex;
 use ping_memory::SystemClock;
 use ping_ports::Clock;
-use ping_testbed::Parts;
+use ping_runtime::env;
+use ping_testbed::{
+    Parts, Postgres,
+    link::{Link, LinkState},
+    ports::free_port,
+};
 use rdkafka::{
     ClientConfig, Message, Offset, TopicPartitionList,
     admin::{AdminClient, AdminOptions, NewTopic, TopicReplication},
@@ -231,6 +236,45 @@ async fn a_database_that_goes_back_and_grows_while_no_processor_runs() {
     println!("restored without processors: exact {exact:?} after a processor was started");
     reader.check(went_back, 3_500, (1_500, 4_500), 4_500).await;
     assert_sources_agree(&parts, &server).await;
+}
+
+/// A link to Postgres, on a port of its own.
+async fn link_to(postgres: &Postgres) -> Link {
+    Link::start(free_port().unwrap(), postgres.port()).await.unwrap()
+}
+
+/// A primary fails whose last commits have not reached its asynchronous standby.
+#[tokio::test]
+async fn a_failover_that_loses_the_last_commits() {
+    let mut parts = Parts::start().await.unwrap();
+    Pingd::migrate(&parts).await;
+    let (database, replication) = (link_to(&parts.postgres).await, link_to(&parts.postgres).await);
+    let mut settings = parts.env().to_vec();
+    let (_, url) = settings.iter_mut().find(|(name, _)| *name == env::POSTGRES_URL).unwrap();
+    *url = url.replace(&parts.postgres.port().to_string(), &database.port().to_string());
+    let (server, processor) =
+        tokio::join!(Pingd::start_with_env("server", settings.clone()), Pingd::start_with_env("processor", settings));
+    record(&server, 1_500).await;
+    wait_for_exact(&server, 1_500, 0).await;
+    let standby = Postgres::start_standby(replication.port()).await.unwrap();
+    replication.set(LinkState { responses_cut: true, ..LinkState::default() });
+    record(&server, 2_000).await;
+    wait_for_exact(&server, 3_500, 0).await;
+    let reader = Reader::start(&server);
+    parts.postgres.kill_9().await.unwrap();
+    let went_back = SystemClock.now();
+    standby.promote().await.unwrap();
+    database.redirect(standby.port());
+    parts.postgres = standby;
+    let promoted = Instant::now();
+    wait_for_exact(&server, 1_500, went_back).await;
+    println!("failover that loses 2,000 commits: exact {:?} after the standby was promoted", promoted.elapsed());
+    record(&server, 700).await;
+    wait_for_exact(&server, 2_200, went_back).await;
+    reader.check(went_back, 3_500, (1_500, 2_200), 1_500).await;
+    assert_sources_agree(&parts, &server).await;
+    assert!(processor.metric("ping_count_store_rollbacks_total").await >= 1.0);
+    assert_eq!(dead_letters(&parts, 2_000).len(), 2_000);
 }
 
 async fn recreate_topic(parts: &Parts) {

@@ -55,7 +55,7 @@ async fn create(programs: &Path, cache: &Path, template: &Path) -> anyhow::Resul
     }
 }
 
-fn as_user(program: &Path, folder: &Path) -> Command {
+pub(super) fn as_user(program: &Path, folder: &Path) -> Command {
     let mut command = match user() {
         Some(user) => {
             let mut command = Command::new("setpriv");
