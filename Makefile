@@ -8,6 +8,7 @@ SCHEDULES ?= 10000
 SEED ?=
 ROUNDS ?= 3
 ATTACK_SECONDS ?= 300
+CUT_SECONDS ?= 30
 EVENTS ?= 1000000
 MINUTES ?= 10
 HOURS ?= 1
@@ -88,8 +89,8 @@ simulate: install-build ## Runs the fault simulation alone: SCHEDULES=n for at m
 	SCHEDULES=$(SCHEDULES) SEED=$(SEED) MINUTES=$(MINUTES) cargo test -q --workspace --test simulation every_schedule -- --nocapture
 
 .PHONY: chaos
-chaos: install-build install-parts ## Kills each real part ROUNDS=n times under load, then attacks a release server for ATTACK_SECONDS=n
-	ROUNDS=$(ROUNDS) cargo test -q --workspace --test chaos -- --nocapture
+chaos: install-build install-parts ## Kills each part ROUNDS=n times, cuts each link for CUT_SECONDS=n, slows the disk, uses up memory, lets clocks jump; attacks a release server for ATTACK_SECONDS=n; needs root
+	ROUNDS=$(ROUNDS) CUT_SECONDS=$(CUT_SECONDS) cargo test -q --workspace --test chaos -- --include-ignored --skip nothing_grows --nocapture --test-threads 1
 	cargo build -q --release --bin pingd
 	PINGD=$(CURDIR)/target/release/pingd ATTACK_SECONDS=$(ATTACK_SECONDS) cargo test -q --workspace --test front_door attacked -- --nocapture
 

@@ -7,6 +7,8 @@
 //! This crate knows nothing about pings, except for the environment names through which programs find the parts.
 
 pub mod certificates;
+pub mod cgroup;
+pub mod clock;
 pub mod cluster;
 pub mod control_plane;
 pub mod detached;

@@ -13,6 +13,7 @@ use rustix::process::Signal;
 use tokio::process::Command;
 
 use crate::{
+    clock::Clock,
     folder::Folder,
     pid::Pid,
     ports::free_port,
@@ -39,7 +40,12 @@ impl Postgres {
 
     /// Starts a Postgres on a free port with settings of `postgresql.conf`, which override those of this module.
     pub async fn start_with(settings: &[(&str, &str)]) -> anyhow::Result<Self> {
-        Self::launch(Lifetime::Owned, Folder::create("postgres")?, settings).await
+        Self::launch(Lifetime::Owned, Folder::create("postgres")?, settings, &[]).await
+    }
+
+    /// Starts a Postgres on a free port that sees the time of `clock`.
+    pub async fn start_with_clock(clock: &Clock) -> anyhow::Result<Self> {
+        Self::launch(Lifetime::Owned, Folder::create("postgres")?, &[], &clock.env()).await
     }
 
     /// Starts an asynchronous standby of the Postgres behind the port `primary` of this machine.
@@ -49,7 +55,7 @@ impl Postgres {
         let mut copy = template::as_user(&template::programs()?.join("pg_basebackup"), folder.path());
         copy.args(["-D", "data", "--write-recovery-conf", "--checkpoint=fast", "--no-sync", "-U", "postgres"]);
         tools::run(copy.args(["-h", "127.0.0.1", "-p", &primary.to_string()])).await?;
-        Self::launch_in(Lifetime::Owned, folder, &[]).await
+        Self::launch_in(Lifetime::Owned, folder, &[], &[]).await
     }
 
     /// Makes a standby a primary. What has not reached it by now is lost.
@@ -59,18 +65,28 @@ impl Postgres {
     }
 
     pub(crate) async fn start_detached() -> anyhow::Result<Self> {
-        Self::launch(Lifetime::Detached, Folder::create_detached("postgres")?, &[]).await
+        Self::launch(Lifetime::Detached, Folder::create_detached("postgres")?, &[], &[]).await
     }
 
-    async fn launch(lifetime: Lifetime, folder: Folder, settings: &[(&str, &str)]) -> anyhow::Result<Self> {
+    async fn launch(
+        lifetime: Lifetime,
+        folder: Folder,
+        settings: &[(&str, &str)],
+        env: &[(&str, String)],
+    ) -> anyhow::Result<Self> {
         let template = template::ready().await?;
         give_to_user(&folder).await?;
         tools::run(Command::new("cp").arg("-a").arg(template).arg(folder.path().join("data"))).await?;
-        Self::launch_in(lifetime, folder, settings).await
+        Self::launch_in(lifetime, folder, settings, env).await
     }
 
     /// Starts it on the data in `folder`.
-    async fn launch_in(lifetime: Lifetime, folder: Folder, settings: &[(&str, &str)]) -> anyhow::Result<Self> {
+    async fn launch_in(
+        lifetime: Lifetime,
+        folder: Folder,
+        settings: &[(&str, &str)],
+        env: &[(&str, String)],
+    ) -> anyhow::Result<Self> {
         let path = folder.path();
         let port = free_port()?;
         let own_settings = [
@@ -81,13 +97,15 @@ impl Postgres {
             // Recovery after a kill syncs all files. Syncing the file system once saves 3 s.
             ("recovery_init_sync_method", "syncfs"),
         ];
-        let mut args = vec!["-D".into(), path.join("data").into()];
+        let mut args: Vec<_> = env.iter().map(|(name, value)| format!("{name}={value}").into()).collect();
+        args.extend([template::programs()?.join("postgres").into(), "-D".into(), path.join("data").into()]);
         for (name, value) in own_settings.iter().chain(settings) {
             args.extend(["-c".into(), format!("{name}={value}").into()]);
         }
         let process = Process::new(ProcessSpec {
             name: "Postgres",
-            program: template::programs()?.join("postgres"),
+            // Sets what comes before the program in `args`.
+            program: "/usr/bin/env".into(),
             args,
             user: user(),
             folder: path.to_owned(),
@@ -113,6 +131,11 @@ impl Postgres {
     /// The port it listens on.
     pub fn port(&self) -> u16 {
         self.port
+    }
+
+    /// Where its data is.
+    pub fn data(&self) -> PathBuf {
+        self.folder.path().join("data")
     }
 
     /// The running postmaster.

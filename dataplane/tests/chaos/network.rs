@@ -18,7 +18,7 @@ use tokio::time::sleep;
 
 use crate::{
     callers::{Load, now},
-    finish, flowing,
+    check_answers, finish, flowing,
     processes::{Pingd, TIMEOUT},
     start_load,
 };
@@ -170,4 +170,5 @@ async fn a_link_that_is_cut_slow_or_lossy_costs_nothing_but_time() {
     }
     let pool = PgPool::connect(&network.parts.postgres.url()).await.unwrap();
     finish(&load, callers, &network.parts, &pool, &[&network.server, &network.processor]).await;
+    check_answers(&load);
 }

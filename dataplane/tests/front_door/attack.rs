@@ -5,9 +5,7 @@
 
 use std::{
     collections::VecDeque,
-    fs,
     io::Write,
-    path::PathBuf,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -15,11 +13,12 @@ use std::{
     time::{Duration, Instant},
 };
 
+use anyhow::Context as _;
 use flate2::{Compression, write::GzEncoder};
 use futures::{FutureExt, StreamExt, future::BoxFuture};
 use ping_client::Client;
 use ping_proto::{PingRequest, StreamPingsRequest};
-use ping_testbed::Parts;
+use ping_testbed::{Parts, cgroup::Cgroup, pid::Pid};
 use serde_json::json;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -42,33 +41,6 @@ const RATE: u64 = 1_000;
 const IN_FLIGHT: usize = 64;
 const JSON: &str = "Content-Type: application/json\r\n";
 
-/// A memory limit for one process. None where the machine does not let this test set one.
-struct Container(PathBuf);
-
-impl Container {
-    fn new(pid: u32) -> Option<Self> {
-        let (v1, v2) = (PathBuf::from("/sys/fs/cgroup/memory"), PathBuf::from("/sys/fs/cgroup"));
-        let (root, limit, processes) = if v1.is_dir() {
-            (v1, "memory.limit_in_bytes", "cgroup.procs")
-        } else {
-            (v2, "memory.max", "cgroup.procs")
-        };
-        let folder = root.join(format!("ping-attack-{pid}"));
-        fs::create_dir(&folder).ok()?;
-        let container = Self(folder);
-        fs::write(container.0.join(limit), MEMORY.to_string()).ok()?;
-        fs::write(container.0.join(processes), pid.to_string()).ok()?;
-        Some(container)
-    }
-}
-
-impl Drop for Container {
-    fn drop(&mut self) {
-        // Fails while the process is ending; the folder is empty then, and costs nothing.
-        let _ = fs::remove_dir(&self.0);
-    }
-}
-
 /// What became of the honest client's events.
 #[derive(Debug, Default)]
 struct Honest {
@@ -83,8 +55,14 @@ async fn an_attacked_server_stays_within_its_memory_and_counts_exactly() {
     Pingd::migrate(&parts).await;
     let mut server = Pingd::server(&parts).await;
     let _processor = Pingd::processor(&parts, &[]).await;
-    let container = Container::new(server.pid());
-    println!("memory limit: {}", if container.is_some() { "256 MiB" } else { "none, peak checked at the end" });
+    let limit = Cgroup::with_memory("attack", MEMORY).and_then(|limit| {
+        limit.add(Pid::of(server.pid()).context("it has ended")?)?;
+        Ok(limit)
+    });
+    match &limit {
+        Ok(_) => println!("memory limit: 256 MiB"),
+        Err(error) => println!("memory limit: none, the peak is checked at the end ({error:#})"),
+    }
     let honest = Arc::new(Honest::default());
     // Before the attack, as a client that has been there for a while.
     let client = Client::connect(&server.api).await.unwrap();

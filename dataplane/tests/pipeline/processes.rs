@@ -1,6 +1,7 @@
 //! `pingd` processes under test: started on free ports, killed and restarted with the same arguments, stopped when dropped.
 
 use std::{
+    os::unix::process::ExitStatusExt as _,
     path::PathBuf,
     process::Stdio,
     time::{Duration, Instant},
@@ -174,6 +175,11 @@ impl Pingd {
 
     pub async fn kill_9(&mut self) {
         self.child.kill().await.unwrap();
+    }
+
+    /// Waits until it has ended; the signal that ended it.
+    pub async fn ended(&mut self) -> Option<i32> {
+        timeout(TIMEOUT, self.child.wait()).await.expect("it ends").unwrap().signal()
     }
 
     /// Starts it again with the same arguments.

@@ -1,0 +1,71 @@
+//! A disk that is slow, and memory that is used up.
+
+use std::{sync::atomic::Ordering, time::Duration};
+
+use ping_testbed::{cgroup::Cgroup, pid::Pid};
+use sqlx::PgPool;
+use tokio::time::sleep;
+
+use crate::{check_answers, exact, finish, flowing, processes::pipeline, start_load};
+
+/// Writes per second that are left to Postgres.
+const SLOW_WRITES: u32 = 20;
+const SLOW: Duration = Duration::from_secs(15);
+/// More than a program needs to start.
+const MEMORY: u64 = 256 << 20;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs root: make chaos"]
+async fn a_slow_disk_costs_nothing_but_time() {
+    let (parts, server, processor) = pipeline().await;
+    let (load, callers) = start_load(&server.api);
+    flowing(&load).await;
+    let limit = Cgroup::with_disk_writes("slow-disk", &parts.postgres.data(), SLOW_WRITES).unwrap();
+    limit.add(parts.postgres.pid().unwrap()).unwrap();
+    let before = load.count.load(Ordering::Relaxed);
+    sleep(SLOW).await;
+    let events = load.count.load(Ordering::Relaxed) - before;
+    drop(limit);
+    println!(
+        "{SLOW_WRITES} writes per second for {SLOW:?}: {events} events acknowledged, again after {:?}",
+        flowing(&load).await
+    );
+    assert!(events > 0, "no event was acknowledged\n{}", server.log_tail());
+    let pool = PgPool::connect(&parts.postgres.url()).await.unwrap();
+    finish(&load, callers, &parts, &pool, &[&server, &processor]).await;
+    check_answers(&load);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs root: make chaos"]
+async fn a_program_that_the_kernel_kills_for_its_memory_loses_nothing() {
+    let (parts, mut server, mut processor) = pipeline().await;
+    let (load, callers) = start_load(&server.api);
+    flowing(&load).await;
+    for (name, program) in [("server", &mut server), ("processor", &mut processor)] {
+        program.kill_9().await;
+        program.restart();
+        let limit = Cgroup::with_memory(&format!("memory-of-{name}"), MEMORY).unwrap();
+        limit.add(Pid::of(program.pid()).unwrap()).unwrap();
+        program.wait_ready().await;
+        flowing(&load).await;
+        let squeeze = async {
+            loop {
+                limit.leave_no_memory().unwrap();
+                sleep(Duration::from_millis(20)).await;
+            }
+        };
+        let signal = tokio::select! {
+            signal = program.ended() => signal,
+            () = squeeze => None,
+        };
+        assert_eq!(signal, Some(9), "the kernel kills with SIGKILL");
+        drop(limit);
+        program.restart();
+        println!("{name} killed for its memory: acknowledged again after {:?}", flowing(&load).await);
+    }
+    println!("exact after {:?}", exact(&server, &load).await);
+    let pool = PgPool::connect(&parts.postgres.url()).await.unwrap();
+    finish(&load, callers, &parts, &pool, &[&server, &processor]).await;
+    check_answers(&load);
+}
