@@ -9,6 +9,8 @@ SEED ?=
 ROUNDS ?= 3
 ATTACK_SECONDS ?= 300
 CUT_SECONDS ?= 30
+FROM ?=
+UPGRADES ?= 20
 EVENTS ?= 1000000
 MINUTES ?= 10
 HOURS ?= 1
@@ -90,13 +92,23 @@ simulate: install-build ## Runs the fault simulation alone: SCHEDULES=n for at m
 
 .PHONY: chaos
 chaos: install-build install-parts ## Kills each part ROUNDS=n times, cuts each link for CUT_SECONDS=n, slows the disk, uses up memory, lets clocks jump; attacks a release server for ATTACK_SECONDS=n; needs root
-	ROUNDS=$(ROUNDS) CUT_SECONDS=$(CUT_SECONDS) cargo test -q --workspace --test chaos -- --include-ignored --skip nothing_grows --nocapture --test-threads 1
+	ROUNDS=$(ROUNDS) CUT_SECONDS=$(CUT_SECONDS) cargo test -q --workspace --test chaos -- --include-ignored --skip nothing_grows --skip rolling_upgrades --nocapture --test-threads 1
 	cargo build -q --release --bin pingd
 	PINGD=$(CURDIR)/target/release/pingd ATTACK_SECONDS=$(ATTACK_SECONDS) cargo test -q --workspace --test front_door attacked -- --nocapture
 
 .PHONY: soak
 soak: install-build install-parts ## Runs a pipeline for HOURS=n with a random fault per minute; fails if something grows or breaks a promise
 	HOURS=$(HOURS) SEED=$(SEED) cargo test -q --workspace --test chaos nothing_grows -- --ignored --nocapture
+
+.PHONY: upgrades
+upgrades: install-build install-parts ## Upgrades servers and processors from the revision FROM=rev to this tree and back, UPGRADES=n times, under load
+	@test -n '$(FROM)' || { echo 'name the revision to upgrade from: make upgrades FROM=REVISION' >&2; exit 2; }
+	git worktree add -q --detach '$(CACHE)/upgrade-from' '$(FROM)'
+	status=0; \
+	CARGO_TARGET_DIR=$(CURDIR)/target/upgrade-from cargo build -q --manifest-path '$(CACHE)/upgrade-from/Cargo.toml' --bin pingd && \
+	OLD_PINGD=$(CURDIR)/target/upgrade-from/debug/pingd UPGRADES=$(UPGRADES) \
+		cargo test -q --workspace --test chaos rolling_upgrades -- --ignored --nocapture || status=$$?; \
+	git worktree remove --force '$(CACHE)/upgrade-from'; exit $$status
 
 .PHONY: fuzz
 fuzz: install-build ## Fuzzes the API, decoders and the operator's validation with libFuzzer for MINUTES=n, shared by all targets

@@ -16,6 +16,7 @@ mod processes;
 mod readers;
 mod resources;
 mod soak;
+mod upgrades;
 
 use std::{
     collections::BTreeMap,

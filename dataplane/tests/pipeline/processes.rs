@@ -30,6 +30,7 @@ pub async fn pipeline() -> (Parts, Pingd, Pingd) {
 
 /// A `pingd` process.
 pub struct Pingd {
+    program: String,
     args: Vec<String>,
     env: Vec<(&'static str, String)>,
     child: Child,
@@ -89,7 +90,16 @@ impl Pingd {
 
     /// Runs `pingd migrate` with additional arguments; returns its output.
     pub async fn migrate_with(parts: &Parts, args: &[&str]) -> String {
-        let output = Command::new(program())
+        Self::run_migrate(&program(), parts, args).await
+    }
+
+    /// Runs `pingd migrate` of the build at `path`; returns its output.
+    pub async fn migrate_build(path: &str, parts: &Parts) -> String {
+        Self::run_migrate(path, parts, &[]).await
+    }
+
+    async fn run_migrate(path: &str, parts: &Parts, args: &[&str]) -> String {
+        let output = Command::new(path)
             .args(["migrate", "--create-topics", "--replication", "1"])
             .args(args)
             .envs(parts.env())
@@ -101,7 +111,18 @@ impl Pingd {
         text
     }
 
-    fn start(program: &str, args: &[&str], api: bool, env: Vec<(&'static str, String)>) -> Self {
+    /// Starts `pingd server` or `pingd processor` of the build at `path`.
+    pub async fn start_build(path: &str, program: &str, env: Vec<(&'static str, String)>) -> Self {
+        let pingd = Self::start_at(path, program, &[], program == "server", env);
+        pingd.wait_ready().await;
+        pingd
+    }
+
+    fn start(name: &str, args: &[&str], api: bool, env: Vec<(&'static str, String)>) -> Self {
+        Self::start_at(&program(), name, args, api, env)
+    }
+
+    fn start_at(path: &str, program: &str, args: &[&str], api: bool, env: Vec<(&'static str, String)>) -> Self {
         let (api_port, admin_port) = (free_port().unwrap(), free_port().unwrap());
         let mut all = vec![program.to_owned()];
         if api {
@@ -110,8 +131,9 @@ impl Pingd {
         all.extend(["--admin-listen".into(), format!("127.0.0.1:{admin_port}")]);
         all.extend(args.iter().map(|arg| (*arg).to_owned()));
         let log = std::env::temp_dir().join(format!("pingd-{program}-{admin_port}.log"));
-        let child = spawn(&all, &env, &log);
+        let child = spawn(path, &all, &env, &log);
         Self {
+            program: path.to_owned(),
             args: all,
             env,
             child,
@@ -184,7 +206,15 @@ impl Pingd {
 
     /// Starts it again with the same arguments.
     pub fn restart(&mut self) {
-        self.child = spawn(&self.args, &self.env, &self.log);
+        self.child = spawn(&self.program, &self.args, &self.env, &self.log);
+    }
+
+    /// Lets it drain and exit, and starts the build at `path` in its place.
+    pub async fn replace(&mut self, path: &str) {
+        assert_eq!(self.terminate().await, Some(0), "it drains\n{}", self.log_tail());
+        path.clone_into(&mut self.program);
+        self.restart();
+        self.wait_ready().await;
     }
 
     /// Sends SIGTERM; returns the exit code.
@@ -291,10 +321,10 @@ impl Pingd {
     }
 }
 
-fn spawn(args: &[String], env: &[(&'static str, String)], log: &PathBuf) -> Child {
+fn spawn(program: &str, args: &[String], env: &[(&'static str, String)], log: &PathBuf) -> Child {
     let output = std::fs::OpenOptions::new().create(true).append(true).open(log).unwrap();
     Command::new("setpriv")
-        .args(["--pdeathsig", "KILL", &program()])
+        .args(["--pdeathsig", "KILL", program])
         .args(args)
         .envs(env.iter().map(|(name, value)| (*name, value)))
         .stdout(Stdio::from(output.try_clone().unwrap()))
