@@ -24,7 +24,9 @@ use view_state::ViewState;
 use waiters::Waiters;
 
 use ping_core::{Millis, Minute, TimeRange, Token};
-use ping_ports::{Clock, CounterCache, Outbox, Reading, Recount, StoreError, TotalsStore, ViewAudit, ViewAuditState};
+use ping_ports::{
+    Clock, CounterCache, Outbox, RangeCountError, Reading, Recount, StoreError, TotalsStore, ViewAudit, ViewAuditState,
+};
 
 /// Pause between two checks whether the cache has caught up with the store, in [`CountQuery::verify`].
 const CATCH_UP_POLL_INTERVAL: Duration = Duration::from_millis(20);
@@ -76,6 +78,9 @@ pub enum QueryError {
     /// Neither the cache nor the store could answer.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The range needs counts that are no longer kept.
+    #[error(transparent)]
+    EdgeDropped(RangeCountError),
     /// The event of the token was not counted before the deadline.
     #[error("the event of this token is not counted yet; retry, or use strong=true")]
     NotCountedYet,
@@ -85,6 +90,15 @@ pub enum QueryError {
     /// Too many callers watch.
     #[error("{0} callers watch already; retry later, or query PingCount")]
     TooManyWatchers(usize),
+}
+
+impl From<RangeCountError> for QueryError {
+    fn from(error: RangeCountError) -> Self {
+        match error {
+            RangeCountError::Store(error) => Self::Store(error),
+            dropped @ RangeCountError::EdgeDropped(_) => Self::EdgeDropped(dropped),
+        }
+    }
 }
 
 /// The result of comparing rows, totals, rollups and cache.
@@ -143,7 +157,7 @@ impl CountQuery {
     /// Counts events. If the request has a token, waits for its event until `deadline`.
     ///
     /// # Errors
-    /// When neither cache nor store answers, or the token's event is not counted in time.
+    /// When neither cache nor store answers, the token's event is not counted in time, or the range needs counts that are no longer kept.
     pub async fn count(&self, request: CountRequest, deadline: Instant) -> Result<CountResponse, QueryError> {
         if !request.strong {
             if let Some(token) = request.after {
@@ -165,11 +179,11 @@ impl CountQuery {
         };
         match reading {
             Some(reading) => (state, Ok(self.response_of(reading.total, &reading, self.clock.now()))),
-            None => (state, self.read_store(None).await),
+            None => (state, self.read_store(None).await.map_err(StoreError::from)),
         }
     }
 
-    async fn read_store(&self, range: Option<TimeRange>) -> Result<CountResponse, StoreError> {
+    async fn read_store(&self, range: Option<TimeRange>) -> Result<CountResponse, RangeCountError> {
         let as_of = self.clock.now();
         let count = self.totals.count(range).await?;
         let (served_by, views) = (ServedBy::Store, self.view_state());
@@ -210,8 +224,12 @@ impl CountQuery {
         let recount = self.totals.recount().await?;
         let mut differences = Vec::new();
         let mut compare = |name: &str, value: i64| {
-            if value != recount.rows {
-                differences.push(format!("{name} is {value}, but there are {} rows", recount.rows));
+            if value != recount.events() {
+                let dropped = match recount.dropped.count {
+                    0 => String::new(),
+                    dropped => format!(", and {dropped} were dropped"),
+                };
+                differences.push(format!("{name} is {value}, but there are {} rows{dropped}", recount.rows));
             }
         };
         compare("the sum of the writers' totals", recount.total);
