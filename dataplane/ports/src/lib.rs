@@ -35,8 +35,8 @@ pub use quotas::{Name, NamesAdmitted, QuotaStore};
 pub use source_reader::{SegmentReader, SourceReader, SourceSummary};
 pub use statuses::{CACHE_TTL_MINUTES, CacheVersion, CachedStatus, Epoch, StatusCache, StatusUpdate, StatusWatermark};
 pub use store::{
-    Batch, CommitError, Committed, DroppedEvents, EventStore, Outbox, OutboxRow, OutboxWatermark, RangeCountError,
-    Recount, Snapshot, StoreError, TotalsStore, WriterTotal,
+    Batch, CommitError, Committed, Counted, DroppedEvents, EventStore, Outbox, OutboxRow, OutboxWatermark,
+    RangeCountError, Recount, Snapshot, StoreError, TotalsStore, WriterTotal,
 };
 pub use view_audit::{PeriodSums, RowDifference, ViewAudit, ViewAuditState, ViewSums, compare_views};
 pub use views::{SourceViews, ViewPositions};

@@ -213,6 +213,15 @@ impl Recount {
     }
 }
 
+/// A number of events.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Counted {
+    /// How many they are.
+    pub count: i64,
+    /// Store time, taken before counting: every event acknowledged before it is included.
+    pub as_of: Millis,
+}
+
 /// Why a range is not counted.
 #[derive(Debug, thiserror::Error)]
 pub enum RangeCountError {
@@ -240,7 +249,7 @@ impl From<RangeCountError> for StoreError {
 #[async_trait]
 pub trait TotalsStore: Send + Sync {
     /// The number of events, in total or in a range. Every event acknowledged before the call is included.
-    async fn count(&self, range: Option<TimeRange>) -> Result<i64, RangeCountError>;
+    async fn count(&self, range: Option<TimeRange>) -> Result<Counted, RangeCountError>;
 
     /// Totals, writers, and the minutes that are not before `since` or were changed within the last `touched`.
     async fn snapshot(&self, since: Minute, touched: Duration) -> Result<Snapshot, StoreError>;

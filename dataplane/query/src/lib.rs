@@ -25,7 +25,8 @@ use waiters::Waiters;
 
 use ping_core::{Millis, Minute, TimeRange, Token};
 use ping_ports::{
-    Clock, CounterCache, Outbox, RangeCountError, Reading, Recount, StoreError, TotalsStore, ViewAudit, ViewAuditState,
+    Clock, Counted, CounterCache, Outbox, RangeCountError, Reading, Recount, StoreError, TotalsStore, ViewAudit,
+    ViewAuditState,
 };
 
 /// Pause between two checks whether the cache has caught up with the store, in [`CountQuery::verify`].
@@ -184,8 +185,7 @@ impl CountQuery {
     }
 
     async fn read_store(&self, range: Option<TimeRange>) -> Result<CountResponse, RangeCountError> {
-        let as_of = self.clock.now();
-        let count = self.totals.count(range).await?;
+        let Counted { count, as_of } = self.totals.count(range).await?;
         let (served_by, views) = (ServedBy::Store, self.view_state());
         Ok(CountResponse { count, as_of, lag: 0, exact: true, served_by, last_audit: None, views })
     }
@@ -198,6 +198,10 @@ impl CountQuery {
             Some(range) => Some(self.cached_minutes(range, now)?),
         };
         let reading = self.cache.read(minutes).await.ok().flatten().filter(|reading| self.is_usable(reading))?;
+        // The clock of the processor, which decides what the cache keeps, may differ from this one.
+        if minutes.is_some_and(|(start, _)| reading.minutes_from.is_none_or(|from| start < from)) {
+            return None;
+        }
         let count = if minutes.is_some() { reading.minutes_total } else { reading.total };
         Some(self.response_of(count, &reading, now))
     }

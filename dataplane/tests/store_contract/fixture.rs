@@ -142,7 +142,7 @@ impl Fixture {
     }
 
     pub async fn total(&self) -> i64 {
-        self.store.count(None).await.unwrap()
+        self.store.count(None).await.unwrap().count
     }
 
     /// Every sum is `count`: of rows together with dropped events, and over them.

@@ -9,8 +9,8 @@ use uuid::Uuid;
 use super::state::{State, Writer};
 use ping_core::{Event, LastSeqs, Millis, Minute, Seq, TimeRange, WriterId, millis, seq_offset};
 use ping_ports::{
-    Batch, Clock, CommitError, Committed, EventStore, Outbox, OutboxRow, OutboxWatermark, RangeCountError, Recount,
-    Snapshot, StoreError, TotalsStore, WriterTotal,
+    Batch, Clock, CommitError, Committed, Counted, EventStore, Outbox, OutboxRow, OutboxWatermark, RangeCountError,
+    Recount, Snapshot, StoreError, TotalsStore, WriterTotal,
 };
 
 /// Implements every store port over maps. Nothing is persisted.
@@ -176,9 +176,10 @@ impl Outbox for MemoryStore {
 
 #[async_trait]
 impl TotalsStore for MemoryStore {
-    async fn count(&self, range: Option<TimeRange>) -> Result<i64, RangeCountError> {
+    async fn count(&self, range: Option<TimeRange>) -> Result<Counted, RangeCountError> {
+        let as_of = self.clock.now();
         let state = self.state.lock();
-        let Some(range) = range else { return Ok(state.total) };
+        let Some(range) = range else { return Ok(Counted { count: state.total, as_of }) };
         let split = range.split();
         let kept_from = state.dropped.horizon.milliseconds_from;
         if split.rows.iter().any(|(from, _)| *from < kept_from) {
@@ -188,7 +189,8 @@ impl TotalsStore for MemoryStore {
         let days = split.days.iter().map(|(from, to)| (from * 1440, to.saturating_mul(1440)));
         let minutes = split.minutes.iter().copied().chain(days);
         let minutes = minutes.flat_map(|(from, to)| state.minutes.range(Minute(from)..Minute(to)));
-        Ok(rows.sum::<i64>() + minutes.map(|(_, (count, _))| count).sum::<i64>())
+        let count = rows.sum::<i64>() + minutes.map(|(_, (count, _))| count).sum::<i64>();
+        Ok(Counted { count, as_of })
     }
 
     async fn snapshot(&self, since: Minute, touched: Duration) -> Result<Snapshot, StoreError> {

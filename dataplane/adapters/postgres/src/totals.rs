@@ -11,14 +11,16 @@ use super::{
     millis,
 };
 use ping_core::{Millis, Minute, Seq, TimeRange, WriterId};
-use ping_ports::{DroppedEvents, RangeCountError, Recount, Snapshot, StoreError, TotalsStore, WriterTotal};
+use ping_ports::{Counted, DroppedEvents, RangeCountError, Recount, Snapshot, StoreError, TotalsStore, WriterTotal};
 
 /// Limit of a statement that reads or moves many rows.
 pub(super) const LARGE_READ_TIMEOUT: Duration = Duration::from_secs(60);
 /// Limit of counting every row.
 const RECOUNT_TIMEOUT: Duration = Duration::from_secs(30 * 60);
 
-const TOTAL: &str = "SELECT coalesce(sum(total), 0)::bigint FROM writers";
+// `now()` precedes the statement's snapshot.
+const TOTAL: &str =
+    "SELECT coalesce(sum(total), 0)::bigint, floor(extract(epoch FROM now()) * 1000)::bigint FROM writers";
 const RANGE: &str = include_str!("sql/totals_range.sql");
 const SNAPSHOT: &str = include_str!("sql/totals_snapshot.sql");
 const RECOUNT: &str = include_str!("sql/totals_recount.sql");
@@ -49,16 +51,17 @@ struct RecountRow {
 ping_sql::from_row!(RecountRow of sqlx::postgres::PgRow { rows, dropped, dropped_until, total, minutes_total, days_total, differing });
 
 impl PostgresStore {
-    async fn total(&self) -> Result<i64, StoreError> {
+    async fn total(&self) -> Result<Counted, StoreError> {
         let mut connection = self.read_pool.acquire().await?;
-        let result = timeout(self.timeout, sqlx::query_scalar(TOTAL).fetch_one(connection.get_mut())).await;
-        Ok(connection.finish(result)?)
+        let result = timeout(self.timeout, sqlx::query_as(TOTAL).fetch_one(connection.get_mut())).await;
+        let (count, as_of) = connection.finish(result)?;
+        Ok(Counted { count, as_of })
     }
 }
 
 #[async_trait]
 impl TotalsStore for PostgresStore {
-    async fn count(&self, range: Option<TimeRange>) -> Result<i64, RangeCountError> {
+    async fn count(&self, range: Option<TimeRange>) -> Result<Counted, RangeCountError> {
         let Some(range) = range else { return Ok(self.total().await?) };
         let split = range.split();
         let (from, to): (Vec<_>, Vec<_>) = split.rows.into_iter().unzip();
@@ -66,12 +69,13 @@ impl TotalsStore for PostgresStore {
         let pieces = minutes.chain(split.days.into_iter().map(|piece| (1440, piece)));
         let (widths, pieces): (Vec<i32>, Vec<_>) = pieces.unzip();
         let (first, last): (Vec<_>, Vec<_>) = pieces.into_iter().unzip();
-        let query = sqlx::query_as::<_, (Option<i64>, Millis)>(RANGE);
+        let query = sqlx::query_as::<_, (Option<i64>, Millis, Millis)>(RANGE);
         let query = query.bind(from).bind(to).bind(widths).bind(first).bind(last);
         let mut connection = self.read_pool.acquire().await.map_err(StoreError::from)?;
         let result = timeout(self.timeout, query.fetch_one(connection.get_mut())).await;
-        let (count, milliseconds_from) = connection.finish(result).map_err(StoreError::from)?;
-        count.ok_or(RangeCountError::EdgeDropped(milliseconds_from))
+        let (count, milliseconds_from, as_of) = connection.finish(result).map_err(StoreError::from)?;
+        let count = count.ok_or(RangeCountError::EdgeDropped(milliseconds_from))?;
+        Ok(Counted { count, as_of })
     }
 
     async fn snapshot(&self, since: Minute, touched: Duration) -> Result<Snapshot, StoreError> {

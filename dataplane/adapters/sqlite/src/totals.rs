@@ -7,7 +7,7 @@ use sqlx::{QueryBuilder, Sqlite};
 
 use super::{SqliteStore, begin_write, failed, millis};
 use ping_core::{Millis, Minute, Seq, TimeRange, WriterId};
-use ping_ports::{DroppedEvents, RangeCountError, Recount, Snapshot, StoreError, TotalsStore, WriterTotal};
+use ping_ports::{Counted, DroppedEvents, RangeCountError, Recount, Snapshot, StoreError, TotalsStore, WriterTotal};
 
 const TOTAL: &str = "SELECT coalesce(sum(total), 0) FROM writers";
 /// Minutes since $1, and older ones touched since $3 if $2. Touched minutes are searched for among all minutes; only a rebuild of the
@@ -28,9 +28,11 @@ const ADD_TO_ROW_0: &str = "UPDATE writers SET total = total + (SELECT total FRO
 
 #[async_trait]
 impl TotalsStore for SqliteStore {
-    async fn count(&self, range: Option<TimeRange>) -> Result<i64, RangeCountError> {
+    async fn count(&self, range: Option<TimeRange>) -> Result<Counted, RangeCountError> {
+        let as_of = self.clock.now();
         let Some(range) = range else {
-            return Ok(sqlx::query_scalar(TOTAL).fetch_one(&self.readers).await.map_err(failed)?);
+            let count = sqlx::query_scalar(TOTAL).fetch_one(&self.readers).await.map_err(failed)?;
+            return Ok(Counted { count, as_of });
         };
         let split = range.split();
         let first_edge = split.rows.iter().map(|(from, _)| *from).min();
@@ -52,7 +54,7 @@ impl TotalsStore for SqliteStore {
         if first_edge.is_some_and(|edge| edge < kept_from) {
             return Err(RangeCountError::EdgeDropped(kept_from));
         }
-        Ok(count)
+        Ok(Counted { count, as_of })
     }
 
     async fn snapshot(&self, since: Minute, touched: Duration) -> Result<Snapshot, StoreError> {
