@@ -247,6 +247,9 @@ async fn a_minute_expires_after_the_window(cache: Cache) {
     assert_eq!(kept().await, [-59, 30, 60, 89]);
     done(&cache, &later(4, 119, NOW.back(-119))).await;
     assert_eq!(kept().await, [60, 89, 119]);
+    // Readers must not take the minutes that are gone for minutes without events.
+    let from = reading(&cache).await.minutes_from.unwrap().0 - NOW.0;
+    assert!((31..=60).contains(&from), "{from}");
     assert_eq!(reading(&cache).await.total, 7);
 }
 

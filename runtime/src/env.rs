@@ -100,6 +100,8 @@ pub const WINDOW_MINUTES: &str = "PING_WINDOW_MINUTES";
 pub const WINDOW_RETENTION_DAYS: &str = "PING_WINDOW_RETENTION_DAYS";
 /// Days to keep daily counts per source; 0 keeps them forever. Default 0.
 pub const DAY_RETENTION_DAYS: &str = "PING_DAY_RETENTION_DAYS";
+/// Days to keep the rows of events whose ids are version 7 UUIDs, not counting today; 0 keeps all rows. Default 0.
+pub const EVENT_RETENTION_DAYS: &str = "PING_EVENT_RETENTION_DAYS";
 /// Rule for a negative status, as `kind=count`: a source with at least `count` events of `kind` is negative until that is revoked. Default
 /// `failed=1`.
 pub const STATUS_NEGATIVE_WHEN: &str = "PING_STATUS_NEGATIVE_WHEN";

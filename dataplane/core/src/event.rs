@@ -56,6 +56,22 @@ pub enum EventError {
     /// Not a UUID.
     #[error("event_id \"{0}\" is not a UUID; send one like 018f4e3c-7b1a-7cc0-8000-3a5b1c2d4e5f, or omit it")]
     NotAUuid(String),
+    /// The time in the id is before the events that are kept.
+    #[error(
+        "event_id {id} was created before {kept_from} (milliseconds since the Unix epoch), and events from before that time are no longer \
+         kept, so it may have been counted already; send a new id only if you are sure that it was not"
+    )]
+    IdTooOld {
+        /// The id.
+        id: Uuid,
+        /// Ids from this time on are accepted.
+        kept_from: Millis,
+    },
+    /// The time in the id is more than a day ahead of the server's clock.
+    #[error(
+        "event_id {0} is of a time more than one day ahead of the server's clock; check the clock that creates ids, or omit it"
+    )]
+    IdTooNew(Uuid),
     /// The source is too long or has a control character.
     #[error("source must be at most {MAX_SOURCE_BYTES} bytes without control characters; it has {0} bytes")]
     Source(usize),
@@ -71,7 +87,8 @@ pub enum EventError {
 
 impl EventError {
     /// The names of all variants.
-    pub const REASONS: [&str; 7] = ["Negative", "TooEarly", "TooLate", "NotAUuid", "Source", "Kind", "ReservedKind"];
+    pub const REASONS: [&str; 9] =
+        ["Negative", "TooEarly", "TooLate", "NotAUuid", "IdTooOld", "IdTooNew", "Source", "Kind", "ReservedKind"];
 
     /// The variant's name.
     #[must_use]
@@ -81,6 +98,8 @@ impl EventError {
             Self::TooEarly(_) => "TooEarly",
             Self::TooLate { .. } => "TooLate",
             Self::NotAUuid(_) => "NotAUuid",
+            Self::IdTooOld { .. } => "IdTooOld",
+            Self::IdTooNew(_) => "IdTooNew",
             Self::Source(_) => "Source",
             Self::Kind(_) => "Kind",
             Self::ReservedKind => "ReservedKind",

@@ -4,6 +4,7 @@
 //! Here belongs whatever is true without a database, a log or a network. Nothing here does I/O, reads a clock, logs or counts.
 
 mod event;
+mod event_day;
 mod positions;
 mod quota;
 mod retention;
@@ -14,6 +15,7 @@ mod status;
 mod time;
 
 pub use event::{Event, EventError, MAX_KIND_BYTES, MAX_SOURCE_BYTES, partition_of};
+pub use event_day::{IdDays, id_day, ids_before, ids_since, kept_from};
 pub use positions::{
     AheadOfStore, Generation, LastSeqs, Mark, Marks, Offset, Partition, Positions, Seq, Token, Watermarks, WriterId,
     ahead_of_store, partition_count, partition_number, seq_offset,

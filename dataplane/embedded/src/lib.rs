@@ -14,7 +14,9 @@ use std::{
 use anyhow::Context;
 use ping_ingest::{IngestPorts, IngestSettings};
 use ping_memory::{LoggedMinutes, MemoryCache, MemoryLog, MemoryStatuses, MemoryStore, SystemClock};
-use ping_ports::{Clock, EventStore, LogConsumer, Outbox, QuotaStore, SourceReader, SourceViews, TotalsStore};
+use ping_ports::{
+    Clock, EventRetention, EventStore, LogConsumer, Outbox, QuotaStore, SourceReader, SourceViews, TotalsStore,
+};
 use ping_projections::{LogPorts, MinutePublisher, StatusProjection};
 use ping_query::{CountQuery, RevocationQuery, SourceQuery, StatusQuery};
 use ping_rpc::{Queries, health};
@@ -47,9 +49,15 @@ pub async fn run(args: DevArgs, process: ProcessArgs, shutdown: CancellationToke
 }
 
 /// All ports that a store of record implements.
-trait Store: EventStore + Outbox + TotalsStore + SourceViews + SourceReader + QuotaStore + 'static {}
+trait Store:
+    EventStore + Outbox + TotalsStore + SourceViews + SourceReader + QuotaStore + EventRetention + 'static
+{
+}
 
-impl<S: EventStore + Outbox + TotalsStore + SourceViews + SourceReader + QuotaStore + 'static> Store for S {}
+impl<S> Store for S where
+    S: EventStore + Outbox + TotalsStore + SourceViews + SourceReader + QuotaStore + EventRetention + 'static
+{
+}
 
 async fn serve<S: Store>(
     args: DevArgs,
@@ -111,6 +119,8 @@ impl<S: Store> Adapters<S> {
                 settings: IngestSettings::default(),
                 quotas: store.clone(),
                 revocations: RevocationQuery::new(args.status.rule(), store.clone(), Arc::clone(clock)),
+                events: store.clone(),
+                event_days: args.retention.event_days(),
             }),
             queries: Some(Queries {
                 counts: CountQuery::new(cache.clone(), store.clone(), Arc::clone(clock), window)
@@ -136,6 +146,8 @@ impl<S: Store> Adapters<S> {
             views_log: log.subscribe("views"),
             settings: args.count.settings(),
             retention: args.retention.retention(),
+            events: store.clone(),
+            event_days: args.retention.event_days(),
             statuses: StatusProjection { rule: args.status.rule(), cache: statuses },
             minutes: Some(MinutePublisher::new(store, Arc::new(LoggedMinutes))),
         }

@@ -168,6 +168,7 @@ impl Lane {
                     return Outcome::Committed(batch, committed);
                 }
                 Err(CommitError::Fenced) => self.abandon("the store has closed it"),
+                Err(CommitError::Expired) => return Outcome::Refused(Refusal::Expired),
                 Err(error @ CommitError::Refused(_)) => {
                     self.metrics.store_errors.inc();
                     if Instant::now() >= deadline {

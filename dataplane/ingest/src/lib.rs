@@ -4,12 +4,14 @@
 //! Here belongs what happens between a caller's events and their records in the log. Counting them is the job of
 //! `ping-projections`.
 
+mod accepted_ids;
 mod assemble;
 mod lane;
 mod metrics;
 mod publisher;
 mod relay;
 
+pub use accepted_ids::AcceptedIds;
 pub use metrics::IngestMetrics;
 
 use std::{
@@ -80,6 +82,11 @@ pub enum Refusal {
     /// The store is unavailable; nothing was recorded.
     #[error("the store is unavailable and nothing was recorded; retry: {0}")]
     Unavailable(String),
+    /// An id of the commit, of this caller or another one, is of a day that was just dropped; nothing was recorded.
+    #[error(
+        "an event that was to be recorded at the same time has an id from before the events that are kept, and nothing was recorded; retry"
+    )]
+    Expired,
     /// The answer to a commit was lost: the events may or may not be recorded.
     #[error("the events may or may not have been recorded; retry with the same event_id: {0}")]
     OutcomeUnknown(String),

@@ -46,10 +46,12 @@ pub(crate) async fn run(args: ProcessorArgs, process: ProcessArgs, shutdown: Can
         totals: store.clone(),
         cache,
         cache_log: KafkaConsumer::new(&kafka)?,
-        views: store,
+        views: store.clone(),
         views_log: KafkaConsumer::new(&views)?,
         settings: args.count.settings(),
         retention: args.retention.retention(),
+        events: store,
+        event_days: args.retention.event_days(),
         statuses,
         minutes: KafkaMinutes::new(&kafka).map(|topic| MinutePublisher::new(reader, Arc::new(topic))),
     };

@@ -47,7 +47,14 @@ pub(crate) async fn run(args: ServerArgs, process: ProcessArgs, shutdown: Cancel
             let producer = Arc::new(KafkaProducer::new(&args.kafka.settings()));
             let ports = IngestPorts { store: store.clone(), outbox: store.clone(), producer };
             let revocations = RevocationQuery::new(args.status.rule(), store.clone(), Arc::clone(&clock));
-            WritePath { ports, settings: args.ingest(), quotas: store.clone(), revocations }
+            WritePath {
+                ports,
+                settings: args.ingest(),
+                quotas: store.clone(),
+                revocations,
+                events: store.clone(),
+                event_days: args.retention.event_days(),
+            }
         }),
         queries,
         clock,

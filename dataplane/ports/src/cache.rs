@@ -45,6 +45,8 @@ pub struct CacheSnapshot {
     pub total: i64,
     /// Events per minute.
     pub minutes: BTreeMap<Minute, i64>,
+    /// `minutes` has every minute from this one on.
+    pub minutes_from: Minute,
     /// Every event acknowledged before this time is included.
     pub as_of: Millis,
     /// The current minute.
@@ -60,6 +62,8 @@ pub struct Reading {
     pub total: i64,
     /// Sum over the requested minutes; 0 when none were requested.
     pub minutes_total: i64,
+    /// Every minute from this one on is complete; `None` if the cache was filled by a version that does not say so.
+    pub minutes_from: Option<Minute>,
     /// Every event acknowledged before this time is included.
     pub as_of: Millis,
     /// An audit found a difference, and the cache is not rebuilt yet.
@@ -77,6 +81,8 @@ pub struct CacheCounters {
     pub total: i64,
     /// Events per minute.
     pub minutes: BTreeMap<Minute, i64>,
+    /// As of [`Reading::minutes_from`].
+    pub minutes_from: Option<Minute>,
     /// Every event acknowledged before this time is included.
     pub as_of: Millis,
     /// The marks of all writers.

@@ -10,6 +10,7 @@ mod audit;
 mod cache;
 mod causes;
 mod clock;
+mod event_retention;
 mod log;
 mod minutes;
 mod quotas;
@@ -24,6 +25,7 @@ pub use audit::{Drift, compare, has_counted};
 pub use cache::{CacheCounters, CacheError, CacheSnapshot, CounterCache, Flush, Reading};
 pub use causes::{Cause, chain};
 pub use clock::Clock;
+pub use event_retention::{EventHorizon, EventRetention};
 pub use log::{
     Bounds, ConsumerEvent, DeadContent, DeadLetter, LogBounds, LogConsumer, LogError, LogEvent, LogProducer, Malformed,
     Record,
@@ -33,8 +35,8 @@ pub use quotas::{Name, NamesAdmitted, QuotaStore};
 pub use source_reader::{SegmentReader, SourceReader, SourceSummary};
 pub use statuses::{CACHE_TTL_MINUTES, CacheVersion, CachedStatus, Epoch, StatusCache, StatusUpdate, StatusWatermark};
 pub use store::{
-    Batch, CommitError, Committed, EventStore, Outbox, OutboxRow, OutboxWatermark, Recount, Snapshot, StoreError,
-    TotalsStore, WriterTotal,
+    Batch, CommitError, Committed, Counted, DroppedEvents, EventStore, Outbox, OutboxRow, OutboxWatermark,
+    RangeCountError, Recount, Snapshot, StoreError, TotalsStore, WriterTotal,
 };
 pub use view_audit::{PeriodSums, RowDifference, ViewAudit, ViewAuditState, ViewSums, compare_views};
 pub use views::{SourceViews, ViewPositions};

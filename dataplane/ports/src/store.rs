@@ -24,6 +24,9 @@ pub enum CommitError {
     /// under this writer.
     #[error("the writer was fenced")]
     Fenced,
+    /// An id is of a day that was dropped, so nobody knows whether it was counted. Nothing was committed, and the same batch never will be.
+    #[error("the batch has an event_id of a day whose events are no longer kept")]
+    Expired,
     /// Nothing was committed; a retry may succeed.
     #[error("the store refused the batch")]
     Refused(#[source] Cause),
@@ -176,26 +179,77 @@ pub struct Snapshot {
     pub writers: Vec<WriterTotal>,
 }
 
+/// Events whose rows were dropped. They stay counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct DroppedEvents {
+    /// How many they are.
+    pub count: i64,
+    /// The end of the last minute that had one of them: later minutes are recounted from their rows alone. 0 if none was dropped.
+    pub until: Millis,
+}
+
 /// Rows and totals, read consistently.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Recount {
     /// Rows, counted one by one.
     pub rows: i64,
+    /// Events whose rows were dropped, as they were counted then.
+    pub dropped: DroppedEvents,
     /// Sum of the writers' totals.
     pub total: i64,
     /// Sum of the per-minute counts.
     pub minutes_total: i64,
     /// Sum of the per-day counts.
     pub days_total: i64,
-    /// Minutes in which rows and per-minute counts differ; at most a hundred.
+    /// Minutes in which rows and dropped events together differ from the per-minute counts; at most a hundred.
     pub differing_minutes: Vec<Minute>,
+}
+
+impl Recount {
+    /// All events: those with rows, and those whose rows were dropped.
+    #[must_use]
+    pub fn events(&self) -> i64 {
+        self.rows + self.dropped.count
+    }
+}
+
+/// A number of events.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Counted {
+    /// How many they are.
+    pub count: i64,
+    /// Store time, taken before counting: every event acknowledged before it is included.
+    pub as_of: Millis,
+}
+
+/// Why a range is not counted.
+#[derive(Debug, thiserror::Error)]
+pub enum RangeCountError {
+    /// The store did not answer.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// It starts or ends within a minute of which only the total is kept.
+    #[error(
+        "time_range starts or ends within a minute before {0} (milliseconds since the Unix epoch); from before that time, only counts of \
+         whole minutes are kept, so round both bounds to whole minutes"
+    )]
+    EdgeDropped(Millis),
+}
+
+impl From<RangeCountError> for StoreError {
+    fn from(error: RangeCountError) -> Self {
+        match error {
+            RangeCountError::Store(error) => error,
+            dropped @ RangeCountError::EdgeDropped(_) => Self(dropped.into()),
+        }
+    }
 }
 
 /// Reads totals. They are exact at all times and cost a few small rows.
 #[async_trait]
 pub trait TotalsStore: Send + Sync {
     /// The number of events, in total or in a range. Every event acknowledged before the call is included.
-    async fn count(&self, range: Option<TimeRange>) -> Result<i64, StoreError>;
+    async fn count(&self, range: Option<TimeRange>) -> Result<Counted, RangeCountError>;
 
     /// Totals, writers, and the minutes that are not before `since` or were changed within the last `touched`.
     async fn snapshot(&self, since: Minute, touched: Duration) -> Result<Snapshot, StoreError>;

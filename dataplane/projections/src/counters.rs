@@ -97,7 +97,8 @@ impl Projection for CounterProjection {
         let bounds = self.bounds.bounds().await?;
         let now = self.minute();
         let touched = Duration::from_secs(60 * self.window.unsigned_abs());
-        let snapshot = self.totals.snapshot(now.back(self.window), touched).await?;
+        let minutes_from = now.back(self.window);
+        let snapshot = self.totals.snapshot(minutes_from, touched).await?;
         let base = |last_seq| Mark { base: last_seq, partitions: BTreeMap::new() };
         let rebuilt = CacheSnapshot {
             positions: Positions {
@@ -107,6 +108,7 @@ impl Projection for CounterProjection {
             },
             total: snapshot.total,
             minutes: snapshot.minutes,
+            minutes_from,
             as_of: snapshot.at,
             now,
         };

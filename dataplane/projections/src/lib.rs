@@ -12,6 +12,7 @@ mod context;
 mod counters;
 mod delta;
 mod error;
+mod event_retention;
 mod merging;
 mod metrics;
 mod minutes;
@@ -30,6 +31,7 @@ mod watermark;
 
 pub use counters::{CounterProjection, EventCounts};
 pub use error::CountError;
+pub use event_retention::{EventRetentionSettings, EventRetentionTask};
 pub use metrics::CountMetrics;
 pub use minutes::MinutePublisher;
 pub use processor::Processor;

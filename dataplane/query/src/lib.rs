@@ -24,7 +24,10 @@ use view_state::ViewState;
 use waiters::Waiters;
 
 use ping_core::{Millis, Minute, TimeRange, Token};
-use ping_ports::{Clock, CounterCache, Outbox, Reading, Recount, StoreError, TotalsStore, ViewAudit, ViewAuditState};
+use ping_ports::{
+    Clock, Counted, CounterCache, Outbox, RangeCountError, Reading, Recount, StoreError, TotalsStore, ViewAudit,
+    ViewAuditState,
+};
 
 /// Pause between two checks whether the cache has caught up with the store, in [`CountQuery::verify`].
 const CATCH_UP_POLL_INTERVAL: Duration = Duration::from_millis(20);
@@ -76,6 +79,9 @@ pub enum QueryError {
     /// Neither the cache nor the store could answer.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The range needs counts that are no longer kept.
+    #[error(transparent)]
+    EdgeDropped(RangeCountError),
     /// The event of the token was not counted before the deadline.
     #[error("the event of this token is not counted yet; retry, or use strong=true")]
     NotCountedYet,
@@ -85,6 +91,15 @@ pub enum QueryError {
     /// Too many callers watch.
     #[error("{0} callers watch already; retry later, or query PingCount")]
     TooManyWatchers(usize),
+}
+
+impl From<RangeCountError> for QueryError {
+    fn from(error: RangeCountError) -> Self {
+        match error {
+            RangeCountError::Store(error) => Self::Store(error),
+            dropped @ RangeCountError::EdgeDropped(_) => Self::EdgeDropped(dropped),
+        }
+    }
 }
 
 /// The result of comparing rows, totals, rollups and cache.
@@ -143,7 +158,7 @@ impl CountQuery {
     /// Counts events. If the request has a token, waits for its event until `deadline`.
     ///
     /// # Errors
-    /// When neither cache nor store answers, or the token's event is not counted in time.
+    /// When neither cache nor store answers, the token's event is not counted in time, or the range needs counts that are no longer kept.
     pub async fn count(&self, request: CountRequest, deadline: Instant) -> Result<CountResponse, QueryError> {
         if !request.strong {
             if let Some(token) = request.after {
@@ -165,13 +180,12 @@ impl CountQuery {
         };
         match reading {
             Some(reading) => (state, Ok(self.response_of(reading.total, &reading, self.clock.now()))),
-            None => (state, self.read_store(None).await),
+            None => (state, self.read_store(None).await.map_err(StoreError::from)),
         }
     }
 
-    async fn read_store(&self, range: Option<TimeRange>) -> Result<CountResponse, StoreError> {
-        let as_of = self.clock.now();
-        let count = self.totals.count(range).await?;
+    async fn read_store(&self, range: Option<TimeRange>) -> Result<CountResponse, RangeCountError> {
+        let Counted { count, as_of } = self.totals.count(range).await?;
         let (served_by, views) = (ServedBy::Store, self.view_state());
         Ok(CountResponse { count, as_of, lag: 0, exact: true, served_by, last_audit: None, views })
     }
@@ -184,6 +198,10 @@ impl CountQuery {
             Some(range) => Some(self.cached_minutes(range, now)?),
         };
         let reading = self.cache.read(minutes).await.ok().flatten().filter(|reading| self.is_usable(reading))?;
+        // The clock of the processor, which decides what the cache keeps, may differ from this one.
+        if minutes.is_some_and(|(start, _)| reading.minutes_from.is_none_or(|from| start < from)) {
+            return None;
+        }
         let count = if minutes.is_some() { reading.minutes_total } else { reading.total };
         Some(self.response_of(count, &reading, now))
     }
@@ -210,8 +228,12 @@ impl CountQuery {
         let recount = self.totals.recount().await?;
         let mut differences = Vec::new();
         let mut compare = |name: &str, value: i64| {
-            if value != recount.rows {
-                differences.push(format!("{name} is {value}, but there are {} rows", recount.rows));
+            if value != recount.events() {
+                let dropped = match recount.dropped.count {
+                    0 => String::new(),
+                    dropped => format!(", and {dropped} were dropped"),
+                };
+                differences.push(format!("{name} is {value}, but there are {} rows{dropped}", recount.rows));
             }
         };
         compare("the sum of the writers' totals", recount.total);

@@ -16,7 +16,7 @@ use tokio::{
 
 use crate::{AsOf, CountQuery, CountResponse, QueryError, ServedBy, SourceQuery};
 pub use minutes::LIVE_MINUTES;
-use minutes::merge;
+use minutes::{CachedMinutes, merge};
 use shared_poll::SharedPoll;
 
 /// Sources in the ranking.
@@ -145,12 +145,13 @@ impl Polls {
     }
 
     /// The minutes that the cache has; none if it cannot answer.
-    async fn cached_minutes(&self) -> Option<BTreeMap<Minute, i64>> {
+    async fn cached_minutes(&self) -> Option<CachedMinutes> {
         let counted = self.count.latest()?.ok()?;
         if counted.cache != CacheState::Available {
             return None;
         }
-        Some(self.counts.cache.counters().await.ok()??.minutes)
+        let counters = self.counts.cache.counters().await.ok()??;
+        Some(CachedMinutes { from: counters.minutes_from?, counts: counters.minutes })
     }
 
     async fn poll_ranking(self: Arc<Self>) {

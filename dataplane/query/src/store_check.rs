@@ -122,6 +122,7 @@ mod tests {
             positions: Positions { generation: generation.into(), offsets: [(0, events)].into(), marks },
             total: events,
             minutes: BTreeMap::new(),
+            minutes_from: Minute(0),
             as_of: 1,
             now: Minute(0),
         }

@@ -82,5 +82,7 @@ fn response(found: Verification) -> ServiceResult<VerifyResponse> {
         cache_total: found.cache_total,
         minutes_compared: errors::wire_count(found.minutes_compared)?,
         differences: found.differences,
+        dropped: found.recount.dropped.count,
+        recountable_from_ms: found.recount.dropped.until,
     })
 }

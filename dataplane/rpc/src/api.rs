@@ -6,7 +6,7 @@ use connectrpc::ConnectError;
 use tokio_util::sync::CancellationToken;
 
 use crate::RpcMetrics;
-use ping_ingest::Ingest;
+use ping_ingest::{AcceptedIds, Ingest};
 use ping_ports::Clock;
 use ping_query::{CountQuery, LiveQuery, SourceQuery, StatusQuery};
 use ping_quota::QuotaLimiter;
@@ -54,6 +54,7 @@ pub struct Api {
     ingest: Option<Ingest>,
     read: Option<Arc<ReadPath>>,
     pub(super) quotas: Option<QuotaLimiter>,
+    pub(super) accepted_ids: Option<AcceptedIds>,
     /// The state of the database, if it is known.
     pub(super) database: Option<Readiness>,
     pub(super) clock: Arc<dyn Clock>,
@@ -76,6 +77,7 @@ impl Api {
             ingest,
             read: queries.map(ReadPath::new).map(Arc::new),
             quotas: None,
+            accepted_ids: None,
             database: None,
             clock,
             metrics,
@@ -87,6 +89,12 @@ impl Api {
     #[must_use]
     pub fn with_quotas(self, quotas: QuotaLimiter) -> Self {
         Self { quotas: Some(quotas), ..self }
+    }
+
+    /// The same service, which rejects ids of events that are no longer kept.
+    #[must_use]
+    pub fn with_accepted_ids(self, accepted_ids: AcceptedIds) -> Self {
+        Self { accepted_ids: Some(accepted_ids), ..self }
     }
 
     /// The same service, which also says whether the database responds.

@@ -38,7 +38,7 @@ pub(super) fn invalid_field(field: &str, message: String) -> ConnectError {
 pub(super) fn invalid_event(error: &EventError) -> ConnectError {
     let field = match error {
         EventError::Negative(_) | EventError::TooEarly(_) | EventError::TooLate { .. } => "timestamp_ms",
-        EventError::NotAUuid(_) => "event_id",
+        EventError::NotAUuid(_) | EventError::IdTooOld { .. } | EventError::IdTooNew(_) => "event_id",
         EventError::Source(_) => "source",
         EventError::Kind(_) | EventError::ReservedKind => "kind",
     };
@@ -83,6 +83,10 @@ pub(super) fn refused(refusal: &Refusal) -> ConnectError {
                 STORE_RETRY,
             )
         }
+        Refusal::Expired => retry_after(
+            outcome(ConnectError::unavailable(refusal.to_string()), "EVENT_ID_EXPIRED", "nothing-recorded"),
+            STORE_RETRY,
+        ),
         Refusal::OutcomeUnknown(cause) => {
             let id = log("the outcome of a commit is unknown", cause);
             let message =
@@ -133,6 +137,7 @@ pub(super) fn over_quota(refusal: &QuotaRefusal) -> ConnectError {
 pub(super) fn query(error: &QueryError) -> ConnectError {
     match error {
         QueryError::Store(error) => unavailable(error),
+        QueryError::EdgeDropped(error) => ConnectError::out_of_range(error.to_string()),
         QueryError::NotCountedYet => ConnectError::deadline_exceeded(error.to_string()),
         QueryError::TooManyWaiting(_) => exhausted(error.to_string(), "TOO_MANY_WAITING", Duration::from_secs(1)),
         QueryError::TooManyWatchers(_) => exhausted(error.to_string(), "TOO_MANY_WATCHERS", Duration::from_secs(10)),

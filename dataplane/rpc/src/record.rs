@@ -192,12 +192,16 @@ impl Api {
 
     fn validate(&self, received: ReceivedEvent<'_>) -> Result<Event, ConnectError> {
         let ReceivedEvent { event_id, source, kind, timestamp_ms } = received;
-        Event::accept(timestamp_ms, event_id, source, kind, self.clock.now(), ping_ingest::new_event_id).map_err(
-            |error| {
-                self.metrics.invalid.get_or_create(&[("reason", error.reason())]).inc();
-                errors::invalid_event(&error)
-            },
-        )
+        let now = self.clock.now();
+        let accepted = Event::accept(timestamp_ms, event_id, source, kind, now, ping_ingest::new_event_id);
+        let accepted = accepted.and_then(|event| match &self.accepted_ids {
+            Some(accepted_ids) if !event_id.is_empty() => accepted_ids.check(event.id, now).map(|()| event),
+            _ => Ok(event),
+        });
+        accepted.map_err(|error| {
+            self.metrics.invalid.get_or_create(&[("reason", error.reason())]).inc();
+            errors::invalid_event(&error)
+        })
     }
 }
 

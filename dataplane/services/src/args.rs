@@ -186,7 +186,7 @@ impl StatusArgs {
     }
 }
 
-/// Retention of the views per source.
+/// Retention of events and of the views per source.
 #[derive(Clone, Debug, Args)]
 pub struct RetentionArgs {
     /// Days to keep five-minute windows per source, not counting today
@@ -195,6 +195,10 @@ pub struct RetentionArgs {
     /// Days to keep daily counts per source; 0 keeps them indefinitely
     #[arg(long, env = env::DAY_RETENTION_DAYS, default_value_t = 0)]
     pub day_retention_days: u16,
+    /// Days to keep the rows of events whose ids are version 7 UUIDs, not counting today; counts stay. 0 keeps all rows. Servers and
+    /// processors need the same value
+    #[arg(long, env = env::EVENT_RETENTION_DAYS, default_value_t = 0, value_parser = clap::value_parser!(u16).range(0..=3_650))]
+    pub event_retention_days: u16,
 }
 
 impl RetentionArgs {
@@ -203,5 +207,11 @@ impl RetentionArgs {
     pub fn retention(&self) -> Retention {
         let days = (self.day_retention_days > 0).then(|| i64::from(self.day_retention_days));
         Retention { windows: i64::from(self.window_retention_days), days }
+    }
+
+    /// Days for which events are kept; `None` keeps all of them.
+    #[must_use]
+    pub fn event_days(&self) -> Option<i64> {
+        (self.event_retention_days > 0).then(|| i64::from(self.event_retention_days))
     }
 }

@@ -3,10 +3,10 @@
 use std::{sync::Arc, time::Duration};
 
 use ping_core::Retention;
-use ping_ports::{CounterCache, LogConsumer, SourceViews, TotalsStore};
+use ping_ports::{CounterCache, EventRetention, LogConsumer, SourceViews, TotalsStore};
 use ping_projections::{
-    CountMetrics, CountSettings, CounterProjection, LogPorts, MinutePublisher, Processor, SourceProjection,
-    StatusProjection,
+    CountMetrics, CountSettings, CounterProjection, EventRetentionSettings, EventRetentionTask, LogPorts,
+    MinutePublisher, Processor, SourceProjection, StatusProjection,
 };
 use prometheus_client::registry::Registry;
 use tokio_util::sync::CancellationToken;
@@ -39,6 +39,10 @@ pub struct ProcessorService<S> {
     pub settings: CountSettings,
     /// Retention of the views.
     pub retention: Retention,
+    /// Drops events.
+    pub events: Arc<dyn EventRetention>,
+    /// Days for which events are kept; `None` keeps all of them.
+    pub event_days: Option<i64>,
     /// Keeps the cache of statuses up to date.
     pub statuses: StatusProjection,
     /// Publishes a summary of each closed minute; none if disabled.
@@ -48,7 +52,22 @@ pub struct ProcessorService<S> {
 impl<S: LogConsumer + 'static> ProcessorService<S> {
     /// Counts until `shutdown`, then flushes pending counts.
     pub fn run(self, registry: &mut Registry, shutdown: CancellationToken) -> impl Future<Output = ()> + use<S> {
-        let Self { log, totals, cache, cache_log, views, views_log, settings, retention, statuses, minutes } = self;
+        let Self {
+            log,
+            totals,
+            cache,
+            cache_log,
+            views,
+            views_log,
+            settings,
+            retention,
+            events,
+            event_days,
+            statuses,
+            minutes,
+        } = self;
+        let dropping = EventRetentionSettings::new(event_days);
+        let dropping = EventRetentionTask::new(events, Arc::clone(&log.clock), dropping, retention, registry);
         let counters = CounterProjection::new(cache, totals, &log, &settings);
         let metrics = Arc::new(CountMetrics::register(registry, "ping_count"));
         let counting = Processor::new(cache_log, counters, log.clone(), settings.clone(), metrics);
@@ -63,7 +82,7 @@ impl<S: LogConsumer + 'static> ProcessorService<S> {
         };
         let viewing = Processor::new(views_log, sources, log, settings, metrics);
         async move {
-            tokio::join!(counting.run(shutdown.clone()), viewing.run(shutdown));
+            tokio::join!(counting.run(shutdown.clone()), viewing.run(shutdown.clone()), dropping.run(shutdown));
         }
     }
 }

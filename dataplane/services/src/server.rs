@@ -4,8 +4,8 @@ use std::{sync::Arc, time::Duration};
 
 use crate::{Security, args::TransportArgs};
 use anyhow::Context;
-use ping_ingest::{Ingest, IngestMetrics, IngestPorts, IngestSettings};
-use ping_ports::{Clock, QuotaStore};
+use ping_ingest::{AcceptedIds, Ingest, IngestMetrics, IngestPorts, IngestSettings};
+use ping_ports::{Clock, EventRetention, QuotaStore};
 use ping_query::RevocationQuery;
 use ping_quota::{QuotaLimiter, QuotaMetrics};
 use ping_rpc::{self as rpc, Admin, Api, Health, Queries, Revocations, RpcMetrics};
@@ -25,6 +25,10 @@ pub struct WritePath {
     pub quotas: Arc<dyn QuotaStore>,
     /// The negative statuses that can be revoked.
     pub revocations: RevocationQuery,
+    /// Knows which events are no longer kept.
+    pub events: Arc<dyn EventRetention>,
+    /// Days for which events are kept; `None` keeps all of them.
+    pub event_days: Option<i64>,
 }
 
 /// The server.
@@ -55,24 +59,24 @@ impl ServerService {
         drain: Duration,
         security: &Security,
     ) -> anyhow::Result<(Router, impl Future<Output = anyhow::Result<()>> + use<>)> {
-        let mut lanes = JoinSet::new();
+        let (mut lanes, mut watchers) = (JoinSet::new(), JoinSet::new());
         let counts = self.queries.as_ref().map(|queries| queries.counts.clone());
         let metrics = Arc::new(RpcMetrics::register(registry));
         let (api, revocations) = match self.ingest {
             None => (Api::new(None, self.queries, self.clock, metrics, shutdown.clone()), None),
-            Some(WritePath { ports, settings, quotas, revocations }) => {
+            Some(WritePath { ports, settings, quotas, revocations, events, event_days }) => {
+                let accepted = AcceptedIds::follow(events, event_days, &mut watchers);
                 let ingest = Ingest::start(ports, settings, Arc::new(IngestMetrics::register(registry)), &mut lanes);
                 let limiter = QuotaLimiter::start(quotas, QuotaMetrics::register(registry), &mut lanes);
                 let clock = Arc::clone(&self.clock);
                 let revocations = Revocations { query: revocations, ingest: ingest.downgrade(), clock };
                 let api = Api::new(Some(ingest), self.queries, self.clock, metrics, shutdown.clone());
-                (api.with_quotas(limiter), Some(revocations))
+                (api.with_quotas(limiter).with_accepted_ids(accepted), Some(revocations))
             }
         };
         let api = api.with_database(readiness.clone());
         let admin = Admin::service(counts, revocations);
         let admin = Router::new().route_service("/ping.v1.AdminService/{method}", admin);
-        let mut watchers = JoinSet::new();
         let health = Health::report(&mut watchers, readiness);
         let metrics = Arc::new(TransportMetrics::register(registry));
         let transport = Transport::new(self.transport.settings(), self.transport.proxies(), metrics);

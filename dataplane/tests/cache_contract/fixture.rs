@@ -25,6 +25,7 @@ pub(crate) fn snapshot(generation: &str) -> CacheSnapshot {
         positions: Positions { generation: generation.into(), offsets: map([(0, 0), (1, 0)]), marks: Marks::default() },
         total: 0,
         minutes: BTreeMap::new(),
+        minutes_from: NOW.back(60),
         as_of: 100,
         now: NOW,
     }

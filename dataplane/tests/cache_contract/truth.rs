@@ -98,6 +98,7 @@ pub(crate) fn snapshot_after(seen: Option<&Generation>, now: Minute, many: i64) 
     CacheSnapshot {
         total: minutes.values().sum(),
         minutes: minutes.into_iter().filter(|(minute, _)| *minute > now.back(WINDOW)).collect(),
+        minutes_from: Minute(now.back(WINDOW).0 + 1),
         as_of: watermark(&offsets),
         positions: Positions {
             generation: seen.map_or_else(|| "g".into(), |seen| format!("{seen}+")),
@@ -141,6 +142,11 @@ pub(crate) async fn check(cache: &dyn CounterCache, now: Minute) -> Result<Found
     for minute in minutes.range(start..end) {
         equal("a minute", &counters.minutes.get(minute.0), &Some(minute.1))?;
     }
+    let from = counters.minutes_from.ok_or("no minute is known to be complete")?;
+    for minute in minutes.range(from..) {
+        equal("a minute that the cache claims to have", &counters.minutes.get(minute.0), &Some(minute.1))?;
+    }
+    equal("where complete minutes begin", &reading.minutes_from, &Some(from))?;
     equal("recent minutes", &ranges[0].as_ref().map(|reading| reading.minutes_total), &Some(recent))?;
     if reading.as_of > watermark(&offsets) {
         return Err(format!("as_of is {} at {offsets:?}", reading.as_of));

@@ -264,7 +264,7 @@ impl World {
     async fn check_reading(&self) -> Result<(), String> {
         let began = self.clock.now();
         let Some(reading) = self.cache.read(None).await.unwrap() else { return Ok(()) };
-        let stored = self.store.count(None).await.unwrap();
+        let stored = self.store.count(None).await.unwrap().count;
         // Until the cache is rebuilt, its answers hold for a time before the store went back.
         let is_current = reading.as_of > self.sent.lock().went_back;
         if is_current && reading.total > stored {
@@ -343,7 +343,7 @@ impl World {
     }
 
     async fn is_settled(&self) -> bool {
-        let stored = self.store.count(None).await.unwrap();
+        let stored = self.store.count(None).await.unwrap().count;
         let counted = self.cache.read(None).await.unwrap().is_some_and(|reading| reading.total == stored);
         counted && self.store.views().unwrap() == self.store.recounted_views()
     }

@@ -213,7 +213,7 @@ async fn a_rotated_ca_needs_no_restart_and_costs_no_call() {
     sleep(Duration::from_millis(1_200)).await;
     commit(4).await.unwrap();
     assert!(opened.load(Ordering::SeqCst) > before, "no new connection was opened");
-    assert_eq!(store.count(None).await.unwrap(), 4);
+    assert_eq!(store.count(None).await.unwrap().count, 4);
 
     // With the old CA alone, new connections would fail.
     replace(&root_cert, server.authority.certificate());
@@ -241,7 +241,7 @@ async fn queries_need_a_user_who_may_only_read() {
     }
     let url = server.url().replace("//ping:", "//reader:");
     let reader = connect(&url, server.tls()).await.unwrap();
-    assert_eq!(reader.count(None).await.unwrap(), 3);
+    assert_eq!(reader.count(None).await.unwrap().count, 3);
     assert_eq!(reader.recount().await.unwrap().rows, 3);
     reads_sources(&reader).await;
     let refused = reader.open_writer(LEASE).await.unwrap_err();

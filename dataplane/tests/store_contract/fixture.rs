@@ -12,7 +12,9 @@ use std::{
 
 use ping_core::{Event, Millis, Seq, WriterId};
 use ping_memory::{MemoryStore, SystemClock};
-use ping_ports::{Batch, Clock, Committed, EventStore, Outbox, QuotaStore, SourceReader, SourceViews, TotalsStore};
+use ping_ports::{
+    Batch, Clock, Committed, EventRetention, EventStore, Outbox, QuotaStore, SourceReader, SourceViews, TotalsStore,
+};
 use ping_postgres::{PostgresOptions, PostgresStore};
 use ping_sqlite::SqliteStore;
 use ping_testbed::Postgres;
@@ -25,8 +27,9 @@ pub const LEASE: Duration = Duration::from_secs(60);
 /// 2024-10-14T17:18:51Z: the time of the events in most tests.
 pub const THEN: Millis = 1_728_926_331_000;
 
-pub trait Store: EventStore + Outbox + TotalsStore + SourceViews + SourceReader + QuotaStore {}
-impl<S: EventStore + Outbox + TotalsStore + SourceViews + SourceReader + QuotaStore> Store for S {}
+pub trait Store: EventStore + Outbox + TotalsStore + SourceViews + SourceReader + QuotaStore + EventRetention {}
+impl<S> Store for S where S: EventStore + Outbox + TotalsStore + SourceViews + SourceReader + QuotaStore + EventRetention
+{}
 
 /// A clock that is advanced by hand.
 pub struct TestClock(AtomicI64);
@@ -139,7 +142,14 @@ impl Fixture {
     }
 
     pub async fn total(&self) -> i64 {
-        self.store.count(None).await.unwrap()
+        self.store.count(None).await.unwrap().count
+    }
+
+    /// Every sum is `count`: of rows together with dropped events, and over them.
+    pub async fn assert_events(&self, count: i64) {
+        let recount = self.store.recount().await.unwrap();
+        let sums = [recount.events(), recount.total, recount.minutes_total, recount.days_total];
+        assert_eq!((sums, recount.differing_minutes), ([count; 4], vec![]));
     }
 
     /// The number of rows and every sum over them are `count`.

@@ -4,6 +4,7 @@
 
 mod commits;
 mod encryption;
+mod event_retention;
 mod fixture;
 mod imports;
 mod outages;
@@ -99,6 +100,14 @@ mod every {
             an_id_is_committed_to_its_source_once
             segments_are_audited_in_the_order_of_their_numbers
             the_result_of_an_audit_is_kept
+        ]
+        event_retention: [
+            dropped_events_stay_counted
+            a_dropped_id_is_refused_and_an_id_without_a_day_is_remembered
+            counts_within_dropped_minutes_are_refused
+            views_that_are_rebuilt_after_a_drop_equal_those_before
+            late_events_of_dropped_days_are_counted
+            ten_days_keep_as_many_rows_as_two
         ]
         quotas: [
             a_bucket_grants_what_it_holds_and_no_more

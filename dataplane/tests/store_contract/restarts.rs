@@ -53,7 +53,7 @@ async fn what_was_committed_is_there_after_a_restart_and_its_writers_are_closed(
     before.commit(&batch(writer, 1, events([1, 2, 3]))).await.unwrap();
     drop(before);
     let after = open(&path).await.unwrap();
-    assert_eq!(after.count(None).await.unwrap(), 3);
+    assert_eq!(after.count(None).await.unwrap().count, 3);
     let late = after.commit(&batch(writer, 4, events([4]))).await;
     assert!(matches!(late, Err(CommitError::Fenced)));
     assert_eq!(after.claim_orphan(LEASE).await.unwrap(), Some(writer));

@@ -2,6 +2,7 @@
 
 use anyhow::Context as _;
 use clap::Args;
+use jiff::Timestamp;
 use ping_proto::VerifyResponse;
 
 use crate::{
@@ -30,13 +31,30 @@ pub(crate) async fn run(arguments: &Arguments, connection: &ConnectionArgs, form
 }
 
 fn text(report: &VerifyResponse) -> String {
-    let VerifyResponse { exact, rows, total, minutes_total, days_total, cache_total, minutes_compared, differences } =
-        report;
+    let VerifyResponse {
+        exact,
+        rows,
+        total,
+        minutes_total,
+        days_total,
+        cache_total,
+        minutes_compared,
+        differences,
+        ..
+    } = report;
     let cache_total = cache_total.map_or_else(|| "-".to_owned(), |total| total.to_string());
     let header = ["ROWS", "TOTAL", "MINUTES", "DAYS", "CACHE", "MINUTES COMPARED"];
     let [rows, total, minutes, days, compared] =
         [rows, total, minutes_total, days_total, minutes_compared].map(ToString::to_string);
     let mut parts = vec![table(header, [[rows, total, minutes, days, cache_total, compared]])];
+    if report.dropped > 0 {
+        let from = Timestamp::from_millisecond(report.recountable_from_ms)
+            .map_or_else(|_| report.recountable_from_ms.to_string(), |time| time.to_string());
+        let dropped = report.dropped;
+        parts.push(format!(
+            "{dropped} rows were dropped by retention; events since {from} are recounted from their rows alone"
+        ));
+    }
     parts.extend(differences.iter().map(|difference| format!("DIFFERS: {difference}")));
     parts.push(if *exact { "exact" } else { "NOT EXACT" }.into());
     parts.join("\n")

@@ -13,6 +13,7 @@ struct State {
     positions: Positions,
     total: i64,
     minutes: BTreeMap<Minute, i64>,
+    minutes_from: Minute,
     touched: BTreeMap<Minute, Minute>,
     watermarks: Watermarks,
     suspect: bool,
@@ -57,6 +58,7 @@ impl CounterCache for MemoryCache {
         let (now, window) = (flush.now, flush.window);
         state.touched.retain(|minute, touched| *touched > now.back(window) || *minute > now.back(window));
         state.minutes.retain(|minute, _| state.touched.contains_key(minute));
+        state.minutes_from = state.minutes_from.max(Minute(now.back(window).0 + 1));
         if let Some(as_of) = flush.advance.as_of {
             state.watermarks.advance(as_of, flush.advance.from.keys(), flush.advance.partitions);
         }
@@ -72,6 +74,7 @@ impl CounterCache for MemoryCache {
             positions: snapshot.positions.clone(),
             total: snapshot.total,
             minutes: snapshot.minutes.clone(),
+            minutes_from: snapshot.minutes_from,
             touched: snapshot.minutes.keys().map(|minute| (*minute, snapshot.now)).collect(),
             watermarks: Watermarks(
                 snapshot.positions.offsets.keys().map(|partition| (*partition, snapshot.as_of)).collect(),
@@ -89,6 +92,7 @@ impl CounterCache for MemoryCache {
             generation: state.positions.generation.clone(),
             total: state.total,
             minutes_total: minutes.map_or(0, |range| sum(state, range)),
+            minutes_from: Some(state.minutes_from),
             as_of: state.watermarks.lowest(),
             suspect: state.suspect,
             last_audit: state.last_audit,
@@ -108,6 +112,7 @@ impl CounterCache for MemoryCache {
             generation: state.positions.generation.clone(),
             total: state.total,
             minutes: state.minutes.clone(),
+            minutes_from: Some(state.minutes_from),
             as_of: state.watermarks.lowest(),
             marks: state.positions.marks.clone(),
         }))

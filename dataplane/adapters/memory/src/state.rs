@@ -7,6 +7,7 @@ use std::{
 
 use uuid::Uuid;
 
+use super::event_retention::Dropped;
 use ping_core::{Day, Event, LastSeqs, Millis, Minute, Nanos, Positions, Seq, SourceCounts, Watermarks, WriterId};
 use ping_ports::{Name, OutboxRow, PeriodSums, ViewAuditState};
 use ping_segments::{AuditedSegment, Family, Place, Segment, StoredSegment};
@@ -38,6 +39,7 @@ pub(super) struct State {
     pub(super) outbox: BTreeMap<(WriterId, Seq), OutboxRow>,
     pub(super) next_writer: i64,
     pub(super) quotas: Quotas,
+    pub(super) dropped: Dropped,
 }
 
 impl State {
@@ -50,9 +52,9 @@ impl State {
         }
     }
 
-    /// What the views should hold: all events, counted one by one.
+    /// What the views should hold: all events, counted one by one, also those that were dropped.
     pub(super) fn recounted_views(&self) -> SourceCounts {
-        let mut counts = SourceCounts::default();
+        let mut counts = self.dropped.counts.clone();
         for event in self.events.values() {
             counts.add(&event.source, &event.kind, event.timestamp_ms);
         }

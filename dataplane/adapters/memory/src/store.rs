@@ -9,8 +9,8 @@ use uuid::Uuid;
 use super::state::{State, Writer};
 use ping_core::{Event, LastSeqs, Millis, Minute, Seq, TimeRange, WriterId, millis, seq_offset};
 use ping_ports::{
-    Batch, Clock, CommitError, Committed, EventStore, Outbox, OutboxRow, OutboxWatermark, Recount, Snapshot,
-    StoreError, TotalsStore, WriterTotal,
+    Batch, Clock, CommitError, Committed, Counted, EventStore, Outbox, OutboxRow, OutboxWatermark, RangeCountError,
+    Recount, Snapshot, StoreError, TotalsStore, WriterTotal,
 };
 
 /// Implements every store port over maps. Nothing is persisted.
@@ -75,6 +75,9 @@ impl EventStore for MemoryStore {
         let Some(writer) = state.writers.get_mut(&batch.writer) else { return Err(CommitError::Fenced) };
         if !writer.open || writer.last_seq != batch.first_seq - 1 {
             return Err(CommitError::Fenced);
+        }
+        if batch.events.iter().any(|event| state.dropped.refuses(event.id)) {
+            return Err(CommitError::Expired);
         }
         writer.last_seq = batch.last_seq();
         writer.lease_until = now.saturating_add(millis(batch.lease));
@@ -173,15 +176,21 @@ impl Outbox for MemoryStore {
 
 #[async_trait]
 impl TotalsStore for MemoryStore {
-    async fn count(&self, range: Option<TimeRange>) -> Result<i64, StoreError> {
+    async fn count(&self, range: Option<TimeRange>) -> Result<Counted, RangeCountError> {
+        let as_of = self.clock.now();
         let state = self.state.lock();
-        let Some(range) = range else { return Ok(state.total) };
+        let Some(range) = range else { return Ok(Counted { count: state.total, as_of }) };
         let split = range.split();
+        let kept_from = state.dropped.horizon.milliseconds_from;
+        if split.rows.iter().any(|(from, _)| *from < kept_from) {
+            return Err(RangeCountError::EdgeDropped(kept_from));
+        }
         let rows = split.rows.iter().flat_map(|(from, to)| state.times.range(from..to)).map(|(_, count)| count);
         let days = split.days.iter().map(|(from, to)| (from * 1440, to.saturating_mul(1440)));
         let minutes = split.minutes.iter().copied().chain(days);
         let minutes = minutes.flat_map(|(from, to)| state.minutes.range(Minute(from)..Minute(to)));
-        Ok(rows.sum::<i64>() + minutes.map(|(_, (count, _))| count).sum::<i64>())
+        let count = rows.sum::<i64>() + minutes.map(|(_, (count, _))| count).sum::<i64>();
+        Ok(Counted { count, as_of })
     }
 
     async fn snapshot(&self, since: Minute, touched: Duration) -> Result<Snapshot, StoreError> {
@@ -209,6 +218,9 @@ impl TotalsStore for MemoryStore {
         for event in state.events.values() {
             *rows.entry(Minute::of(event.timestamp_ms)).or_insert(0) += 1;
         }
+        for (minute, (count, _)) in &state.dropped.minutes {
+            *rows.entry(*minute).or_insert(0) += count;
+        }
         let minutes_total = state.minutes.values().map(|(count, _)| count).sum();
         let differing = state.minutes.keys().chain(rows.keys()).filter(|minute| {
             state.minutes.get(minute).map_or(0, |(count, _)| *count) != rows.get(minute).copied().unwrap_or(0)
@@ -216,6 +228,7 @@ impl TotalsStore for MemoryStore {
         let differing: std::collections::BTreeSet<_> = differing.copied().collect();
         Ok(Recount {
             rows: seq_offset(state.events.len()),
+            dropped: state.dropped.events(),
             total: state.total,
             minutes_total,
             days_total: minutes_total,

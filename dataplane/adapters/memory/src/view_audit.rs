@@ -18,6 +18,9 @@ impl ViewAudit for MemoryStore {
         for event in state.events.values().filter(|event| !event.source.is_empty()) {
             *committed.entry(Day::of(event.timestamp_ms)).or_insert(0) += 1;
         }
+        for (minute, (_, attributed)) in state.dropped.minutes.iter().filter(|(_, (_, attributed))| *attributed > 0) {
+            *committed.entry(minute.day()).or_insert(0) += attributed;
+        }
         Ok(Some(ViewSums {
             generation: views.positions.generation.clone(),
             until: self.clock.now(),

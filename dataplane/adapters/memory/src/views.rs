@@ -61,7 +61,9 @@ impl SourceViews for MemoryStore {
         for event in state.events.values() {
             changes.add(&event.source, &event.kind, event.timestamp_ms);
         }
-        let segments = changes.segments(cutoffs).collect::<Result<Vec<_>, _>>().map_err(unreadable)?;
+        let mut segments = changes.segments(cutoffs).collect::<Result<Vec<_>, _>>().map_err(unreadable)?;
+        let base = state.dropped.base.values();
+        segments.extend(base.filter(|segment| !is_expired(segment.place, cutoffs)).cloned());
         let base = |last_seq| Mark { base: last_seq, partitions: BTreeMap::new() };
         let marks = Marks(state.writers.iter().map(|(id, writer)| (*id, base(writer.last_seq))).collect());
         let now = self.clock.now();
@@ -82,7 +84,8 @@ impl SourceViews for MemoryStore {
 
     async fn apply_retention(&self, cutoffs: RetentionCutoffs) -> Result<(), StoreError> {
         let mut guard = self.state.lock();
-        let State { views, writers, .. } = &mut *guard;
+        let State { views, writers, dropped, .. } = &mut *guard;
+        dropped.base.retain(|place, _| !is_expired(*place, cutoffs));
         if let Some(views) = views.as_mut() {
             views.segments.retain(|_, audited| !is_expired(audited.segment.place, cutoffs));
             views.added.retain(|(family, period), _| {
@@ -144,7 +147,7 @@ impl MemoryStore {
         counts(&self.select(|_| true))
     }
 
-    /// What the views should hold: all events, counted one by one.
+    /// What the views should hold: all events, counted one by one, also those that were dropped.
     #[must_use]
     pub fn recounted_views(&self) -> SourceCounts {
         self.state.lock().recounted_views()

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use sqlx::{Postgres, postgres::PgArguments, query::Query};
 use uuid::Uuid;
 
-use super::millis;
+use super::{days::day_column, millis};
 use ping_core::{Event, Millis};
 use ping_ports::Batch;
 use ping_sql::{BatchCounts, outbox_payload};
@@ -71,14 +71,13 @@ pub(super) fn statement(batch: &Batch, mode: CommitMode) -> Result<CommitQuery, 
     if let Some(counts) = &counts {
         query = bind_counts(query, counts);
     }
-    if plain {
-        return Ok(query);
+    if !plain {
+        query = bind_names(query, &events);
+        if let Some(counts) = &counts {
+            query = query.bind(counts.rollups.values().map(|rollup| rollup.attributed).collect::<Vec<_>>());
+        }
     }
-    query = bind_names(query, &events);
-    Ok(match counts {
-        Some(counts) => query.bind(counts.rollups.values().map(|rollup| rollup.attributed).collect::<Vec<_>>()),
-        None => query,
-    })
+    Ok(query.bind(events.iter().map(|event| day_column(event.id)).collect::<Vec<_>>()))
 }
 
 /// Binds $1 to $7: the writer's new position and the outbox row.
@@ -111,7 +110,7 @@ fn bind_counts(query: CommitQuery, counts: &BatchCounts) -> CommitQuery {
         .bind(counts.rollups.values().map(|rollup| rollup.count).collect::<Vec<_>>())
 }
 
-/// Binds the next two: sources and kinds. In optimistic mode, the events with a source in each rollup follow.
+/// Binds the next two: sources and kinds. In optimistic mode, the events with a source in each rollup follow. The days of the ids are last.
 fn bind_names(query: CommitQuery, events: &[&Event]) -> CommitQuery {
     query
         .bind(events.iter().map(|event| event.source.to_string()).collect::<Vec<_>>())
@@ -152,7 +151,7 @@ mod tests {
     #[test]
     fn statements_have_as_many_parameters_as_are_bound() {
         for (text, parameters) in
-            [(OPTIMISTIC_PLAIN, 14), (OPTIMISTIC_NAMED, 17), (CHECKED_PLAIN, 9), (CHECKED_NAMED, 11)]
+            [(OPTIMISTIC_PLAIN, 15), (OPTIMISTIC_NAMED, 18), (CHECKED_PLAIN, 10), (CHECKED_NAMED, 12)]
         {
             let code = text.lines().filter(|line| !line.trim_start().starts_with("--"));
             let numbers = code.flat_map(|line| line.split('$').skip(1)).map(|rest| {

@@ -10,6 +10,7 @@ use uuid::Uuid;
 use super::{
     PostgresStore,
     commit::{self, CommitMode, Outcome},
+    days::{NO_DAY, day_column},
     failure::Failure,
     millis,
 };
@@ -21,7 +22,9 @@ const RENEW: &str = "UPDATE writers SET lease_until = now() + $3 * interval '1 m
 /// The row's lock makes this wait for a commit that is still running; any later commit finds the writer closed.
 const CLOSE: &str =
     "UPDATE writers SET open = false, closed_at = coalesce(closed_at, now()) WHERE id = $1 RETURNING last_seq";
-const FIND: &str = "SELECT id, timestamp_ms, coalesce(source, ''), coalesce(kind, '') FROM events WHERE id = ANY($1)";
+/// `id_day` selects the partitions. A row of an earlier version has none.
+const FIND: &str = "SELECT id, timestamp_ms, coalesce(source, ''), coalesce(kind, '') FROM events
+WHERE id = ANY($1) AND id_day = ANY($2)";
 
 #[derive(Debug, thiserror::Error)]
 #[error("there is no writer {0}")]
@@ -77,7 +80,10 @@ impl EventStore for PostgresStore {
 
     async fn find(&self, ids: &[Uuid]) -> Result<Vec<Event>, StoreError> {
         let mut connection = self.write_pool.acquire().await?;
-        let query = sqlx::query_as::<_, (Uuid, Millis, String, String)>(FIND).bind(ids);
+        let mut days: Vec<i32> = ids.iter().map(|id| day_column(*id)).chain([NO_DAY]).collect();
+        days.sort_unstable();
+        days.dedup();
+        let query = sqlx::query_as::<_, (Uuid, Millis, String, String)>(FIND).bind(ids).bind(days);
         let result = timeout(self.timeout, query.fetch_all(connection.get_mut())).await;
         let event = |(id, timestamp_ms, source, kind): (Uuid, Millis, String, String)| Event {
             id,

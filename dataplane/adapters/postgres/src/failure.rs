@@ -10,6 +10,9 @@ use sqlx::{
 use ping_ports::{Cause, CommitError, StoreError};
 use ping_sql::SqlError;
 
+/// The constraint of tables of events that refuses ids before the horizon.
+pub(super) const HORIZON_CONSTRAINT: &str = "events_horizon";
+
 /// Postgres cannot be reached, or rejects the login.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot connect to Postgres at {host}:{port}: {reason}; {remedy}")]
@@ -136,8 +139,17 @@ impl Failure {
     /// Nothing was committed because the store already has an event with the same id.
     pub(super) fn is_known_id(&self) -> bool {
         let Self::RolledBack(error) = self else { return false };
+        // Each partition has a primary key of its own.
+        let of_events = |name: &str| name.starts_with("events_") && name.ends_with("_pkey");
         let database = error.as_database_error();
-        database.is_some_and(|error| error.is_unique_violation() && error.constraint() == Some("events_pkey"))
+        database.is_some_and(|error| error.is_unique_violation() && error.constraint().is_some_and(of_events))
+    }
+
+    /// Nothing was committed because an id is of a day that is no longer kept.
+    fn is_expired_id(&self) -> bool {
+        let Self::RolledBack(error) = self else { return false };
+        let database = error.as_database_error();
+        database.is_some_and(|error| error.is_check_violation() && error.constraint() == Some(HORIZON_CONSTRAINT))
     }
 }
 
@@ -152,6 +164,9 @@ impl From<Failure> for StoreError {
 
 impl From<Failure> for CommitError {
     fn from(failure: Failure) -> Self {
+        if failure.is_expired_id() {
+            return Self::Expired;
+        }
         match failure {
             Failure::NotSent(cause) => Self::Refused(cause),
             Failure::RolledBack(error) => Self::Refused(SqlError(error).into()),

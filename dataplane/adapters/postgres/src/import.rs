@@ -96,7 +96,8 @@ async fn import(connection: &mut PgConnection) -> Result<u64, ImportError> {
     let name = &table.name;
     let missing = format!(
         "(SELECT {id} AS id, {timestamp_ms} AS timestamp_ms FROM {name}) AS ping
-        WHERE NOT EXISTS (SELECT FROM events e WHERE e.id = ping.id)"
+        WHERE NOT EXISTS (SELECT FROM events e WHERE e.id = ping.id)
+            AND event_id_day(id) NOT BETWEEN 0 AND coalesce((SELECT first_day FROM event_retention), 0) - 1"
     );
     match copy(connection, name, &missing).await.map_err(SqlError)? {
         Copied::Rows(count) => Ok(count),
@@ -129,8 +130,8 @@ async fn copy(connection: &mut PgConnection, name: &str, missing: &str) -> Resul
     }
     let copy = AssertSqlSafe(format!(
         "WITH inserted AS (
-            INSERT INTO events (id, timestamp_ms) SELECT id, timestamp_ms FROM {missing}
-            ON CONFLICT (id) DO NOTHING RETURNING timestamp_ms),
+            INSERT INTO events (id, timestamp_ms, id_day) SELECT id, timestamp_ms, event_id_day(id) FROM {missing}
+            ON CONFLICT DO NOTHING RETURNING timestamp_ms),
         new_counts AS MATERIALIZED (SELECT timestamp_ms, count(*) AS count FROM inserted GROUP BY 1),
         insert_millisecond_counts AS (
             INSERT INTO millisecond_counts (timestamp_ms, count) SELECT timestamp_ms, count FROM new_counts),

@@ -5,15 +5,24 @@
 //! they are in ping-core and ping-ports.
 
 mod apply;
+mod base;
 mod commit;
 mod connections;
 mod connector;
+mod conversion;
+mod days;
+mod dropping;
+mod event_retention;
+mod event_tables;
 mod events;
 mod failure;
 mod import;
 mod outbox;
+mod partitions;
 mod quotas;
 mod reads;
+mod row_sums;
+mod row_tables;
 mod schema;
 mod segments;
 mod stats_rows;

@@ -5,7 +5,7 @@ use sqlx::Connection;
 
 use super::{ConnectError, ImportError, PostgresStore};
 
-const MIGRATIONS: [(i64, &str, &str); 7] = [
+const MIGRATIONS: [(i64, &str, &str); 8] = [
     (1, "schema", include_str!("../migrations/0001_schema.sql")),
     (2, "sources", include_str!("../migrations/0002_sources.sql")),
     (3, "quotas", include_str!("../migrations/0003_quotas.sql")),
@@ -13,6 +13,7 @@ const MIGRATIONS: [(i64, &str, &str); 7] = [
     (7, "pings", include_str!("../migrations/0007_pings.sql")),
     (8, "incarnations", include_str!("../migrations/0008_incarnations.sql")),
     (9, "view audit", include_str!("../migrations/0009_view_audit.sql")),
+    (10, "event retention", include_str!("../migrations/0010_event_retention.sql")),
 ];
 
 /// Why the schema is not up to date.

@@ -29,6 +29,8 @@ const FULL: &str = "SELECT family, node, period FROM source_segments
 GROUP BY 1, 2, 3 HAVING count(*) >= $1 ORDER BY 1, 2, 3 LIMIT $2";
 const INSERT: &str = "INSERT INTO source_segments (family, node, period, data, events, digest)
 SELECT * FROM unnest($1::smallint[], $2::int[], $3::bigint[], $4::bytea[], $5::bigint[], $6::bigint[])";
+const INSERT_BASE: &str = "INSERT INTO source_base (family, node, period, data, events, digest)
+SELECT * FROM unnest($1::smallint[], $2::int[], $3::bigint[], $4::bytea[], $5::bigint[], $6::bigint[])";
 /// Excludes a rebuild. The commit does not wait for the disk: a crash undoes deletions and insertions together.
 const FENCE: &str = "SELECT set_config('synchronous_commit', 'off', true),
     set_config('idle_in_transaction_session_timeout', '10s', true)
@@ -60,8 +62,21 @@ pub(super) async fn select_on(
 
 /// Inserts `segments`.
 pub(super) async fn insert(connection: &mut PgConnection, segments: &[Segment]) -> Result<(), sqlx::Error> {
+    insert_by(connection, INSERT, segments).await
+}
+
+/// Inserts `segments` into the base that a rebuild begins with.
+pub(super) async fn insert_into_base(connection: &mut PgConnection, segments: &[Segment]) -> Result<(), sqlx::Error> {
+    insert_by(connection, INSERT_BASE, segments).await
+}
+
+async fn insert_by(
+    connection: &mut PgConnection,
+    statement: &'static str,
+    segments: &[Segment],
+) -> Result<(), sqlx::Error> {
     for rows in segments.chunks(ROWS_PER_STATEMENT) {
-        let insert = sqlx::query(INSERT)
+        let insert = sqlx::query(statement)
             .bind(rows.iter().map(|row| row.place.family.code()).collect::<Vec<_>>())
             .bind(rows.iter().map(|row| row.place.node.0).collect::<Vec<_>>())
             .bind(rows.iter().map(|row| row.place.period).collect::<Vec<_>>())

@@ -10,15 +10,14 @@ use tokio::time::timeout;
 
 use super::{
     PostgresStore,
+    row_tables::{add_days, add_windows, set_windows},
     segments::select_on,
     views::{IDLE_TIMEOUT, REBUILD_BEGIN, REBUILD_LOCK, REBUILD_TIMEOUT},
 };
-use ping_core::{Day, Millis, Span, Window};
+use ping_core::{Day, Millis, Window};
 use ping_ports::StoreError;
 use ping_segments::{Family, Segment, SegmentQuery, day_rows, slices, window_rows};
 
-/// Rows per statement: they take about a millisecond.
-const ROWS_PER_STATEMENT: usize = 64;
 /// Rows of a checkpoint above which later checkpoints leave out most of them: they take 30 ms.
 const MAX_ROWS: usize = 3_000;
 /// In `rows_until`: rows are complete.
@@ -26,17 +25,6 @@ const ALL_WINDOWS: Window = Window(i64::MAX);
 /// Windows that one transaction exports. Checkpoints wait for it.
 const WINDOWS_PER_EXPORT: i64 = 6;
 
-// Rows are written in the order of their keys, so that concurrent transactions cannot deadlock.
-const ADD_WINDOWS: &str = "INSERT INTO source_windows AS w (source, bucket, count, first_ms, last_ms)
-SELECT * FROM unnest($1::text[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[])
-ON CONFLICT (source, bucket) DO UPDATE SET count = w.count + excluded.count,
-    first_ms = least(w.first_ms, excluded.first_ms), last_ms = greatest(w.last_ms, excluded.last_ms)";
-const ADD_DAYS: &str = "INSERT INTO source_past_days AS d (source, day, count)
-SELECT * FROM unnest($1::text[], $2::bigint[], $3::bigint[])
-ON CONFLICT (source, day) DO UPDATE SET count = d.count + excluded.count";
-const SET_WINDOWS: &str = "INSERT INTO source_windows (source, bucket, count, first_ms, last_ms)
-SELECT * FROM unnest($1::text[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[])
-ON CONFLICT (source, bucket) DO UPDATE SET count = excluded.count, first_ms = excluded.first_ms, last_ms = excluded.last_ms";
 const ROWS_UNTIL: &str = "SELECT rows_until FROM source_views";
 const DELAY: &str = "UPDATE source_views SET rows_until = least(rows_until, $1)";
 const ADVANCE: &str = "UPDATE source_views SET rows_until = $1";
@@ -53,23 +41,6 @@ pub(super) struct RowLimits {
     pub(super) days_from: Day,
     /// Rows of windows before this one are complete.
     pub(super) rows_until: Window,
-}
-
-async fn write_windows(
-    connection: &mut PgConnection,
-    statement: &'static str,
-    windows: &[(Box<str>, Window, Span)],
-) -> Result<(), sqlx::Error> {
-    for rows in windows.chunks(ROWS_PER_STATEMENT) {
-        let query = sqlx::query(statement)
-            .bind(rows.iter().map(|(source, ..)| &**source).collect::<Vec<_>>())
-            .bind(rows.iter().map(|(_, window, _)| window.0).collect::<Vec<_>>())
-            .bind(rows.iter().map(|(.., span)| span.count).collect::<Vec<_>>())
-            .bind(rows.iter().map(|(.., span)| span.first).collect::<Vec<_>>())
-            .bind(rows.iter().map(|(.., span)| span.last).collect::<Vec<_>>());
-        query.execute(&mut *connection).await?;
-    }
-    Ok(())
 }
 
 /// What a checkpoint found out about rows.
@@ -90,7 +61,7 @@ pub(super) async fn add_rows(
     let unreadable = |error: ping_segments::FormatError| sqlx::Error::Decode(error.into());
     let windows = window_rows(segments.iter().map(|segment| (segment.place, &*segment.data)), limits.rows_until);
     let windows = windows.map_err(unreadable)?;
-    write_windows(connection, ADD_WINDOWS, &windows).await?;
+    add_windows(connection, &windows).await?;
     let in_all =
         segments.iter().filter(|segment| segment.place.family == Family::Windows).map(|segment| segment.rows).sum();
     let with_windows = |day: Day| {
@@ -98,13 +69,7 @@ pub(super) async fn add_rows(
     };
     // A day is counted in a row of its own, or in its windows.
     let days = day_rows(segments, |day| day < limits.days_from || !with_windows(day)).map_err(unreadable)?;
-    for rows in days.chunks(ROWS_PER_STATEMENT) {
-        let query = sqlx::query(ADD_DAYS)
-            .bind(rows.iter().map(|(source, ..)| &**source).collect::<Vec<_>>())
-            .bind(rows.iter().map(|(_, day, _)| day.0).collect::<Vec<_>>())
-            .bind(rows.iter().map(|(.., count)| *count).collect::<Vec<_>>());
-        query.execute(&mut *connection).await?;
-    }
+    add_days(connection, &days).await?;
     if windows.len() <= MAX_ROWS {
         return Ok(RowsWritten { windows: in_all, delay_from: None });
     }
@@ -131,7 +96,7 @@ async fn export(connection: &mut PgConnection, now: Window) -> Result<(), sqlx::
         let rows = window_rows(segments.iter().map(|segment| (segment.place, &*segment.data)), until);
         let mut rows = rows.map_err(|error| sqlx::Error::Decode(error.into()))?;
         rows.retain(|(source, window, _)| *window >= from && slice.has(source));
-        write_windows(&mut transaction, SET_WINDOWS, &rows).await?;
+        set_windows(&mut transaction, &rows).await?;
     }
     sqlx::query(ADVANCE).bind(until.0).execute(&mut *transaction).await?;
     transaction.commit().await

@@ -11,14 +11,16 @@ use super::{
     millis,
 };
 use ping_core::{Millis, Minute, Seq, TimeRange, WriterId};
-use ping_ports::{Recount, Snapshot, StoreError, TotalsStore, WriterTotal};
+use ping_ports::{Counted, DroppedEvents, RangeCountError, Recount, Snapshot, StoreError, TotalsStore, WriterTotal};
 
 /// Limit of a statement that reads or moves many rows.
 pub(super) const LARGE_READ_TIMEOUT: Duration = Duration::from_secs(60);
 /// Limit of counting every row.
 const RECOUNT_TIMEOUT: Duration = Duration::from_secs(30 * 60);
 
-const TOTAL: &str = "SELECT coalesce(sum(total), 0)::bigint FROM writers";
+// `now()` precedes the statement's snapshot.
+const TOTAL: &str =
+    "SELECT coalesce(sum(total), 0)::bigint, floor(extract(epoch FROM now()) * 1000)::bigint FROM writers";
 const RANGE: &str = include_str!("sql/totals_range.sql");
 const SNAPSHOT: &str = include_str!("sql/totals_snapshot.sql");
 const RECOUNT: &str = include_str!("sql/totals_recount.sql");
@@ -38,32 +40,42 @@ ping_sql::from_row!(SnapshotRow of sqlx::postgres::PgRow { now_ms, until_ms, tot
 
 struct RecountRow {
     rows: i64,
+    dropped: i64,
+    dropped_until: Millis,
     total: i64,
     minutes_total: i64,
     days_total: i64,
     differing: Vec<i64>,
 }
 
-ping_sql::from_row!(RecountRow of sqlx::postgres::PgRow { rows, total, minutes_total, days_total, differing });
+ping_sql::from_row!(RecountRow of sqlx::postgres::PgRow { rows, dropped, dropped_until, total, minutes_total, days_total, differing });
+
+impl PostgresStore {
+    async fn total(&self) -> Result<Counted, StoreError> {
+        let mut connection = self.read_pool.acquire().await?;
+        let result = timeout(self.timeout, sqlx::query_as(TOTAL).fetch_one(connection.get_mut())).await;
+        let (count, as_of) = connection.finish(result)?;
+        Ok(Counted { count, as_of })
+    }
+}
 
 #[async_trait]
 impl TotalsStore for PostgresStore {
-    async fn count(&self, range: Option<TimeRange>) -> Result<i64, StoreError> {
-        let query = match range {
-            None => sqlx::query_scalar(TOTAL),
-            Some(range) => {
-                let split = range.split();
-                let (from, to): (Vec<_>, Vec<_>) = split.rows.into_iter().unzip();
-                let minutes = split.minutes.into_iter().map(|piece| (1, piece));
-                let pieces = minutes.chain(split.days.into_iter().map(|piece| (1440, piece)));
-                let (widths, pieces): (Vec<i32>, Vec<_>) = pieces.unzip();
-                let (first, last): (Vec<_>, Vec<_>) = pieces.into_iter().unzip();
-                sqlx::query_scalar(RANGE).bind(from).bind(to).bind(widths).bind(first).bind(last)
-            }
-        };
-        let mut connection = self.read_pool.acquire().await?;
+    async fn count(&self, range: Option<TimeRange>) -> Result<Counted, RangeCountError> {
+        let Some(range) = range else { return Ok(self.total().await?) };
+        let split = range.split();
+        let (from, to): (Vec<_>, Vec<_>) = split.rows.into_iter().unzip();
+        let minutes = split.minutes.into_iter().map(|piece| (1, piece));
+        let pieces = minutes.chain(split.days.into_iter().map(|piece| (1440, piece)));
+        let (widths, pieces): (Vec<i32>, Vec<_>) = pieces.unzip();
+        let (first, last): (Vec<_>, Vec<_>) = pieces.into_iter().unzip();
+        let query = sqlx::query_as::<_, (Option<i64>, Millis, Millis)>(RANGE);
+        let query = query.bind(from).bind(to).bind(widths).bind(first).bind(last);
+        let mut connection = self.read_pool.acquire().await.map_err(StoreError::from)?;
         let result = timeout(self.timeout, query.fetch_one(connection.get_mut())).await;
-        Ok(connection.finish(result)?)
+        let (count, milliseconds_from, as_of) = connection.finish(result).map_err(StoreError::from)?;
+        let count = count.ok_or(RangeCountError::EdgeDropped(milliseconds_from))?;
+        Ok(Counted { count, as_of })
     }
 
     async fn snapshot(&self, since: Minute, touched: Duration) -> Result<Snapshot, StoreError> {
@@ -92,6 +104,7 @@ impl TotalsStore for PostgresStore {
         };
         Ok(Recount {
             rows: row.rows,
+            dropped: DroppedEvents { count: row.dropped, until: row.dropped_until },
             total: row.total,
             minutes_total: row.minutes_total,
             days_total: row.days_total,

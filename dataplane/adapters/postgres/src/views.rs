@@ -6,19 +6,21 @@ use std::{
 };
 
 use async_trait::async_trait;
-use jiff::Timestamp;
 use parking_lot::Mutex;
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
-use tokio::{task::yield_now, time::timeout};
+use tokio::time::timeout;
 
 use super::{
     PostgresStore,
+    base::{add_dropped, copy_base},
+    days::partition_name,
+    row_sums::RowSums,
     segments::{insert, replace},
     view_audit::{add_sums, fill_unattributed},
 };
 use ping_core::{Day, Generation, Mark, Marks, Millis, Offset, Partition, Positions, RetentionCutoffs, Seq, WriterId};
 use ping_ports::{Advance, Applied, SourceViews, StoreError, ViewPositions};
-use ping_segments::{Changes, Family, Place, Segment, StoredSegment};
+use ping_segments::{Family, Place, Segment, StoredSegment};
 
 /// Limit of a rebuild, which reads every row.
 pub(super) const REBUILD_TIMEOUT: Duration = Duration::from_secs(60 * 60);
@@ -26,6 +28,8 @@ pub(super) const REBUILD_TIMEOUT: Duration = Duration::from_secs(60 * 60);
 const PARTITION_TIMEOUT: Duration = Duration::from_secs(30);
 /// Stands for every partition of the log in `source_marks`.
 const ALL_PARTITIONS: Partition = -1;
+/// The table of windows.
+const WINDOWS: &str = "source_windows";
 /// Five-minute windows per day.
 const WINDOWS_PER_DAY: i64 = 288;
 /// Columns of a partition with a small statistics target: migration 1 says why. Partitions do not inherit it.
@@ -46,6 +50,8 @@ pub(super) const IDLE_TIMEOUT: &str = "SET LOCAL idle_in_transaction_session_tim
 /// The lock comes before the snapshot: by then every running `apply` has finished, and none can start.
 pub(super) const REBUILD_BEGIN: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ";
 pub(super) const REBUILD_LOCK: &str = "LOCK TABLE source_views IN EXCLUSIVE MODE";
+/// No rows are dropped until the end of the transaction. Waits until those that are being dropped are in the base.
+const KEEP_EVENTS: &str = "LOCK TABLE event_retention IN SHARE MODE";
 const CLEAR: [&str; 7] = [
     "DELETE FROM source_views",
     "DELETE FROM source_positions",
@@ -61,11 +67,7 @@ WHERE source IS NOT NULL AND timestamp_ms >= $1 GROUP BY 1, 2";
 const FILL_DAYS: &str = "INSERT INTO source_past_days (source, day, count)
 SELECT source, timestamp_ms / 86400000, count(*) FROM events
 WHERE source IS NOT NULL AND timestamp_ms >= $1 AND timestamp_ms < $2 GROUP BY 1, 2";
-const OPEN_EVENTS: &str = "DECLARE rebuilt_events NO SCROLL CURSOR FOR
-SELECT source, coalesce(kind, ''), timestamp_ms FROM events WHERE source IS NOT NULL";
-const FETCH_EVENTS: &str = "FETCH 10000 FROM rebuilt_events";
-/// Memory of the events that a rebuild sums at once, in bytes.
-const REBUILD_BYTES: usize = 32 << 20;
+const EVENTS: &str = "SELECT source, coalesce(kind, ''), timestamp_ms FROM events WHERE source IS NOT NULL";
 const FILL_MARKS: &str =
     "INSERT INTO source_marks (writer, \"partition\", seq) SELECT id, $1, last_seq FROM writers WHERE id <> 0";
 const FILL_POSITIONS: &str = "INSERT INTO source_positions (\"partition\", next, as_of_ms)
@@ -84,6 +86,7 @@ const ADVANCE_DAYS_FROM: &str = "UPDATE source_views SET days_from = $1";
 const FORGET_MARKS: &str = "DELETE FROM source_marks m WHERE NOT EXISTS (SELECT FROM writers w WHERE w.id = m.writer)";
 const DROP_SEGMENTS: &str = "DELETE FROM source_segments WHERE family = $1 AND period < $2";
 const DROP_SUMS: &str = "DELETE FROM source_sums WHERE family = $1 AND period < $2";
+const DROP_BASE: &str = "DELETE FROM source_base WHERE family = $1 AND period < $2";
 const DROP_DAYS: &str = "DELETE FROM source_past_days WHERE day < $1";
 const PARTITIONS: &str =
     "SELECT inhrelid::regclass::text FROM pg_inherits WHERE inhparent = 'source_windows'::regclass";
@@ -121,15 +124,9 @@ impl PositionsRow {
 #[derive(Debug, Default)]
 pub(super) struct KnownPartitions(Mutex<BTreeSet<Day>>);
 
-/// The name of a day's partition: `source_windows_20241014`. Fails for a day that is not in the years -9999 to 9999.
-fn partition_name(day: Day) -> Result<String, StoreError> {
-    let start = Timestamp::from_millisecond(day.start()).map_err(|error| StoreError(error.into()))?;
-    Ok(format!("source_windows_{}", start.strftime("%Y%m%d")))
-}
-
 /// The statement that creates a day's partition unless it exists.
 fn create_partition(day: Day) -> Result<String, StoreError> {
-    let (name, from) = (partition_name(day)?, day.0 * WINDOWS_PER_DAY);
+    let (name, from) = (partition_name(WINDOWS, day)?, day.0 * WINDOWS_PER_DAY);
     let to = from + WINDOWS_PER_DAY;
     let statistics =
         SAMPLED_COLUMNS.map(|column| format!("ALTER {column} SET STATISTICS {STATISTICS_TARGET}")).join(", ");
@@ -176,6 +173,7 @@ async fn rebuild(
 ) -> Result<bool, sqlx::Error> {
     let mut transaction = connection.begin_with(REBUILD_BEGIN).await?;
     sqlx::raw_sql(IDLE_TIMEOUT).execute(&mut *transaction).await?;
+    sqlx::raw_sql(KEEP_EVENTS).execute(&mut *transaction).await?;
     sqlx::raw_sql(REBUILD_LOCK).execute(&mut *transaction).await?;
     let held: Option<Generation> =
         sqlx::query_scalar("SELECT generation FROM source_views").fetch_optional(&mut *transaction).await?;
@@ -200,31 +198,17 @@ async fn rebuild(
     Ok(true)
 }
 
-/// Sums all events into segments.
+/// Sums all events into segments, also those whose rows were dropped.
 async fn fill_segments(connection: &mut PgConnection, cutoffs: RetentionCutoffs) -> Result<(), sqlx::Error> {
-    let (mut changes, mut per_day) = (Changes::default(), BTreeMap::new());
-    sqlx::query(OPEN_EVENTS).execute(&mut *connection).await?;
-    loop {
-        let fetch = sqlx::query_as::<_, (String, String, Millis)>(FETCH_EVENTS);
-        let events = fetch.fetch_all(&mut *connection).await?;
-        let is_last = events.is_empty();
-        for (source, kind, timestamp_ms) in events {
-            *per_day.entry(Day::of(timestamp_ms)).or_insert(0) += 1;
-            changes.add(&source, &kind, timestamp_ms);
-        }
-        if is_last || changes.bytes() >= REBUILD_BYTES {
-            let mut segments = Vec::new();
-            for segment in std::mem::take(&mut changes).segments(cutoffs) {
-                segments.push(segment.map_err(|error| sqlx::Error::Decode(error.into()))?);
-                yield_now().await;
-            }
-            insert(connection, &segments).await?;
-            add_sums(connection, &segments, ALL_PARTITIONS).await?;
-        }
-        if is_last {
-            return fill_unattributed(connection, &per_day, ALL_PARTITIONS).await;
-        }
+    let mut per_day = BTreeMap::new();
+    let mut sums = RowSums::open(connection, EVENTS).await?;
+    while let Some(segments) = sums.next(connection, cutoffs, &mut per_day).await? {
+        insert(connection, &segments).await?;
+        add_sums(connection, &segments, ALL_PARTITIONS).await?;
     }
+    copy_base(connection, cutoffs, ALL_PARTITIONS).await?;
+    add_dropped(connection, &mut per_day).await?;
+    fill_unattributed(connection, &per_day, ALL_PARTITIONS).await
 }
 
 /// Moves the counts of closed days from their windows to rows of their own, unless another process has done so.
@@ -251,7 +235,7 @@ async fn drop_expired(
     for (family, first) in
         [(Family::Windows, cutoffs.windows.0), (Family::Days, cutoffs.days.0), (Family::Minutes, minutes)]
     {
-        for drop in [DROP_SEGMENTS, DROP_SUMS] {
+        for drop in [DROP_SEGMENTS, DROP_SUMS, DROP_BASE] {
             sqlx::query(drop).bind(family.code()).bind(first).execute(&mut *connection).await?;
         }
     }
@@ -305,7 +289,7 @@ impl SourceViews for PostgresStore {
         let mut connection = self.write_pool.acquire().await?;
         let result = timeout(REBUILD_TIMEOUT, close_days(connection.get_mut(), cutoffs)).await;
         connection.finish(result)?;
-        let oldest = partition_name(cutoffs.windows)?;
+        let oldest = partition_name(WINDOWS, cutoffs.windows)?;
         let mut pooled = self.write_pool.acquire().await?;
         let result = timeout(PARTITION_TIMEOUT, drop_expired(pooled.get_mut(), cutoffs, &oldest)).await;
         pooled.finish(result)?;
@@ -329,16 +313,5 @@ impl SourceViews for PostgresStore {
 
     async fn export_rows(&self, now: Millis) -> Result<(), StoreError> {
         self.export_windows(now).await
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use ping_core::Window;
-
-    #[test]
-    fn a_days_partition_is_named_after_it() {
-        assert_eq!(partition_name(Window::of(1_728_926_331_000).day()).unwrap(), "source_windows_20241014");
     }
 }

@@ -101,6 +101,11 @@ end
 call('ZADD', touched, changed)
 local expired = redis.call('ZRANGEBYSCORE', touched, '-inf', oldest)
 if #expired > 0 then
+  -- First, so that no reader takes a minute that is missing for one without events.
+  local from = redis.call('HGET', watermark, 'minutes_from')
+  if from and tonumber(from) <= tonumber(oldest) then
+    redis.call('HSET', watermark, 'minutes_from', string.format('%d', tonumber(oldest) + 1))
+  end
   for index, minute in ipairs(expired) do
     expired[index] = 'minute:' .. minute
   end

@@ -10,7 +10,8 @@ pub(super) const COUNTERS: &str = "ping:counters";
 /// Hash: `generation`, `incomplete` while a change is being made, `offset:<partition>`, `mark:<writer>` on every partition,
 /// `mark:<writer>:<partition>`.
 pub(super) const POSITIONS: &str = "ping:positions";
-/// Hash: `as_of:<partition>`, `partitions` (how many the topic has), `suspect`, `last_audit`.
+/// Hash: `as_of:<partition>`, `partitions` (how many the topic has), `minutes_from` (every minute from it on is complete), `suspect`,
+/// `last_audit`.
 pub(super) const WATERMARK: &str = "ping:watermark";
 /// Sorted set: minutes, scored by the later of the minute itself and its last change.
 pub(super) const TOUCHED: &str = "ping:touched";
@@ -23,6 +24,7 @@ pub(super) const INCOMPLETE: &str = "incomplete";
 pub(super) const TOTAL: &str = "total";
 pub(super) const SUSPECT: &str = "suspect";
 pub(super) const LAST_AUDIT: &str = "last_audit";
+const MINUTES_FROM: &str = "minutes_from";
 const PARTITIONS: &str = "partitions";
 
 /// The fields and values of a hash.
@@ -69,7 +71,11 @@ pub(super) fn contents(snapshot: &CacheSnapshot) -> [Fields; 4] {
     }
 
     let watermark = offsets.keys().map(|partition| (format!("as_of:{partition}"), snapshot.as_of.to_string()));
-    let watermark = std::iter::once((PARTITIONS.to_owned(), offsets.len().to_string())).chain(watermark);
+    let about_all = [
+        (PARTITIONS.to_owned(), offsets.len().to_string()),
+        (MINUTES_FROM.to_owned(), snapshot.minutes_from.0.to_string()),
+    ];
+    let watermark = about_all.into_iter().chain(watermark);
 
     let touched = snapshot.minutes.keys().map(|at| (snapshot.now.max(*at).0.to_string(), at.0.to_string()));
     [counters.collect(), positions, watermark.collect(), touched.collect()]
@@ -114,6 +120,11 @@ pub(super) fn minutes(fields: &Fields) -> BTreeMap<Minute, i64> {
 /// The value of the field `name`.
 pub(super) fn value<'a>(fields: &'a Fields, name: &str) -> Option<&'a str> {
     fields.iter().find(|(field, _)| field == name).map(|(_, value)| value.as_str())
+}
+
+/// The first minute in `ping:watermark` from which on all are complete.
+pub(super) fn minutes_from(watermark: &Fields) -> Option<Minute> {
+    value(watermark, MINUTES_FROM)?.parse().ok().map(Minute)
 }
 
 /// The watermark in `ping:watermark`: every event acknowledged before this time is counted, on every partition.

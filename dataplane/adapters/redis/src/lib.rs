@@ -111,8 +111,9 @@ fn complete((generation, incomplete): State) -> Option<Generation> {
 fn reading(state: State, watermark: &Fields, total: i64, minutes_total: i64) -> Option<Reading> {
     let suspect = layout::value(watermark, SUSPECT).is_some();
     let last_audit = layout::value(watermark, LAST_AUDIT).and_then(|at| at.parse().ok());
-    let as_of = layout::as_of(watermark);
-    complete(state).map(|generation| Reading { generation, total, minutes_total, as_of, suspect, last_audit })
+    let (as_of, minutes_from) = (layout::as_of(watermark), layout::minutes_from(watermark));
+    let generation = complete(state)?;
+    Some(Reading { generation, total, minutes_total, minutes_from, as_of, suspect, last_audit })
 }
 
 #[async_trait]
@@ -170,6 +171,7 @@ impl CounterCache for RedisCache {
             generation: positions.generation,
             total,
             minutes: layout::minutes(&counters),
+            minutes_from: layout::minutes_from(&watermark),
             as_of: layout::as_of(&watermark),
             marks: positions.marks,
         }))

@@ -7,7 +7,7 @@ use sqlx::{QueryBuilder, Sqlite, SqliteConnection, query_builder::Separated};
 use uuid::Uuid;
 
 use super::{begin_write, where_in};
-use ping_core::{Event, Millis};
+use ping_core::{Event, Millis, id_day};
 use ping_ports::{Batch, CommitError, Committed};
 use ping_sql::{BatchCounts, SqlError, outbox_payload};
 
@@ -15,6 +15,9 @@ use ping_sql::{BatchCounts, SqlError, outbox_payload};
 /// limit of 32,766 variables.
 const ROWS_PER_STATEMENT: [usize; 4] = [512, 64, 8, 1];
 
+/// Returns a row if the writer may commit: the first day whose ids are accepted.
+const FENCE: &str = "SELECT first_day FROM event_retention
+WHERE EXISTS (SELECT 1 FROM writers WHERE id = $1 AND open AND last_seq = $2 - 1)";
 const UPDATE_WRITER: &str = "UPDATE writers SET last_seq = $2, total = total + $3, lease_until = $4 WHERE id = $1";
 const INSERT_OUTBOX: &str =
     "INSERT INTO outbox (writer, first_seq, last_seq, partitions, \"partition\", committed_ms, known, payload)
@@ -52,10 +55,13 @@ async fn attempt(
     lease_until: Millis,
 ) -> Result<Attempt, CommitError> {
     let mut transaction = begin_write(writer).await.map_err(refused)?;
-    let fence = sqlx::query("SELECT 1 FROM writers WHERE id = $1 AND open AND last_seq = $2 - 1");
-    let fence = fence.bind(batch.writer.0).bind(batch.first_seq);
-    if fence.fetch_optional(&mut *transaction).await.map_err(refused)?.is_none() {
+    let fence = sqlx::query_scalar::<_, Option<i64>>(FENCE).bind(batch.writer.0).bind(batch.first_seq);
+    let Some(first_day) = fence.fetch_optional(&mut *transaction).await.map_err(refused)? else {
         return Ok(Attempt::Fenced);
+    };
+    let is_expired = |event: &Event| id_day(event.id).is_some_and(|day| first_day.is_some_and(|first| day.0 < first));
+    if batch.events.iter().any(is_expired) {
+        return Err(CommitError::Expired);
     }
     let mut new: Vec<_> = batch.events.iter().filter(|event| !committed.known.contains(&event.id)).collect();
     // Sorted, because neighbours share a page of the table.

@@ -2,6 +2,7 @@
 //! time, and are on disk when they return. Reads have connections of their own and see what was committed before they began.
 
 mod commit;
+mod event_retention;
 mod events;
 mod outbox;
 mod quotas;
@@ -30,7 +31,7 @@ use ping_core::Millis;
 use ping_ports::{Clock, StoreError};
 use ping_sql::{SqlError, migrator};
 
-const MIGRATIONS: [(i64, &str, &str); 7] = [
+const MIGRATIONS: [(i64, &str, &str); 8] = [
     (1, "schema", include_str!("../migrations/0001_schema.sql")),
     (2, "sources", include_str!("../migrations/0002_sources.sql")),
     (3, "quotas", include_str!("../migrations/0003_quotas.sql")),
@@ -38,6 +39,7 @@ const MIGRATIONS: [(i64, &str, &str); 7] = [
     (7, "pings", include_str!("../migrations/0007_pings.sql")),
     (8, "incarnations", include_str!("../migrations/0008_incarnations.sql")),
     (9, "view audit", include_str!("../migrations/0009_view_audit.sql")),
+    (10, "event retention", include_str!("../migrations/0010_event_retention.sql")),
 ];
 
 /// Connections for reading.

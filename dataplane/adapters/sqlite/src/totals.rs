@@ -7,7 +7,7 @@ use sqlx::{QueryBuilder, Sqlite};
 
 use super::{SqliteStore, begin_write, failed, millis};
 use ping_core::{Millis, Minute, Seq, TimeRange, WriterId};
-use ping_ports::{Recount, Snapshot, StoreError, TotalsStore, WriterTotal};
+use ping_ports::{Counted, DroppedEvents, RangeCountError, Recount, Snapshot, StoreError, TotalsStore, WriterTotal};
 
 const TOTAL: &str = "SELECT coalesce(sum(total), 0) FROM writers";
 /// Minutes since $1, and older ones touched since $3 if $2. Touched minutes are searched for among all minutes; only a rebuild of the
@@ -15,7 +15,8 @@ const TOTAL: &str = "SELECT coalesce(sum(total), 0) FROM writers";
 const MINUTES: &str = "SELECT bucket, count FROM rollups WHERE width_minutes = 1 AND bucket >= $1
 UNION ALL SELECT bucket, count FROM rollups WHERE $2 AND width_minutes = 1 AND bucket < $1 AND touched_ms >= $3";
 const WRITERS: &str = "SELECT id, last_seq FROM writers WHERE id <> 0";
-const SUMS: &str = "SELECT (SELECT count(*) FROM events), (SELECT coalesce(sum(total), 0) FROM writers),
+const SUMS: &str = "SELECT (SELECT count(*) FROM events), (SELECT coalesce(sum(count), 0) FROM dropped_minutes),
+    (SELECT coalesce((max(minute) + 1) * 60000, 0) FROM dropped_minutes), (SELECT coalesce(sum(total), 0) FROM writers),
     (SELECT coalesce(sum(count), 0) FROM rollups WHERE width_minutes = 1),
     (SELECT coalesce(sum(count), 0) FROM rollups WHERE width_minutes = 1440)";
 const DIFFERING: &str = include_str!("sql/differing_minutes.sql");
@@ -27,12 +28,15 @@ const ADD_TO_ROW_0: &str = "UPDATE writers SET total = total + (SELECT total FRO
 
 #[async_trait]
 impl TotalsStore for SqliteStore {
-    async fn count(&self, range: Option<TimeRange>) -> Result<i64, StoreError> {
+    async fn count(&self, range: Option<TimeRange>) -> Result<Counted, RangeCountError> {
+        let as_of = self.clock.now();
         let Some(range) = range else {
-            return sqlx::query_scalar(TOTAL).fetch_one(&self.readers).await.map_err(failed);
+            let count = sqlx::query_scalar(TOTAL).fetch_one(&self.readers).await.map_err(failed)?;
+            return Ok(Counted { count, as_of });
         };
         let split = range.split();
-        let mut query = QueryBuilder::<Sqlite>::new("SELECT 0");
+        let first_edge = split.rows.iter().map(|(from, _)| *from).min();
+        let mut query = QueryBuilder::<Sqlite>::new("SELECT milliseconds_from, 0");
         for (from, to) in split.rows {
             query
                 .push(" + (SELECT coalesce(sum(count), 0) FROM millisecond_counts WHERE timestamp_ms >= ")
@@ -44,7 +48,13 @@ impl TotalsStore for SqliteStore {
             query.push(" + (SELECT coalesce(sum(count), 0) FROM rollups WHERE width_minutes = ").push_bind(width);
             query.push(" AND bucket >= ").push_bind(from).push(" AND bucket < ").push_bind(to).push(")");
         }
-        query.build_query_scalar().fetch_one(&self.readers).await.map_err(failed)
+        query.push(" FROM event_retention");
+        let counted = query.build_query_as::<(Millis, i64)>().fetch_one(&self.readers).await;
+        let (kept_from, count) = counted.map_err(failed)?;
+        if first_edge.is_some_and(|edge| edge < kept_from) {
+            return Err(RangeCountError::EdgeDropped(kept_from));
+        }
+        Ok(Counted { count, as_of })
     }
 
     async fn snapshot(&self, since: Minute, touched: Duration) -> Result<Snapshot, StoreError> {
@@ -67,11 +77,12 @@ impl TotalsStore for SqliteStore {
 
     async fn recount(&self) -> Result<Recount, StoreError> {
         let (_, mut snapshot) = self.begin_read().await?;
-        let sums = sqlx::query_as::<_, (i64, i64, i64, i64)>(SUMS).fetch_one(&mut *snapshot).await;
-        let (rows, total, minutes_total, days_total) = sums.map_err(failed)?;
+        let sums = sqlx::query_as::<_, (i64, i64, Millis, i64, i64, i64)>(SUMS).fetch_one(&mut *snapshot).await;
+        let (rows, count, until, total, minutes_total, days_total) = sums.map_err(failed)?;
+        let dropped = DroppedEvents { count, until };
         let differing = sqlx::query_scalar(DIFFERING).fetch_all(&mut *snapshot).await.map_err(failed)?;
         let differing_minutes = differing.into_iter().map(Minute).collect();
-        Ok(Recount { rows, total, minutes_total, days_total, differing_minutes })
+        Ok(Recount { rows, dropped, total, minutes_total, days_total, differing_minutes })
     }
 
     async fn compact_writers(&self, age: Duration) -> Result<Vec<WriterId>, StoreError> {

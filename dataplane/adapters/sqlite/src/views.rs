@@ -9,6 +9,7 @@ use sqlx::{Sqlite, Transaction};
 use super::{
     SqliteStore, begin_write,
     commit::write,
+    event_retention::{add_dropped, base},
     failed,
     segments::{delete, insert},
     view_audit::{add_sums, fill_unattributed, unattributed},
@@ -65,7 +66,7 @@ struct AddedUp {
     unattributed: Vec<(Day, i64)>,
 }
 
-/// Adds up all events, from one snapshot.
+/// Adds up all events, also those whose rows were dropped, from one snapshot.
 async fn add_up(snapshot: &mut Transaction<'static, Sqlite>, cutoffs: RetentionCutoffs) -> Result<AddedUp, StoreError> {
     let (mut segments, mut changes, mut per_day) = (Vec::new(), Changes::default(), BTreeMap::new());
     let mut events = sqlx::query_as::<_, (String, String, Millis)>(EVENTS).fetch(&mut **snapshot);
@@ -82,6 +83,8 @@ async fn add_up(snapshot: &mut Transaction<'static, Sqlite>, cutoffs: RetentionC
     for segment in changes.segments(cutoffs) {
         segments.push(segment.map_err(unreadable)?);
     }
+    segments.extend(base(snapshot, cutoffs).await?);
+    add_dropped(snapshot, &mut per_day).await?;
     let writers = sqlx::query_as("SELECT id, last_seq FROM writers WHERE id <> 0").fetch_all(&mut **snapshot).await;
     let unattributed = unattributed(snapshot, per_day).await.map_err(failed)?;
     Ok(AddedUp { segments, writers: writers.map_err(failed)?, unattributed })
@@ -206,7 +209,7 @@ impl SourceViews for SqliteStore {
             let expired =
                 [(Family::Windows, cutoffs.windows.0), (Family::Days, cutoffs.days.0), (Family::Minutes, minutes)];
             for (family, first) in expired {
-                for table in ["segments", "sums"] {
+                for table in ["segments", "sums", "base"] {
                     let delete = format!("DELETE FROM source_{table} WHERE family = $1 AND period < $2");
                     let delete = sqlx::query(sqlx::AssertSqlSafe(delete)).bind(family.code()).bind(first);
                     delete.execute(&mut *transaction).await?;

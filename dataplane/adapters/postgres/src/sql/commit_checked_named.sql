@@ -1,13 +1,13 @@
 -- Commits a batch whose events have sources or kinds. Only events whose ids are new are counted; the others are
 -- returned as known. An id that another lane is inserting is waited for.
 -- $1 writer, $2 first seq, $3 last seq, $4 lease in ms, $5 partitions, $6 partition, $7 payload, $8 ids, $9 timestamps,
--- $10 sources, $11 kinds.
+-- $10 sources, $11 kinds, $12 days of the ids.
 WITH fence AS MATERIALIZED (SELECT id AS writer FROM writers WHERE id = $1 AND open AND last_seq = $2 - 1 FOR UPDATE),
 inserted AS (
-    INSERT INTO events (id, timestamp_ms, source, kind)
-    SELECT id, timestamp_ms, nullif(source, ''), nullif(kind, '')
-    FROM fence, unnest($8::uuid[], $9::bigint[], $10::text[], $11::text[]) AS e (id, timestamp_ms, source, kind)
-    ON CONFLICT (id) DO NOTHING RETURNING id, timestamp_ms, source),
+    INSERT INTO events (id, timestamp_ms, source, kind, id_day)
+    SELECT id, timestamp_ms, nullif(source, ''), nullif(kind, ''), id_day
+    FROM fence, unnest($8::uuid[], $9::bigint[], $10::text[], $11::text[], $12::int[]) AS e (id, timestamp_ms, source, kind, id_day)
+    ON CONFLICT DO NOTHING RETURNING id, timestamp_ms, source),
 new_counts AS MATERIALIZED (
     SELECT timestamp_ms, count(*) AS count, count(source) AS attributed FROM inserted GROUP BY 1),
 insert_millisecond_counts AS (

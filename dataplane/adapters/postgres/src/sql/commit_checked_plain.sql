@@ -1,11 +1,12 @@
 -- Commits a batch without sources and kinds. Only events whose ids are new are counted; the others are returned as known.
 -- An id that another lane is inserting is waited for.
--- $1 writer, $2 first seq, $3 last seq, $4 lease in ms, $5 partitions, $6 partition, $7 payload, $8 ids, $9 timestamps.
+-- $1 writer, $2 first seq, $3 last seq, $4 lease in ms, $5 partitions, $6 partition, $7 payload, $8 ids, $9 timestamps,
+-- $10 days of the ids.
 WITH fence AS MATERIALIZED (SELECT id AS writer FROM writers WHERE id = $1 AND open AND last_seq = $2 - 1 FOR UPDATE),
 inserted AS (
-    INSERT INTO events (id, timestamp_ms)
-    SELECT id, timestamp_ms FROM fence, unnest($8::uuid[], $9::bigint[]) AS e (id, timestamp_ms)
-    ON CONFLICT (id) DO NOTHING RETURNING id, timestamp_ms),
+    INSERT INTO events (id, timestamp_ms, id_day)
+    SELECT id, timestamp_ms, id_day FROM fence, unnest($8::uuid[], $9::bigint[], $10::int[]) AS e (id, timestamp_ms, id_day)
+    ON CONFLICT DO NOTHING RETURNING id, timestamp_ms),
 new_counts AS MATERIALIZED (SELECT timestamp_ms, count(*) AS count FROM inserted GROUP BY 1),
 insert_millisecond_counts AS (
     INSERT INTO millisecond_counts (timestamp_ms, count) SELECT timestamp_ms, count FROM new_counts),
