@@ -2,6 +2,7 @@
 
 mod encrypted;
 mod template;
+mod volume;
 
 use std::{
     fs,
@@ -9,9 +10,12 @@ use std::{
     time::Duration,
 };
 
+use anyhow::Context as _;
 use rustix::process::Signal;
 use tokio::process::Command;
 
+pub use self::volume::VolumeContent;
+use self::volume::Volume;
 use crate::{
     folder::Folder,
     pid::Pid,
@@ -28,6 +32,7 @@ const STOP_TIMEOUT: Duration = Duration::from_secs(30);
 pub struct Postgres {
     process: Process,
     folder: Folder,
+    volume: Option<Volume>,
     port: u16,
 }
 
@@ -39,20 +44,38 @@ impl Postgres {
 
     /// Starts a Postgres on a free port with settings of `postgresql.conf`, which override those of this module.
     pub async fn start_with(settings: &[(&str, &str)]) -> anyhow::Result<Self> {
-        Self::launch(Lifetime::Owned, Folder::create("postgres")?, settings).await
+        Self::launch(Lifetime::Owned, Folder::create("postgres")?, settings, None).await
+    }
+
+    /// Starts a Postgres whose data, or write-ahead log, is on a volume of this many MiB. Needs root.
+    pub async fn start_on_volume(
+        content: VolumeContent,
+        mebibytes: u32,
+        settings: &[(&str, &str)],
+    ) -> anyhow::Result<Self> {
+        Self::launch(Lifetime::Owned, Folder::create("postgres")?, settings, Some((content, mebibytes))).await
     }
 
     pub(crate) async fn start_detached() -> anyhow::Result<Self> {
-        Self::launch(Lifetime::Detached, Folder::create_detached("postgres")?, &[]).await
+        Self::launch(Lifetime::Detached, Folder::create_detached("postgres")?, &[], None).await
     }
 
-    async fn launch(lifetime: Lifetime, folder: Folder, settings: &[(&str, &str)]) -> anyhow::Result<Self> {
+    async fn launch(
+        lifetime: Lifetime,
+        folder: Folder,
+        settings: &[(&str, &str)],
+        volume: Option<(VolumeContent, u32)>,
+    ) -> anyhow::Result<Self> {
         let template = template::ready().await?;
         let path = folder.path();
         if let Some(user) = user() {
             tools::run(Command::new("chown").arg(format!("{user}:")).arg(path)).await?;
         }
         tools::run(Command::new("cp").arg("-a").arg(template).arg(path.join("data"))).await?;
+        let volume = match volume {
+            Some((content, mebibytes)) => Some(Volume::mount(path, content, mebibytes).await?),
+            None => None,
+        };
         let port = free_port()?;
         let own_settings = [
             ("listen_addresses", "127.0.0.1"),
@@ -76,7 +99,7 @@ impl Postgres {
             // "Immediate shutdown" is as fast as a kill, but releases the shared memory.
             stop_signal: Signal::QUIT,
         });
-        let mut postgres = Self { process, folder, port };
+        let mut postgres = Self { process, folder, volume, port };
         postgres.restart().await?;
         Ok(postgres)
     }
@@ -101,6 +124,11 @@ impl Postgres {
         self.process.pid()
     }
 
+    /// Whether the postmaster runs: it ends by itself if it cannot recover.
+    pub fn is_running(&self) -> bool {
+        self.pid().is_some_and(Pid::is_running)
+    }
+
     /// Kills the postmaster and every backend with SIGKILL, like a crash of the machine.
     pub async fn kill_9(&mut self) -> anyhow::Result<()> {
         self.process.kill_9().await
@@ -115,6 +143,16 @@ impl Postgres {
     pub async fn restart(&mut self) -> anyhow::Result<()> {
         let lock_file = self.folder.path().join("data/postmaster.pid");
         self.process.start(START_TIMEOUT, async |pid| accepts_connections(&lock_file, pid)).await
+    }
+
+    /// Occupies all of its volume but `left` bytes.
+    pub fn fill_volume(&self, left: u64) -> anyhow::Result<()> {
+        self.volume.as_ref().context("it has no volume")?.fill(left)
+    }
+
+    /// Makes its volume as large as this many MiB, while it runs or not.
+    pub async fn grow_volume(&self, mebibytes: u32) -> anyhow::Result<()> {
+        self.volume.as_ref().context("it has no volume")?.grow(mebibytes).await
     }
 
     /// Copies its data, and starts it again: what a backup is. Replaces an earlier copy.

@@ -14,9 +14,9 @@ use std::{
 use anyhow::Context;
 use ping_ingest::{IngestPorts, IngestSettings};
 use ping_memory::{LoggedMinutes, MemoryCache, MemoryLog, MemoryStatuses, MemoryStore, SystemClock};
-use ping_ports::{Clock, EventStore, LogConsumer, Outbox, QuotaStore, SourceReader, SourceViews, TotalsStore};
+use ping_ports::{Clock, EventStore, LogConsumer, Outbox, QuotaStore, SourceReader, SourceViews, StorageReader, TotalsStore};
 use ping_projections::{LogPorts, MinutePublisher, StatusProjection};
-use ping_query::{CountQuery, RevocationQuery, SourceQuery, StatusQuery};
+use ping_query::{CountQuery, RevocationQuery, SourceQuery, StatusQuery, StorageWatch};
 use ping_rpc::{Queries, health};
 use ping_runtime::admin::Readiness;
 use ping_sqlite::SqliteStore;
@@ -47,9 +47,15 @@ pub async fn run(args: DevArgs, process: ProcessArgs, shutdown: CancellationToke
 }
 
 /// All ports that a store of record implements.
-trait Store: EventStore + Outbox + TotalsStore + SourceViews + SourceReader + QuotaStore + 'static {}
+trait Store:
+    EventStore + Outbox + TotalsStore + SourceViews + SourceReader + QuotaStore + StorageReader + 'static
+{
+}
 
-impl<S: EventStore + Outbox + TotalsStore + SourceViews + SourceReader + QuotaStore + 'static> Store for S {}
+impl<S> Store for S where
+    S: EventStore + Outbox + TotalsStore + SourceViews + SourceReader + QuotaStore + StorageReader + 'static
+{
+}
 
 async fn serve<S: Store>(
     args: DevArgs,
@@ -66,6 +72,8 @@ async fn serve<S: Store>(
         let store = Arc::clone(&store);
         async move { store.outbox_watermark().await }
     });
+    let store = Arc::clone(&adapters.store);
+    tasks.spawn(StorageWatch::new(store.clone(), store, &mut registry).run());
     let listener = bind(args.listen, "--listen").await?;
     let address = listener.local_addr()?;
     let server = adapters.server(&args, listener)?;
@@ -110,6 +118,8 @@ impl<S: Store> Adapters<S> {
                 ports,
                 settings: IngestSettings::default(),
                 quotas: store.clone(),
+                name_limits: args.names.limits(),
+                sources: store.clone(),
                 revocations: RevocationQuery::new(args.status.rule(), store.clone(), Arc::clone(clock)),
             }),
             queries: Some(Queries {

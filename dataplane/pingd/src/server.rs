@@ -33,6 +33,7 @@ pub(crate) async fn run(args: ServerArgs, process: ProcessArgs, shutdown: Cancel
     let mut tasks = JoinSet::new();
     if let Some(queries) = &queries {
         tasks.spawn(queries.counts.store_check(store.clone(), &mut registry).run());
+        tasks.spawn(queries.counts.storage_watch(store.clone(), &mut registry).run());
     }
     let security = args.security.start(&mut registry, &mut tasks).await?;
     migrate(&mut tasks, &readiness, Arc::clone(&store));
@@ -47,7 +48,8 @@ pub(crate) async fn run(args: ServerArgs, process: ProcessArgs, shutdown: Cancel
             let producer = Arc::new(KafkaProducer::new(&args.kafka.settings()));
             let ports = IngestPorts { store: store.clone(), outbox: store.clone(), producer };
             let revocations = RevocationQuery::new(args.status.rule(), store.clone(), Arc::clone(&clock));
-            WritePath { ports, settings: args.ingest(), quotas: store.clone(), revocations }
+            let (quotas, sources, name_limits) = (store.clone(), store.clone(), args.names.limits());
+            WritePath { ports, settings: args.ingest(), quotas, name_limits, sources, revocations }
         }),
         queries,
         clock,

@@ -5,9 +5,9 @@ use std::{sync::Arc, time::Duration};
 use crate::{Security, args::TransportArgs};
 use anyhow::Context;
 use ping_ingest::{Ingest, IngestMetrics, IngestPorts, IngestSettings};
-use ping_ports::{Clock, QuotaStore};
+use ping_ports::{Clock, QuotaStore, SourceReader};
 use ping_query::RevocationQuery;
-use ping_quota::{QuotaLimiter, QuotaMetrics};
+use ping_quota::{NameLimits, QuotaLimiter, QuotaMetrics};
 use ping_rpc::{self as rpc, Admin, Api, Health, Queries, Revocations, RpcMetrics};
 use ping_runtime::admin::{Readiness, Router};
 use ping_transport::{Transport, TransportMetrics};
@@ -23,6 +23,10 @@ pub struct WritePath {
     pub settings: IngestSettings,
     /// Where servers share the quotas of callers.
     pub quotas: Arc<dyn QuotaStore>,
+    /// Limits of names that hold for all callers.
+    pub name_limits: NameLimits,
+    /// The sources that there are.
+    pub sources: Arc<dyn SourceReader>,
     /// The negative statuses that can be revoked.
     pub revocations: RevocationQuery,
 }
@@ -55,14 +59,16 @@ impl ServerService {
         drain: Duration,
         security: &Security,
     ) -> anyhow::Result<(Router, impl Future<Output = anyhow::Result<()>> + use<>)> {
-        let mut lanes = JoinSet::new();
+        let (mut lanes, mut watchers) = (JoinSet::new(), JoinSet::new());
         let counts = self.queries.as_ref().map(|queries| queries.counts.clone());
         let metrics = Arc::new(RpcMetrics::register(registry));
         let (api, revocations) = match self.ingest {
             None => (Api::new(None, self.queries, self.clock, metrics, shutdown.clone()), None),
-            Some(WritePath { ports, settings, quotas, revocations }) => {
+            Some(WritePath { ports, settings, quotas, name_limits, sources, revocations }) => {
                 let ingest = Ingest::start(ports, settings, Arc::new(IngestMetrics::register(registry)), &mut lanes);
                 let limiter = QuotaLimiter::start(quotas, QuotaMetrics::register(registry), &mut lanes);
+                let (limiter, sources) = limiter.with_name_limits(name_limits, sources, registry);
+                watchers.spawn(sources.run());
                 let clock = Arc::clone(&self.clock);
                 let revocations = Revocations { query: revocations, ingest: ingest.downgrade(), clock };
                 let api = Api::new(Some(ingest), self.queries, self.clock, metrics, shutdown.clone());
@@ -72,7 +78,6 @@ impl ServerService {
         let api = api.with_database(readiness.clone());
         let admin = Admin::service(counts, revocations);
         let admin = Router::new().route_service("/ping.v1.AdminService/{method}", admin);
-        let mut watchers = JoinSet::new();
         let health = Health::report(&mut watchers, readiness);
         let metrics = Arc::new(TransportMetrics::register(registry));
         let transport = Transport::new(self.transport.settings(), self.transport.proxies(), metrics);

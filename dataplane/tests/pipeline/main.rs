@@ -5,6 +5,7 @@
 mod cloud_events;
 mod embedded;
 mod events;
+mod full_volume;
 mod incarnations;
 mod known_bugs;
 mod live;

@@ -39,7 +39,7 @@ impl Postgres {
             ("ssl_ca_file", &ca),
             ("hba_file", &hba),
         ];
-        Self::launch(Lifetime::Owned, folder, &settings).await
+        Self::launch(Lifetime::Owned, folder, &settings, None).await
     }
 
     /// Replaces its certificate. It takes effect for new connections after `SELECT pg_reload_conf()`.

@@ -17,6 +17,7 @@ mod reads;
 mod schema;
 mod segments;
 mod stats_rows;
+mod storage;
 mod tls;
 mod totals;
 mod view_audit;
