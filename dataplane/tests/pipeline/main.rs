@@ -10,6 +10,7 @@ mod incarnations;
 mod known_bugs;
 mod live;
 mod minutes;
+mod name_limits;
 mod original_client;
 mod processes;
 mod protocols;

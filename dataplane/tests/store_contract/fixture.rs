@@ -12,7 +12,9 @@ use std::{
 
 use ping_core::{Event, Millis, Seq, WriterId};
 use ping_memory::{MemoryStore, SystemClock};
-use ping_ports::{Batch, Clock, Committed, EventStore, Outbox, QuotaStore, SourceReader, SourceViews, TotalsStore};
+use ping_ports::{
+    Batch, Clock, Committed, EventStore, Outbox, QuotaStore, SourceReader, SourceViews, StorageReader, TotalsStore,
+};
 use ping_postgres::{PostgresOptions, PostgresStore};
 use ping_sqlite::SqliteStore;
 use ping_testbed::Postgres;
@@ -25,8 +27,8 @@ pub const LEASE: Duration = Duration::from_secs(60);
 /// 2024-10-14T17:18:51Z: the time of the events in most tests.
 pub const THEN: Millis = 1_728_926_331_000;
 
-pub trait Store: EventStore + Outbox + TotalsStore + SourceViews + SourceReader + QuotaStore {}
-impl<S: EventStore + Outbox + TotalsStore + SourceViews + SourceReader + QuotaStore> Store for S {}
+pub trait Store: EventStore + Outbox + TotalsStore + SourceViews + SourceReader + QuotaStore + StorageReader {}
+impl<S: EventStore + Outbox + TotalsStore + SourceViews + SourceReader + QuotaStore + StorageReader> Store for S {}
 
 /// A clock that is advanced by hand.
 pub struct TestClock(AtomicI64);
