@@ -64,7 +64,10 @@ impl Drop for Folder {
 /// survives this process. If it fails, the folder is removed later as an abandoned one. Volumes of a Postgres are unmounted first.
 fn remove(folder: &Path) {
     let mut shell = Command::new("sh");
-    shell.args(["-c", "{ umount -l -- \"$0/data/pg_wal\" \"$0/data\"; rm -rf -- \"$0\"; } &"]).arg(folder).process_group(0);
+    shell
+        .args(["-c", "{ umount -l -- \"$0/data/pg_wal\" \"$0/data\"; rm -rf -- \"$0\"; } &"])
+        .arg(folder)
+        .process_group(0);
     let _ = shell.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status();
 }
 

@@ -14,8 +14,8 @@ use anyhow::Context as _;
 use rustix::process::Signal;
 use tokio::process::Command;
 
-pub use self::volume::VolumeContent;
 use self::volume::Volume;
+pub use self::volume::VolumeContent;
 use crate::{
     folder::Folder,
     pid::Pid,

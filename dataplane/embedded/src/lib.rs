@@ -14,7 +14,9 @@ use std::{
 use anyhow::Context;
 use ping_ingest::{IngestPorts, IngestSettings};
 use ping_memory::{LoggedMinutes, MemoryCache, MemoryLog, MemoryStatuses, MemoryStore, SystemClock};
-use ping_ports::{Clock, EventStore, LogConsumer, Outbox, QuotaStore, SourceReader, SourceViews, StorageReader, TotalsStore};
+use ping_ports::{
+    Clock, EventStore, LogConsumer, Outbox, QuotaStore, SourceReader, SourceViews, StorageReader, TotalsStore,
+};
 use ping_projections::{LogPorts, MinutePublisher, StatusProjection};
 use ping_query::{CountQuery, RevocationQuery, SourceQuery, StatusQuery, StorageWatch};
 use ping_rpc::{Queries, health};
@@ -47,10 +49,7 @@ pub async fn run(args: DevArgs, process: ProcessArgs, shutdown: CancellationToke
 }
 
 /// All ports that a store of record implements.
-trait Store:
-    EventStore + Outbox + TotalsStore + SourceViews + SourceReader + QuotaStore + StorageReader + 'static
-{
-}
+trait Store: EventStore + Outbox + TotalsStore + SourceViews + SourceReader + QuotaStore + StorageReader + 'static {}
 
 impl<S> Store for S where
     S: EventStore + Outbox + TotalsStore + SourceViews + SourceReader + QuotaStore + StorageReader + 'static

@@ -73,7 +73,10 @@ mod tests {
         let no_space = StoreError(DiskFull("could not extend file".into()).into());
         assert!(matches!(full.refusal(&down), Refusal::Unavailable(_)));
         let refusal = full.refusal(&no_space);
-        assert!(matches!(&refusal, Refusal::StoreFull(cause) if cause.ends_with("the disk is full: could not extend file")), "{refusal}");
+        assert!(
+            matches!(&refusal, Refusal::StoreFull(cause) if cause.ends_with("the disk is full: could not extend file")),
+            "{refusal}"
+        );
         assert!(matches!(full.refusal(&down), Refusal::StoreFull(_)), "it is down because it is full");
         full.committed();
         assert!(matches!(full.refusal(&down), Refusal::Unavailable(_)));

@@ -27,7 +27,9 @@ use view_state::ViewState;
 use waiters::Waiters;
 
 use ping_core::{Millis, Minute, TimeRange, Token};
-use ping_ports::{Clock, CounterCache, Outbox, Reading, Recount, StorageReader, StoreError, TotalsStore, ViewAudit, ViewAuditState};
+use ping_ports::{
+    Clock, CounterCache, Outbox, Reading, Recount, StorageReader, StoreError, TotalsStore, ViewAudit, ViewAuditState,
+};
 
 /// Pause between two checks whether the cache has caught up with the store, in [`CountQuery::verify`].
 const CATCH_UP_POLL_INTERVAL: Duration = Duration::from_millis(20);
@@ -123,7 +125,16 @@ impl CountQuery {
     #[must_use]
     pub fn new(cache: Arc<dyn CounterCache>, totals: Arc<dyn TotalsStore>, clock: Arc<dyn Clock>, window: i64) -> Self {
         let waiters = Waiters::new(Arc::clone(&cache));
-        Self { cache, totals, clock, window, waiters, rolled_back: RolledBack::default(), views: None, storage: LastStorageUsage::default() }
+        Self {
+            cache,
+            totals,
+            clock,
+            window,
+            waiters,
+            rolled_back: RolledBack::default(),
+            views: None,
+            storage: LastStorageUsage::default(),
+        }
     }
 
     /// Answers also say what the last audit of the views per source found.

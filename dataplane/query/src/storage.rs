@@ -58,7 +58,11 @@ struct StorageMetrics {
 impl StorageMetrics {
     fn register(registry: &mut Registry) -> Self {
         let (parts, wal) = (Family::default(), Gauge::default());
-        registry.register("ping_store_bytes", "Space that a part of the store occupies, with its indexes", parts.clone());
+        registry.register(
+            "ping_store_bytes",
+            "Space that a part of the store occupies, with its indexes",
+            parts.clone(),
+        );
         let help = "Space that the write-ahead log of the store may need besides, by the settings of the database";
         registry.register("ping_store_wal_bytes", help, wal.clone());
         let mut unknown = |name: &str, help: &str| {

@@ -169,7 +169,9 @@ pub enum QuotaRefusal {
         retry_in: Duration,
     },
     /// There are as many sources as allowed, and the call has a new one.
-    #[error("there are {most} sources or more, which is the limit, and the source is new; nothing was recorded. Use known sources, or raise --max-sources of the server")]
+    #[error(
+        "there are {most} sources or more, which is the limit, and the source is new; nothing was recorded. Use known sources, or raise --max-sources of the server"
+    )]
     TooManySources {
         /// How many may exist.
         most: u64,
@@ -202,7 +204,9 @@ fn too_large(quota: &str, limit: Limit, amount: u64, most: u64) -> String {
     let (allows, remedy) = match limit {
         Limit::Events | Limit::Bytes => (format!("at most {most} {unit} at once"), "send less at once"),
         Limit::Sources | Limit::Kinds if most == 0 => (format!("no {unit}"), "send only what is known already"),
-        Limit::Sources | Limit::Kinds | Limit::AllSources | Limit::KindNames => (format!("{most} {unit} per {period}"), "send less at once"),
+        Limit::Sources | Limit::Kinds | Limit::AllSources | Limit::KindNames => {
+            (format!("{most} {unit} per {period}"), "send less at once")
+        }
     };
     format!(
         "quota \"{quota}\" allows {allows}, and the call has {amount}; {remedy}, or ask for a higher {limit} in the server's access \

@@ -90,8 +90,8 @@ pub(super) fn refused(refusal: &Refusal) -> ConnectError {
         Refusal::StoreFull(cause) => {
             let id = log("the store has run out of disk space", cause);
             let message = format!(
-                "the store has run out of disk space and nothing was recorded; retry later with the same event_id: it goes on when its volume \
-                 has been enlarged (error {id})"
+                "the store has run out of disk space and nothing was recorded; retry later with the same event_id, or ask its operator to \
+                 enlarge the volume (error {id})"
             );
             let error = outcome(ConnectError::resource_exhausted(message), "STORE_FULL", "nothing-recorded");
             retry_after(error, FULL_RETRY)

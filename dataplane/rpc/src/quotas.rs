@@ -62,7 +62,8 @@ impl Api {
 fn add_limited_sources(unknown: &mut Vec<NewNames>, limiter: &QuotaLimiter, events: &[Event]) {
     let Some(most) = limiter.reached_sources() else { return };
     let is_unknown = |source: &str| !source.is_empty() && !limiter.knows(ALL_SOURCES, source, None);
-    let sources: HashSet<&str> = events.iter().map(|event| &*event.source).filter(|source| is_unknown(source)).collect();
+    let sources: HashSet<&str> =
+        events.iter().map(|event| &*event.source).filter(|source| is_unknown(source)).collect();
     let names = sources.into_iter().map(|source| Name::Source(source.into()));
     add_limited(unknown, (Limit::AllSources, ALL_SOURCES, most), names.collect());
 }

@@ -1,4 +1,4 @@
-//! Limits of names that hold without an access policy: whoever invents names gets an error, and known names are still counted.
+//! Limits of names that hold without an access policy: a caller who invents names gets an error, and known names are still counted.
 
 use std::time::{Duration, Instant};
 
@@ -48,7 +48,10 @@ async fn beyond_the_largest_number_of_sources_new_ones_are_refused_and_known_one
     let (status, answer) = refused;
     assert_eq!((status, &answer["code"]), (429, &json!("resource_exhausted")), "{answer}");
     let message = answer["message"].as_str().unwrap();
-    assert!(message.starts_with("there are 20 sources or more, which is the limit, and the source is new"), "{message}");
+    assert!(
+        message.starts_with("there are 20 sources or more, which is the limit, and the source is new"),
+        "{message}"
+    );
     assert!(message.ends_with("raise --max-sources of the server"), "{message}");
     assert_eq!(record(&pingd, "s7", "").await.0, 200, "it is known");
     let batch = json!({"events": [{"source": "s1"}, {"source": "invented"}]});

@@ -115,7 +115,8 @@ fn is_due(
     }
     let written_at = before.stats.as_ref().and_then(|before| before.changed_at.as_ref());
     let is_old = written_at.is_none_or(|written_at| now.duration_since(written_at.0).unsigned_abs() >= interval);
-    let differs = before.stats.as_ref() != stats || !conditions.iter().all(|condition| before.conditions.contains(condition));
+    let differs =
+        before.stats.as_ref() != stats || !conditions.iter().all(|condition| before.conditions.contains(condition));
     differs && is_old
 }
 

@@ -79,7 +79,9 @@ impl Estimate {
         };
         let growth = match (growth_per_day, self.days_left()) {
             (None, _) => "its growth is not known yet".into(),
-            (Some(growth), Some(days)) => format!("growing by {} per day, it is full in {}", size(growth), days_text(days)),
+            (Some(growth), Some(days)) => {
+                format!("growing by {} per day, it is full in {}", size(growth), days_text(days))
+            }
             (Some(_), None) => "it does not grow".into(),
         };
         format!("Postgres stores {}{wal} on a volume of {}; {growth}", size(used), size(self.volume.bytes))
@@ -151,7 +153,11 @@ mod tests {
         );
         let (low, reason, message) = condition(&estimate(50 * GIB, Some(9 * GIB), true));
         assert_eq!((low, reason), (true, "FillsUp"));
-        assert!(message.ends_with("full in 4 days. Raise spec.postgres.cluster.storage.size, or set spec.events.retentionDays"));
+        assert!(
+            message.ends_with(
+                "full in 4 days. Raise spec.postgres.cluster.storage.size, or set spec.events.retentionDays"
+            )
+        );
         assert_eq!(condition(&estimate(84 * GIB, Some(0), true)).1, "AlmostFull");
         assert_eq!(condition(&estimate(84 * GIB, Some(0), false)).1, "Sufficient");
         assert!(condition(&estimate(20 * GIB, Some(0), true)).2.ends_with("it does not grow"));

@@ -3,6 +3,7 @@
 use std::{
     fs::{self, File},
     io,
+    os::unix::fs::symlink,
     path::{Path, PathBuf},
 };
 
@@ -16,6 +17,8 @@ use crate::tools;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum VolumeContent {
     /// Everything.
+    All,
+    /// Everything but the write-ahead log.
     Data,
     /// The write-ahead log only.
     Wal,
@@ -25,7 +28,7 @@ impl VolumeContent {
     /// The folder below the folder of the instance.
     fn folder(self) -> &'static str {
         match self {
-            Self::Data => "data",
+            Self::All | Self::Data => "data",
             Self::Wal => "data/pg_wal",
         }
     }
@@ -53,6 +56,12 @@ impl Volume {
             tools::run(Command::new("chown").arg(format!("{user}:")).arg(&target)).await?;
         }
         fs::remove_dir_all(&aside)?;
+        if content == VolumeContent::Data {
+            // Postgres follows a link, as it does if `initdb` is told where the log is.
+            let (log, elsewhere) = (target.join("pg_wal"), instance.join("pg_wal"));
+            tools::run(Command::new("mv").arg(&log).arg(&elsewhere)).await?;
+            symlink(&elsewhere, &log)?;
+        }
         Ok(Self(target))
     }
 
