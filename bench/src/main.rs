@@ -15,6 +15,7 @@ mod report;
 mod security;
 mod sources;
 mod status;
+mod storage;
 mod stream;
 mod unary;
 mod views;

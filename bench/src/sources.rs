@@ -16,6 +16,7 @@ use crate::{
     pipeline::Pipeline,
     reads::read_on_thread,
     report::Report,
+    storage::database_bytes,
     stream,
     views::{cache_bytes, catch_up, lag_ms, view_bytes},
 };
@@ -76,7 +77,7 @@ pub(crate) async fn measure(report: &mut Report, sources: Option<u64>, seconds: 
 
 /// Records one event of each source, and reports what a source takes.
 async fn fill(report: &mut Report, pipeline: &Pipeline, sources: u64) -> anyhow::Result<()> {
-    let empty = view_bytes(pipeline).await?;
+    let empty = (view_bytes(pipeline).await?, database_bytes(pipeline).await?);
     let started = Instant::now();
     load::once_each(&pipeline.address, sources).await?;
     catch_up(pipeline).await?;
@@ -86,7 +87,9 @@ async fn fill(report: &mut Report, pipeline: &Pipeline, sources: u64) -> anyhow:
     let memory = machine::peak_mib(processor.pid())?;
     report.add("sources: processor peak memory", memory, "MiB");
     report.add("sources: processor", memory * 1024.0 * 1024.0 / number, "bytes per source");
-    report.add("sources: Postgres, all views", (view_bytes(pipeline).await? - empty) / number, "bytes per source");
+    report.add("sources: Postgres, all views", (view_bytes(pipeline).await? - empty.0) / number, "bytes per source");
+    let all = database_bytes(pipeline).await? - empty.1;
+    report.add("sources: Postgres, with the event", all / number, "bytes per source");
     Ok(())
 }
 

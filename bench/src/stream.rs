@@ -1,10 +1,13 @@
 //! Measures streams of batches until they are durable, published and counted.
 
+use std::time::Duration;
+
 use tokio::time::Instant;
 
 use crate::{
     pipeline::{Pipeline, stream_load},
     report::Report,
+    storage::{database_bytes, report_growth},
     unary::report_latencies,
 };
 
@@ -12,7 +15,7 @@ pub(crate) async fn measure(report: &mut Report, seconds: u64) -> anyhow::Result
     for batch in [100, 500] {
         let pipeline = Pipeline::start(true).await?;
         pipeline.warm_up().await?;
-        let before = (pipeline.stored().await?, pipeline.cpu_usage());
+        let before = (pipeline.stored().await?, pipeline.cpu_usage(), database_bytes(&pipeline).await?);
         let started = Instant::now();
         let load = stream_load(&pipeline, batch, seconds).await?;
         let settled = pipeline.settle().await?;
@@ -24,6 +27,7 @@ pub(crate) async fn measure(report: &mut Report, seconds: u64) -> anyhow::Result
         report_latencies(report, &name, &load);
         report.add(format!("{name}: all counted after"), settled.as_secs_f64() * 1e3, "ms");
         pipeline.report_cost(report, &name, &before.1, events);
+        report_growth(report, &pipeline, &name, before.2, (events, Duration::from_secs(seconds))).await?;
     }
     Ok(())
 }

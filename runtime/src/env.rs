@@ -102,6 +102,10 @@ pub const WINDOW_RETENTION_DAYS: &str = "PING_WINDOW_RETENTION_DAYS";
 pub const DAY_RETENTION_DAYS: &str = "PING_DAY_RETENTION_DAYS";
 /// Days to keep the rows of events whose ids are version 7 UUIDs, not counting today; 0 keeps all rows. Default 0.
 pub const EVENT_RETENTION_DAYS: &str = "PING_EVENT_RETENTION_DAYS";
+/// Number of sources from which on new ones are refused; 0 sets no limit. Default 100000000.
+pub const MAX_SOURCES: &str = "PING_MAX_SOURCES";
+/// New names of kinds per day (UTC); 0 sets no limit. Default 10000.
+pub const NEW_KIND_NAMES_PER_DAY: &str = "PING_NEW_KIND_NAMES_PER_DAY";
 /// Rule for a negative status, as `kind=count`: a source with at least `count` events of `kind` is negative until that is revoked. Default
 /// `failed=1`.
 pub const STATUS_NEGATIVE_WHEN: &str = "PING_STATUS_NEGATIVE_WHEN";

@@ -61,10 +61,13 @@ impl Drop for Folder {
 }
 
 /// In the background, because removing the files of a Postgres that has synced takes up to 3 s. `rm` runs detached so that it
-/// survives this process. If it fails, the folder is removed later as an abandoned one.
+/// survives this process. If it fails, the folder is removed later as an abandoned one. Volumes of a Postgres are unmounted first.
 fn remove(folder: &Path) {
     let mut shell = Command::new("sh");
-    shell.args(["-c", "rm -rf -- \"$0\" &"]).arg(folder).process_group(0);
+    shell
+        .args(["-c", "{ umount -l -- \"$0/data/pg_wal\" \"$0/data\"; rm -rf -- \"$0\"; } &"])
+        .arg(folder)
+        .process_group(0);
     let _ = shell.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status();
 }
 

@@ -2,6 +2,7 @@
 
 mod encrypted;
 mod template;
+mod volume;
 
 use std::{
     fs,
@@ -9,9 +10,12 @@ use std::{
     time::Duration,
 };
 
+use anyhow::Context as _;
 use rustix::process::Signal;
 use tokio::process::Command;
 
+use self::volume::Volume;
+pub use self::volume::VolumeContent;
 use crate::{
     clock::Clock,
     folder::Folder,
@@ -29,7 +33,18 @@ const STOP_TIMEOUT: Duration = Duration::from_secs(30);
 pub struct Postgres {
     process: Process,
     folder: Folder,
+    volume: Option<Volume>,
     port: u16,
+}
+
+/// How a Postgres is started.
+#[derive(Default)]
+struct Launch<'a> {
+    /// Of `postgresql.conf`.
+    settings: &'a [(&'a str, &'a str)],
+    env: &'a [(&'a str, String)],
+    /// A volume of its own, with its size in MiB.
+    volume: Option<(VolumeContent, u32)>,
 }
 
 impl Postgres {
@@ -40,12 +55,23 @@ impl Postgres {
 
     /// Starts a Postgres on a free port with settings of `postgresql.conf`, which override those of this module.
     pub async fn start_with(settings: &[(&str, &str)]) -> anyhow::Result<Self> {
-        Self::launch(Lifetime::Owned, Folder::create("postgres")?, settings, &[]).await
+        Self::launch(Lifetime::Owned, Folder::create("postgres")?, Launch { settings, ..Launch::default() }).await
     }
 
     /// Starts a Postgres on a free port that sees the time of `clock`.
     pub async fn start_with_clock(clock: &Clock) -> anyhow::Result<Self> {
-        Self::launch(Lifetime::Owned, Folder::create("postgres")?, &[], &clock.env()).await
+        let launch = Launch { env: &clock.env(), ..Launch::default() };
+        Self::launch(Lifetime::Owned, Folder::create("postgres")?, launch).await
+    }
+
+    /// Starts a Postgres whose data, or write-ahead log, is on a volume of this many MiB. Needs root.
+    pub async fn start_on_volume(
+        content: VolumeContent,
+        mebibytes: u32,
+        settings: &[(&str, &str)],
+    ) -> anyhow::Result<Self> {
+        let launch = Launch { settings, volume: Some((content, mebibytes)), ..Launch::default() };
+        Self::launch(Lifetime::Owned, Folder::create("postgres")?, launch).await
     }
 
     /// Starts an asynchronous standby of the Postgres behind the port `primary` of this machine.
@@ -55,7 +81,7 @@ impl Postgres {
         let mut copy = template::as_user(&template::programs()?.join("pg_basebackup"), folder.path());
         copy.args(["-D", "data", "--write-recovery-conf", "--checkpoint=fast", "--no-sync", "-U", "postgres"]);
         tools::run(copy.args(["-h", "127.0.0.1", "-p", &primary.to_string()])).await?;
-        Self::launch_in(Lifetime::Owned, folder, &[], &[]).await
+        Self::launch_in(Lifetime::Owned, folder, Launch::default()).await
     }
 
     /// Makes a standby a primary. What has not reached it by now is lost.
@@ -65,29 +91,23 @@ impl Postgres {
     }
 
     pub(crate) async fn start_detached() -> anyhow::Result<Self> {
-        Self::launch(Lifetime::Detached, Folder::create_detached("postgres")?, &[], &[]).await
+        Self::launch(Lifetime::Detached, Folder::create_detached("postgres")?, Launch::default()).await
     }
 
-    async fn launch(
-        lifetime: Lifetime,
-        folder: Folder,
-        settings: &[(&str, &str)],
-        env: &[(&str, String)],
-    ) -> anyhow::Result<Self> {
+    async fn launch(lifetime: Lifetime, folder: Folder, launch: Launch<'_>) -> anyhow::Result<Self> {
         let template = template::ready().await?;
         give_to_user(&folder).await?;
         tools::run(Command::new("cp").arg("-a").arg(template).arg(folder.path().join("data"))).await?;
-        Self::launch_in(lifetime, folder, settings, env).await
+        Self::launch_in(lifetime, folder, launch).await
     }
 
     /// Starts it on the data in `folder`.
-    async fn launch_in(
-        lifetime: Lifetime,
-        folder: Folder,
-        settings: &[(&str, &str)],
-        env: &[(&str, String)],
-    ) -> anyhow::Result<Self> {
+    async fn launch_in(lifetime: Lifetime, folder: Folder, launch: Launch<'_>) -> anyhow::Result<Self> {
         let path = folder.path();
+        let volume = match launch.volume {
+            Some((content, mebibytes)) => Some(Volume::mount(path, content, mebibytes).await?),
+            None => None,
+        };
         let port = free_port()?;
         let own_settings = [
             ("listen_addresses", "127.0.0.1"),
@@ -97,9 +117,9 @@ impl Postgres {
             // Recovery after a kill syncs all files. Syncing the file system once saves 3 s.
             ("recovery_init_sync_method", "syncfs"),
         ];
-        let mut args: Vec<_> = env.iter().map(|(name, value)| format!("{name}={value}").into()).collect();
+        let mut args: Vec<_> = launch.env.iter().map(|(name, value)| format!("{name}={value}").into()).collect();
         args.extend([template::programs()?.join("postgres").into(), "-D".into(), path.join("data").into()]);
-        for (name, value) in own_settings.iter().chain(settings) {
+        for (name, value) in own_settings.iter().chain(launch.settings) {
             args.extend(["-c".into(), format!("{name}={value}").into()]);
         }
         let process = Process::new(ProcessSpec {
@@ -113,7 +133,7 @@ impl Postgres {
             // "Immediate shutdown" is as fast as a kill, but releases the shared memory.
             stop_signal: Signal::QUIT,
         });
-        let mut postgres = Self { process, folder, port };
+        let mut postgres = Self { process, folder, volume, port };
         postgres.restart().await?;
         Ok(postgres)
     }
@@ -143,6 +163,11 @@ impl Postgres {
         self.process.pid()
     }
 
+    /// Whether the postmaster runs: it ends by itself if it cannot recover.
+    pub fn is_running(&self) -> bool {
+        self.pid().is_some_and(Pid::is_running)
+    }
+
     /// Kills the postmaster and every backend with SIGKILL, like a crash of the machine.
     pub async fn kill_9(&mut self) -> anyhow::Result<()> {
         self.process.kill_9().await
@@ -157,6 +182,16 @@ impl Postgres {
     pub async fn restart(&mut self) -> anyhow::Result<()> {
         let lock_file = self.folder.path().join("data/postmaster.pid");
         self.process.start(START_TIMEOUT, async |pid| accepts_connections(&lock_file, pid)).await
+    }
+
+    /// Occupies all of its volume but `left` bytes.
+    pub fn fill_volume(&self, left: u64) -> anyhow::Result<()> {
+        self.volume.as_ref().context("it has no volume")?.fill(left)
+    }
+
+    /// Makes its volume as large as this many MiB, while it runs or not.
+    pub async fn grow_volume(&self, mebibytes: u32) -> anyhow::Result<()> {
+        self.volume.as_ref().context("it has no volume")?.grow(mebibytes).await
     }
 
     /// Copies its data, and starts it again: what a backup is. Replaces an earlier copy.

@@ -11,6 +11,7 @@ use crate::{
     keys::{Keys, name},
     pipeline::Pipeline,
     report::Report,
+    storage::{database_bytes, report_growth},
     views::{catch_up, lag_ms, query_number},
 };
 
@@ -48,6 +49,7 @@ pub(super) async fn measure(
     let mut rate = search(pipeline, keys, limit).await?;
     for _ in 0..ATTEMPTS {
         let before = (pipeline.stored().await?, pipeline.cpu_usage(), wal_bytes(pipeline).await?);
+        let size = database_bytes(pipeline).await?;
         let held = hold(pipeline, keys, rate, seconds).await?;
         catch_up(pipeline).await?;
         if !held.keeps_up {
@@ -68,6 +70,8 @@ pub(super) async fn measure(
         }
         pipeline.report_cost(report, name, &before.1, events);
         report.add(format!("{name}: WAL"), (wal_bytes(pipeline).await? - before.2) / events, "bytes per event");
+        let time = Duration::from_secs(RAMP_SECONDS + seconds);
+        report_growth(report, pipeline, name, size, (events, time)).await?;
         return Ok(rate);
     }
     bail!("the views do not keep up with {rate:.0} events/s either")

@@ -6,7 +6,7 @@ use clap::Args;
 use ping_runtime::env;
 use ping_services::{
     SecurityArgs,
-    args::{CountArgs, RetentionArgs, StatusArgs, TransportArgs},
+    args::{CountArgs, NameLimitArgs, RetentionArgs, StatusArgs, TransportArgs},
 };
 
 /// Settings of the embedded mode.
@@ -18,6 +18,9 @@ pub struct DevArgs {
     /// Limits of connections and requests.
     #[command(flatten)]
     pub transport: TransportArgs,
+    /// Limits of names.
+    #[command(flatten)]
+    pub names: NameLimitArgs,
     /// TLS and access.
     #[command(flatten)]
     pub security: SecurityArgs,

@@ -15,10 +15,11 @@ use anyhow::Context;
 use ping_ingest::{IngestPorts, IngestSettings};
 use ping_memory::{LoggedMinutes, MemoryCache, MemoryLog, MemoryStatuses, MemoryStore, SystemClock};
 use ping_ports::{
-    Clock, EventRetention, EventStore, LogConsumer, Outbox, QuotaStore, SourceReader, SourceViews, TotalsStore,
+    Clock, EventRetention, EventStore, LogConsumer, Outbox, QuotaStore, SourceReader, SourceViews, StorageReader,
+    TotalsStore,
 };
 use ping_projections::{LogPorts, MinutePublisher, StatusProjection};
-use ping_query::{CountQuery, RevocationQuery, SourceQuery, StatusQuery};
+use ping_query::{CountQuery, RevocationQuery, SourceQuery, StatusQuery, StorageWatch};
 use ping_rpc::{Queries, health};
 use ping_runtime::admin::Readiness;
 use ping_sqlite::SqliteStore;
@@ -50,12 +51,20 @@ pub async fn run(args: DevArgs, process: ProcessArgs, shutdown: CancellationToke
 
 /// All ports that a store of record implements.
 trait Store:
-    EventStore + Outbox + TotalsStore + SourceViews + SourceReader + QuotaStore + EventRetention + 'static
+    EventStore + Outbox + TotalsStore + SourceViews + SourceReader + QuotaStore + EventRetention + StorageReader + 'static
 {
 }
 
 impl<S> Store for S where
-    S: EventStore + Outbox + TotalsStore + SourceViews + SourceReader + QuotaStore + EventRetention + 'static
+    S: EventStore
+        + Outbox
+        + TotalsStore
+        + SourceViews
+        + SourceReader
+        + QuotaStore
+        + EventRetention
+        + StorageReader
+        + 'static
 {
 }
 
@@ -74,6 +83,8 @@ async fn serve<S: Store>(
         let store = Arc::clone(&store);
         async move { store.outbox_watermark().await }
     });
+    let store = Arc::clone(&adapters.store);
+    tasks.spawn(StorageWatch::new(store.clone(), store, &mut registry).run());
     let listener = bind(args.listen, "--listen").await?;
     let address = listener.local_addr()?;
     let server = adapters.server(&args, listener)?;
@@ -118,6 +129,8 @@ impl<S: Store> Adapters<S> {
                 ports,
                 settings: IngestSettings::default(),
                 quotas: store.clone(),
+                name_limits: args.names.limits(),
+                sources: store.clone(),
                 revocations: RevocationQuery::new(args.status.rule(), store.clone(), Arc::clone(clock)),
                 events: store.clone(),
                 event_days: args.retention.event_days(),

@@ -19,6 +19,7 @@ use super::{
     IngestPorts, IngestSettings, Receipt, Refusal, Submission,
     assemble::{Assembly, assemble},
     publisher::Publisher,
+    store_full::StoreFull,
 };
 use crate::IngestMetrics;
 use ping_core::{Event, Seq, WriterId, partition_number};
@@ -47,6 +48,7 @@ pub(super) struct Lane {
     queue: mpsc::UnboundedReceiver<Submission>,
     partitions: Arc<AtomicU32>,
     orphaned: Arc<Notify>,
+    store_full: Arc<StoreFull>,
     metrics: Arc<IngestMetrics>,
     session: Option<WriterSession>,
 }
@@ -66,9 +68,10 @@ impl Lane {
         queue: mpsc::UnboundedReceiver<Submission>,
         partitions: Arc<AtomicU32>,
         orphaned: Arc<Notify>,
+        store_full: Arc<StoreFull>,
         metrics: Arc<IngestMetrics>,
     ) -> Self {
-        Self { ports, settings, queue, partitions, orphaned, metrics, session: None }
+        Self { ports, settings, queue, partitions, orphaned, store_full, metrics, session: None }
     }
 
     /// Runs until every sender is dropped and the queue is empty, then publishes what is left and closes the writer.
@@ -148,15 +151,15 @@ impl Lane {
         }
     }
 
-    /// Retries until the batch is committed, or the callers' timeout expires.
+    /// Retries until the batch is committed, or the callers' timeout expires. A store without disk space is not asked again.
     async fn commit(&mut self, events: &Arc<Vec<Event>>) -> Outcome {
         let deadline = Instant::now() + self.settings.timeout;
         loop {
             let Some(batch) = self.batch(events) else {
                 match self.open().await {
                     Ok(()) => continue,
-                    Err(error) if Instant::now() >= deadline => {
-                        return Outcome::Refused(Refusal::Unavailable(chain(&error)));
+                    Err(error) if self.store_full.is_reported_by(&error) || Instant::now() >= deadline => {
+                        return Outcome::Refused(self.store_full.refusal(&error));
                     }
                     Err(_) => sleep(RETRY).await,
                 }
@@ -164,6 +167,7 @@ impl Lane {
             };
             match self.ports.store.commit(&batch).await {
                 Ok(committed) => {
+                    self.store_full.committed();
                     self.advance(&batch, &committed);
                     return Outcome::Committed(batch, committed);
                 }
@@ -171,13 +175,14 @@ impl Lane {
                 Err(CommitError::Expired) => return Outcome::Refused(Refusal::Expired),
                 Err(error @ CommitError::Refused(_)) => {
                     self.metrics.store_errors.inc();
-                    if Instant::now() >= deadline {
-                        return Outcome::Refused(Refusal::Unavailable(chain(&error)));
+                    if self.store_full.is_reported_by(&error) || Instant::now() >= deadline {
+                        return Outcome::Refused(self.store_full.refusal(&error));
                     }
                     sleep(RETRY).await;
                 }
                 Err(error @ CommitError::Unknown(_)) => {
                     self.metrics.store_errors.inc();
+                    self.store_full.is_reported_by(&error);
                     self.abandon("the answer to a commit was lost");
                     match self.close_and_get_last_seq(batch.writer, deadline).await {
                         Some(last) if last >= batch.last_seq() => return Outcome::CommittedWithoutAnswer,
@@ -239,7 +244,10 @@ impl Lane {
     async fn renew(&mut self) {
         let Some(session) = &mut self.session else { return };
         match self.ports.store.renew(session.writer, session.next_seq - 1, self.settings.lease).await {
-            Ok(true) => session.renew_at = Instant::now() + self.settings.lease / 3,
+            Ok(true) => {
+                session.renew_at = Instant::now() + self.settings.lease / 3;
+                self.store_full.answered();
+            }
             Ok(false) => self.abandon("its lease expired, or the store was restored"),
             Err(error) => {
                 tracing::warn!(writer = %session.writer, error = chain(&error), "lease not renewed");

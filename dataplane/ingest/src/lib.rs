@@ -10,6 +10,7 @@ mod lane;
 mod metrics;
 mod publisher;
 mod relay;
+mod store_full;
 
 pub use accepted_ids::AcceptedIds;
 pub use metrics::IngestMetrics;
@@ -26,6 +27,7 @@ use tokio::{
 
 use ping_core::{Event, Token};
 use ping_ports::{EventStore, LogProducer, Outbox};
+use store_full::StoreFull;
 use uuid::Uuid;
 
 /// An id for an event without one. Ids ascend, because they then insert almost three times as fast as random ones
@@ -87,6 +89,9 @@ pub enum Refusal {
         "an event that was to be recorded at the same time has an id from before the events that are kept, and nothing was recorded; retry"
     )]
     Expired,
+    /// The store has no disk space left; nothing was recorded.
+    #[error("the store has run out of disk space and nothing was recorded; retry when it has space again: {0}")]
+    StoreFull(String),
     /// The answer to a commit was lost: the events may or may not be recorded.
     #[error("the events may or may not have been recorded; retry with the same event_id: {0}")]
     OutcomeUnknown(String),
@@ -159,6 +164,7 @@ impl Ingest {
         // Until the number of partitions is known, everything goes to the first one, which always exists.
         let partitions = Arc::new(AtomicU32::new(1));
         let orphaned = Arc::new(Notify::new());
+        let store_full = Arc::new(StoreFull::new(metrics.store_full.clone()));
         // Saturates: four billion waiting events would not fit in memory.
         let capacity = u32::try_from(settings.queue_events).unwrap_or(u32::MAX);
         let (alive, done) = tokio::sync::watch::channel(());
@@ -171,6 +177,7 @@ impl Ingest {
                     queue,
                     Arc::clone(&partitions),
                     Arc::clone(&orphaned),
+                    Arc::clone(&store_full),
                     Arc::clone(&metrics),
                 );
                 let alive = alive.clone();

@@ -3,6 +3,7 @@
 use prometheus_client::{
     metrics::{
         counter::Counter,
+        gauge::Gauge,
         histogram::{Histogram, exponential_buckets},
     },
     registry::Registry,
@@ -21,6 +22,8 @@ pub struct IngestMetrics {
     pub refused_full: Counter,
     /// Failed calls to the store.
     pub store_errors: Counter,
+    /// 1 while the store has no disk space left.
+    pub store_full: Gauge,
     /// Writers that were abandoned, because the store closed them or a commit got no answer.
     pub fenced: Counter,
     /// Events published to the log.
@@ -46,9 +49,23 @@ impl IngestMetrics {
         let published = counter("ping_ingest_published_events", "Events published to the log");
         let publish_errors = counter("ping_ingest_publish_errors", "Failed attempts to publish");
         let relayed = counter("ping_ingest_relayed_events", "Events published on behalf of closed writers");
+        let store_full = Gauge::default();
+        let help = "1 while events are refused because the store has no disk space left";
+        registry.register("ping_ingest_store_full", help, store_full.clone());
         let batch_events = Histogram::new(exponential_buckets(1.0, 4.0, 8));
         registry.register("ping_ingest_batch_events", "Events per committed batch", batch_events.clone());
-        Self { batches, batch_events, repeated, refused_full, store_errors, fenced, published, publish_errors, relayed }
+        Self {
+            batches,
+            batch_events,
+            repeated,
+            refused_full,
+            store_errors,
+            store_full,
+            fenced,
+            published,
+            publish_errors,
+            relayed,
+        }
     }
 }
 

@@ -7,7 +7,7 @@ use ping_embedded::DevArgs;
 use ping_runtime::env;
 use ping_services::{
     PortSecurityArgs, SecurityArgs,
-    args::{CountArgs, ProcessArgs, RetentionArgs, StatusArgs, TransportArgs},
+    args::{CountArgs, NameLimitArgs, ProcessArgs, RetentionArgs, StatusArgs, TransportArgs},
 };
 
 use crate::man::ManArgs;
@@ -79,6 +79,9 @@ pub(crate) struct ServerArgs {
     /// Limits of connections and requests.
     #[command(flatten)]
     pub(crate) transport: TransportArgs,
+    /// Limits of names.
+    #[command(flatten)]
+    pub(crate) names: NameLimitArgs,
     /// TLS and access.
     #[command(flatten)]
     pub(crate) security: SecurityArgs,

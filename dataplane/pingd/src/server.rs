@@ -33,6 +33,7 @@ pub(crate) async fn run(args: ServerArgs, process: ProcessArgs, shutdown: Cancel
     let mut tasks = JoinSet::new();
     if let Some(queries) = &queries {
         tasks.spawn(queries.counts.store_check(store.clone(), &mut registry).run());
+        tasks.spawn(queries.counts.storage_watch(store.clone(), &mut registry).run());
     }
     let security = args.security.start(&mut registry, &mut tasks).await?;
     migrate(&mut tasks, &readiness, Arc::clone(&store));
@@ -51,6 +52,8 @@ pub(crate) async fn run(args: ServerArgs, process: ProcessArgs, shutdown: Cancel
                 ports,
                 settings: args.ingest(),
                 quotas: store.clone(),
+                name_limits: args.names.limits(),
+                sources: store.clone(),
                 revocations,
                 events: store.clone(),
                 event_days: args.retention.event_days(),

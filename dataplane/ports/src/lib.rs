@@ -16,6 +16,7 @@ mod minutes;
 mod quotas;
 mod source_reader;
 mod statuses;
+mod storage;
 mod store;
 mod view_audit;
 mod views;
@@ -23,7 +24,7 @@ mod views;
 pub use advance::{Advance, Applied};
 pub use audit::{Drift, compare, has_counted};
 pub use cache::{CacheCounters, CacheError, CacheSnapshot, CounterCache, Flush, Reading};
-pub use causes::{Cause, chain};
+pub use causes::{Cause, DiskFull, chain};
 pub use clock::Clock;
 pub use event_retention::{EventHorizon, EventRetention};
 pub use log::{
@@ -34,6 +35,7 @@ pub use minutes::{MinuteSummary, MinuteTopic};
 pub use quotas::{Name, NamesAdmitted, QuotaStore};
 pub use source_reader::{SegmentReader, SourceReader, SourceSummary};
 pub use statuses::{CACHE_TTL_MINUTES, CacheVersion, CachedStatus, Epoch, StatusCache, StatusUpdate, StatusWatermark};
+pub use storage::{StoragePart, StorageReader, StorageSizes};
 pub use store::{
     Batch, CommitError, Committed, Counted, DroppedEvents, EventStore, Outbox, OutboxRow, OutboxWatermark,
     RangeCountError, Recount, Snapshot, StoreError, TotalsStore, WriterTotal,

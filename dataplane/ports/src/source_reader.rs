@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use ping_core::{Day, KindCounts, KindRange, Millis, Minute, Span, Window, WindowSplit};
 use ping_segments::{
     Family, FormatError, Node, Ranking, SegmentQuery, StoredSegment, days_of, kind_counts, kinds_of, slices,
-    unique_sources, windows_of,
+    sources_in, unique_sources, windows_of,
 };
 
 use super::store::StoreError;
@@ -66,6 +66,10 @@ pub trait SourceReader: Send + Sync {
 
     /// The number of unique sources per minute, within the last hour.
     async fn uniques(&self, from: Minute, to: Minute) -> Result<BTreeMap<Minute, i64>, StoreError>;
+
+    /// About how many sources there are: as many as in one of the slices, times their number. `sample` selects the slice. Exact while there is
+    /// only one, which has some ten thousand sources.
+    async fn estimated_sources(&self, sample: usize) -> Result<i64, StoreError>;
 
     /// All events per minute, from the totals: exact at the time of the call.
     async fn all_minutes(&self, from: Minute, to: Minute) -> Result<BTreeMap<Minute, i64>, StoreError>;
@@ -154,6 +158,15 @@ impl<T: SegmentReader> SourceReader for T {
             }
         }
         Ok(uniques)
+    }
+
+    async fn estimated_sources(&self, sample: usize) -> Result<i64, StoreError> {
+        let slices: Vec<_> = slices(self.deepest(Family::Kinds).await?).collect();
+        let slice = slices[sample % slices.len()];
+        let segments = self.many_segments(&[SegmentQuery::all_kinds(slice)]).await?;
+        let sources = sources_in(slice, &segments).map_err(unreadable)?;
+        // There are at most 2^15 slices.
+        Ok(sources.saturating_mul(slices.len() as i64))
     }
 
     async fn all_minutes(&self, from: Minute, to: Minute) -> Result<BTreeMap<Minute, i64>, StoreError> {

@@ -6,6 +6,7 @@
 mod live;
 mod sources;
 mod status;
+mod storage;
 mod store_check;
 mod view_state;
 mod waiters;
@@ -15,9 +16,11 @@ use std::{sync::Arc, time::Duration};
 pub use live::{CacheState, LIVE_MINUTES, LIVE_SOURCES, LiveCount, LiveQuery, Minutes, Ranking, Watcher};
 pub use sources::{AsOf, Point, SourceError, SourceQuery, Step};
 pub use status::{RevocationQuery, SourceStatus, StatusQuery};
+pub use storage::{StorageUsage, StorageWatch};
 pub use store_check::StoreCheck;
 
 use prometheus_client::registry::Registry;
+use storage::LastStorageUsage;
 use store_check::RolledBack;
 use tokio::time::{Instant, sleep};
 use view_state::ViewState;
@@ -25,8 +28,8 @@ use waiters::Waiters;
 
 use ping_core::{Millis, Minute, TimeRange, Token};
 use ping_ports::{
-    Clock, Counted, CounterCache, Outbox, RangeCountError, Reading, Recount, StoreError, TotalsStore, ViewAudit,
-    ViewAuditState,
+    Clock, Counted, CounterCache, Outbox, RangeCountError, Reading, Recount, StorageReader, StoreError, TotalsStore,
+    ViewAudit, ViewAuditState,
 };
 
 /// Pause between two checks whether the cache has caught up with the store, in [`CountQuery::verify`].
@@ -71,6 +74,8 @@ pub struct CountResponse {
     pub last_audit: Option<Millis>,
     /// What the last audit of the views per source found.
     pub views: ViewAuditState,
+    /// The space that the store occupied when it was measured last.
+    pub storage: Option<StorageUsage>,
 }
 
 /// Why there is no count.
@@ -125,6 +130,7 @@ pub struct CountQuery {
     waiters: Waiters,
     rolled_back: RolledBack,
     views: Option<ViewState>,
+    storage: LastStorageUsage,
 }
 
 impl CountQuery {
@@ -132,7 +138,16 @@ impl CountQuery {
     #[must_use]
     pub fn new(cache: Arc<dyn CounterCache>, totals: Arc<dyn TotalsStore>, clock: Arc<dyn Clock>, window: i64) -> Self {
         let waiters = Waiters::new(Arc::clone(&cache));
-        Self { cache, totals, clock, window, waiters, rolled_back: RolledBack::default(), views: None }
+        Self {
+            cache,
+            totals,
+            clock,
+            window,
+            waiters,
+            rolled_back: RolledBack::default(),
+            views: None,
+            storage: LastStorageUsage::default(),
+        }
     }
 
     /// Answers also say what the last audit of the views per source found.
@@ -148,6 +163,11 @@ impl CountQuery {
     /// A check that makes these queries read the store, while the cache has counted what the primary store behind `outbox` does not have.
     pub fn store_check(&self, outbox: Arc<dyn Outbox>, registry: &mut Registry) -> StoreCheck {
         StoreCheck::new(Arc::clone(&self.cache), outbox, self.rolled_back.clone(), registry)
+    }
+
+    /// A watch that measures `store`. Answers of these queries then say how much space it occupies.
+    pub fn storage_watch(&self, store: Arc<dyn StorageReader>, registry: &mut Registry) -> StorageWatch {
+        StorageWatch::new(store, Arc::clone(&self.totals), registry).with_last(self.storage.clone())
     }
 
     /// Whether the cache can answer.
@@ -186,8 +206,8 @@ impl CountQuery {
 
     async fn read_store(&self, range: Option<TimeRange>) -> Result<CountResponse, RangeCountError> {
         let Counted { count, as_of } = self.totals.count(range).await?;
-        let (served_by, views) = (ServedBy::Store, self.view_state());
-        Ok(CountResponse { count, as_of, lag: 0, exact: true, served_by, last_audit: None, views })
+        let (served_by, views, storage) = (ServedBy::Store, self.view_state(), self.storage.get());
+        Ok(CountResponse { count, as_of, lag: 0, exact: true, served_by, last_audit: None, views, storage })
     }
 
     /// The count of the cache, if the cache covers `range`, answers, and is not suspect.
@@ -209,8 +229,8 @@ impl CountQuery {
     fn response_of(&self, count: i64, reading: &Reading, now: Millis) -> CountResponse {
         let Reading { as_of, last_audit, .. } = *reading;
         let lag = (now - as_of).max(0);
-        let (served_by, views) = (ServedBy::Cache, self.view_state());
-        CountResponse { count, as_of, lag, exact: true, served_by, last_audit, views }
+        let (served_by, views, storage) = (ServedBy::Cache, self.view_state(), self.storage.get());
+        CountResponse { count, as_of, lag, exact: true, served_by, last_audit, views, storage }
     }
 
     /// The minutes of `range`, if it consists of whole minutes that are all in the cache window.

@@ -16,13 +16,17 @@ pub enum Limit {
     Sources,
     /// New kinds of sources per day.
     Kinds,
+    /// Sources of all callers, in total: [`crate::NameLimits::sources`].
+    AllSources,
+    /// New names of kinds of all callers, per day: [`crate::NameLimits::kind_names_per_day`].
+    KindNames,
 }
 
 impl Limit {
-    /// All limits.
+    /// Those that an access policy can set.
     pub const ALL: [Self; 4] = [Self::Events, Self::Bytes, Self::Sources, Self::Kinds];
 
-    /// The field of the access policy that sets it.
+    /// The field of the access policy, or the flag, that sets it.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -30,6 +34,8 @@ impl Limit {
             Self::Bytes => "bytesPerSecond",
             Self::Sources => "newSourcesPerDay",
             Self::Kinds => "newKindsPerDay",
+            Self::AllSources => "--max-sources",
+            Self::KindNames => "--new-kind-names-per-day",
         }
     }
 
@@ -37,15 +43,15 @@ impl Limit {
         match self {
             Self::Events => "events",
             Self::Bytes => "bytes of events",
-            Self::Sources => "new sources",
-            Self::Kinds => "new kinds",
+            Self::Sources | Self::AllSources => "new sources",
+            Self::Kinds | Self::KindNames => "new kinds",
         }
     }
 
     fn period(self) -> &'static str {
         match self {
             Self::Events | Self::Bytes => "second",
-            Self::Sources | Self::Kinds => "day (UTC)",
+            Self::Sources | Self::Kinds | Self::AllSources | Self::KindNames => "day (UTC)",
         }
     }
 }
@@ -162,6 +168,22 @@ pub enum QuotaRefusal {
         /// When the call would fit if no other came before it.
         retry_in: Duration,
     },
+    /// There are as many sources as allowed, and the call has a new one.
+    #[error(
+        "there are {most} sources or more, which is the limit, and the source is new; nothing was recorded. Use known sources, or raise --max-sources of the server"
+    )]
+    TooManySources {
+        /// How many may exist.
+        most: u64,
+    },
+    /// As many names of kinds as allowed were new today, and the call has another one.
+    #[error("the server accepts {most} new kinds per day (UTC), and the kind is new; nothing was recorded. Use known kinds, retry in {}, or raise --new-kind-names-per-day of the server", readable(*.retry_in))]
+    TooManyKindNames {
+        /// How many may be new per day.
+        most: u64,
+        /// When the next day begins.
+        retry_in: Duration,
+    },
     /// The server counts the use of as many buckets as it can.
     #[error("too many callers with quotas are active on this server, and nothing was recorded; retry in {} with the same event_id", readable(*.retry_in))]
     TooManyBuckets {
@@ -182,7 +204,9 @@ fn too_large(quota: &str, limit: Limit, amount: u64, most: u64) -> String {
     let (allows, remedy) = match limit {
         Limit::Events | Limit::Bytes => (format!("at most {most} {unit} at once"), "send less at once"),
         Limit::Sources | Limit::Kinds if most == 0 => (format!("no {unit}"), "send only what is known already"),
-        Limit::Sources | Limit::Kinds => (format!("{most} {unit} per {period}"), "send less at once"),
+        Limit::Sources | Limit::Kinds | Limit::AllSources | Limit::KindNames => {
+            (format!("{most} {unit} per {period}"), "send less at once")
+        }
     };
     format!(
         "quota \"{quota}\" allows {allows}, and the call has {amount}; {remedy}, or ask for a higher {limit} in the server's access \

@@ -8,8 +8,10 @@ mod demand;
 mod exchange;
 mod limiter;
 mod metrics;
+mod name_limits;
 mod names;
 
 pub use demand::{Charge, Demand, Limit, NewNames, QuotaRefusal};
 pub use limiter::QuotaLimiter;
 pub use metrics::QuotaMetrics;
+pub use name_limits::{NameLimits, SourceLimitWatch};

@@ -2,7 +2,8 @@
 
 use std::{sync::Arc, time::Duration};
 
-use ping_ports::{QuotaStore, chain};
+use ping_ports::{QuotaStore, SourceReader, chain};
+use prometheus_client::registry::Registry;
 use tokio::{
     sync::{mpsc, oneshot},
     task::JoinSet,
@@ -10,8 +11,9 @@ use tokio::{
 };
 
 use crate::{
-    Charge, Demand, NewNames, QuotaMetrics, QuotaRefusal,
+    Charge, Demand, NameLimits, NewNames, QuotaMetrics, QuotaRefusal, SourceLimitWatch,
     exchange::{Attempt, Buckets, Exchange, MAX_WAITING, Waiting},
+    name_limits::NameLimitState,
     names::{KnownNames, NamesQueue, Registrar},
 };
 
@@ -29,6 +31,7 @@ pub struct QuotaLimiter {
     known: Arc<KnownNames>,
     exchange: mpsc::Sender<Waiting>,
     registrar: NamesQueue,
+    name_limits: NameLimitState,
     metrics: Arc<QuotaMetrics>,
 }
 
@@ -49,7 +52,32 @@ impl QuotaLimiter {
         tasks.spawn(forget(Arc::clone(&store), Arc::clone(&metrics), end));
         let (registrar, task) = Registrar::new(Arc::clone(&known), store, Arc::clone(&metrics));
         tasks.spawn(task.run());
-        Self { buckets, known, exchange, registrar, metrics }
+        Self { buckets, known, exchange, registrar, name_limits: NameLimitState::default(), metrics }
+    }
+
+    /// The same limiter with limits of names for all callers, and the task that watches the number of sources in `reader`.
+    #[must_use]
+    pub fn with_name_limits(
+        self,
+        limits: NameLimits,
+        reader: Arc<dyn SourceReader>,
+        registry: &mut Registry,
+    ) -> (Self, SourceLimitWatch) {
+        let name_limits = NameLimitState::new(limits);
+        let watch = SourceLimitWatch::new(name_limits.clone(), reader, registry);
+        (Self { name_limits, ..self }, watch)
+    }
+
+    /// The number of sources that may exist, once there are as many: from then on, names of sources must stand in a demand.
+    #[must_use]
+    pub fn reached_sources(&self) -> Option<u64> {
+        self.name_limits.is_reached().then_some(self.name_limits.limits.sources)
+    }
+
+    /// How many names of kinds may be new per day; `None` for no limit. They must stand in a demand.
+    #[must_use]
+    pub fn kind_names_per_day(&self) -> Option<u64> {
+        Some(self.name_limits.limits.kind_names_per_day).filter(|limit| *limit > 0)
     }
 
     /// Whether a name is known not to be new, without a look-up. Names that are not may stand in a demand.

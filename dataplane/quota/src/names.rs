@@ -15,8 +15,9 @@ use tokio::{
     time::Instant,
 };
 
-use crate::{NewNames, QuotaMetrics, QuotaRefusal};
+use crate::{Limit, NewNames, QuotaMetrics, QuotaRefusal};
 
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 /// Names that a server remembers. Others are looked up in the store.
 const REMEMBERED: usize = 131_072;
 /// Names per statement.
@@ -160,11 +161,19 @@ impl Registrar {
     async fn admit_new(&mut self, of: &NewNames, names: &[Name]) -> Answer {
         let NewNames { quota, budget, limit, per_day, .. } = of;
         let (limit, per_day, amount) = (*limit, *per_day, names.len() as u64);
-        if amount > per_day {
-            return Err(QuotaRefusal::TooLarge { quota: Arc::clone(quota), limit, amount, most: per_day });
+        let exceeded = |retry_in| match limit {
+            Limit::KindNames => Err(QuotaRefusal::TooManyKindNames { most: per_day, retry_in }),
+            _ => Err(QuotaRefusal::Exceeded { quota: Arc::clone(quota), limit, allowed: per_day, retry_in }),
+        };
+        match limit {
+            Limit::AllSources => return Err(QuotaRefusal::TooManySources { most: per_day }),
+            // No day has room for them.
+            Limit::KindNames if amount > per_day => return exceeded(DAY),
+            _ if amount > per_day => {
+                return Err(QuotaRefusal::TooLarge { quota: Arc::clone(quota), limit, amount, most: per_day });
+            }
+            _ => {}
         }
-        let exceeded =
-            |retry_in| Err(QuotaRefusal::Exceeded { quota: Arc::clone(quota), limit, allowed: per_day, retry_in });
         if let Some(left) = self.used_up(budget, amount, per_day) {
             return exceeded(left);
         }

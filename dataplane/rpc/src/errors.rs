@@ -19,6 +19,10 @@ use uuid::Uuid;
 const DOMAIN: &str = "pingpipeline.io";
 /// Pause before a retry while the store is unavailable.
 const STORE_RETRY: Duration = Duration::from_secs(1);
+/// Pause before a retry while the store has no disk space left.
+const FULL_RETRY: Duration = Duration::from_secs(10);
+/// Pause before a retry while there are too many sources.
+const NAMES_RETRY: Duration = Duration::from_secs(60);
 /// Response header that says whether an event may have been recorded: `nothing-recorded` or `unknown`.
 const OUTCOME: &str = "ping-outcome";
 
@@ -87,6 +91,15 @@ pub(super) fn refused(refusal: &Refusal) -> ConnectError {
             outcome(ConnectError::unavailable(refusal.to_string()), "EVENT_ID_EXPIRED", "nothing-recorded"),
             STORE_RETRY,
         ),
+        Refusal::StoreFull(cause) => {
+            let id = log("the store has run out of disk space", cause);
+            let message = format!(
+                "the store has run out of disk space and nothing was recorded; retry later with the same event_id, or ask its operator to \
+                 enlarge the volume (error {id})"
+            );
+            let error = outcome(ConnectError::resource_exhausted(message), "STORE_FULL", "nothing-recorded");
+            retry_after(error, FULL_RETRY)
+        }
         Refusal::OutcomeUnknown(cause) => {
             let id = log("the outcome of a commit is unknown", cause);
             let message =
@@ -118,8 +131,8 @@ pub(super) fn over_quota(refusal: &QuotaRefusal) -> ConnectError {
         QuotaRefusal::TooLarge { limit, .. } => {
             let field = match limit {
                 Limit::Events | Limit::Bytes => "events",
-                Limit::Sources => "source",
-                Limit::Kinds => "kind",
+                Limit::Sources | Limit::AllSources => "source",
+                Limit::Kinds | Limit::KindNames => "kind",
             };
             invalid_field(field, refusal.to_string())
         }
@@ -128,6 +141,8 @@ pub(super) fn over_quota(refusal: &QuotaRefusal) -> ConnectError {
             let error = ConnectError::resource_exhausted(refusal.to_string());
             retry_after(with_reason(error, "QUOTA_EXCEEDED", metadata), *retry_in)
         }
+        QuotaRefusal::TooManySources { .. } => exhausted(refusal.to_string(), "SOURCE_LIMIT", NAMES_RETRY),
+        QuotaRefusal::TooManyKindNames { retry_in, .. } => exhausted(refusal.to_string(), "KIND_LIMIT", *retry_in),
         QuotaRefusal::TooManyBuckets { retry_in } => exhausted(refusal.to_string(), "TOO_MANY_QUOTAS", *retry_in),
         QuotaRefusal::Unavailable(cause) => refused(&Refusal::Unavailable(cause.clone())),
         QuotaRefusal::ShuttingDown => refused(&Refusal::ShuttingDown),

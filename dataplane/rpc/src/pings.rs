@@ -11,7 +11,7 @@ use ping_proto::{
     self as proto, PingCountRequest, PingCountResponse, PingRequest, PingResponse, PingService, StreamPingsRequest,
     StreamPingsResponse,
 };
-use ping_query::{CountRequest, CountResponse, ServedBy};
+use ping_query::{CountRequest, CountResponse, ServedBy, StorageUsage};
 use tokio::time::Instant;
 
 use super::{
@@ -99,7 +99,12 @@ pub(super) fn count_response(count: &CountResponse) -> PingCountResponse {
         last_audit_ms: count.last_audit,
         views_differ: count.views.suspect,
         views_last_audit_ms: count.views.last_audit,
+        storage: buffa::MessageField::from(count.storage.map(storage_usage)),
     }
+}
+
+fn storage_usage(StorageUsage { used, wal, growth_per_day }: StorageUsage) -> proto::StorageUsage {
+    proto::StorageUsage { used_bytes: used, wal_bytes: wal, growth_bytes_per_day: growth_per_day }
 }
 
 fn received<'a>(request: &proto::PingRequestView<'a>) -> ReceivedEvent<'a> {

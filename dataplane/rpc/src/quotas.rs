@@ -10,6 +10,9 @@ use ping_quota::{Charge, Demand, Limit, NewNames, QuotaLimiter};
 
 use super::{Api, access::Session, errors, record::kind_name};
 
+/// Budgets of the limits that hold for all callers. Those of quotas begin with a word.
+const ALL_SOURCES: &str = "/sources";
+const KIND_NAMES: &str = "/kinds";
 /// How long a batch of a stream waits for a quota. It holds memory that other callers need meanwhile.
 const STREAM_TIMEOUT: Duration = Duration::from_secs(5);
 /// Bytes of an event besides source and kind: id and time.
@@ -31,11 +34,12 @@ impl Api {
         admitted.map_err(|error| errors::over_quota(&error))
     }
 
-    /// What the events ask of the caller's quotas; none if no quota covers them.
+    /// What the events ask of the caller's quotas, and of the limits that hold for all callers; none if nothing limits them.
     pub(super) fn demand(&self, session: &Session, events: &[Event]) -> Option<Demand> {
-        let limiter = self.quotas.as_ref().filter(|_| !session.quotas().is_empty())?;
+        let limiter = self.quotas.as_ref()?;
         let mut demand = Demand::default();
         let mut names = Vec::new();
+        add_limited_sources(&mut names, limiter, events);
         for quota in session.quotas() {
             let covered = || events.iter().filter(|event| quota.covers(&event.source, kind_name(event)));
             let count = covered().count() as u64;
@@ -46,10 +50,42 @@ impl Api {
             add_charges(&mut demand, quota, count, covered().map(size).sum());
             add_names(&mut names, quota, limiter, covered());
         }
+        add_kind_names(&mut names, limiter, events);
         if !names.is_empty() {
             demand.names = names.into();
         }
-        (!demand.events.is_empty()).then_some(demand)
+        (!demand.events.is_empty() || !demand.names.is_empty()).then_some(demand)
+    }
+}
+
+/// Adds the sources that the server does not know, if no new one may be added.
+fn add_limited_sources(unknown: &mut Vec<NewNames>, limiter: &QuotaLimiter, events: &[Event]) {
+    let Some(most) = limiter.reached_sources() else { return };
+    let is_unknown = |source: &str| !source.is_empty() && !limiter.knows(ALL_SOURCES, source, None);
+    let sources: HashSet<&str> =
+        events.iter().map(|event| &*event.source).filter(|source| is_unknown(source)).collect();
+    let names = sources.into_iter().map(|source| Name::Source(source.into()));
+    add_limited(unknown, (Limit::AllSources, ALL_SOURCES, most), names.collect());
+}
+
+/// Adds the names of kinds that the server does not know, whatever their source.
+fn add_kind_names(unknown: &mut Vec<NewNames>, limiter: &QuotaLimiter, events: &[Event]) {
+    let Some(per_day) = limiter.kind_names_per_day() else { return };
+    // Most batches have few kinds, next to each other.
+    let (mut kinds, mut previous) = (HashSet::new(), "");
+    for Event { kind, .. } in events {
+        if **kind != *previous && !kind.is_empty() && !limiter.knows(KIND_NAMES, "", Some(kind)) {
+            kinds.insert(&**kind);
+        }
+        previous = kind;
+    }
+    let names = kinds.into_iter().map(|kind| Name::Kind { source: "".into(), kind: kind.into() });
+    add_limited(unknown, (Limit::KindNames, KIND_NAMES, per_day), names.collect());
+}
+
+fn add_limited(unknown: &mut Vec<NewNames>, (limit, budget, per_day): (Limit, &str, u64), names: Vec<Name>) {
+    if !names.is_empty() {
+        unknown.push(NewNames { quota: limit.as_str().into(), budget: budget.into(), limit, per_day, names });
     }
 }
 

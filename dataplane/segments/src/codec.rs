@@ -3,6 +3,8 @@
 //! The content has a table of kinds, then the sources in order, each with the number of its bytes that it shares with the previous one and
 //! its number of rows, then the values of all rows. Names and values are apart because each compresses better alone.
 
+use std::collections::HashMap;
+
 use ping_core::{Span, Window};
 use zstd::bulk::{Compressor, Decompressor};
 
@@ -17,6 +19,8 @@ use super::{
 const LEVEL: i32 = 1;
 /// Maximum length of the content. Segments are split long before; this only refuses nonsense.
 const MAX_CONTENT: usize = 1 << 30;
+/// A table of so many kinds is searched by hash.
+const FEW_KINDS: usize = 32;
 /// Five-minute windows per day.
 const WINDOWS_PER_DAY: i64 = 288;
 
@@ -46,8 +50,8 @@ impl Encoder {
             put_value(&mut values, place, row, &mut kinds, &mut last_first);
         }
         let mut content = Vec::with_capacity(names.len() + values.len() + 64);
-        put(&mut content, kinds.0.len() as u64);
-        for kind in &kinds.0 {
+        put(&mut content, kinds.kinds.len() as u64);
+        for kind in &kinds.kinds {
             put_bytes(&mut content, kind.as_bytes());
         }
         put(&mut content, groups);
@@ -63,17 +67,33 @@ impl Encoder {
 
 /// The kinds of a segment, which its rows refer to by number.
 #[derive(Default)]
-struct KindTable<'a>(Vec<&'a str>);
+struct KindTable<'a> {
+    kinds: Vec<&'a str>,
+    /// Their numbers, from [`FEW_KINDS`] on: a caller may invent many.
+    numbers: HashMap<&'a str, usize>,
+}
 
 impl<'a> KindTable<'a> {
     fn number(&mut self, kind: &'a str) -> u64 {
         // Rows of a source are sorted by kind, and most sources have few: the search starts where it is likely to end.
-        let found = self.0.iter().position(|known| *known == kind);
-        let number = found.unwrap_or_else(|| {
-            self.0.push(kind);
-            self.0.len() - 1
-        });
-        number as u64
+        let found = match self.numbers.is_empty() {
+            true => self.kinds.iter().position(|known| *known == kind),
+            false => self.numbers.get(kind).copied(),
+        };
+        found.unwrap_or_else(|| self.add(kind)) as u64
+    }
+
+    fn add(&mut self, kind: &'a str) -> usize {
+        self.kinds.push(kind);
+        let number = self.kinds.len() - 1;
+        match self.numbers.is_empty() {
+            false => drop(self.numbers.insert(kind, number)),
+            true if self.kinds.len() >= FEW_KINDS => {
+                self.numbers = self.kinds.iter().enumerate().map(|(number, kind)| (*kind, number)).collect();
+            }
+            true => {}
+        }
+        number
     }
 }
 

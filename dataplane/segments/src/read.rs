@@ -132,6 +132,21 @@ pub fn unique_sources(slice: Node, segments: &[StoredSegment]) -> Result<BTreeMa
     Ok(sources.into_iter().map(|(minute, sources)| (minute, sources.len() as i64)).collect())
 }
 
+/// The number of sources of one slice.
+///
+/// # Errors
+/// When the bytes are not segments.
+pub fn sources_in(slice: Node, segments: &[StoredSegment]) -> Result<i64, FormatError> {
+    let mut sources: HashSet<Box<str>> = HashSet::new();
+    for_each(segments, |_, row| {
+        if slice.has(row.source) && !sources.contains(row.source) {
+            sources.insert(row.source.into());
+        }
+    })?;
+    // As many as fit into memory at most.
+    Ok(sources.len() as i64)
+}
+
 /// The sources with the most events, found slice by slice.
 #[derive(Debug)]
 pub struct Ranking {

@@ -6,6 +6,7 @@ use clap::Args;
 use ipnet::IpNet;
 use ping_core::{Retention, StatusRule, Threshold};
 use ping_projections::CountSettings;
+use ping_quota::NameLimits;
 use ping_rpc::StatusLabels;
 use ping_runtime::{env, telemetry::LogFormat};
 use ping_transport::{TransportSettings, TrustedProxies};
@@ -183,6 +184,25 @@ impl StatusArgs {
             );
         };
         Ok(StatusLabels { negative: negative.clone(), positive: positive.clone(), unknown: unknown.clone() })
+    }
+}
+
+/// Limits of names that hold for all callers.
+#[derive(Clone, Debug, Args)]
+pub struct NameLimitArgs {
+    /// Number of sources from which on events of new ones are refused; 0 sets no limit
+    #[arg(long, env = env::MAX_SOURCES, default_value_t = 100_000_000)]
+    pub max_sources: u64,
+    /// Names of kinds that may be new per day (UTC), of all callers together; 0 sets no limit
+    #[arg(long, env = env::NEW_KIND_NAMES_PER_DAY, default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(0..=1_000_000))]
+    pub new_kind_names_per_day: u32,
+}
+
+impl NameLimitArgs {
+    /// Converts the flags.
+    #[must_use]
+    pub fn limits(&self) -> NameLimits {
+        NameLimits { sources: self.max_sources, kind_names_per_day: u64::from(self.new_kind_names_per_day) }
     }
 }
 

@@ -5,9 +5,9 @@ use std::{sync::Arc, time::Duration};
 use crate::{Security, args::TransportArgs};
 use anyhow::Context;
 use ping_ingest::{AcceptedIds, Ingest, IngestMetrics, IngestPorts, IngestSettings};
-use ping_ports::{Clock, EventRetention, QuotaStore};
+use ping_ports::{Clock, EventRetention, QuotaStore, SourceReader};
 use ping_query::RevocationQuery;
-use ping_quota::{QuotaLimiter, QuotaMetrics};
+use ping_quota::{NameLimits, QuotaLimiter, QuotaMetrics};
 use ping_rpc::{self as rpc, Admin, Api, Health, Queries, Revocations, RpcMetrics};
 use ping_runtime::admin::{Readiness, Router};
 use ping_transport::{Transport, TransportMetrics};
@@ -23,6 +23,10 @@ pub struct WritePath {
     pub settings: IngestSettings,
     /// Where servers share the quotas of callers.
     pub quotas: Arc<dyn QuotaStore>,
+    /// Limits of names that hold for all callers.
+    pub name_limits: NameLimits,
+    /// The sources that there are.
+    pub sources: Arc<dyn SourceReader>,
     /// The negative statuses that can be revoked.
     pub revocations: RevocationQuery,
     /// Knows which events are no longer kept.
@@ -64,10 +68,12 @@ impl ServerService {
         let metrics = Arc::new(RpcMetrics::register(registry));
         let (api, revocations) = match self.ingest {
             None => (Api::new(None, self.queries, self.clock, metrics, shutdown.clone()), None),
-            Some(WritePath { ports, settings, quotas, revocations, events, event_days }) => {
+            Some(WritePath { ports, settings, quotas, name_limits, sources, revocations, events, event_days }) => {
                 let accepted = AcceptedIds::follow(events, event_days, &mut watchers);
                 let ingest = Ingest::start(ports, settings, Arc::new(IngestMetrics::register(registry)), &mut lanes);
                 let limiter = QuotaLimiter::start(quotas, QuotaMetrics::register(registry), &mut lanes);
+                let (limiter, sources) = limiter.with_name_limits(name_limits, sources, registry);
+                watchers.spawn(sources.run());
                 let clock = Arc::clone(&self.clock);
                 let revocations = Revocations { query: revocations, ingest: ingest.downgrade(), clock };
                 let api = Api::new(Some(ingest), self.queries, self.clock, metrics, shutdown.clone());

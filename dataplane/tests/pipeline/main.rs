@@ -5,10 +5,12 @@
 mod cloud_events;
 mod embedded;
 mod events;
+mod full_volume;
 mod incarnations;
 mod known_bugs;
 mod live;
 mod minutes;
+mod name_limits;
 mod original_client;
 mod processes;
 mod protocols;

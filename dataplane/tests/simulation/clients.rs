@@ -133,7 +133,9 @@ async fn send(rng: &FaultRng, servers: &Servers, clock: &dyn Clock, sent: &Mutex
             Outcome::Acknowledged
         }
         Some(Err(Refusal::Full(_) | Refusal::ShuttingDown)) => Outcome::Rejected,
-        Some(Err(Refusal::Unavailable(_) | Refusal::OutcomeUnknown(_))) | None => Outcome::Unknown,
+        Some(Err(Refusal::Unavailable(_) | Refusal::StoreFull(_) | Refusal::OutcomeUnknown(_))) | None => {
+            Outcome::Unknown
+        }
     };
     let at = since(began, clock);
     let mut sent = sent.lock();

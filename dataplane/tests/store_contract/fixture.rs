@@ -13,7 +13,8 @@ use std::{
 use ping_core::{Event, Millis, Seq, WriterId};
 use ping_memory::{MemoryStore, SystemClock};
 use ping_ports::{
-    Batch, Clock, Committed, EventRetention, EventStore, Outbox, QuotaStore, SourceReader, SourceViews, TotalsStore,
+    Batch, Clock, Committed, EventRetention, EventStore, Outbox, QuotaStore, SourceReader, SourceViews, StorageReader,
+    TotalsStore,
 };
 use ping_postgres::{PostgresOptions, PostgresStore};
 use ping_sqlite::SqliteStore;
@@ -27,9 +28,14 @@ pub const LEASE: Duration = Duration::from_secs(60);
 /// 2024-10-14T17:18:51Z: the time of the events in most tests.
 pub const THEN: Millis = 1_728_926_331_000;
 
-pub trait Store: EventStore + Outbox + TotalsStore + SourceViews + SourceReader + QuotaStore + EventRetention {}
-impl<S> Store for S where S: EventStore + Outbox + TotalsStore + SourceViews + SourceReader + QuotaStore + EventRetention
-{}
+pub trait Store:
+    EventStore + Outbox + TotalsStore + SourceViews + SourceReader + QuotaStore + EventRetention + StorageReader
+{
+}
+impl<S> Store for S where
+    S: EventStore + Outbox + TotalsStore + SourceViews + SourceReader + QuotaStore + EventRetention + StorageReader
+{
+}
 
 /// A clock that is advanced by hand.
 pub struct TestClock(AtomicI64);

@@ -13,6 +13,7 @@ mod pings_view;
 mod quotas;
 mod restarts;
 mod stats_rows;
+mod storage;
 mod tampering;
 mod totals;
 mod view_audit;
@@ -93,6 +94,10 @@ mod every {
             segments_are_merged_once
             many_sources_are_found_after_many_merges
             totals_over_time_are_those_of_the_rows
+        ]
+        storage: [
+            sizes_are_those_of_all_parts
+            sources_are_counted_exactly_while_they_are_few
         ]
         view_audit: [
             the_accounts_of_views_agree

@@ -38,6 +38,8 @@ condition_types! {
     Exact,
     /// the count is at most `spec.monitoring.freshWithinMs` old
     Fresh,
+    /// the volume of Postgres has less than 10 % or seven days left
+    StorageLow,
     /// all components are ready; `kubectl wait --for=condition=Ready pp/<name>` waits for this condition
     Ready,
     /// a change is in progress (kstatus convention)
@@ -47,10 +49,10 @@ condition_types! {
 }
 
 impl ConditionType {
-    /// True for the two condition types that are written with the stats, by a separate field manager.
+    /// True for the condition types that are written with the stats, by a separate field manager.
     #[must_use]
     pub fn is_from_stats(self) -> bool {
-        matches!(self, Self::Exact | Self::Fresh)
+        matches!(self, Self::Exact | Self::Fresh | Self::StorageLow)
     }
 }
 

@@ -3,6 +3,7 @@
 pub mod access;
 pub mod backup;
 pub mod cache;
+pub mod events;
 pub mod kafka;
 pub mod postgres;
 pub mod quotas;
@@ -19,6 +20,7 @@ use serde::{Deserialize, Serialize};
 pub use self::schema::SecretKey;
 use self::{
     cache::CacheSpec,
+    events::EventsSpec,
     kafka::KafkaSpec,
     postgres::PostgresSpec,
     schema::rule,
@@ -61,6 +63,7 @@ use self::{
     printcolumn(name = "Fresh", type_ = "string", json_path = ".status.conditions[?(@.type=='Fresh')].status", priority = 1),
     printcolumn(name = "Audited", type_ = "string", json_path = ".status.stats.lastAudit", priority = 1),
     printcolumn(name = "Views", type_ = "string", json_path = ".status.stats.viewsAudit", priority = 1),
+    printcolumn(name = "Storage", type_ = "string", json_path = ".status.stats.storage", priority = 1),
     printcolumn(name = "Endpoint", type_ = "string", json_path = ".status.endpoints.server", priority = 1),
     printcolumn(name = "Reason", type_ = "string", json_path = ".status.conditions[?(@.type=='Ready')].reason", priority = 1),
     printcolumn(name = "Message", type_ = "string", json_path = ".status.conditions[?(@.type=='Ready')].message", priority = 1)
@@ -108,6 +111,8 @@ pub struct PingPipelineSpec {
     pub server: ServerSpec,
     /// The processors, which count events in the cache.
     pub processor: ProcessorSpec,
+    /// How long raw events are kept.
+    pub events: EventsSpec,
     /// Status rule for sources, and retention of per-source data. A source is whatever an event says it comes from.
     pub sources: SourcesSpec,
     /// Network policies of the pipeline.

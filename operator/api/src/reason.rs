@@ -134,6 +134,16 @@ reasons! {
     WithinBound => "Nothing.",
     /// The count is older than configured.
     Lagging => "See `ProcessorReady` and `KafkaReady`. If both are true, add processors or partitions.",
+    /// The volume of Postgres has space for at least seven days.
+    Sufficient => "Nothing.",
+    /// The volume of Postgres has less than 10 % left, after what the write-ahead log may need and a margin.
+    AlmostFull => "Raise `spec.postgres.cluster.storage.size`, or set `spec.events.retentionDays`.",
+    /// At its present growth, the volume of Postgres is full within seven days.
+    FillsUp => "Raise `spec.postgres.cluster.storage.size`, or set `spec.events.retentionDays`.",
+    /// No server has measured yet how much Postgres stores.
+    NotMeasured => "Wait for a minute. Servers of an earlier version do not measure it.",
+    /// The operator does not know how large the volume of the external Postgres is.
+    VolumeUnknown => "Watch the volume of the external Postgres.",
     /// No change is in progress.
     Settled => "Nothing.",
     /// A change is in progress.

@@ -47,6 +47,8 @@ pub struct ClusterState {
     /// Secrets with names that the operator uses for its own, which belong to someone else: their owners, as in
     /// [`crate::ownership::Ownership::Other`]. Their content is not used.
     pub foreign_secrets: BTreeMap<Key, String>,
+    /// Capacity of the data volume of the primary of Postgres, such as `10Gi`. It differs from the spec while the volume is being enlarged.
+    pub postgres_capacity: Option<String>,
     /// The StatefulSet that the Dragonfly operator created, if any.
     pub cache_pods: Option<DynamicObject>,
     /// Image with `pingd`, for workloads that do not set one.

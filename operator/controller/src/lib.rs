@@ -33,6 +33,7 @@ pub mod scope;
 pub mod server_connection;
 pub mod stats;
 pub mod status;
+pub mod storage;
 pub mod teardown;
 pub mod validate;
 pub mod watches;

@@ -18,7 +18,7 @@ use prometheus_client::{
     registry::{Registry, Unit},
 };
 
-use crate::index::PipelineName;
+use crate::{index::PipelineName, storage::Estimate};
 
 /// How a reconcile ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
@@ -73,6 +73,8 @@ pub struct Metrics {
     ready: Family<PipelineLabel, Gauge>,
     backed_up: Family<PipelineLabel, Gauge>,
     totals: Family<PipelineLabel, Gauge>,
+    storage_low: Family<PipelineLabel, Gauge>,
+    storage_left: Family<PipelineLabel, Gauge<f64, AtomicU64>>,
     last_reconcile: Gauge<f64, AtomicU64>,
 }
 
@@ -92,6 +94,8 @@ impl Metrics {
             ready: Family::default(),
             backed_up: Family::default(),
             totals: Family::default(),
+            storage_low: Family::default(),
+            storage_left: Family::default(),
             last_reconcile: Gauge::default(),
         };
         let registry = registry.sub_registry_with_prefix("ping_operator");
@@ -116,6 +120,16 @@ impl Metrics {
             "pipeline_total",
             "Acknowledged events, as last reported by a server",
             metrics.totals.clone(),
+        );
+        registry.register(
+            "pipeline_storage_low",
+            "Whether the volume of Postgres has less than 10 % or seven days left; absent while that is not known",
+            metrics.storage_low.clone(),
+        );
+        registry.register(
+            "pipeline_storage_left_ratio",
+            "Share of the volume of Postgres that is left, after what the write-ahead log may need and a margin",
+            metrics.storage_left.clone(),
         );
         registry.register_with_unit(
             "last_reconcile_timestamp",
@@ -191,11 +205,22 @@ impl Metrics {
         self.totals.get_or_create(&label(pipeline)).set(total);
     }
 
+    /// How full the volume of Postgres is. Without an estimate, the last one remains: a full volume is why there is none.
+    pub fn storage(&self, pipeline: &PipelineName, estimate: Option<&Estimate>) {
+        if let Some(estimate) = estimate {
+            let label = label(pipeline);
+            self.storage_low.get_or_create(&label).set(i64::from(estimate.condition().is_met()));
+            self.storage_left.get_or_create(&label).set(estimate.share_left());
+        }
+    }
+
     /// Removes the metrics of a deleted pipeline.
     pub fn forget(&self, pipeline: &PipelineName) {
         self.ready.remove(&label(pipeline));
         self.backed_up.remove(&label(pipeline));
         self.totals.remove(&label(pipeline));
+        self.storage_low.remove(&label(pipeline));
+        self.storage_left.remove(&label(pipeline));
     }
 
     /// Whether this process is the leader.

@@ -5,6 +5,7 @@ use ping_api::{
         DeletionPolicy, Durability, MonitoringSpec, NetworkPolicySpec, SecretKey,
         access::{ClientCertificates, Permission},
         cache::{DragonflySpec, ExternalCache},
+        events::EventsSpec,
         kafka::{ExternalKafka, KafkaCluster, SaslMechanism},
         postgres::{ExternalPostgres, PostgresCluster},
         sources::SourcesSpec,
@@ -44,7 +45,9 @@ pub struct Pipeline {
     pub security: Security,
     /// Settings of the processors, including the image.
     pub processor: ProcessorSpec,
-    /// Status rule and retention of sources.
+    /// Retention of events.
+    pub events: EventsSpec,
+    /// Status rule, retention and limits of sources.
     pub sources: SourcesSpec,
     /// Network policies.
     pub network_policy: NetworkPolicySpec,

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use futures::future::try_join_all;
 use http::Request;
-use k8s_openapi::api::core::v1::{ConfigMap, Secret};
+use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolumeClaim, Secret};
 use kube::{
     Api, ResourceExt,
     api::{DynamicObject, ListParams},
@@ -24,6 +24,7 @@ use crate::{
     error::{is_absent, is_forbidden, present},
     external::{
         Observed,
+        cnpg::{ClusterStatus, ObservedCluster},
         strimzi::{ObservedTopic, StrimziStatus},
     },
     ownership::{Owner, Ownership, ownership},
@@ -75,7 +76,28 @@ pub async fn read(pipeline: &PingPipeline, context: &Context) -> Result<ClusterS
     if pipeline.spec.cache.external.is_none() {
         state.cache_pods = get(&names.key(Kind::StatefulSet, names.cache()), context).await?;
     }
+    state.postgres_capacity = postgres_capacity(&names, &state, context).await?;
     Ok(state)
+}
+
+/// The capacity of the primary's data volume, whose claim CloudNativePG names like the instance.
+async fn postgres_capacity(
+    names: &Names,
+    state: &ClusterState,
+    context: &Context,
+) -> Result<Option<String>, ReadError> {
+    let cluster = state.live.observe::<ObservedCluster, ClusterStatus>(&names.key(Kind::Cluster, names.postgres()));
+    let primary = cluster.and_then(|cluster| cluster.status?.current_primary).filter(|primary| !primary.is_empty());
+    let Some(primary) = primary else { return Ok(None) };
+    let api = Api::<PersistentVolumeClaim>::namespaced(context.client.clone(), &names.namespace);
+    let found = match api.get_opt(&primary).await {
+        Ok(found) => found.filter(|claim| claim.labels().get("cnpg.io/cluster") == Some(&names.postgres())),
+        // The capacity in the spec will do.
+        Err(error) if is_forbidden(&error) => None,
+        Err(source) => return Err(ReadError { what: format!("PersistentVolumeClaim {primary}"), source }),
+    };
+    let capacity = found.and_then(|claim| claim.status?.capacity?.remove("storage"));
+    Ok(capacity.map(|capacity| capacity.0))
 }
 
 fn is_granted(state: &ClusterState, names: &Names, kafka: &Key) -> bool {

@@ -9,6 +9,8 @@ use reqwest::{
     redirect::Policy,
 };
 
+use crate::storage::Usage;
+
 /// Longest time from the start of a request to the end of its response. The stats wait for it twice before they report a server that
 /// does not answer, and have three seconds for that.
 const REQUEST_TIMEOUT: Duration = Duration::from_millis(1_250);
@@ -32,6 +34,8 @@ pub struct Count {
     pub views_differ: bool,
     /// Time at which an audit last found the views per source equal to the events, in milliseconds since the Unix epoch.
     pub views_last_audit_ms: Option<i64>,
+    /// How much Postgres stores. `None` from a server that has not measured it.
+    pub storage: Option<Usage>,
 }
 
 /// A request that failed.
@@ -182,6 +186,11 @@ impl ServerConnection {
             last_audit_ms: response.last_audit_ms,
             views_differ: response.views_differ,
             views_last_audit_ms: response.views_last_audit_ms,
+            storage: response.storage.as_option().map(|storage| Usage {
+                used: storage.used_bytes,
+                wal: storage.wal_bytes,
+                growth_per_day: storage.growth_bytes_per_day,
+            }),
             store: if response.store.as_known() == Some(Store::Database) { "database" } else { "cache" }.into(),
         })
     }

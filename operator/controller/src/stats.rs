@@ -1,5 +1,5 @@
 //! Live stats: requests the count and its freshness from a server of each pipeline, and maintains `status.stats` and the
-//! conditions `Exact` and `Fresh`. Uses its own field manager, so that reconciles and stats do not overwrite each other.
+//! conditions `Exact`, `Fresh` and `StorageLow`. Uses its own field manager, so that reconciles and stats do not overwrite each other.
 
 use std::{sync::Arc, time::Duration};
 
@@ -27,6 +27,7 @@ use crate::{
     error::chain,
     report::patch_status,
     server_connection::{Count, StatsError},
+    storage::Estimate,
 };
 
 /// Field manager of the stats.
@@ -74,6 +75,7 @@ async fn refresh(pipeline: &PingPipeline, interval: Duration, context: &Context)
         },
         false => None,
     };
+    let estimate = count.as_ref().and_then(|count| estimate(count.as_ref().ok()?, status));
     let fresh_within_ms = pipeline.spec.monitoring.fresh_within_ms;
     let generation = pipeline.metadata.generation.unwrap_or_default();
     let now = Timestamp::now();
@@ -81,6 +83,7 @@ async fn refresh(pipeline: &PingPipeline, interval: Duration, context: &Context)
     if let Some(stats) = &stats {
         context.metrics.total(&pipeline_name, stats.total);
     }
+    context.metrics.storage(&pipeline_name, estimate.as_ref());
     if !is_due(status, stats.as_ref(), &conditions, interval, now) {
         return;
     }
@@ -92,7 +95,7 @@ async fn refresh(pipeline: &PingPipeline, interval: Duration, context: &Context)
 }
 
 /// Whether to write `stats` and `conditions`: at once if a condition changed, and otherwise if the stats did and are as old as `interval`.
-/// A busy pipeline has other stats after every request.
+/// A busy pipeline has other stats after every request. The message of `StorageLow` has figures, like the stats.
 fn is_due(
     before: &PingPipelineStatus,
     stats: Option<&Stats>,
@@ -100,12 +103,21 @@ fn is_due(
     interval: Duration,
     now: Timestamp,
 ) -> bool {
-    if !conditions.iter().all(|condition| before.conditions.contains(condition)) {
+    let is_known = |condition: &Condition| {
+        let mut known = before.conditions.iter();
+        match condition.type_ == ConditionType::StorageLow.to_string() {
+            true => known.any(|known| Condition { message: condition.message.clone(), ..known.clone() } == *condition),
+            false => known.any(|known| known == condition),
+        }
+    };
+    if !conditions.iter().all(is_known) {
         return true;
     }
     let written_at = before.stats.as_ref().and_then(|before| before.changed_at.as_ref());
     let is_old = written_at.is_none_or(|written_at| now.duration_since(written_at.0).unsigned_abs() >= interval);
-    before.stats.as_ref() != stats && is_old
+    let differs =
+        before.stats.as_ref() != stats || !conditions.iter().all(|condition| before.conditions.contains(condition));
+    differs && is_old
 }
 
 /// The stats and conditions that follow from `count`; `None` means that no server is ready. Pure.
@@ -117,26 +129,50 @@ pub fn evaluate(
     generation: i64,
     now: Timestamp,
 ) -> (Option<Stats>, Vec<Condition>) {
-    let (stats, exact, fresh) = match count {
+    let (stats, exact, fresh, storage) = match count {
         None => {
             let value = ConditionValue::unknown(Reason::NotServing, "no server is ready; see ServerReady");
-            (before.stats.clone(), value.clone(), value)
+            (before.stats.clone(), value.clone(), value.clone(), value)
         }
         Some(Err(error)) => {
             let value = ConditionValue::unknown(Reason::NoAnswer, chain(&error));
-            (before.stats.clone(), value.clone(), value)
+            (before.stats.clone(), value.clone(), value.clone(), value)
         }
         Some(Ok(count)) => {
-            let stats = stats(before.stats.as_ref(), &count, now);
-            (Some(stats), exactness(&count), freshness(&count, fresh_within_ms))
+            let stats = stats(before, &count, now);
+            (Some(stats), exactness(&count), freshness(&count, fresh_within_ms), storage_low(&count, before))
         }
     };
-    let values = [(ConditionType::Exact, exact), (ConditionType::Fresh, fresh)];
+    let values = [(ConditionType::Exact, exact), (ConditionType::Fresh, fresh), (ConditionType::StorageLow, storage)];
     let conditions = values.map(|(kind, value)| {
         let previous = before.conditions.iter().find(|condition| condition.type_ == kind.to_string());
-        condition(previous, kind, &value, generation, now)
+        match previous.filter(|previous| kind == ConditionType::StorageLow && stays_low(previous, &value)) {
+            Some(previous) => previous.clone(),
+            None => condition(previous, kind, &value, generation, now),
+        }
     });
     (stats, conditions.into())
+}
+
+/// A volume that was low does not become unknown: a full one is why servers do not answer.
+fn stays_low(previous: &Condition, value: &ConditionValue) -> bool {
+    previous.status == "True" && [Reason::NotServing, Reason::NoAnswer, Reason::NotMeasured].contains(&value.reason)
+}
+
+fn estimate(count: &Count, status: &PingPipelineStatus) -> Option<Estimate> {
+    Estimate::new(count.storage?, status.postgres_volume?)
+}
+
+fn storage_low(count: &Count, status: &PingPipelineStatus) -> ConditionValue {
+    let unknown = ConditionValue::unknown;
+    match (estimate(count, status), count.storage) {
+        (Some(estimate), _) => estimate.condition(),
+        (None, Some(_)) => unknown(
+            Reason::VolumeUnknown,
+            "the operator does not know how large the volume of the external Postgres is; watch it there",
+        ),
+        (None, None) => unknown(Reason::NotMeasured, "no server has measured yet how much Postgres stores"),
+    }
 }
 
 fn exactness(count: &Count) -> ConditionValue {
@@ -166,7 +202,8 @@ fn freshness(count: &Count, fresh_within_ms: i64) -> ConditionValue {
     }
 }
 
-fn stats(before: Option<&Stats>, count: &Count, now: Timestamp) -> Stats {
+fn stats(status: &PingPipelineStatus, count: &Count, now: Timestamp) -> Stats {
+    let before = status.stats.as_ref();
     let since = |at| age(now.as_millisecond().saturating_sub(at));
     let mut stats = Stats {
         total: count.total,
@@ -174,6 +211,7 @@ fn stats(before: Option<&Stats>, count: &Count, now: Timestamp) -> Stats {
         store: count.store.clone(),
         last_audit: count.last_audit_ms.map(since),
         views_audit: if count.views_differ { Some(VIEWS_DIFFER.into()) } else { count.views_last_audit_ms.map(since) },
+        storage: estimate(count, status).map(|estimate| estimate.summary()),
         changed_at: before.and_then(|before| before.changed_at.clone()),
     };
     if before != Some(&stats) {
@@ -203,7 +241,10 @@ fn age(milliseconds: i64) -> String {
 
 #[cfg(test)]
 mod tests {
+    use ping_api::crd::status::PostgresVolume;
+
     use super::*;
+    use crate::storage::Usage;
 
     fn count(total: i64, lag_ms: i64) -> Option<Result<Count, StatsError>> {
         Some(Ok(Count {
@@ -214,6 +255,7 @@ mod tests {
             last_audit_ms: Some(995_000),
             views_differ: false,
             views_last_audit_ms: Some(994_000),
+            storage: None,
         }))
     }
 
@@ -280,6 +322,54 @@ mod tests {
         assert_eq!(stats.unwrap().views_audit.as_deref(), Some("differ"));
         let (stats, conditions) = evaluate(&PingPipelineStatus::default(), answer(false), 5000, 1, now);
         assert_eq!((conditions[0].status.as_str(), stats.unwrap().views_audit.as_deref()), ("True", Some("<1m")));
+    }
+
+    const GIB: i64 = 1 << 30;
+
+    /// A status with a volume of 10 GiB, and an answer that `used` GiB of it are in use.
+    fn stored(used: i64) -> (PingPipelineStatus, Option<Result<Count, StatsError>>) {
+        let volume = PostgresVolume { bytes: 10 * GIB, holds_wal: true };
+        let storage = Some(Usage { used: used * GIB, wal: GIB, growth_per_day: None });
+        let answer = count(5, 10).map(|count| count.map(|count| Count { storage, ..count }));
+        (PingPipelineStatus { postgres_volume: Some(volume), ..PingPipelineStatus::default() }, answer)
+    }
+
+    #[test]
+    fn a_volume_that_was_low_stays_so_while_no_server_answers() {
+        let now = Timestamp::from_second(1_000).unwrap();
+        let (nothing, answer) = stored(8);
+        let (stats, conditions) = evaluate(&nothing, answer, 5000, 1, now);
+        assert_eq!((conditions[2].status.as_str(), conditions[2].reason.as_str()), ("True", "AlmostFull"));
+        assert_eq!(stats.as_ref().unwrap().storage.as_deref(), Some("90%"));
+        let before = PingPipelineStatus { stats, conditions, ..nothing };
+        for silent in [None, Some(Err(StatsError::Unconnected)), count(5, 10)] {
+            let (_, conditions) = evaluate(&before, silent, 5000, 1, now);
+            assert_eq!(conditions[2], before.conditions[2]);
+        }
+        let (_, conditions) = evaluate(&before, stored(3).1, 5000, 1, now);
+        assert_eq!((conditions[2].status.as_str(), conditions[2].reason.as_str()), ("False", "Sufficient"));
+    }
+
+    #[test]
+    fn without_a_measurement_or_a_volume_it_is_unknown_whether_storage_is_low() {
+        let now = Timestamp::from_second(1_000).unwrap();
+        let reason = |answer| evaluate(&PingPipelineStatus::default(), answer, 5000, 1, now).1[2].reason.clone();
+        assert_eq!(reason(count(5, 10)), "NotMeasured");
+        assert_eq!(reason(stored(8).1), "VolumeUnknown");
+    }
+
+    #[test]
+    fn figures_of_the_storage_are_written_at_most_once_per_interval() {
+        let at = |second| Timestamp::from_second(second).unwrap();
+        let (nothing, answer) = stored(3);
+        let (stats, conditions) = evaluate(&nothing, answer, 5000, 1, at(1_000));
+        let before = PingPipelineStatus { stats, conditions, ..nothing };
+        let due = |used, second| {
+            let (stats, conditions) = evaluate(&before, stored(used).1, 5000, 1, at(second));
+            is_due(&before, stats.as_ref(), &conditions, Duration::from_secs(10), at(second))
+        };
+        assert!(!due(3, 1_040) && !due(4, 1_009) && due(4, 1_010));
+        assert!(due(8, 1_001), "it is low");
     }
 
     #[test]

@@ -42,23 +42,26 @@ pub fn status(
 ) -> PingPipelineStatus {
     let previous = pipeline.status.clone().unwrap_or_default();
     let generation = pipeline.metadata.generation.unwrap_or_default();
-    let (values, components, access, endpoints) = match validated {
-        Err(invalid) => {
-            (refused(invalid), previous.components.clone(), previous.access.clone(), previous.endpoints.clone())
-        }
+    let (values, of_spec) = match validated {
+        Err(invalid) => (refused(invalid), previous.clone()),
         Ok(validated) => {
             let input = StatusInput { pipeline: validated, state, applied, now };
             let (values, components) = evaluate(pipeline, &input);
-            (values, Some(components), Some(access(validated)), Some(endpoints(validated)))
+            let of_spec = PingPipelineStatus {
+                components: Some(components),
+                access: Some(access(validated)),
+                endpoints: Some(endpoints(validated)),
+                postgres_volume: postgres::volume(validated, state),
+                ..PingPipelineStatus::default()
+            };
+            (values, of_spec)
         }
     };
     PingPipelineStatus {
         observed_generation: Some(generation),
         conditions: conditions(&previous.conditions, values, generation, now),
-        components,
-        access,
-        endpoints,
         stats: None,
+        ..of_spec
     }
 }
 

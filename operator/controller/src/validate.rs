@@ -3,6 +3,7 @@
 
 mod access;
 mod durability_risks;
+mod events;
 mod images;
 mod invalid;
 mod kafka;
@@ -51,6 +52,7 @@ pub fn validate(pipeline: &PingPipeline, state: &ClusterState) -> Result<Pipelin
     let kafka = kafka::kafka(&spec.kafka, &names, state)?;
     let cache = cache(&spec.cache)?;
     workloads(spec)?;
+    events::events(&spec.events)?;
     sources::sources(&spec.sources)?;
     let durability_risks = durability_risks::durability_risks(&postgres, &kafka);
     if spec.durability == Durability::Exact && !durability_risks.is_empty() {
@@ -70,6 +72,7 @@ pub fn validate(pipeline: &PingPipeline, state: &ClusterState) -> Result<Pipelin
         retiring: scaling::retiring(spec, &names, state),
         security,
         processor: spec.processor.clone(),
+        events: spec.events.clone(),
         sources: spec.sources.clone(),
         network_policy: spec.network_policy.clone(),
         platform: state.platform.clone(),

@@ -3,10 +3,11 @@
 
 use std::time::{Duration, Instant};
 
-use ping_api::kinds::Dependency;
+use ping_api::{crd::status::PostgresVolume, kinds::Dependency};
 use ping_operator::{
     index::PipelineName,
     metrics::{Metrics, Outcome},
+    storage::{Estimate, Usage},
 };
 use ping_runtime::{admin, process};
 use ping_testbed::prometheus::{Prometheus, Target};
@@ -27,6 +28,9 @@ async fn every_query_of_the_operators_dashboard_has_data() {
     metrics.dependency(Dependency::ALL[0], true);
     metrics.pipeline(&pipeline, true);
     metrics.total(&pipeline, 1);
+    let usage = Usage { used: 1, wal: 0, growth_per_day: None };
+    let volume = PostgresVolume { bytes: 2, holds_wal: false };
+    metrics.storage(&pipeline, Estimate::new(usage, volume).as_ref());
     metrics.leads(true);
     metrics.reconcile_finished(Outcome::Settled, Duration::from_millis(20));
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();

@@ -22,6 +22,11 @@ const FIELDS: &[(&str, Risk, &str)] = &[
     ("cache.external", Risk::Moderate, "Postgres answers queries until the new cache is filled"),
     ("deletionPolicy", Risk::Moderate, "determines what a later deletion does to the data"),
     ("durability", Risk::Moderate, "determines which settings are rejected"),
+    (
+        "events",
+        Risk::Danger,
+        "with fewer days, or with days instead of 0, older events are deleted permanently; their counts remain. Pods are replaced one by one",
+    ),
     ("hibernate", Risk::Danger, "stops or starts the pipeline; no events are accepted while it is true"),
     ("kafka.cluster", Risk::Moderate, "brokers restart one by one; events are accepted, counts may lag"),
     (
@@ -114,6 +119,8 @@ const FIELDS: &[(&str, Risk, &str)] = &[
         Risk::Moderate,
         "with fewer days, older counts are deleted permanently; pods are replaced one by one",
     ),
+    ("sources.maxSources", Risk::Rolling, "servers are replaced one by one"),
+    ("sources.newKindNamesPerDay", Risk::Rolling, "servers are replaced one by one"),
     (
         "sources.windowRetentionDays",
         Risk::Moderate,

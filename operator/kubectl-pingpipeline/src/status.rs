@@ -111,6 +111,7 @@ fn screen(pipeline: &PingPipeline, events: &[Event], now: Timestamp) -> String {
             VIEWS_DIFFER => "counts per source: differ from the events".into(),
             audited => format!("counts per source: last audit {audited}"),
         });
+        parts.extend(stats.storage.as_ref().map(|storage| format!("volume of Postgres: {storage}")));
     }
     if let Some(endpoints) = &status.endpoints {
         parts.push(match &endpoints.query {
@@ -161,7 +162,7 @@ mod tests {
             "status": {
                 "observedGeneration": 1, "conditions": [condition("KafkaReady"), condition("Ready")],
                 "components": { "postgres": "3/3", "kafka": "Ready", "cache": "2/2", "server": "3/3", "processor": "2/2" },
-                "stats": { "total": 42, "lag": "<1s", "store": "cache", "lastAudit": "<1m", "viewsAudit": "differ" },
+                "stats": { "total": 42, "lag": "<1s", "store": "cache", "lastAudit": "<1m", "viewsAudit": "differ", "storage": "74%, 9d left" },
             },
         }));
         let event = serde_json::from_value(json!({
@@ -176,6 +177,7 @@ mod tests {
             "has not processed",
             "42 events, <1s old",
             "counts per source: differ from the events",
+            "volume of Postgres: 74%, 9d left",
             "DriftRepaired",
             "3m",
         ] {

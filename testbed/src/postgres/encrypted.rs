@@ -8,7 +8,7 @@ use std::{
 
 use tokio::process::Command;
 
-use super::{Postgres, user};
+use super::{Launch, Postgres, user};
 use crate::{
     certificates::{Authority, Leaf},
     folder::Folder,
@@ -39,7 +39,7 @@ impl Postgres {
             ("ssl_ca_file", &ca),
             ("hba_file", &hba),
         ];
-        Self::launch(Lifetime::Owned, folder, &settings, &[]).await
+        Self::launch(Lifetime::Owned, folder, Launch { settings: &settings, ..Launch::default() }).await
     }
 
     /// Replaces its certificate. It takes effect for new connections after `SELECT pg_reload_conf()`.

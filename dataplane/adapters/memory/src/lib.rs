@@ -9,6 +9,7 @@ mod minutes;
 mod quotas;
 mod state;
 mod statuses;
+mod storage;
 mod store;
 mod view_audit;
 mod views;

@@ -7,7 +7,7 @@ use sqlx::{
     postgres::{PgConnectOptions, PgDatabaseError, PgSeverity},
 };
 
-use ping_ports::{Cause, CommitError, StoreError};
+use ping_ports::{Cause, CommitError, DiskFull, StoreError};
 use ping_sql::SqlError;
 
 /// The constraint of tables of events that refuses ids before the horizon.
@@ -22,6 +22,9 @@ pub struct ConnectError {
     reason: String,
     remedy: &'static str,
 }
+
+/// A table cannot grow (an ERROR, and the statement is rolled back), or the write-ahead log cannot (a PANIC, and Postgres restarts).
+const DISK_FULL: &str = "53100";
 
 const CHECK_URL: &str = "check --postgres-url";
 const CHECK_TLS: &str =
@@ -133,7 +136,7 @@ impl Failure {
     }
 
     fn unknown(error: Error) -> (Self, ConnectionHealth) {
-        (Self::Unknown(SqlError(error).into()), ConnectionHealth::AllBroken)
+        (Self::Unknown(cause(error)), ConnectionHealth::AllBroken)
     }
 
     /// Nothing was committed because the store already has an event with the same id.
@@ -153,11 +156,18 @@ impl Failure {
     }
 }
 
+/// The error as the store's callers see it.
+fn cause(error: Error) -> Cause {
+    let is_disk_full = error.as_database_error().and_then(|error| error.code()).is_some_and(|code| code == DISK_FULL);
+    let cause = SqlError(error).into();
+    if is_disk_full { DiskFull(cause).into() } else { cause }
+}
+
 impl From<Failure> for StoreError {
     fn from(failure: Failure) -> Self {
         Self(match failure {
             Failure::NotSent(cause) | Failure::Unknown(cause) => cause,
-            Failure::RolledBack(error) => SqlError(error).into(),
+            Failure::RolledBack(error) => cause(error),
         })
     }
 }
@@ -169,7 +179,7 @@ impl From<Failure> for CommitError {
         }
         match failure {
             Failure::NotSent(cause) => Self::Refused(cause),
-            Failure::RolledBack(error) => Self::Refused(SqlError(error).into()),
+            Failure::RolledBack(error) => Self::Refused(cause(error)),
             Failure::Unknown(cause) => Self::Unknown(cause),
         }
     }

@@ -26,6 +26,7 @@ mod row_tables;
 mod schema;
 mod segments;
 mod stats_rows;
+mod storage;
 mod tls;
 mod totals;
 mod view_audit;

@@ -6,10 +6,10 @@ use std::collections::HashSet;
 use sqlx::{QueryBuilder, Sqlite, SqliteConnection, query_builder::Separated};
 use uuid::Uuid;
 
-use super::{begin_write, where_in};
+use super::{begin_write, cause, where_in};
 use ping_core::{Event, Millis, id_day};
 use ping_ports::{Batch, CommitError, Committed};
-use ping_sql::{BatchCounts, SqlError, outbox_payload};
+use ping_sql::{BatchCounts, outbox_payload};
 
 /// Rows per statement. Only these sizes are used, so that few statements need to be prepared; the largest stays far below SQLite's
 /// limit of 32,766 variables.
@@ -75,12 +75,12 @@ async fn attempt(
     update.execute(&mut *transaction).await.map_err(refused)?;
     insert_outbox(&mut transaction, batch, committed).await.map_err(refused)?;
     // Up to here nothing is stored; from here on the batch may be.
-    transaction.commit().await.map_err(|error| CommitError::Unknown(SqlError(error).into()))?;
+    transaction.commit().await.map_err(|error| CommitError::Unknown(cause(error)))?;
     Ok(Attempt::Committed)
 }
 
 fn refused(error: sqlx::Error) -> CommitError {
-    CommitError::Refused(SqlError(error).into())
+    CommitError::Refused(cause(error))
 }
 
 async fn known(writer: &mut SqliteConnection, events: &[Event]) -> Result<HashSet<Uuid>, sqlx::Error> {

@@ -8,6 +8,7 @@ mod outbox;
 mod quotas;
 mod segments;
 mod sources;
+mod storage;
 mod totals;
 mod view_audit;
 mod views;
@@ -28,7 +29,7 @@ use sqlx::{
 use tokio::sync::Mutex;
 
 use ping_core::Millis;
-use ping_ports::{Clock, StoreError};
+use ping_ports::{Cause, Clock, DiskFull, StoreError};
 use ping_sql::{SqlError, migrator};
 
 const MIGRATIONS: [(i64, &str, &str); 8] = [
@@ -48,6 +49,9 @@ const MAX_READERS: u32 = 4;
 const CACHE_SIZE: &str = "-65536";
 /// Pages in the write-ahead log before it is copied to the file: 32 MiB.
 const CHECKPOINT_PAGES: &str = "8192";
+
+/// SQLITE_FULL.
+const DISK_FULL: &str = "13";
 
 /// Implements every store port.
 pub struct SqliteStore {
@@ -140,7 +144,14 @@ where
 }
 
 fn failed(error: sqlx::Error) -> StoreError {
-    StoreError(SqlError(error).into())
+    StoreError(cause(error))
+}
+
+/// The error as the store's callers see it.
+fn cause(error: sqlx::Error) -> Cause {
+    let is_disk_full = error.as_database_error().and_then(|error| error.code()).is_some_and(|code| code == DISK_FULL);
+    let cause = SqlError(error).into();
+    if is_disk_full { DiskFull(cause).into() } else { cause }
 }
 
 /// A duration in milliseconds. One of more than 292 million years saturates.

@@ -123,6 +123,7 @@ mod tests {
             served_by: ServedBy::Cache,
             last_audit: None,
             views: ViewAuditState::default(),
+            storage: None,
         };
         LiveState {
             live: LiveCount { count, cache: CacheState::Available },

@@ -18,11 +18,25 @@ pub struct SourcesSpec {
     /// Days that daily counts per source are kept; 0 keeps them indefinitely. Default 0; 0 to 65,535.
     #[schemars(range(min = 0, max = 65_535))]
     pub day_retention_days: i32,
+    /// Number of sources from which on servers refuse events of new ones; those that exist are still counted. 0 sets no limit. Default
+    /// 100,000,000.
+    #[schemars(range(min = 0))]
+    pub max_sources: i64,
+    /// New names of kinds that servers accept per day (UTC); events with further ones are refused. 0 sets no limit. Default 10,000; 0 to
+    /// 1,000,000.
+    #[schemars(range(min = 0, max = 1_000_000))]
+    pub new_kind_names_per_day: i32,
 }
 
 impl Default for SourcesSpec {
     fn default() -> Self {
-        Self { status: StatusRule::default(), window_retention_days: 7, day_retention_days: 0 }
+        Self {
+            status: StatusRule::default(),
+            window_retention_days: 7,
+            day_retention_days: 0,
+            max_sources: 100_000_000,
+            new_kind_names_per_day: 10_000,
+        }
     }
 }
 

@@ -11,8 +11,8 @@ pub struct PingPipelineStatus {
     /// The generation of the spec that this status describes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
-    /// Conditions: PostgresReady, KafkaReady, CacheReady, ServerReady, ProcessorReady, Durable, Encrypted, Authenticated, Exact, Fresh,
-    /// Ready, Reconciling, Stalled.
+    /// Conditions: PostgresReady, KafkaReady, CacheReady, ServerReady, ProcessorReady, Durable, BackedUp, Encrypted, Authenticated, Exact,
+    /// Fresh, StorageLow, Ready, Reconciling, Stalled.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,
@@ -25,6 +25,9 @@ pub struct PingPipelineStatus {
     /// Addresses of the components.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub endpoints: Option<Endpoints>,
+    /// The data volume of each Postgres instance. Absent for an external Postgres.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub postgres_volume: Option<PostgresVolume>,
     /// Count and freshness, as a server last reported them.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stats: Option<Stats>,
@@ -44,6 +47,16 @@ pub struct Components {
     pub server: String,
     /// Processor pods.
     pub processor: String,
+}
+
+/// The data volume of each Postgres instance.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, rename_all = "camelCase")]
+pub struct PostgresVolume {
+    /// Its capacity in bytes: that of the primary's PersistentVolumeClaim, or of the spec until that is known.
+    pub bytes: i64,
+    /// Whether it also holds the write-ahead log.
+    pub holds_wal: bool,
 }
 
 /// How callers connect.
@@ -106,6 +119,10 @@ pub struct Stats {
     /// differ. Absent before the first audit.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub views_audit: Option<String>,
+    /// Share of the volume of Postgres that is in use, and the days left at the present growth: `74%, 9d left`. Absent until a server has
+    /// measured it, and for an external Postgres.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub storage: Option<String>,
     /// When any of these values last changed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub changed_at: Option<Time>,

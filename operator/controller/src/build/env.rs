@@ -53,6 +53,7 @@ pub(super) fn shared(
     variables.extend(cache(pipeline, program));
     variables.extend([value(env::WINDOW_MINUTES, &pipeline.processor.window_minutes.to_string())]);
     variables.extend(sources(&pipeline.sources));
+    variables.push(value(env::EVENT_RETENTION_DAYS, &pipeline.events.retention_days.to_string()));
     let overridden = pod.env.iter().any(|variable| variable.name == env::STATUS_SOURCES);
     let cached = max_cached_statuses(&pipeline.cache).filter(|_| !overridden);
     variables.extend(cached.map(|sources| value(env::STATUS_SOURCES, &sources.to_string())));
@@ -133,6 +134,14 @@ fn sources(spec: &SourcesSpec) -> [EnvVar; 5] {
         value(env::STATUS_LABELS, &[&*labels.negative, &*labels.positive, &*labels.unknown].join(",")),
         value(env::WINDOW_RETENTION_DAYS, &spec.window_retention_days.to_string()),
         value(env::DAY_RETENTION_DAYS, &spec.day_retention_days.to_string()),
+    ]
+}
+
+/// Limits of names, which only servers check.
+pub(super) fn name_limits(spec: &SourcesSpec) -> [EnvVar; 2] {
+    [
+        value(env::MAX_SOURCES, &spec.max_sources.to_string()),
+        value(env::NEW_KIND_NAMES_PER_DAY, &spec.new_kind_names_per_day.to_string()),
     ]
 }
 

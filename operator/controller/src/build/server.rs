@@ -63,6 +63,7 @@ fn deploy(pipeline: &Pipeline, servers: &ServerDeployment, desired: &mut Desired
     variables.extend(env::security(pipeline, SERVER_POLICY, true));
     variables.extend(env::shared(pipeline, "server", connection, credentials, &spec.pod));
     variables.extend(env::postgres_read_url(pipeline).filter(|_| role.queries()));
+    variables.extend(env::name_limits(&pipeline.sources));
     variables.push(env::value(names::LANES, &spec.lanes.to_string()));
     if !spec.trusted_proxies.is_empty() {
         variables.push(env::value(names::TRUSTED_PROXIES, &spec.trusted_proxies.join(",")));

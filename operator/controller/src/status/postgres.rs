@@ -2,20 +2,22 @@
 //! instances are checked, too.
 
 use ping_api::{
-    crd::postgres::PostgresCluster,
+    crd::{postgres::PostgresCluster, status::PostgresVolume},
     kinds::{Dependency, Kind},
+    quantity,
     reason::Reason,
 };
 
 use super::component::{ComponentStatus, StatusInput, external_secrets, is_new, missing, silent};
 use crate::{
+    cluster_state::ClusterState,
     condition::ConditionValue,
     external::{
         Observed,
         cnpg::{ClusterStatus, ObservedCluster},
         true_condition,
     },
-    pipeline::{Postgres, Tls},
+    pipeline::{Pipeline, Postgres, Tls},
 };
 
 pub(super) fn status(input: &StatusInput<'_>) -> ComponentStatus {
@@ -28,6 +30,14 @@ pub(super) fn status(input: &StatusInput<'_>) -> ComponentStatus {
         }
         Postgres::Cluster(cluster) => managed_cluster(input, cluster),
     }
+}
+
+/// The data volume of each instance.
+pub(super) fn volume(pipeline: &Pipeline, state: &ClusterState) -> Option<PostgresVolume> {
+    let Postgres::Cluster(cluster) = &pipeline.postgres else { return None };
+    let capacity = state.postgres_capacity.as_deref().unwrap_or(&cluster.storage.size);
+    let bytes = quantity::parse(capacity)? as i64;
+    Some(PostgresVolume { bytes, holds_wal: cluster.wal_storage.is_none() })
 }
 
 fn managed_cluster(input: &StatusInput<'_>, spec: &PostgresCluster) -> ComponentStatus {

@@ -1,4 +1,4 @@
-//! Checks the status rule. Servers and processors would not start with an invalid one.
+//! Checks the status rule and the limits of names. Servers and processors would not start with an invalid one.
 
 use ping_api::crd::sources::{SourcesSpec, StatusLabels, Threshold};
 
@@ -8,6 +8,9 @@ use super::invalid::{Invalid, conflicting};
 const MAX_KIND_BYTES: usize = 64;
 /// Range of `atLeast`.
 const AT_LEAST: std::ops::RangeInclusive<i64> = 1..=1_000_000_000;
+
+/// Range of `newKindNamesPerDay`.
+const NEW_KINDS: std::ops::RangeInclusive<i32> = 0..=1_000_000;
 
 pub(super) fn sources(spec: &SourcesSpec) -> Result<(), Invalid> {
     let (negative_when, positive_when) = (&spec.status.negative_when, &spec.status.positive_when);
@@ -21,7 +24,22 @@ pub(super) fn sources(spec: &SourcesSpec) -> Result<(), Invalid> {
             negative_when.kind, positive_when.at_least, negative_when.at_least
         )));
     }
+    limits(spec)?;
     labels(&spec.status.labels)
+}
+
+fn limits(SourcesSpec { max_sources, new_kind_names_per_day, .. }: &SourcesSpec) -> Result<(), Invalid> {
+    if *max_sources < 0 {
+        return Err(Invalid::Conflicting(format!(
+            "spec.sources.maxSources is {max_sources}. Set it to a number of sources, or to 0 for no limit"
+        )));
+    }
+    if !NEW_KINDS.contains(new_kind_names_per_day) {
+        return Err(Invalid::Conflicting(format!(
+            "spec.sources.newKindNamesPerDay is {new_kind_names_per_day}. Set it to a number of kinds from 1 to 1000000, or to 0 for no limit"
+        )));
+    }
+    Ok(())
 }
 
 fn threshold(field: &str, Threshold { kind, at_least }: &Threshold) -> Result<(), Invalid> {

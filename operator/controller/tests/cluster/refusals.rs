@@ -49,6 +49,9 @@ fn at_creation() -> Vec<(Value, &'static str)> {
         (json!({ "sources": { "status": { "labels": { "positive": "a,b" } } } }), "should match"),
         (json!({ "sources": { "status": { "labels": { "positive": "unknown" } } } }), "three different labels"),
         (json!({ "sources": { "windowRetentionDays": 0 } }), "should be greater than or equal to 1"),
+        (json!({ "events": { "retentionDays": -1 } }), "should be greater than or equal to 0"),
+        (json!({ "events": { "retentionDays": 3651 } }), "should be less than or equal to 3650"),
+        (json!({ "sources": { "newKindNamesPerDay": -1 } }), "should be greater than or equal to 0"),
         (json!({ "postgres": { "cluster": { "storage": { "size": "much" } } } }), "not a quantity"),
         (
             json!({ "postgres": { "cluster": { "backup": {

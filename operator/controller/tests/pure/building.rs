@@ -215,6 +215,8 @@ fn servers_and_processors_have_the_same_rule_and_retention() {
     sources.status.negative_when = Threshold { kind: "spam=reported".into(), at_least: 3 };
     sources.status.labels.positive = "accepts all".into();
     (sources.window_retention_days, sources.day_retention_days) = (30, 400);
+    (sources.max_sources, sources.new_kind_names_per_day) = (5_000_000_000, 0);
+    pipeline.spec.events.retention_days = 90;
     let desired = build(&validate(&pipeline, &empty()).unwrap());
     let expected = [
         ("PING_STATUS_NEGATIVE_WHEN", "spam=reported=3"),
@@ -222,11 +224,16 @@ fn servers_and_processors_have_the_same_rule_and_retention() {
         ("PING_STATUS_LABELS", "negative,accepts all,unknown"),
         ("PING_WINDOW_RETENTION_DAYS", "30"),
         ("PING_DAY_RETENTION_DAYS", "400"),
+        ("PING_EVENT_RETENTION_DAYS", "90"),
     ];
     for (name, value) in expected {
         for deployment in ["demo-server", "demo-processor"] {
             assert_eq!(variable(&desired, deployment, name), value, "{name} of {deployment}");
         }
+    }
+    for (name, value) in [("PING_MAX_SOURCES", "5000000000"), ("PING_NEW_KIND_NAMES_PER_DAY", "0")] {
+        assert_eq!(variable(&desired, "demo-server", name), value);
+        assert_eq!(variable(&desired, "demo-processor", name), Value::Null, "only servers refuse events");
     }
 }
 

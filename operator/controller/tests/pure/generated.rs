@@ -4,10 +4,17 @@ use std::time::Duration;
 
 use kube::CustomResourceExt;
 use ping_api::{
-    condition::ConditionType, crd::PingPipeline, grant::PingReferenceGrant, kinds::Dependency, names::Names,
+    condition::ConditionType,
+    crd::{PingPipeline, status::PostgresVolume},
+    grant::PingReferenceGrant,
+    kinds::Dependency,
+    names::Names,
     reason::Reason,
 };
-use ping_operator::metrics::{Metrics, Outcome};
+use ping_operator::{
+    metrics::{Metrics, Outcome},
+    storage::{Estimate, Usage},
+};
 use serde_json::Value;
 
 use crate::fixture::example;
@@ -101,6 +108,9 @@ fn exported() -> String {
     metrics.pipeline(&pipeline, true);
     metrics.backed_up(&pipeline, Some(true));
     metrics.total(&pipeline, 1);
+    let usage = Usage { used: 1, wal: 0, growth_per_day: None };
+    let volume = PostgresVolume { bytes: 2, holds_wal: false };
+    metrics.storage(&pipeline, Estimate::new(usage, volume).as_ref());
     let mut text = String::new();
     prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
     text

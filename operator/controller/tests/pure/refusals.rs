@@ -181,6 +181,10 @@ const UNFIT: &[(&str, Spoil)] = &[
         pipeline.spec.sources.status.positive_when.at_least = 1_000_000_001
     }),
     ("use different kinds", |pipeline| pipeline.spec.sources.status.positive_when.kind = "failed".into()),
+    ("maxSources is -1", |pipeline| pipeline.spec.sources.max_sources = -1),
+    ("newKindNamesPerDay is 1000001", |pipeline| pipeline.spec.sources.new_kind_names_per_day = 1_000_001),
+    ("retentionDays is -1. Set it to a number of days", |pipeline| pipeline.spec.events.retention_days = -1),
+    ("retentionDays is 3651", |pipeline| pipeline.spec.events.retention_days = 3651),
     ("labels.positive is \"a,b\"", |pipeline| pipeline.spec.sources.status.labels.positive = "a,b".into()),
     ("labels.unknown is \"\"", |pipeline| pipeline.spec.sources.status.labels.unknown.clear()),
     ("three different labels", |pipeline| pipeline.spec.sources.status.labels.positive = "unknown".into()),
