@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::bail;
+use anyhow::{Context as _, bail};
 use rustix::process::Signal;
 
 use crate::{
@@ -16,6 +16,7 @@ use crate::{
     pid::Pid,
     ports::free_port,
     process::{Lifetime, Process, ProcessSpec},
+    volume::Volume,
 };
 
 const START_TIMEOUT: Duration = Duration::from_secs(90);
@@ -31,6 +32,16 @@ pub enum Compiler {
     Full,
 }
 
+/// How a Kafka is started.
+#[derive(Default)]
+struct Launch<'a> {
+    compiler: Compiler,
+    /// Ports of links, each with a listener of its own.
+    links: &'a [u16],
+    /// The size of a volume of its own, in MiB.
+    volume: Option<u32>,
+}
+
 /// A running Kafka. It does not create topics automatically. Stops when dropped.
 #[derive(Debug)]
 pub struct Kafka {
@@ -39,6 +50,7 @@ pub struct Kafka {
     port: u16,
     /// Of the listeners behind links.
     linked_ports: Vec<u16>,
+    volume: Option<Volume>,
 }
 
 impl Kafka {
@@ -49,24 +61,38 @@ impl Kafka {
 
     /// Starts an empty Kafka on a free port with a choice of compiler.
     pub async fn start_with(compiler: Compiler) -> anyhow::Result<Self> {
-        Self::launch(Lifetime::Owned, Folder::create("kafka")?, compiler, &[]).await
+        Self::launch(Lifetime::Owned, Folder::create("kafka")?, Launch { compiler, ..Launch::default() }).await
+    }
+
+    /// Starts an empty Kafka whose data is on a volume of this many MiB. Needs root.
+    pub async fn start_on_volume(mebibytes: u32) -> anyhow::Result<Self> {
+        let launch = Launch { volume: Some(mebibytes), ..Launch::default() };
+        Self::launch(Lifetime::Owned, Folder::create("kafka")?, launch).await
     }
 
     /// Starts an empty Kafka that has a listener for each of the ports `links`: clients that reach it through such a port of this machine
     /// are told to come back there. Where they must be connected to is in [`Self::linked_ports`], in the same order.
     pub async fn start_behind(links: &[u16]) -> anyhow::Result<Self> {
-        Self::launch(Lifetime::Owned, Folder::create("kafka")?, Compiler::Quick, links).await
+        Self::launch(Lifetime::Owned, Folder::create("kafka")?, Launch { links, ..Launch::default() }).await
     }
 
     pub(crate) async fn start_detached(compiler: Compiler) -> anyhow::Result<Self> {
-        Self::launch(Lifetime::Detached, Folder::create_detached("kafka")?, compiler, &[]).await
+        Self::launch(Lifetime::Detached, Folder::create_detached("kafka")?, Launch { compiler, ..Launch::default() })
+            .await
     }
 
-    async fn launch(lifetime: Lifetime, folder: Folder, compiler: Compiler, links: &[u16]) -> anyhow::Result<Self> {
+    async fn launch(lifetime: Lifetime, folder: Folder, launch: Launch<'_>) -> anyhow::Result<Self> {
+        let Launch { compiler, links, volume } = launch;
         let installed = files::Installed::find()?;
         let linked_ports = links.iter().map(|_| free_port()).collect::<Result<Vec<_>, _>>()?;
         let port = free_port()?;
         installed.prepare(folder.path(), port, free_port()?, &linked_ports, links)?;
+        let volume = match volume {
+            Some(size) => {
+                Some(Volume::mount(&folder.path().join("data"), &folder.path().join("aside"), size, None).await?)
+            }
+            None => None,
+        };
         let mut args = vec!["-Xmx512m".into(), "-Xms512m".into(), "-XX:+UseG1GC".into()];
         args.push("-XX:MaxGCPauseMillis=20".into());
         // The JVM keeps its performance data outside of the folder, where it would remain after a kill.
@@ -94,7 +120,7 @@ impl Kafka {
             lifetime,
             stop_signal: Signal::KILL,
         });
-        let mut kafka = Self { process, folder, port, linked_ports };
+        let mut kafka = Self { process, folder, port, linked_ports, volume };
         kafka.restart().await?;
         Ok(kafka)
     }
@@ -117,6 +143,21 @@ impl Kafka {
     /// The broker's process.
     pub fn pid(&self) -> Option<Pid> {
         self.process.pid()
+    }
+
+    /// Whether it runs.
+    pub fn is_running(&self) -> bool {
+        self.pid().is_some_and(Pid::is_running)
+    }
+
+    /// Occupies all of its volume but `left` bytes.
+    pub fn fill_volume(&self, left: u64) -> anyhow::Result<()> {
+        self.volume.as_ref().context("it has no volume")?.fill(left)
+    }
+
+    /// Makes its volume as large as this many MiB.
+    pub async fn grow_volume(&self, mebibytes: u32) -> anyhow::Result<()> {
+        self.volume.as_ref().context("it has no volume")?.grow(mebibytes).await
     }
 
     /// Kills it with SIGKILL.

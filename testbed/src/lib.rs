@@ -25,6 +25,7 @@ pub mod reference;
 
 mod folder;
 mod tools;
+mod volume;
 
 pub use kafka::{Compiler, Kafka};
 pub use parts::Parts;

@@ -14,7 +14,6 @@ use anyhow::Context as _;
 use rustix::process::Signal;
 use tokio::process::Command;
 
-use self::volume::Volume;
 pub use self::volume::VolumeContent;
 use crate::{
     clock::Clock,
@@ -23,6 +22,7 @@ use crate::{
     ports::free_port,
     process::{Lifetime, Process, ProcessSpec},
     tools,
+    volume::Volume,
 };
 
 const START_TIMEOUT: Duration = Duration::from_secs(60);
@@ -105,7 +105,7 @@ impl Postgres {
     async fn launch_in(lifetime: Lifetime, folder: Folder, launch: Launch<'_>) -> anyhow::Result<Self> {
         let path = folder.path();
         let volume = match launch.volume {
-            Some((content, mebibytes)) => Some(Volume::mount(path, content, mebibytes).await?),
+            Some((content, mebibytes)) => Some(content.mount(path, mebibytes).await?),
             None => None,
         };
         let port = free_port()?;

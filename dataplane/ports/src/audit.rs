@@ -79,7 +79,7 @@ mod tests {
 
     fn counters(total: i64, minutes: &[(i64, i64)]) -> CacheCounters {
         let minutes = minutes.iter().map(|(minute, count)| (Minute(*minute), *count)).collect();
-        CacheCounters { generation: "g".into(), total, minutes, as_of: 0, marks: Marks::default() }
+        CacheCounters { generation: "g".into(), total, minutes, minutes_from: None, as_of: 0, marks: Marks::default() }
     }
 
     #[test]

@@ -144,7 +144,7 @@ impl StorageWatch {
     /// False if there is nothing to measure.
     async fn measure(&mut self) -> Result<bool, StoreError> {
         let Some(sizes) = self.store.storage_sizes().await? else { return Ok(false) };
-        let events = self.totals.count(None).await?;
+        let events = self.totals.count(None).await?.count;
         let used = sizes.total();
         let growth = self.growth.add(Instant::now(), used);
         self.metrics.set(&sizes, events, growth);

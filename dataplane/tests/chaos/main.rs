@@ -155,7 +155,7 @@ fn start_callers(api: &str) -> (Arc<Load>, JoinSet<()>) {
 /// Starts callers and readers of `api`.
 fn start_load(api: &str) -> (Arc<Load>, JoinSet<()>) {
     let (load, mut callers) = start_callers(api);
-    for question in Question::ALL {
+    for question in Question::ALL.into_iter().chain([Question::Range]) {
         callers.spawn(read(Arc::clone(&load), api.to_owned(), question));
     }
     (load, callers)

@@ -11,6 +11,9 @@ use tokio::time::sleep;
 
 use crate::callers::{CALLERS, Load, now, source};
 
+/// Minutes before and after the start of a test that a range covers: fewer than the cache keeps.
+const AROUND: i64 = 30;
+
 /// What a reader asks for.
 #[derive(Clone, Copy, Debug)]
 pub enum Question {
@@ -18,15 +21,20 @@ pub enum Question {
     Strong,
     After,
     Status,
+    /// Of a range that all events of the test are in.
+    Range,
 }
 
 impl Question {
+    /// Those that hold for any number of periods.
     pub const ALL: [Self; 4] = [Self::Cached, Self::Strong, Self::After, Self::Status];
 }
 
 /// Asks one question all the time, until the load stops. A call that fails has no answer that could be wrong.
 pub async fn read(load: Arc<Load>, api: String, question: Question) {
     let http = reqwest::Client::builder().timeout(Duration::from_secs(2)).build().unwrap();
+    let minute = now() / 60_000_000;
+    let range = json!({"start": (minute - AROUND) * 60_000, "end": (minute + AROUND) * 60_000});
     for turn in 0_usize.. {
         if load.stop.load(Ordering::Relaxed) {
             return;
@@ -40,6 +48,7 @@ pub async fn read(load: Arc<Load>, api: String, question: Question) {
                     count(&load, &http, &api, Includes::After(event), json!({"after": token})).await;
                 }
             }
+            Question::Range => count(&load, &http, &api, Includes::AsOf, json!({"timeRange": range})).await,
             Question::Status => status(&load, &http, &api, &source((turn * 2 + 1) % CALLERS)).await,
         }
         sleep(Duration::from_millis(10)).await;

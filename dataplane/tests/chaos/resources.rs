@@ -1,16 +1,26 @@
-//! A disk that is slow, and memory that is used up.
+//! Disks that are slow or full, and memory that is used up.
 
-use std::{sync::atomic::Ordering, time::Duration};
+use std::{
+    sync::atomic::Ordering,
+    time::{Duration, Instant},
+};
 
-use ping_testbed::{cgroup::Cgroup, pid::Pid};
+use ping_testbed::{Kafka, Parts, Postgres, Redis, cgroup::Cgroup, pid::Pid};
 use sqlx::PgPool;
 use tokio::time::sleep;
 
-use crate::{check_answers, exact, finish, flowing, processes::pipeline, start_load};
+use crate::{
+    check_answers, exact, finish, flowing,
+    processes::{Pingd, TIMEOUT, pipeline},
+    start_load,
+};
 
 /// Writes per second that are left to Postgres.
 const SLOW_WRITES: u32 = 20;
 const SLOW: Duration = Duration::from_secs(15);
+/// The volume of Kafka, in MiB, and how long it is full.
+const VOLUME: u32 = 64;
+const FULL: Duration = Duration::from_secs(10);
 /// More than a program needs to start.
 const MEMORY: u64 = 256 << 20;
 
@@ -65,6 +75,39 @@ async fn a_program_that_the_kernel_kills_for_its_memory_loses_nothing() {
         println!("{name} killed for its memory: acknowledged again after {:?}", flowing(&load).await);
     }
     println!("exact after {:?}", exact(&server, &load).await);
+    let pool = PgPool::connect(&parts.postgres.url()).await.unwrap();
+    finish(&load, callers, &parts, &pool, &[&server, &processor]).await;
+    check_answers(&load);
+}
+
+/// Kafka ends when it cannot write. The outbox keeps what is recorded meanwhile.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs root: make chaos"]
+async fn a_full_volume_of_kafka_costs_nothing_but_freshness() {
+    let (kafka, postgres, redis) =
+        tokio::try_join!(Kafka::start_on_volume(VOLUME), Postgres::start(), Redis::start()).unwrap();
+    let mut parts = Parts { postgres, kafka, redis };
+    Pingd::migrate(&parts).await;
+    let (server, processor) = tokio::join!(Pingd::server(&parts), Pingd::processor(&parts, &[]));
+    let (load, callers) = start_load(&server.api);
+    flowing(&load).await;
+    parts.kafka.fill_volume(0).unwrap();
+    let started = Instant::now();
+    while parts.kafka.is_running() {
+        assert!(started.elapsed() < TIMEOUT, "Kafka still runs on a full volume");
+        sleep(Duration::from_millis(100)).await;
+    }
+    let ended = started.elapsed();
+    let before = load.count.load(Ordering::Relaxed);
+    sleep(FULL).await;
+    let events = load.count.load(Ordering::Relaxed) - before;
+    assert!(events > 0, "no event was acknowledged\n{}", server.log_tail());
+    parts.kafka.grow_volume(4 * VOLUME).await.unwrap();
+    parts.kafka.restart().await.unwrap();
+    let exact = exact(&server, &load).await;
+    println!(
+        "Kafka ended {ended:?} after its volume was full; {events} events acknowledged in {FULL:?}, exact {exact:?} after it was back"
+    );
     let pool = PgPool::connect(&parts.postgres.url()).await.unwrap();
     finish(&load, callers, &parts, &pool, &[&server, &processor]).await;
     check_answers(&load);
