@@ -101,7 +101,8 @@ fn every_schedule_ends_exact() {
                 && sum.fenced > 0
                 && sum.stale > 0
                 && sum.statuses > schedules
-                && sum.edits > 0,
+                && sum.edits > 0
+                && sum.dropped > schedules,
             "the faults must have an effect: {sum:?}"
         );
     }

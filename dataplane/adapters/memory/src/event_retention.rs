@@ -87,6 +87,11 @@ impl EventRetention for MemoryStore {
 }
 
 impl MemoryStore {
+    /// Accepts ids of days that were dropped, as a store does that drops rows alone.
+    pub fn forget_horizon(&self) {
+        self.state.lock().dropped.horizon = EventHorizon::default();
+    }
+
     /// Forgets what dropped events had contributed to the views, as a store does that drops rows alone.
     pub fn forget_base(&self) {
         self.state.lock().dropped.base.clear();

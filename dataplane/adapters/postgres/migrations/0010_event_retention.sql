@@ -1,10 +1,11 @@
--- Retention of events (docs/adr/0040-retention-of-events.md). Programs of an earlier version go on working, until a processor partitions
+-- Retention of events (docs/adr/0040-retention-of-raw-events.md). Programs of an earlier version go on working, until a processor partitions
 -- `events`, which it does once retention is set for the first time.
 
 -- Commits queue behind a lock that is waited for. The next attempt follows within a second.
 SET LOCAL lock_timeout = '1s';
 
--- The day of the id, since the epoch, or -1: it has none, or a server of an earlier version wrote the row.
+-- The day of the id, since the epoch; or -1: it has none, or a server of an earlier version wrote the row; or -2: it will be moved to a
+-- partition of its own when the table is partitioned.
 ALTER TABLE events ADD COLUMN id_day int NOT NULL DEFAULT -1;
 
 -- The day of a version 7 UUID in the years 2020 to 2099, since the epoch; otherwise -1. The same as `id_day` in ping-core.
