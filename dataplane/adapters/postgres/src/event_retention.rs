@@ -17,6 +17,8 @@ use super::{
 use ping_core::{Day, Millis, RetentionCutoffs};
 use ping_ports::{EventHorizon, EventRetention, StoreError};
 
+/// Held until the connection is closed. Processors take turns: what one of them does, the others need not do.
+const TAKE_TURN: &str = "SELECT pg_try_advisory_lock(hashtext('event_retention'))";
 const MOVE: &str = "UPDATE event_retention SET first_day = $1, moved_ms = $2";
 
 impl PostgresStore {
@@ -60,6 +62,10 @@ async fn move_horizon(connection: &mut PgConnection, first_day: Day, now: Millis
     transaction.commit().await
 }
 
+async fn is_my_turn(connection: &mut PgConnection) -> Result<bool, sqlx::Error> {
+    sqlx::query_scalar(TAKE_TURN).fetch_one(connection).await
+}
+
 #[async_trait]
 impl EventRetention for PostgresStore {
     async fn event_horizon(&self) -> Result<EventHorizon, StoreError> {
@@ -77,7 +83,7 @@ impl EventRetention for PostgresStore {
     async fn prepare_days(&self, today: Day) -> Result<(), StoreError> {
         self.on_its_own(async |connection| {
             let mut row = state(connection).await?;
-            if row.first_day.is_none() {
+            if row.first_day.is_none() || !is_my_turn(connection).await? {
                 return Ok(());
             }
             if !row.partitioned {
@@ -93,6 +99,9 @@ impl EventRetention for PostgresStore {
         self.on_its_own(async |connection| {
             let row = state(connection).await?;
             let Some(first_day) = row.first_day().filter(|_| row.partitioned) else { return Ok(0) };
+            if !is_my_turn(connection).await? {
+                return Ok(0);
+            }
             let dropped = drop_events(connection, first_day, cutoffs).await?;
             drop_milliseconds(connection, first_day).await?;
             Ok(dropped)
