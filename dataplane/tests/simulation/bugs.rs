@@ -49,8 +49,8 @@ pub enum Bug {
     ForgottenOnce,
     /// Cached counts of an earlier epoch, which may be those of the store before it was restored, are merged into those of a later one.
     EpochsMerged,
-    /// Days are dropped whose ids are still accepted.
-    HorizonForgotten,
+    /// A day is dropped too early: its ids are still committed.
+    DroppedIdsCommitted,
     /// Days are dropped without what they had contributed to the views.
     BaseForgotten,
 }
@@ -80,7 +80,7 @@ impl Bug {
         Self::GapsCommitted,
         Self::ForgottenOnce,
         Self::EpochsMerged,
-        Self::HorizonForgotten,
+        Self::DroppedIdsCommitted,
         Self::BaseForgotten,
     ];
 }

@@ -8,6 +8,7 @@
 mod bugs;
 mod cache;
 mod clients;
+mod dropping;
 mod log;
 mod reader;
 mod report;

@@ -162,7 +162,7 @@ impl EventRetention for FaultyStore {
         let drop = async move {
             let dropped = inner.drop_expired(cutoffs).await?;
             match bug {
-                Some(Bug::HorizonForgotten) => inner.forget_horizon(),
+                Some(Bug::DroppedIdsCommitted) => inner.commit_dropped_ids(),
                 Some(Bug::BaseForgotten) => inner.forget_base(),
                 _ => {}
             }

@@ -4,16 +4,14 @@
 use std::{sync::Arc, time::Duration};
 
 use parking_lot::Mutex;
-use ping_core::{Event, KindCounts, Millis, Minute, Retention, SourceCounts, id_day};
+use ping_core::{Event, KindCounts, Millis, Minute, Retention, SourceCounts};
 use ping_history::{Count, Includes};
 use ping_ingest::{Ingest, IngestMetrics, IngestPorts, IngestSettings};
 use ping_memory::{LoggedMinutes, MemoryCache, MemoryLog, MemoryStatuses, MemoryStore};
-use ping_ports::{
-    Clock, CounterCache, EventRetention, EventStore, LogBounds, SourceReader, StatusCache, TotalsStore, ViewAudit,
-};
+use ping_ports::{Clock, CounterCache, EventStore, LogBounds, SourceReader, StatusCache, TotalsStore, ViewAudit};
 use ping_projections::{
-    CountMetrics, CountSettings, CounterProjection, EventRetentionSettings, EventRetentionTask, LogPorts,
-    MinutePublisher, Processor, SourceProjection, StatusProjection,
+    CountMetrics, CountSettings, CounterProjection, LogPorts, MinutePublisher, Processor, SourceProjection,
+    StatusProjection,
 };
 use ping_query::StatusQuery;
 use prometheus_client::registry::Registry;
@@ -22,12 +20,12 @@ use tokio::{
     time::{Instant, sleep},
 };
 use tokio_util::sync::CancellationToken;
-use uuid::Uuid;
 
 use crate::{
     bugs::Bug,
     cache::FaultyCache,
     clients::{self, Clocks, SOURCES, Sent, Servers},
+    dropping::dropping,
     log::{CommittedOffsets, FaultyConsumer, FaultyLog},
     reader::read_statuses,
     report::Report,
@@ -138,7 +136,7 @@ impl World {
             inner: self.log.subscribe("counts"),
             committed: Arc::clone(&self.committed),
         };
-        let dropping = self.dropping(store.clone());
+        let dropping = dropping(store.clone(), Arc::clone(&self.fast_clock));
         let counters = CounterProjection::new(cache, Arc::new(store), &ports, &settings);
         let views = FaultyViews { host: host.clone(), inner: Arc::clone(&self.store) };
         let cached = Arc::new(self.statuses_seen_by(&host));
@@ -156,18 +154,6 @@ impl World {
         tasks.spawn(viewing.run(CancellationToken::new()));
         tasks.spawn(dropping.run(CancellationToken::new()));
         self.processors.push((host, tasks));
-    }
-
-    /// Keeps the events of three days, which are three seconds.
-    fn dropping(&self, store: FaultyStore) -> EventRetentionTask {
-        let settings = EventRetentionSettings {
-            days: Some(2),
-            interval: Duration::from_millis(200),
-            grace: Duration::from_secs(6 * 60 * 60),
-        };
-        let views = Retention { windows: 10_000, days: None };
-        let clock = Arc::clone(&self.fast_clock);
-        EventRetentionTask::new(Arc::new(store), clock, settings, views, &mut Registry::default())
     }
 
     fn statuses_seen_by(&self, host: &Host) -> FaultyStatuses {
@@ -372,9 +358,8 @@ impl World {
     async fn final_check(self) -> Result<Report, String> {
         let recount = self.store.recount().await.unwrap();
         let stored = self.store.snapshot(ping_core::Minute(0), Duration::ZERO).await.unwrap();
-        let first_day = self.store.event_horizon().await.unwrap().first_day;
-        let is_kept = |id: &Uuid| id_day(*id).is_none_or(|day| first_day.is_none_or(|first| day >= first));
-        let ids: Vec<_> = self.sent.lock().acknowledged.keys().copied().filter(is_kept).collect();
+        let mut ids: Vec<_> = self.sent.lock().acknowledged.keys().copied().collect();
+        ids.retain(|id| !self.store.refuses(*id));
         let present = ping_ports::EventStore::find(&*self.store, &ids).await.unwrap().len();
         let counters = self.cache.counters().await.unwrap().ok_or("the cache is empty in the end")?;
         let drifts = self.count_metrics.drifts.get();

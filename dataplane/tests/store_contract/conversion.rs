@@ -194,8 +194,14 @@ async fn the_day_of_an_id_is_the_same_in_sql() {
 
 #[tokio::test]
 async fn programs_of_an_earlier_version_go_on_until_the_tables_are_partitioned() {
-    let (_server, url) = database().await;
+    let (server, url) = database().await;
     let store = store(&url).await;
+    let mut superuser = PgConnection::connect(&server.superuser_url()).await.unwrap();
+    sqlx::query("CREATE ROLE reporting").execute(&mut superuser).await.unwrap();
+    execute(&url, "GRANT SELECT ON events TO reporting").await.unwrap();
+    execute(&url, "CREATE VIEW latest AS SELECT max(timestamp_ms) AS at, count(*) AS events FROM events")
+        .await
+        .unwrap();
     let now = SystemClock.now();
     let insert = |number: u64| {
         format!(
@@ -219,6 +225,8 @@ async fn programs_of_an_earlier_version_go_on_until_the_tables_are_partitioned()
     let committed = store.commit(&batch(writer, 1, repeated)).await.unwrap();
     assert_eq!(committed.known, [id(1, now), ahead].into());
     assert_eq!(number(&url, "SELECT count(*) FROM pings").await, 3);
+    assert_eq!(number(&url, "SELECT events FROM latest").await, 3);
+    assert_eq!(number(&url, "SELECT has_table_privilege('reporting', 'events', 'SELECT')::int::bigint").await, 1);
     assert_eq!(number(&url, "SELECT count(*) FROM events_rest").await, 1);
     // Its day comes.
     store.prepare_days(Day::of(now + 89 * DAY)).await.unwrap();
