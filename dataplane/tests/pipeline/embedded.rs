@@ -23,6 +23,22 @@ async fn three_pings_are_counted_within_a_second() {
 }
 
 #[tokio::test]
+async fn ids_from_before_the_events_that_are_kept_are_refused_in_words() {
+    let folder = tempfile::tempdir().unwrap();
+    let pingd = Pingd::dev(&["--data", folder.path().to_str().unwrap(), "--event-retention-days", "2"]).await;
+    // Of 2024-10-14.
+    let (old, other) = ("0192e3c2-7b1a-7cc0-8000-3a5b1c2d4e5f", "f47ac10b-58cc-4372-a567-0e02b2c3d479");
+    let (status, refused) = pingd.ask("EventService/Record", &json!({"eventId": old})).await.unwrap();
+    assert!(status == 400 && refused.to_string().contains("no longer kept"), "{refused}");
+    let events = json!([{"eventId": other}, {"eventId": old}, {}]);
+    let (status, recorded) = pingd.ask("EventService/RecordBatch", &json!({"events": events})).await.unwrap();
+    assert_eq!((status, &recorded["accepted"]), (200, &json!("2")), "{recorded}");
+    let refused = recorded["refused"].as_array().unwrap();
+    assert_eq!((refused.len(), &refused[0]["index"], &refused[0]["code"]), (1, &json!(1), &json!("invalid_argument")));
+    pingd.wait_for_count(2).await;
+}
+
+#[tokio::test]
 async fn a_start_takes_less_than_a_second() {
     // Other tests share the two cores, so not every start is that fast.
     let mut took = Vec::new();

@@ -49,10 +49,14 @@ pub enum Bug {
     ForgottenOnce,
     /// Cached counts of an earlier epoch, which may be those of the store before it was restored, are merged into those of a later one.
     EpochsMerged,
+    /// A day is dropped too early: its ids are still committed.
+    DroppedIdsCommitted,
+    /// Days are dropped without what they had contributed to the views.
+    BaseForgotten,
 }
 
 impl Bug {
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 25] = [
         Self::CacheIgnoresPositions,
         Self::IncompleteCacheTrusted,
         Self::SnapshotBeforeEnds,
@@ -76,5 +80,7 @@ impl Bug {
         Self::GapsCommitted,
         Self::ForgottenOnce,
         Self::EpochsMerged,
+        Self::DroppedIdsCommitted,
+        Self::BaseForgotten,
     ];
 }

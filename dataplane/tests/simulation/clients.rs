@@ -67,12 +67,22 @@ pub const SOURCES: u64 = 5;
 /// The servers a caller can reach.
 pub type Servers = Arc<Mutex<Vec<Ingest>>>;
 
+/// The clocks of callers.
+#[derive(Clone)]
+pub struct Clocks {
+    /// When events happen.
+    pub events: Arc<dyn Clock>,
+    /// When ids are created.
+    pub ids: Arc<dyn Clock>,
+}
+
 /// One caller: sends `events` batches of one to three events each.
-pub async fn run(rng: FaultRng, servers: Servers, clock: Arc<dyn Clock>, sent: Arc<Mutex<Sent>>, events: u64) {
+pub async fn run(rng: FaultRng, servers: Servers, clocks: Clocks, sent: Arc<Mutex<Sent>>, events: u64) {
+    let clock = Arc::clone(&clocks.events);
     for _ in 0..events {
         sleep(rng.millis(30)).await;
         let count = 1 + rng.below(3);
-        let batch: Vec<_> = (0..count).map(|_| event(&rng, &*clock)).collect();
+        let batch: Vec<_> = (0..count).map(|_| event(&rng, &clocks)).collect();
         sent.lock().ids.extend(batch.iter().map(|event| event.id));
         let attempts = 1 + rng.below(30);
         for _ in 0..attempts {
@@ -84,13 +94,15 @@ pub async fn run(rng: FaultRng, servers: Servers, clock: Arc<dyn Clock>, sent: A
     }
 }
 
-fn event(rng: &FaultRng, clock: &dyn Clock) -> Event {
+fn event(rng: &FaultRng, clocks: &Clocks) -> Event {
     let ago = if rng.chance(80) { 0 } else { i64::try_from(rng.below(300_000)).unwrap() };
     let number = (!rng.chance(50)).then(|| rng.below(SOURCES));
     let source = number.map(|number| format!("source-{number}")).unwrap_or_default();
+    // Half of the ids have no day.
+    let id = if rng.chance(50) { rng.dated_id(clocks.ids.now()) } else { Uuid::from_u128(rng.id()) };
     Event {
-        id: Uuid::from_u128(rng.id()),
-        timestamp_ms: clock.now() - ago,
+        id,
+        timestamp_ms: clocks.events.now() - ago,
         timestamp_assumed: false,
         source: source.into(),
         kind: kind(rng, number.is_some_and(|number| number.is_multiple_of(2))),
@@ -132,7 +144,7 @@ async fn send(rng: &FaultRng, servers: &Servers, clock: &dyn Clock, sent: &Mutex
             assert!(receipt.conflicts.is_empty(), "an id conflicts with itself: {receipt:?}");
             Outcome::Acknowledged
         }
-        Some(Err(Refusal::Full(_) | Refusal::ShuttingDown)) => Outcome::Rejected,
+        Some(Err(Refusal::Full(_) | Refusal::ShuttingDown | Refusal::Expired)) => Outcome::Rejected,
         Some(Err(Refusal::Unavailable(_) | Refusal::StoreFull(_) | Refusal::OutcomeUnknown(_))) | None => {
             Outcome::Unknown
         }

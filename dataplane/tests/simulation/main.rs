@@ -8,6 +8,7 @@
 mod bugs;
 mod cache;
 mod clients;
+mod dropping;
 mod log;
 mod reader;
 mod report;
@@ -101,7 +102,8 @@ fn every_schedule_ends_exact() {
                 && sum.fenced > 0
                 && sum.stale > 0
                 && sum.statuses > schedules
-                && sum.edits > 0,
+                && sum.edits > 0
+                && sum.dropped > schedules,
             "the faults must have an effect: {sum:?}"
         );
     }

@@ -21,6 +21,8 @@ pub struct Report {
     pub statuses: u64,
     /// Segments that were edited, and repaired.
     pub edits: u64,
+    /// Events whose rows were dropped.
+    pub dropped: u64,
 }
 
 impl Report {
@@ -38,5 +40,6 @@ impl Report {
         self.phantoms += other.phantoms;
         self.statuses += other.statuses;
         self.edits += other.edits;
+        self.dropped += other.dropped;
     }
 }

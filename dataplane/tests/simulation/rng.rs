@@ -10,10 +10,11 @@ use std::{
 };
 
 use parking_lot::Mutex;
-use ping_core::Millis;
+use ping_core::{Day, Millis};
 use ping_ports::Clock;
 use rand::{Rng, SeedableRng, rngs::StdRng};
 use tokio::time::{Instant, sleep, sleep_until};
+use uuid::{Builder, Uuid};
 
 use crate::bugs::Bug;
 
@@ -23,6 +24,18 @@ pub struct VirtualClock(pub Instant);
 impl Clock for VirtualClock {
     fn now(&self) -> Millis {
         1_728_926_331_000 + Millis::try_from(self.0.elapsed().as_millis()).unwrap()
+    }
+}
+
+/// A clock by which a day passes in each second of virtual time. Ids are created by it; events happen, and views are kept, by the other one.
+pub struct FastClock(pub Instant);
+
+/// The first day of the fast clock: half a year before the other one, so that nothing is too old for the views.
+const FIRST_FAST_DAY: Day = Day(19_800);
+
+impl Clock for FastClock {
+    fn now(&self) -> Millis {
+        FIRST_FAST_DAY.start() + Millis::try_from(self.0.elapsed().as_millis()).unwrap() * 86_400
     }
 }
 
@@ -56,6 +69,12 @@ impl FaultRng {
 
     pub fn id(&self) -> u128 {
         self.rng.lock().random()
+    }
+
+    /// A version 7 UUID of the time `now`.
+    pub fn dated_id(&self, now: Millis) -> Uuid {
+        let tail: [u8; 10] = self.rng.lock().random();
+        Builder::from_unix_timestamp_millis(now.unsigned_abs(), &tail).into_uuid()
     }
 
     /// True with a probability of `percent`.

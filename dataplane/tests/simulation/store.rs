@@ -4,11 +4,11 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use parking_lot::Mutex;
-use ping_core::{Event, LastSeqs, Minute, Seq, TimeRange, WriterId};
+use ping_core::{Day, Event, LastSeqs, Millis, Minute, RetentionCutoffs, Seq, TimeRange, WriterId};
 use ping_memory::MemoryStore;
 use ping_ports::{
-    Batch, CommitError, Committed, EventStore, Outbox, OutboxRow, OutboxWatermark, Recount, Snapshot, StoreError,
-    TotalsStore,
+    Batch, CommitError, Committed, EventHorizon, EventRetention, EventStore, Outbox, OutboxRow, OutboxWatermark,
+    RangeCountError, Recount, Snapshot, StoreError, TotalsStore,
 };
 use tokio::time::sleep;
 use uuid::Uuid;
@@ -143,9 +143,39 @@ impl Outbox for FaultyStore {
 }
 
 #[async_trait]
+impl EventRetention for FaultyStore {
+    async fn event_horizon(&self) -> Result<EventHorizon, StoreError> {
+        self.host.call(unavailable, self.inner.event_horizon()).await
+    }
+
+    async fn move_horizon(&self, first_day: Day, now: Millis) -> Result<(), StoreError> {
+        let inner = Arc::clone(&self.inner);
+        self.host.change(unavailable, async move { inner.move_horizon(first_day, now).await }).await
+    }
+
+    async fn prepare_days(&self, today: Day) -> Result<(), StoreError> {
+        self.host.call(unavailable, self.inner.prepare_days(today)).await
+    }
+
+    async fn drop_expired(&self, cutoffs: RetentionCutoffs) -> Result<u64, StoreError> {
+        let (inner, bug) = (Arc::clone(&self.inner), self.host.rng.bug);
+        let drop = async move {
+            let dropped = inner.drop_expired(cutoffs).await?;
+            match bug {
+                Some(Bug::DroppedIdsCommitted) => inner.commit_dropped_ids(),
+                Some(Bug::BaseForgotten) => inner.forget_base(),
+                _ => {}
+            }
+            Ok(dropped)
+        };
+        self.host.change(unavailable, drop).await
+    }
+}
+
+#[async_trait]
 impl TotalsStore for FaultyStore {
-    async fn count(&self, range: Option<TimeRange>) -> Result<i64, StoreError> {
-        self.host.call(unavailable, self.inner.count(range)).await
+    async fn count(&self, range: Option<TimeRange>) -> Result<i64, RangeCountError> {
+        self.host.call(|| unavailable().into(), self.inner.count(range)).await
     }
 
     async fn snapshot(&self, since: Minute, touched: Duration) -> Result<Snapshot, StoreError> {

@@ -24,11 +24,12 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     bugs::Bug,
     cache::FaultyCache,
-    clients::{self, SOURCES, Sent, Servers},
+    clients::{self, Clocks, SOURCES, Sent, Servers},
+    dropping::dropping,
     log::{CommittedOffsets, FaultyConsumer, FaultyLog},
     reader::read_statuses,
     report::Report,
-    rng::{FaultRng, Host, VirtualClock},
+    rng::{FastClock, FaultRng, Host, VirtualClock},
     statuses::{self, FaultyStatuses},
     store::FaultyStore,
     view_audit::{Edit, edit},
@@ -43,6 +44,7 @@ struct Server {
 struct World {
     rng: FaultRng,
     clock: Arc<dyn Clock>,
+    fast_clock: Arc<dyn Clock>,
     store: Arc<MemoryStore>,
     log: MemoryLog,
     cache: Arc<MemoryCache>,
@@ -70,6 +72,7 @@ impl World {
     fn new(seed: u64, bug: Option<Bug>) -> Self {
         let rng = FaultRng::new(seed, bug);
         let clock: Arc<dyn Clock> = Arc::new(VirtualClock(Instant::now()));
+        let fast_clock: Arc<dyn Clock> = Arc::new(FastClock(Instant::now()));
         Self {
             store: Arc::new(MemoryStore::new(Arc::clone(&clock))),
             log: MemoryLog::new(1 + u32::try_from(rng.below(3)).unwrap()),
@@ -88,6 +91,7 @@ impl World {
             restores: 0,
             rng,
             clock,
+            fast_clock,
         }
     }
 
@@ -132,6 +136,7 @@ impl World {
             inner: self.log.subscribe("counts"),
             committed: Arc::clone(&self.committed),
         };
+        let dropping = dropping(store.clone(), Arc::clone(&self.fast_clock));
         let counters = CounterProjection::new(cache, Arc::new(store), &ports, &settings);
         let views = FaultyViews { host: host.clone(), inner: Arc::clone(&self.store) };
         let cached = Arc::new(self.statuses_seen_by(&host));
@@ -147,6 +152,7 @@ impl World {
         let mut tasks = JoinSet::new();
         tasks.spawn(processor.run(CancellationToken::new()));
         tasks.spawn(viewing.run(CancellationToken::new()));
+        tasks.spawn(dropping.run(CancellationToken::new()));
         self.processors.push((host, tasks));
     }
 
@@ -173,7 +179,8 @@ impl World {
         let mut callers = JoinSet::new();
         for _ in 0..4 {
             let (rng, servers) = (self.rng.clone(), Arc::clone(&self.lane_handles));
-            callers.spawn(clients::run(rng, servers, Arc::clone(&self.clock), Arc::clone(&self.sent), 12));
+            let clocks = Clocks { events: Arc::clone(&self.clock), ids: Arc::clone(&self.fast_clock) };
+            callers.spawn(clients::run(rng, servers, clocks, Arc::clone(&self.sent), 12));
         }
         let mut saved = self.cache.save();
         let mut backup = self.store.save();
@@ -351,7 +358,8 @@ impl World {
     async fn final_check(self) -> Result<Report, String> {
         let recount = self.store.recount().await.unwrap();
         let stored = self.store.snapshot(ping_core::Minute(0), Duration::ZERO).await.unwrap();
-        let ids: Vec<_> = self.sent.lock().acknowledged.keys().copied().collect();
+        let mut ids: Vec<_> = self.sent.lock().acknowledged.keys().copied().collect();
+        ids.retain(|id| !self.store.refuses(*id));
         let present = ping_ports::EventStore::find(&*self.store, &ids).await.unwrap().len();
         let counters = self.cache.counters().await.unwrap().ok_or("the cache is empty in the end")?;
         let drifts = self.count_metrics.drifts.get();
@@ -365,11 +373,11 @@ impl World {
         if present != ids.len() {
             return Err(format!("{} of {} acknowledged events are not in the store", ids.len() - present, ids.len()));
         }
-        if usize::try_from(recount.rows).unwrap() > sent {
-            return Err(format!("{} rows from {sent} distinct events", recount.rows));
+        if usize::try_from(recount.events()).unwrap() > sent {
+            return Err(format!("{} events from {sent} distinct ids", recount.events()));
         }
-        if counters.total != stored.total || recount.rows != stored.total {
-            return Err(format!("rows {}, store {}, cache {}", recount.rows, stored.total, counters.total));
+        if counters.total != stored.total || recount.events() != stored.total {
+            return Err(format!("{recount:?}, store {}, cache {}", stored.total, counters.total));
         }
         let touched = |minute| counters.minutes.contains_key(minute);
         let minutes = stored.minutes.iter().filter(|(minute, _)| touched(*minute));
@@ -386,7 +394,8 @@ impl World {
         }
         self.check_ages(counters.as_of).await?;
         Ok(Report {
-            events: u64::try_from(recount.rows).unwrap(),
+            events: u64::try_from(recount.events()).unwrap(),
+            dropped: u64::try_from(recount.dropped.count).unwrap(),
             refused,
             replayed: self.count_metrics.duplicates.get(),
             rebuilds: self.count_metrics.rebuilds.get(),

@@ -50,24 +50,24 @@ async fn commit(fixture: &Fixture, events: Vec<Event>) {
     }
 }
 
-/// Some events of the last five days, before the tables are partitioned and after.
-async fn five_days(fixture: &Fixture) -> Vec<Event> {
+/// Events of eight days: 600 from before the tables are partitioned, and 300 later ones, of days that have partitions of their own.
+async fn eight_days(fixture: &Fixture) -> Vec<Event> {
     let mut random = StdRng::seed_from_u64(11);
-    let mut events: Vec<_> = (0..600).map(|number| dated(number, THEN - random.random_range(0..4 * DAY))).collect();
+    let first = THEN - 5 * DAY;
+    let mut events: Vec<_> = (0..600).map(|number| dated(number, first - random.random_range(0..3 * DAY))).collect();
     commit(fixture, events.clone()).await;
-    assert_eq!(keep(fixture, THEN - 5 * DAY, 2).await, 0);
-    // These are of days that have partitions of their own.
-    let later: Vec<_> = (600..900).map(|number| dated(number, THEN - random.random_range(0..DAY))).collect();
+    assert_eq!(keep(fixture, first, 5).await, 0);
+    let later: Vec<_> = (600..900).map(|number| dated(number, THEN - random.random_range(0..2 * DAY))).collect();
     commit(fixture, later.clone()).await;
     events.extend(later);
     events
 }
 
 pub async fn dropped_events_stay_counted(fixture: &Fixture) {
-    let events = five_days(fixture).await;
+    let events = eight_days(fixture).await;
     let kept = |event: &&Event| Day::of(event.timestamp_ms) >= today().back(1);
     let expired = events.iter().filter(|event| !kept(event)).count();
-    assert!(expired > 100 && expired < 500);
+    assert!(expired > 600 && expired < 900);
     assert_eq!(keep(fixture, THEN, 1).await, expired as u64);
     assert_eq!(keep(fixture, THEN, 1).await, 0, "once");
     let recount = fixture.store.recount().await.unwrap();
@@ -84,7 +84,7 @@ pub async fn dropped_events_stay_counted(fixture: &Fixture) {
     let mut random = StdRng::seed_from_u64(12);
     for _ in 0..60 {
         let bound = |random: &mut StdRng| {
-            let at = THEN + DAY - random.random_range(0..6 * DAY);
+            let at = THEN + DAY - random.random_range(0..10 * DAY);
             if at < today().back(1).start() { at / MINUTE * MINUTE } else { at }
         };
         let (a, b) = (bound(&mut random), bound(&mut random));
@@ -149,7 +149,7 @@ async fn seen(fixture: &Fixture) -> impl PartialEq + std::fmt::Debug + use<> {
     let mut sources = BTreeMap::new();
     for source in (0..SOURCES).map(|number| format!("source-{number}")) {
         let summary = store.summary(&source, Window::of(THEN - DAY)).await.unwrap();
-        let windows = store.windows(&source, Window::of(THEN - 2 * DAY), Window::of(THEN + DAY)).await.unwrap();
+        let windows = store.windows(&source, Window::of(THEN - 6 * DAY), Window::of(THEN + DAY)).await.unwrap();
         let days = store.days(&source, today().back(9), today().back(-2)).await.unwrap();
         sources.insert(source, (summary, windows, days));
     }
@@ -159,11 +159,11 @@ async fn seen(fixture: &Fixture) -> impl PartialEq + std::fmt::Debug + use<> {
 
 pub async fn views_that_are_rebuilt_after_a_drop_equal_those_before(fixture: &Fixture) {
     let store = &fixture.store;
-    five_days(fixture).await;
+    eight_days(fixture).await;
     assert!(store.rebuild(None, &"0".into(), &[(0, 0)].into(), cutoffs(THEN)).await.unwrap());
     let before = seen(fixture).await;
     // More drops than segments are merged at once.
-    for (round, days) in [4, 3, 2, 1, 0, -1].into_iter().enumerate() {
+    for (round, days) in [7, 5, 2, 1, 0, -1].into_iter().enumerate() {
         keep(fixture, THEN, days).await;
         let (held, new) = (round.to_string(), (round + 1).to_string());
         assert!(store.rebuild(Some(&held), &new, &[(0, 0)].into(), cutoffs(THEN)).await.unwrap());

@@ -3,6 +3,7 @@
 #![allow(unreachable_pub, missing_docs, reason = "a test binary has no callers")]
 
 mod commits;
+mod conversion;
 mod encryption;
 mod event_retention;
 mod fixture;

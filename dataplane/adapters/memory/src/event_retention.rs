@@ -6,6 +6,7 @@ use async_trait::async_trait;
 use ping_core::{Day, Millis, Minute, RetentionCutoffs, SourceCounts, id_day};
 use ping_ports::{DroppedEvents, EventHorizon, EventRetention, StoreError};
 use ping_segments::{Changes, FormatError, Place, Segment, merge};
+use uuid::Uuid;
 
 use super::{state::State, store::MemoryStore};
 
@@ -13,6 +14,8 @@ use super::{state::State, store::MemoryStore};
 #[derive(Clone, Debug, Default)]
 pub(super) struct Dropped {
     pub(super) horizon: EventHorizon,
+    /// Whether their ids are committed again; see [`MemoryStore::commit_dropped_ids`].
+    pub(super) are_committed: bool,
     /// Per minute, all of them, and those with a source.
     pub(super) minutes: BTreeMap<Minute, (i64, i64)>,
     /// What they had contributed to the views: a rebuild begins with it.
@@ -30,7 +33,7 @@ impl Dropped {
     }
 
     /// Whether an event with this id was dropped, or will be.
-    pub(super) fn refuses(&self, id: uuid::Uuid) -> bool {
+    pub(super) fn refuses(&self, id: Uuid) -> bool {
         self.horizon.first_day.is_some_and(|first| id_day(id).is_some_and(|day| day < first))
     }
 
@@ -87,6 +90,17 @@ impl EventRetention for MemoryStore {
 }
 
 impl MemoryStore {
+    /// Whether an event with this id was dropped, or will be.
+    #[must_use]
+    pub fn refuses(&self, id: Uuid) -> bool {
+        self.state.lock().dropped.refuses(id)
+    }
+
+    /// Commits ids of days that were dropped, as a store does that drops rows alone.
+    pub fn commit_dropped_ids(&self) {
+        self.state.lock().dropped.are_committed = true;
+    }
+
     /// Forgets what dropped events had contributed to the views, as a store does that drops rows alone.
     pub fn forget_base(&self) {
         self.state.lock().dropped.base.clear();

@@ -76,7 +76,7 @@ impl EventStore for MemoryStore {
         if !writer.open || writer.last_seq != batch.first_seq - 1 {
             return Err(CommitError::Fenced);
         }
-        if batch.events.iter().any(|event| state.dropped.refuses(event.id)) {
+        if !state.dropped.are_committed && batch.events.iter().any(|event| state.dropped.refuses(event.id)) {
             return Err(CommitError::Expired);
         }
         writer.last_seq = batch.last_seq();

@@ -16,12 +16,17 @@ const DAYS_TO_CUTOVER: i64 = 3;
 /// A cutover that is nearer is replaced by a new one.
 const MIN_DAYS_TO_CUTOVER: i64 = 2;
 
-const SET_CUTOVER: &str = "UPDATE event_retention SET cutover_day = $1 WHERE NOT partitioned";
+/// Not before the last time that was counted, should a clock have been wrong.
+const SET_CUTOVER: &str = "UPDATE event_retention
+SET cutover_day = greatest($1, (SELECT max(timestamp_ms) / 86400000 + 1 FROM millisecond_counts)::int)
+WHERE NOT partitioned RETURNING cutover_day";
 /// The constraint of `table` for the cutover, if it exists, and whether it is validated.
 const CONSTRAINT: &str = "SELECT convalidated FROM pg_constraint WHERE conrelid = $1::regclass AND conname = $2";
 const CONSTRAINTS: &str = "SELECT conname::text FROM pg_constraint
 WHERE conrelid = $1::regclass AND (conname LIKE $1 || '\\_until\\_%' OR conname = $1 || '_dated')";
-/// Ids from the cutover on in rows of earlier versions, which did not say so.
+/// Marks ids from the cutover on, which are ahead of the clocks: until they can be moved, they fit like ids without a day.
+const MARK_LATER: &str = "UPDATE events SET id_day = -2 WHERE id >= $1 AND id < $2 AND id_day >= $3";
+/// Those ids, also in rows of earlier versions, which did not say their days.
 const LATER_IDS: &str = "SELECT id FROM events WHERE id >= $1 AND id < $2 AND event_id_day(id) >= $3";
 const MOVE_LATER: &str = "WITH moved AS (DELETE FROM events_before WHERE id = ANY($1) RETURNING id, timestamp_ms, source, kind)
 INSERT INTO events_rest (id, timestamp_ms, source, kind, id_day) SELECT id, timestamp_ms, source, kind, event_id_day(id) FROM moved";
@@ -43,11 +48,12 @@ pub(super) async fn convert(connection: &mut PgConnection, row: RetentionRow, to
     for (table, column, bound) in bounds {
         constrain(connection, table, &format!("{table}_until_{}", cutover.0), &format!("{column} < {bound}")).await?;
     }
+    let (from, to) = ids_since(cutover);
+    sqlx::query(MARK_LATER).bind(from).bind(to).bind(cutover.0).execute(&mut *connection).await?;
     for (table, ..) in bounds {
         validate(connection, table, &format!("{table}_until_{}", cutover.0)).await?;
     }
     // The constraints admit no more of them.
-    let (from, to) = ids_since(cutover);
     let later = sqlx::query_scalar::<_, Uuid>(LATER_IDS).bind(from).bind(to).bind(cutover.0);
     let later = later.fetch_all(&mut *connection).await?;
     replace_tables(connection, cutover, &later).await
@@ -58,9 +64,10 @@ async fn choose_cutover(connection: &mut PgConnection, row: RetentionRow, today:
     if let Some(cutover) = chosen {
         return Ok(cutover);
     }
-    let cutover = Day(today.0 + DAYS_TO_CUTOVER);
-    sqlx::query(SET_CUTOVER).bind(cutover.0).execute(connection).await?;
-    Ok(cutover)
+    // The days of a calendar fit.
+    let cutover = i32::try_from(today.0 + DAYS_TO_CUTOVER).unwrap_or(i32::MAX);
+    let set = sqlx::query_scalar::<_, i32>(SET_CUTOVER).bind(cutover).fetch_optional(connection).await?;
+    Ok(Day(set.unwrap_or(cutover).into()))
 }
 
 /// Makes `table` refuse what does not fit, without looking at what it has. Rows of events must also say the day of their ids.
@@ -72,7 +79,9 @@ async fn constrain(connection: &mut PgConnection, table: &str, name: &str, condi
     }
     let mut changes = drop_constraints(connection, table).await?;
     if table == EVENTS {
-        changes.push("ADD CONSTRAINT events_dated CHECK (id_day >= 0 OR event_id_day(id) = -1) NOT VALID".into());
+        changes.push(
+            "ADD CONSTRAINT events_dated CHECK (id_day >= 0 OR id_day = -2 OR event_id_day(id) = -1) NOT VALID".into(),
+        );
     }
     changes.push(format!("ADD CONSTRAINT {name} CHECK ({condition}) NOT VALID"));
     let mut transaction = connection.begin().await?;

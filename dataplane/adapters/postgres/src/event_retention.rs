@@ -1,5 +1,7 @@
 //! Retention of events: the horizon, and what is done in which order.
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 use sqlx::{Connection, PgConnection};
 use tokio::time::timeout;
@@ -12,11 +14,14 @@ use super::{
     event_tables::{EVENTS, LOCK_RETENTION, RetentionRow, SHORT_LOCK, is_of_day, partitions, run, state},
     failure::{Failure, HORIZON_CONSTRAINT, Timeout},
     partitions::create_days,
-    views::REBUILD_TIMEOUT,
 };
 use ping_core::{Day, Millis, RetentionCutoffs};
 use ping_ports::{EventHorizon, EventRetention, StoreError};
 
+/// Held until the connection is closed. Processors take turns: what one of them does, the others need not do.
+const TAKE_TURN: &str = "SELECT pg_try_advisory_lock(hashtext('event_retention'))";
+/// Limit of a step. One that reads a table takes as long as that.
+const LIMIT: Duration = Duration::from_secs(24 * 60 * 60);
 const MOVE: &str = "UPDATE event_retention SET first_day = $1, moved_ms = $2";
 
 impl PostgresStore {
@@ -26,7 +31,7 @@ impl PostgresStore {
         work: impl AsyncFnOnce(&mut PgConnection) -> Result<T, sqlx::Error>,
     ) -> Result<T, StoreError> {
         let mut connection = self.write_pool.dedicated().await?;
-        match timeout(REBUILD_TIMEOUT, work(&mut connection)).await {
+        match timeout(LIMIT, work(&mut connection)).await {
             Ok(done) => Ok(done.map_err(|error| Failure::classify(error).0)?),
             Err(_) => Err(Failure::Unknown(Timeout.into()).into()),
         }
@@ -60,6 +65,10 @@ async fn move_horizon(connection: &mut PgConnection, first_day: Day, now: Millis
     transaction.commit().await
 }
 
+async fn is_my_turn(connection: &mut PgConnection) -> Result<bool, sqlx::Error> {
+    sqlx::query_scalar(TAKE_TURN).fetch_one(connection).await
+}
+
 #[async_trait]
 impl EventRetention for PostgresStore {
     async fn event_horizon(&self) -> Result<EventHorizon, StoreError> {
@@ -77,7 +86,7 @@ impl EventRetention for PostgresStore {
     async fn prepare_days(&self, today: Day) -> Result<(), StoreError> {
         self.on_its_own(async |connection| {
             let mut row = state(connection).await?;
-            if row.first_day.is_none() {
+            if row.first_day.is_none() || !is_my_turn(connection).await? {
                 return Ok(());
             }
             if !row.partitioned {
@@ -93,6 +102,9 @@ impl EventRetention for PostgresStore {
         self.on_its_own(async |connection| {
             let row = state(connection).await?;
             let Some(first_day) = row.first_day().filter(|_| row.partitioned) else { return Ok(0) };
+            if !is_my_turn(connection).await? {
+                return Ok(0);
+            }
             let dropped = drop_events(connection, first_day, cutoffs).await?;
             drop_milliseconds(connection, first_day).await?;
             Ok(dropped)

@@ -1,4 +1,4 @@
--- Retention of events (docs/adr/0040-retention-of-events.md).
+-- Retention of events (docs/adr/0040-retention-of-raw-events.md).
 
 -- One row: how far back events are known one by one. Ids of days before `first_day` are refused, since `moved_ms`. Counts per millisecond
 -- from before `milliseconds_from` are gone.
