@@ -265,7 +265,14 @@ async fn a_range_sums_its_minutes(cache: Cache) {
     assert_eq!(sum(NOW.0, NOW.0).await, 0);
     assert_eq!(sum(0, Minute::of(Millis::MAX).0).await, 4_950);
     assert_eq!(sum(0, NOW.0 - 97).await, 98 + 99);
-    let expected = Reading { generation: "g".into(), total: 5_000, minutes_total: 0, as_of: 100, ..Reading::default() };
+    let expected = Reading {
+        generation: "g".into(),
+        total: 5_000,
+        minutes_total: 0,
+        minutes_from: Some(NOW.back(60)),
+        as_of: 100,
+        ..Reading::default()
+    };
     assert_eq!(reading(&cache).await, expected);
 }
 

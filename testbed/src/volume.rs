@@ -39,8 +39,11 @@ impl Volume {
         let disk = rustix::fs::statvfs(&self.0)?;
         let free = disk.f_bavail.saturating_mul(disk.f_frsize);
         let mut file = File::create(self.0.join("filler"))?;
-        io::copy(&mut io::Read::take(io::repeat(0), free.saturating_sub(left)), &mut file)?;
-        Ok(())
+        match io::copy(&mut io::Read::take(io::repeat(0), free.saturating_sub(left)), &mut file) {
+            // Its owner has written meanwhile.
+            Err(error) if error.kind() == io::ErrorKind::StorageFull => Ok(()),
+            filled => Ok(filled.map(drop)?),
+        }
     }
 
     /// Makes it as large as this.

@@ -7,8 +7,8 @@ use parking_lot::Mutex;
 use ping_core::{Day, Event, LastSeqs, Millis, Minute, RetentionCutoffs, Seq, TimeRange, WriterId};
 use ping_memory::MemoryStore;
 use ping_ports::{
-    Batch, CommitError, Committed, EventHorizon, EventRetention, EventStore, Outbox, OutboxRow, OutboxWatermark,
-    RangeCountError, Recount, Snapshot, StoreError, TotalsStore,
+    Batch, CommitError, Committed, Counted, EventHorizon, EventRetention, EventStore, Outbox, OutboxRow,
+    OutboxWatermark, RangeCountError, Recount, Snapshot, StoreError, TotalsStore,
 };
 use tokio::time::sleep;
 use uuid::Uuid;
@@ -174,7 +174,7 @@ impl EventRetention for FaultyStore {
 
 #[async_trait]
 impl TotalsStore for FaultyStore {
-    async fn count(&self, range: Option<TimeRange>) -> Result<i64, RangeCountError> {
+    async fn count(&self, range: Option<TimeRange>) -> Result<Counted, RangeCountError> {
         self.host.call(|| unavailable().into(), self.inner.count(range)).await
     }
 
