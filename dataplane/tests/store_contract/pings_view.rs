@@ -46,7 +46,7 @@ async fn an_existing_table_stays() {
     let (rows,): (i64,) = sqlx::query_as(count).fetch_one(&mut tables).await.unwrap();
     assert_eq!(rows, 1);
     // The guide says how the view takes its place.
-    for sql in sql_of("docs/how-to/migrate.md").into_iter().chain(sql_of("docs/how-to/sizing.md")) {
+    for sql in sql_of("docs/how-to/migrate.md").into_iter().chain(sql_of("docs/how-to/storage.md")) {
         tables.execute(AssertSqlSafe(sql)).await.unwrap();
     }
     let (rows,): (i64,) = sqlx::query_as(count).fetch_one(&mut tables).await.unwrap();

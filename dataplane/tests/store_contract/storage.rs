@@ -13,7 +13,7 @@ fn of_sources(sources: u128) -> Vec<Event> {
 
 pub async fn sizes_are_those_of_all_parts(fixture: &Fixture) {
     fixture.closed_writer(of_sources(500)).await;
-    assert!(fixture.store.rebuild(None, &"g".into(), &BTreeMap::new(), Retention::default().at(0)).await.unwrap());
+    assert!(fixture.store.rebuild(None, &"g".into(), &BTreeMap::new(), Retention::default().at(THEN)).await.unwrap());
     // A store in memory has no sizes.
     let Some(sizes) = fixture.store.storage_sizes().await.unwrap() else { return };
     let of = |part| sizes.parts.get(&part).copied().unwrap_or_default();
@@ -28,7 +28,7 @@ pub async fn sizes_are_those_of_all_parts(fixture: &Fixture) {
 pub async fn sources_are_counted_exactly_while_they_are_few(fixture: &Fixture) {
     assert_eq!(fixture.store.estimated_sources(0).await.unwrap(), 0);
     fixture.closed_writer(of_sources(500)).await;
-    assert!(fixture.store.rebuild(None, &"g".into(), &BTreeMap::new(), Retention::default().at(0)).await.unwrap());
+    assert!(fixture.store.rebuild(None, &"g".into(), &BTreeMap::new(), Retention::default().at(THEN)).await.unwrap());
     for sample in 0..2 {
         assert_eq!(fixture.store.estimated_sources(sample).await.unwrap(), 500);
     }

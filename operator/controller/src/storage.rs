@@ -7,8 +7,8 @@ use ping_api::{crd::status::PostgresVolume, reason::Reason};
 
 use crate::condition::ConditionValue;
 
-/// Share of the capacity that is not counted on.
-const MARGIN: f64 = 0.05;
+/// One part in so many of the capacity is not counted on.
+const MARGIN: f64 = 20.0;
 /// The condition is true if less than this share of the capacity is left.
 const LEAST_SHARE: f64 = 0.1;
 /// The condition is true if the volume is full before this number of days: time to notice it after a weekend, and to act.
@@ -47,17 +47,23 @@ impl Estimate {
         self.usage.used as f64 + if self.volume.holds_wal { self.usage.wal as f64 } else { 0.0 }
     }
 
+    /// Bytes that are left; negative if the margin is in use.
+    fn left(&self) -> f64 {
+        let capacity = self.volume.bytes as f64;
+        capacity - capacity / MARGIN - self.taken()
+    }
+
     /// Share of the capacity that is left; negative if the margin is in use.
     #[must_use]
     pub fn share_left(&self) -> f64 {
-        1.0 - MARGIN - self.taken() / self.volume.bytes as f64
+        self.left() / self.volume.bytes as f64
     }
 
     /// Days until nothing is left; `None` if the growth is not known, or there is none.
     #[must_use]
     pub fn days_left(&self) -> Option<f64> {
         let growth = self.usage.growth_per_day.filter(|growth| *growth > 0)?;
-        Some((self.share_left() * self.volume.bytes as f64 / growth as f64).max(0.0))
+        Some((self.left() / growth as f64).max(0.0))
     }
 
     /// The condition `StorageLow`.

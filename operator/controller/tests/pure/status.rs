@@ -1,7 +1,12 @@
 //! Statuses recorded from the real operators (numbers and texts below are theirs), and the conditions that follow from them.
 
 use ping_api::{
-    crd::{status::PingPipelineStatus, workload::ServerRole},
+    crd::{
+        PingPipeline,
+        postgres::Storage,
+        status::{PingPipelineStatus, PostgresVolume},
+        workload::ServerRole,
+    },
     kinds::{Dependency, Kind},
 };
 use ping_operator::{apply::Applied, cluster_state::ClusterState};
@@ -67,6 +72,21 @@ fn ready_when_every_component_is() {
     let columns = status.components.unwrap();
     assert_eq!((columns.postgres.as_str(), columns.kafka.as_str(), columns.cache.as_str()), ("3/3", "Ready", "2/2"));
     assert_eq!((columns.server.as_str(), columns.processor.as_str()), ("3/3", "2/2"));
+}
+
+#[test]
+fn the_volume_of_postgres_is_that_of_the_primary_or_else_of_the_spec() {
+    let volume = |pipeline: &PingPipeline, capacity: Option<&str>| {
+        let state = ClusterState { postgres_capacity: capacity.map(Into::into), ..state() };
+        status_of(pipeline, &state, &applied(pipeline, &state, &all_ready())).postgres_volume
+    };
+    let of = |gib: i64, holds_wal| Some(PostgresVolume { bytes: gib << 30, holds_wal });
+    let mut pipeline = demo();
+    assert_eq!(volume(&pipeline, None), of(10, true));
+    assert_eq!(volume(&pipeline, Some("5Gi")), of(5, true), "it is still being enlarged");
+    let cluster = pipeline.spec.postgres.cluster.get_or_insert_default();
+    (cluster.storage, cluster.wal_storage) = (Storage::of("20Gi"), Some(Storage::of("1Gi")));
+    assert_eq!(volume(&pipeline, None), of(20, false));
 }
 
 #[test]
