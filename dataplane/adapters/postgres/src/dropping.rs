@@ -37,8 +37,7 @@ const BY_INDEX: &str = "SET LOCAL enable_sort = off; SET LOCAL enable_bitmapscan
 const ADD_MINUTES: &str = "INSERT INTO dropped_minutes AS d (minute, count, attributed)
 SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::bigint[])
 ON CONFLICT (minute) DO UPDATE SET count = d.count + excluded.count, attributed = d.attributed + excluded.attributed";
-const SET_MILLISECONDS_FROM: &str =
-    "UPDATE event_retention SET milliseconds_from = $1 WHERE milliseconds_from < $1 RETURNING cutover_day";
+const SET_MILLISECONDS_FROM: &str = "UPDATE event_retention SET milliseconds_from = $1 WHERE milliseconds_from < $1";
 
 /// Drops events of days before `first_day`; returns how many.
 pub(super) async fn drop_events(
