@@ -24,7 +24,7 @@ pub enum CommitError {
     /// under this writer.
     #[error("the writer was fenced")]
     Fenced,
-    /// An id is of a day that was dropped, so nobody knows whether it was counted. Nothing was committed, and the same batch never will be.
+    /// An id is of a day that was dropped, so it is unknown whether it was counted. Nothing was committed, and the same batch never will be.
     #[error("the batch has an event_id of a day whose events are no longer kept")]
     Expired,
     /// Nothing was committed; a retry may succeed.

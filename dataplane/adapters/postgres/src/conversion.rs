@@ -1,8 +1,8 @@
 //! Partitions the tables of events and of counts per millisecond while events are committed.
 //!
 //! The existing tables become the partitions of all days before a cutover, which lies in the future. Checking that they fit takes the time
-//! of reading them, with a lock that commits do not notice; taking their place takes milliseconds. A conversion that was interrupted goes
-//! on where it was.
+//! of reading them, with a lock that commits do not notice; taking their place takes milliseconds. A conversion that was interrupted is
+//! continued by the next call.
 
 use sqlx::{Connection, PgConnection};
 use uuid::Uuid;

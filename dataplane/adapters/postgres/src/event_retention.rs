@@ -18,8 +18,9 @@ use super::{
 use ping_core::{Day, Millis, RetentionCutoffs};
 use ping_ports::{EventHorizon, EventRetention, StoreError};
 
-/// Held until the connection is closed. Processors take turns: what one of them does, the others need not do.
+/// Processors take turns: what one of them does, the others need not do. A turn also ends with its connection.
 const TAKE_TURN: &str = "SELECT pg_try_advisory_lock(hashtext('event_retention'))";
+const END_TURN: &str = "SELECT pg_advisory_unlock(hashtext('event_retention'))";
 /// Limit of a step. One that reads a table takes as long as that.
 const LIMIT: Duration = Duration::from_secs(24 * 60 * 60);
 const MOVE: &str = "UPDATE event_retention SET first_day = $1, moved_ms = $2";
@@ -65,8 +66,38 @@ async fn move_horizon(connection: &mut PgConnection, first_day: Day, now: Millis
     transaction.commit().await
 }
 
-async fn is_my_turn(connection: &mut PgConnection) -> Result<bool, sqlx::Error> {
-    sqlx::query_scalar(TAKE_TURN).fetch_one(connection).await
+/// Does `work`, unless another program is doing it.
+async fn in_turn<T: Default>(
+    connection: &mut PgConnection,
+    work: impl AsyncFnOnce(&mut PgConnection) -> Result<T, sqlx::Error>,
+) -> Result<T, sqlx::Error> {
+    if !sqlx::query_scalar::<_, bool>(TAKE_TURN).fetch_one(&mut *connection).await? {
+        return Ok(T::default());
+    }
+    let done = work(connection).await?;
+    sqlx::query(END_TURN).execute(connection).await?;
+    Ok(done)
+}
+
+/// Partitions the tables if that was not done, and creates partitions.
+async fn prepare_days(connection: &mut PgConnection, today: Day) -> Result<(), sqlx::Error> {
+    let mut row = state(connection).await?;
+    if row.first_day.is_none() {
+        return Ok(());
+    }
+    if !row.partitioned {
+        convert(connection, row, today).await?;
+        row = state(connection).await?;
+    }
+    create_days(connection, row, today).await
+}
+
+async fn drop_expired(connection: &mut PgConnection, cutoffs: RetentionCutoffs) -> Result<u64, sqlx::Error> {
+    let row = state(connection).await?;
+    let Some(first_day) = row.first_day().filter(|_| row.partitioned) else { return Ok(0) };
+    let dropped = drop_events(connection, first_day, cutoffs).await?;
+    drop_milliseconds(connection, first_day).await?;
+    Ok(dropped)
 }
 
 #[async_trait]
@@ -84,31 +115,12 @@ impl EventRetention for PostgresStore {
     }
 
     async fn prepare_days(&self, today: Day) -> Result<(), StoreError> {
-        self.on_its_own(async |connection| {
-            let mut row = state(connection).await?;
-            if row.first_day.is_none() || !is_my_turn(connection).await? {
-                return Ok(());
-            }
-            if !row.partitioned {
-                convert(connection, row, today).await?;
-                row = state(connection).await?;
-            }
-            create_days(connection, row, today).await
-        })
-        .await
+        let prepare = async |connection: &mut PgConnection| prepare_days(connection, today).await;
+        self.on_its_own(async |connection| in_turn(connection, prepare).await).await
     }
 
     async fn drop_expired(&self, cutoffs: RetentionCutoffs) -> Result<u64, StoreError> {
-        self.on_its_own(async |connection| {
-            let row = state(connection).await?;
-            let Some(first_day) = row.first_day().filter(|_| row.partitioned) else { return Ok(0) };
-            if !is_my_turn(connection).await? {
-                return Ok(0);
-            }
-            let dropped = drop_events(connection, first_day, cutoffs).await?;
-            drop_milliseconds(connection, first_day).await?;
-            Ok(dropped)
-        })
-        .await
+        let drop = async |connection: &mut PgConnection| drop_expired(connection, cutoffs).await;
+        self.on_its_own(async |connection| in_turn(connection, drop).await).await
     }
 }

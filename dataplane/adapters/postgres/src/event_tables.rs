@@ -13,7 +13,7 @@ pub(super) const MILLISECONDS: &str = "millisecond_counts";
 
 /// How long a statement waits for a lock that makes commits wait. Then it gives up, and is repeated later.
 pub(super) const SHORT_LOCK: &str = "SET LOCAL lock_timeout = '200ms'";
-/// How long a statement waits for a lock that nobody else waits for. A vacuum ends within a second if it is in the way.
+/// How long a statement waits for a lock that commits do not wait for. A vacuum ends within a second if it is in the way.
 pub(super) const LONG_LOCK: &str = "SET LOCAL lock_timeout = '10s'";
 /// Admits one program at a time to whatever changes the tables, and no rebuild of the views meanwhile. Readers are not affected.
 pub(super) const LOCK_RETENTION: &str = "LOCK TABLE event_retention IN EXCLUSIVE MODE";

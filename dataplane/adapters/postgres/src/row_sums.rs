@@ -10,20 +10,23 @@ use ping_segments::{Changes, Segment};
 
 const FETCH: &str = "FETCH 10000 FROM summed_events";
 const CLOSE: &str = "CLOSE summed_events";
-/// Memory of the events that are summed at once, in bytes.
-const MAX_BYTES: usize = 32 << 20;
 
 /// Reads rows with source, kind and time from a cursor.
 pub(super) struct RowSums {
+    max_bytes: usize,
     is_done: bool,
 }
 
 impl RowSums {
-    /// Begins to read what `select` returns, in the transaction of `connection`.
-    pub(super) async fn open(connection: &mut PgConnection, select: &str) -> Result<Self, sqlx::Error> {
+    /// Begins to read what `select` returns, in the transaction of `connection`. `max_bytes`: memory of the events that are summed at once.
+    pub(super) async fn open(
+        connection: &mut PgConnection,
+        select: &str,
+        max_bytes: usize,
+    ) -> Result<Self, sqlx::Error> {
         let open = AssertSqlSafe(format!("DECLARE summed_events NO SCROLL CURSOR FOR {select}"));
         sqlx::query(open).execute(connection).await?;
-        Ok(Self { is_done: false })
+        Ok(Self { max_bytes, is_done: false })
     }
 
     /// The segments of the next rows, which are also added to `per_day`. `None` when there are no more rows.
@@ -38,7 +41,7 @@ impl RowSums {
             return Ok(None);
         }
         let mut changes = Changes::default();
-        while !self.is_done && changes.bytes() < MAX_BYTES {
+        while !self.is_done && changes.bytes() < self.max_bytes {
             let fetch = sqlx::query_as::<_, (String, String, Millis)>(FETCH);
             let events = fetch.fetch_all(&mut *connection).await?;
             self.is_done = events.is_empty();

@@ -68,6 +68,8 @@ const FILL_DAYS: &str = "INSERT INTO source_past_days (source, day, count)
 SELECT source, timestamp_ms / 86400000, count(*) FROM events
 WHERE source IS NOT NULL AND timestamp_ms >= $1 AND timestamp_ms < $2 GROUP BY 1, 2";
 const EVENTS: &str = "SELECT source, coalesce(kind, ''), timestamp_ms FROM events WHERE source IS NOT NULL";
+/// Memory of the events that a rebuild sums at once, in bytes.
+const REBUILD_BYTES: usize = 32 << 20;
 const FILL_MARKS: &str =
     "INSERT INTO source_marks (writer, \"partition\", seq) SELECT id, $1, last_seq FROM writers WHERE id <> 0";
 const FILL_POSITIONS: &str = "INSERT INTO source_positions (\"partition\", next, as_of_ms)
@@ -201,7 +203,7 @@ async fn rebuild(
 /// Sums all events into segments, also those whose rows were dropped.
 async fn fill_segments(connection: &mut PgConnection, cutoffs: RetentionCutoffs) -> Result<(), sqlx::Error> {
     let mut per_day = BTreeMap::new();
-    let mut sums = RowSums::open(connection, EVENTS).await?;
+    let mut sums = RowSums::open(connection, EVENTS, REBUILD_BYTES).await?;
     while let Some(segments) = sums.next(connection, cutoffs, &mut per_day).await? {
         insert(connection, &segments).await?;
         add_sums(connection, &segments, ALL_PARTITIONS).await?;
