@@ -87,8 +87,10 @@ async fn postgres_capacity(
     context: &Context,
 ) -> Result<Option<String>, ReadError> {
     let cluster = state.live.observe::<ObservedCluster, ClusterStatus>(&names.key(Kind::Cluster, names.postgres()));
-    let primary = cluster.and_then(|cluster| cluster.status?.current_primary).filter(|primary| !primary.is_empty());
-    let Some(primary) = primary else { return Ok(None) };
+    let primary = cluster.and_then(|cluster| cluster.status?.current_primary);
+    // A tenant may be able to write that status, so only the name of an instance is read: `NAME-1` and so on.
+    let number = |primary: &str| primary.strip_prefix(&names.postgres())?.strip_prefix('-')?.parse::<u32>().ok();
+    let Some(primary) = primary.filter(|primary| number(primary).is_some()) else { return Ok(None) };
     let api = Api::<PersistentVolumeClaim>::namespaced(context.client.clone(), &names.namespace);
     let found = match api.get_opt(&primary).await {
         Ok(found) => found.filter(|claim| claim.labels().get("cnpg.io/cluster") == Some(&names.postgres())),

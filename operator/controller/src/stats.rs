@@ -115,9 +115,7 @@ fn is_due(
     }
     let written_at = before.stats.as_ref().and_then(|before| before.changed_at.as_ref());
     let is_old = written_at.is_none_or(|written_at| now.duration_since(written_at.0).unsigned_abs() >= interval);
-    let differs =
-        before.stats.as_ref() != stats || !conditions.iter().all(|condition| before.conditions.contains(condition));
-    differs && is_old
+    before.stats.as_ref() != stats && is_old
 }
 
 /// The stats and conditions that follow from `count`; `None` means that no server is ready. Pure.
@@ -129,7 +127,8 @@ pub fn evaluate(
     generation: i64,
     now: Timestamp,
 ) -> (Option<Stats>, Vec<Condition>) {
-    let (stats, exact, fresh, storage) = match count {
+    let is_answered = matches!(count, Some(Ok(_)));
+    let (mut stats, exact, fresh, storage) = match count {
         None => {
             let value = ConditionValue::unknown(Reason::NotServing, "no server is ready; see ServerReady");
             (before.stats.clone(), value.clone(), value.clone(), value)
@@ -151,6 +150,10 @@ pub fn evaluate(
             None => condition(previous, kind, &value, generation, now),
         }
     });
+    // So that other figures in the message of `StorageLow` are written, at most once per interval.
+    if let Some(stats) = stats.as_mut().filter(|_| is_answered && !before.conditions.contains(&conditions[2])) {
+        stats.changed_at = Some(Time(whole_second(now)));
+    }
     (stats, conditions.into())
 }
 
@@ -370,6 +373,23 @@ mod tests {
         };
         assert!(!due(3, 1_040) && !due(4, 1_009) && due(4, 1_010));
         assert!(due(8, 1_001), "it is low");
+
+        // The summary is the same, and the message has another growth.
+        let answer =
+            || stored(3).1.map(|count| count.map(|count| Count { storage: not_growing(count.storage), ..count }));
+        let evaluated = |before: &PingPipelineStatus, second| {
+            let (stats, conditions) = evaluate(before, answer(), 5000, 1, at(second));
+            let due = is_due(before, stats.as_ref(), &conditions, Duration::from_secs(10), at(second));
+            (due, PingPipelineStatus { stats, conditions, ..before.clone() })
+        };
+        assert!(!evaluated(&before, 1_009).0);
+        let (due, after) = evaluated(&before, 1_010);
+        assert!(due && after.conditions[2].message.ends_with("it does not grow"));
+        assert!(!evaluated(&after, 1_030).0, "it is written");
+    }
+
+    fn not_growing(usage: Option<Usage>) -> Option<Usage> {
+        usage.map(|usage| Usage { growth_per_day: Some(0), ..usage })
     }
 
     #[test]
