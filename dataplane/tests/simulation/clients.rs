@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
+    time::Duration,
 };
 
 use parking_lot::Mutex;
@@ -76,9 +77,10 @@ pub struct Clocks {
     pub ids: Arc<dyn Clock>,
 }
 
-/// One caller: sends `events` batches of one to three events each.
+/// One caller: sends `events` batches of one to three events each, and repeats some of them after a while.
 pub async fn run(rng: FaultRng, servers: Servers, clocks: Clocks, sent: Arc<Mutex<Sent>>, events: u64) {
     let clock = Arc::clone(&clocks.events);
+    let mut repeated = Vec::new();
     for _ in 0..events {
         sleep(rng.millis(30)).await;
         let count = 1 + rng.below(3);
@@ -91,6 +93,14 @@ pub async fn run(rng: FaultRng, servers: Servers, clocks: Clocks, sent: Arc<Mute
             }
             sleep(rng.millis(200)).await;
         }
+        if rng.chance(20) {
+            repeated.push(batch);
+        }
+    }
+    // Until their days are dropped.
+    sleep(Duration::from_secs(5)).await;
+    for batch in repeated {
+        send(&rng, &servers, &*clock, &sent, &batch).await;
     }
 }
 

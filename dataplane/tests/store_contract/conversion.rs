@@ -20,7 +20,7 @@ use uuid::Uuid;
 
 use crate::{
     event_retention::{dated, id},
-    fixture::{LEASE, batch, database},
+    fixture::{LEASE, THEN, batch, database},
 };
 
 const DAY: Millis = 86_400_000;
@@ -171,6 +171,30 @@ async fn tables_are_partitioned_and_days_dropped_while_events_are_committed() {
     assert_eq!(number(&url, "SELECT count(*) - count(DISTINCT id) FROM events").await, 0);
     let ids: Vec<_> = ids.into_iter().collect();
     assert_eq!(store.find(&ids).await.unwrap().len(), ids.len());
+}
+
+#[tokio::test]
+async fn tables_stay_as_large_as_two_days() {
+    const PER_DAY: u64 = 5_000;
+    let (_server, url) = database().await;
+    let store = store(&url).await;
+    let size = "SELECT sum(pg_total_relation_size(oid))::bigint FROM pg_class WHERE relkind = 'r'
+        AND (relname LIKE 'events\\_%' OR relname LIKE 'millisecond\\_counts\\_%' OR relname IN ('source_base', 'dropped_minutes'))";
+    let mut sizes = Vec::new();
+    for day in 0..10_i64 {
+        let now = THEN + day * DAY;
+        let writer = store.open_writer(LEASE).await.unwrap();
+        let event = |place: u64| day.unsigned_abs() * PER_DAY + place;
+        let at = |place: u64| now + i64::try_from(place).unwrap() * 11;
+        let events: Vec<_> = (0..PER_DAY).map(|place| dated(event(place), at(place))).collect();
+        store.commit(&batch(writer, 1, events)).await.unwrap();
+        store.move_horizon(Day::of(now).back(1), now).await.unwrap();
+        store.prepare_days(Day::of(now)).await.unwrap();
+        store.drop_expired(Retention::default().at(now)).await.unwrap();
+        sizes.push(number(&url, size).await);
+    }
+    println!("bytes after each day: {sizes:?}");
+    assert!(sizes[9] < sizes[5] * 11 / 10, "{sizes:?}");
 }
 
 #[tokio::test]

@@ -211,4 +211,12 @@ pub async fn ten_days_keep_as_many_rows_as_two(fixture: &Fixture) {
     }
     assert_eq!(rows, [vec![300], vec![600; 9]].concat());
     fixture.assert_events(3_000).await;
+    // Some of these days had partitions of their own.
+    for day in 0..10_i64 {
+        let writer = fixture.open().await;
+        let late = vec![dated(9_000 + day.unsigned_abs(), THEN + day * DAY)];
+        let refused = matches!(fixture.store.commit(&batch(writer, 1, late)).await, Err(CommitError::Expired));
+        assert_eq!(refused, day < 8, "{day}");
+    }
+    fixture.assert_events(3_002).await;
 }
