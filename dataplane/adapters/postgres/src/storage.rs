@@ -17,10 +17,11 @@ UNION ALL SELECT 'wal', '', pg_size_bytes(current_setting('max_wal_size')) + pg_
 fn part(table: &str) -> StoragePart {
     match table {
         "events" | "events_before" => StoragePart::Events,
-        "millisecond_counts" => StoragePart::MillisecondCounts,
+        "millisecond_counts" | "millisecond_counts_before" => StoragePart::MillisecondCounts,
         "rollups" => StoragePart::Rollups,
         "outbox" | "published" => StoragePart::Outbox,
         "source_windows" | "source_past_days" => StoragePart::StatsRows,
+        "source_base" => StoragePart::Segments,
         name if name.ends_with("_segments") => StoragePart::Segments,
         _ => StoragePart::Other,
     }
