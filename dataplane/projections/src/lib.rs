@@ -10,6 +10,7 @@
 
 mod context;
 mod counters;
+mod crossings;
 mod delta;
 mod error;
 mod merging;
@@ -24,6 +25,7 @@ mod session_state;
 mod settings;
 mod sources;
 mod status_cache;
+mod status_state;
 mod store_check;
 mod view_audit;
 mod watermark;
