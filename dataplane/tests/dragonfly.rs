@@ -67,6 +67,12 @@ impl Dragonfly {
         self.state.lock().keyspace = keyspace.clone();
     }
 
+    /// Stops the clock, or moves one that stands still on.
+    pub(crate) fn advance_clock(&self, millis: i64) {
+        let keyspace = &mut self.state.lock().keyspace;
+        keyspace.stopped_at = Some(keyspace.stopped_at.unwrap_or(1_000_000) + millis);
+    }
+
     /// While the server is full, it refuses every command that could need memory.
     pub(crate) fn set_full(&self, full: bool) {
         self.state.lock().keyspace.full = full;

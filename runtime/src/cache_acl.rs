@@ -7,12 +7,12 @@
 pub const DEFAULT_USER: &str = "user default OFF -@all +auth";
 
 /// Rules of a server: it reads counters and statuses, and caches the statuses that it had to read from Postgres.
-pub const SERVER: &str = "-@all +multi +exec +eval +evalsha +get +mget +hget +hmget +hgetall +hexists +hlen +hrandfield \
-                          +hset +hdel +expire %R~ping:* ~ping:status:*";
+pub const SERVER: &str = "-@all +multi +exec +eval +evalsha +get +mget +set +hget +hmget +hgetall +hexists +time \
+                          %R~ping:* ~ping:status:*";
 
 /// Rules of a processor: it also writes counters.
 pub const PROCESSOR: &str = "-@all +multi +exec +eval +evalsha +get +mget +set +incrby +del +expire +hget +hmget +hgetall \
-                             +hexists +hlen +hkeys +hrandfield +hset +hdel +hincrby +zadd +zrangebyscore +zremrangebyscore ~ping:*";
+                             +hexists +hkeys +hlen +hset +hdel +hincrby +zadd +zrangebyscore +zremrangebyscore +time ~ping:*";
 
 /// The line of the user `name`, whose password has this SHA-256 in hexadecimal digits.
 #[must_use]

@@ -34,7 +34,10 @@ pub use log::{
 pub use minutes::{MinuteSummary, MinuteTopic};
 pub use quotas::{Name, NamesAdmitted, QuotaStore};
 pub use source_reader::{SegmentReader, SourceReader, SourceSummary};
-pub use statuses::{CACHE_TTL_MINUTES, CacheVersion, CachedStatus, Epoch, StatusCache, StatusUpdate, StatusWatermark};
+pub use statuses::{
+    Access, CACHE_TTL_MINUTES, CacheMillis, CacheVersion, Cached, CachedStatus, Epoch, Listed, MAX_LISTED, NodeStatuses,
+    Renewal, Renewed, StatusCache, StatusTimes,
+};
 pub use storage::{StoragePart, StorageReader, StorageSizes};
 pub use store::{
     Batch, CommitError, Committed, Counted, DroppedEvents, EventStore, Outbox, OutboxRow, OutboxWatermark,

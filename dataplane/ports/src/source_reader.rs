@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use async_trait::async_trait;
 use ping_core::{Day, KindCounts, KindRange, Millis, Minute, Span, Window, WindowSplit};
 use ping_segments::{
-    Family, FormatError, Node, Ranking, SegmentQuery, StoredSegment, days_of, kind_counts, kinds_of, slices,
-    sources_in, unique_sources, windows_of,
+    Family, FormatError, Node, Ranking, SegmentQuery, StoredSegment, days_of, kind_counts, kind_counts_in, kinds_of,
+    slices, sources_in, unique_sources, windows_of,
 };
 
 use super::store::StoreError;
@@ -54,6 +54,13 @@ pub trait SourceReader: Send + Sync {
 
     /// Per source, the number of events of each of its kinds that is in one of `ranges`. The sources are distinct.
     async fn kind_counts(&self, sources: &[Box<str>], ranges: &[KindRange]) -> Result<Vec<KindCounts>, StoreError>;
+
+    /// The number of events of each kind in one of `ranges`, of each source of `node` that has any.
+    async fn kind_counts_in(
+        &self,
+        node: Node,
+        ranges: &[KindRange],
+    ) -> Result<BTreeMap<Box<str>, KindCounts>, StoreError>;
 
     /// The sources with the most events, in a range or in total: the busiest first, equal ones by name.
     async fn top(&self, range: Option<&WindowSplit>, limit: u32) -> Result<Vec<(String, i64)>, StoreError>;
@@ -107,6 +114,16 @@ impl<T: SegmentReader> SourceReader for T {
         let segments = self.segments(&[SegmentQuery::kinds(sources.iter().map(|source| &**source))]).await?;
         let wanted = |kind: &str| ranges.iter().any(|range| range.contains(kind));
         kind_counts(sources, wanted, &segments).map_err(unreadable)
+    }
+
+    async fn kind_counts_in(
+        &self,
+        node: Node,
+        ranges: &[KindRange],
+    ) -> Result<BTreeMap<Box<str>, KindCounts>, StoreError> {
+        let segments = self.segments(&[SegmentQuery::all_kinds(node)]).await?;
+        let wanted = |kind: &str| ranges.iter().any(|range| range.contains(kind));
+        kind_counts_in(node, wanted, &segments).map_err(unreadable)
     }
 
     async fn top(&self, range: Option<&WindowSplit>, limit: u32) -> Result<Vec<(String, i64)>, StoreError> {

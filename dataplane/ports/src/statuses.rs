@@ -1,76 +1,184 @@
-//! The cache of statuses: per source, the counts that its status depends on.
+//! The cache of statuses. The sources of a node of the tree are cached together: those whose status is decided are listed, and one that is
+//! not listed is unknown. So a source costs nothing until its status is decided, and the cache is not written for every event.
+
+use std::{collections::BTreeMap, time::Duration};
 
 use async_trait::async_trait;
+use uuid::Uuid;
 
 use super::cache::CacheError;
-use ping_core::{Millis, Minute, Partition, StatusCounts};
+use ping_core::{KindCounts, Millis, Minute, Partition, StatusCounts, StatusRule, Verdict};
+use ping_segments::Node;
 
-/// Counts cached before an epoch began may be out of date.
+/// Statuses cached before an epoch began may be out of date.
 pub type Epoch = i64;
 
-/// When the cache answered. Counts that are read from the store afterwards may be cached, unless the cache changed its epoch or invalidated
-/// counts of the source in between.
+/// A time in milliseconds of the cache's clock.
+pub type CacheMillis = i64;
+
+/// How long what processors write is in force.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StatusTimes {
+    /// A lease. A processor that cannot reach the cache waits this long, once, before it changes statuses that may be cached.
+    pub lease: Duration,
+    /// A hold. By then, the checkpoint of a processor that was lost has taken effect or never will.
+    pub hold: Duration,
+}
+
+impl Default for StatusTimes {
+    fn default() -> Self {
+        Self { lease: Duration::from_secs(5), hold: Duration::from_secs(20) }
+    }
+}
+
+/// When the cache answered. Statuses that are read from the store afterwards may be cached, unless the cache changed its epoch, or the node
+/// was held, in between.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct CacheVersion {
     /// The epoch.
     pub epoch: Epoch,
-    /// How often counts were invalidated in the part of the cache that the source is in.
-    pub invalidations: i64,
+    /// How often a hold of the node began or ended.
+    pub changes: i64,
+}
+
+/// What the cache says about one source.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Cached {
+    /// Nothing: read the store.
+    #[default]
+    Nothing,
+    /// Its status is unknown: it reached neither threshold.
+    Unknown,
+    /// Its status follows from these counts.
+    Decided(StatusCounts),
 }
 
 /// What the cache answers for one source.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct CachedStatus {
-    /// If there are no counts, pass it to [`StatusCache::merge_max`] with those that the store has instead.
-    pub version: CacheVersion,
-    /// The counts, if they are cached and valid.
-    pub counts: Option<StatusCounts>,
+    /// If the node is not cached, but may be: pass it to [`StatusCache::fill`] with what the store has.
+    pub version: Option<CacheVersion>,
+    /// What it says.
+    pub status: Cached,
     /// Every event acknowledged before this time is included; 0 when there is no watermark yet.
     pub as_of: Millis,
 }
 
-/// The watermark of the cached counts.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct StatusWatermark {
-    /// Every event acknowledged before this time …
-    pub as_of: Millis,
-    /// … and published to one of these partitions of the log is included in the cached counts.
-    pub on: Vec<Partition>,
-    /// How many partitions the log has.
+/// What a processor tells the cache about its partitions of the log.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Renewal {
+    /// The partitions, each with the time until which this processor has renewed its lease; 0 if it has not.
+    pub on: BTreeMap<Partition, CacheMillis>,
+    /// How many partitions the log has; 0 if that is not known.
     pub partitions: u32,
+    /// The time at which the cache answered the last renewal. The leases are renewed from then on, so that a late command renews none.
+    pub from: Option<CacheMillis>,
+    /// Every event acknowledged before this time, and published to one of the partitions, is included in the cached statuses.
+    pub as_of: Option<Millis>,
 }
 
-/// Counts of one source.
+/// What became of a renewal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Renewed {
+    /// It was noted at this time.
+    At(CacheMillis),
+    /// Nothing was changed, but the cache is not used until an epoch begins: it lacks what was written before, and so perhaps holds.
+    Lost,
+}
+
+/// The statuses of the sources of one node.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct StatusUpdate {
-    /// The source.
-    pub source: Box<str>,
-    /// Its counts.
-    pub counts: StatusCounts,
-    /// Only a revocation can change the status, so keep it longer than others when the cache is full.
-    pub last: bool,
+pub struct NodeStatuses {
+    /// At most [`MAX_LISTED`] of them.
+    pub listed: BTreeMap<Box<str>, Listed>,
+    /// Sources that are not listed are unknown. Otherwise some of them were left out.
+    pub complete: bool,
 }
 
-/// A bounded cache of counts. It may drop any entry at any time.
+/// A source that is listed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Listed {
+    /// Its status follows from these counts.
+    Decided(StatusCounts),
+    /// Its status may change before the node is invalidated: always read the store.
+    Near,
+}
+
+impl NodeStatuses {
+    /// The statuses of sources with these counts.
+    #[must_use]
+    pub fn new(rule: &StatusRule, sources: &BTreeMap<Box<str>, KindCounts>) -> Self {
+        let list = |counts: StatusCounts| match rule.judge(counts) {
+            _ if rule.is_near(counts) => Some(Listed::Near),
+            Verdict::Unknown => None,
+            Verdict::Negative | Verdict::Positive => Some(Listed::Decided(counts)),
+        };
+        let mut listed = sources.iter().filter_map(|(source, kinds)| Some((source.clone(), list(rule.counts(kinds))?)));
+        Self { listed: listed.by_ref().take(MAX_LISTED).collect(), complete: listed.next().is_none() }
+    }
+
+    /// What they say about `source`.
+    #[must_use]
+    pub fn of(&self, source: &str) -> Cached {
+        match self.listed.get(source) {
+            Some(Listed::Decided(counts)) => Cached::Decided(*counts),
+            None if self.complete => Cached::Unknown,
+            Some(Listed::Near) | None => Cached::Nothing,
+        }
+    }
+}
+
+/// A bounded cache of statuses. It may drop any node at any time.
+///
+/// It is used only while the lease of every partition is in force, so that a processor that cannot reach it only has to wait. A node may
+/// have several holds.
 #[async_trait]
 pub trait StatusCache: Send + Sync {
-    /// The cached counts of `source`. They are valid for [`CACHE_TTL_MINUTES`] and within their epoch only. An epoch that another process begins may be noticed some milliseconds later.
+    /// The depth of the nodes whose sources are cached together.
+    fn depth(&self) -> u32;
+
+    /// How long leases and holds are in force.
+    fn times(&self) -> StatusTimes;
+
+    /// The cached status of `source`. Valid for [`CACHE_TTL_MINUTES`] and within its epoch only.
     async fn get(&self, source: &str, now: Minute) -> Result<CachedStatus, CacheError>;
 
-    /// Raises the cached counts of a source to these, as [`StatusCounts::merge_max`] does; replaces those of an earlier epoch. `version` is
-    /// that of the answer after which they were read from the store; without effect if they have been invalidated since.
-    async fn merge_max(&self, version: CacheVersion, now: Minute, update: &StatusUpdate) -> Result<(), CacheError>;
+    /// Caches the statuses of the sources of `node`. `version` is that of the answer after which they were read from the store; without
+    /// effect if the node is held, or was since.
+    async fn fill(
+        &self,
+        version: CacheVersion,
+        now: Minute,
+        node: Node,
+        statuses: &NodeStatuses,
+    ) -> Result<(), CacheError>;
 
-    /// Drops the cached counts of `sources`, because the store has others, and refuses counts that were read before.
-    async fn invalidate(&self, sources: &[Box<str>]) -> Result<(), CacheError>;
+    /// Begins the hold `id` of `nodes`: drops the statuses of their sources, because the store may soon have others, and caches none until
+    /// the hold is released or expires. Repeating it prolongs it.
+    async fn hold(&self, id: Uuid, nodes: &[Node]) -> Result<(), CacheError>;
 
-    /// Advances the watermark of the cached counts.
-    async fn advance_watermark(&self, watermark: &StatusWatermark) -> Result<(), CacheError>;
+    /// Ends the hold `id`, and refuses statuses that were read before.
+    async fn release(&self, id: Uuid, nodes: &[Node]) -> Result<(), CacheError>;
 
-    /// Begins an epoch: cached counts are no longer valid.
-    async fn begin_epoch(&self) -> Result<(), CacheError>;
+    /// Renews leases and advances the watermark of the cached statuses.
+    async fn renew(&self, renewal: &Renewal) -> Result<Renewed, CacheError>;
+
+    /// Begins an epoch: cached statuses are no longer valid. The cache is used from the next renewal on, unless `owner` or another processor
+    /// has closed it.
+    async fn begin_epoch(&self, owner: Uuid, access: Access) -> Result<(), CacheError>;
 }
 
-/// How many minutes cached counts are valid. Processors invalidate them as they count, so this
-/// only limits the damage of a bug.
+/// Whether the cache may be used in the epoch that begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// It may, if no other processor has closed it. This one opens it again.
+    Open,
+    /// It may not, until its owner opens it or the time of a hold has passed: all statuses may change, or holds may have been lost.
+    Closed,
+}
+
+/// How many minutes cached statuses are valid. Processors invalidate them as they count, so this only limits the damage of a bug.
 pub const CACHE_TTL_MINUTES: i64 = 10;
+
+/// How many sources of a node are listed at most.
+pub const MAX_LISTED: usize = 128;

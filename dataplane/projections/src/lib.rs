@@ -10,6 +10,7 @@
 
 mod context;
 mod counters;
+mod crossings;
 mod delta;
 mod error;
 mod event_retention;
@@ -25,6 +26,7 @@ mod session_state;
 mod settings;
 mod sources;
 mod status_cache;
+mod status_state;
 mod store_check;
 mod view_audit;
 mod watermark;

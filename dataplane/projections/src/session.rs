@@ -20,7 +20,7 @@ use super::{
     store_check::{check_store, last_seqs_of},
     watermark::LogWatermark,
 };
-use ping_core::{Millis, Partition, Positions};
+use ping_core::{Generation, Millis, Partition, Positions};
 use ping_ports::{Applied, ConsumerEvent, LogConsumer, LogError, Record, chain};
 
 /// Audits in a row that must find a difference before it counts as drift. A single one may be an event in flight.
@@ -261,8 +261,7 @@ impl<'a, C: LogConsumer, P: Projection> Session<'a, C, P> {
                     generation,
                     "a program of an earlier version was running: rebuilding what cannot be audited"
                 );
-                self.context.rebuild(Some(&generation)).await?;
-                Ok(Some(SessionEnd::Resume))
+                self.rebuild(&generation).await
             }
             AuditOutcome::Drift { generation, drift } => {
                 self.drifting_audits += 1;
@@ -274,10 +273,16 @@ impl<'a, C: LogConsumer, P: Projection> Session<'a, C, P> {
                 let (events, differences) = (drift.events, drift.differences);
                 tracing::error!(events, ?differences, "counts differ from the stored events: rebuilding them");
                 self.context.projection.mark_suspect(&generation).await?;
-                self.context.rebuild(Some(&generation)).await?;
-                Ok(Some(SessionEnd::Resume))
+                self.rebuild(&generation).await
             }
         }
+    }
+
+    async fn rebuild(&mut self, generation: &Generation) -> Result<Option<SessionEnd>, CountError> {
+        // Nothing polls it any more. The rebuild would wait for what it holds.
+        self.flush = None;
+        self.context.rebuild(Some(generation)).await?;
+        Ok(Some(SessionEnd::Resume))
     }
 }
 

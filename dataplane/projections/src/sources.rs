@@ -1,12 +1,15 @@
 //! The projection per source: windows, days, kinds and unique sources per minute, as segments in the store.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
+use std::{
+    panic,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use async_trait::async_trait;
-use tokio::task::yield_now;
+use tokio::task::spawn_blocking;
 use uuid::Uuid;
 
 use super::{
@@ -20,8 +23,8 @@ use super::{
     view_audit::ViewAuditor,
 };
 use ping_core::{Generation, Positions, Retention, RetentionCutoffs};
-use ping_ports::{Advance, Applied, Clock, LogBounds, LogEvent, SourceViews, StatusWatermark, chain};
-use ping_segments::Changes;
+use ping_ports::{Advance, Applied, Clock, LogBounds, LogEvent, SourceViews, chain};
+use ping_segments::{Changes, FormatError, Segment};
 
 impl Sums for Changes {
     fn add(&mut self, event: &LogEvent) {
@@ -32,6 +35,10 @@ impl Sums for Changes {
         self.bytes()
     }
 }
+
+/// Events that are sorted, summed and compressed on the thread that also updates the counters, which must be fresh within milliseconds.
+/// Each takes about a microsecond.
+const MAX_INLINE_EVENTS: usize = 1_000;
 
 /// Stores the views per source.
 pub struct SourceProjection {
@@ -84,6 +91,17 @@ impl SourceProjection {
     }
 }
 
+/// The segments of a checkpoint.
+async fn segments_of(changes: Changes, cutoffs: RetentionCutoffs) -> Result<Vec<Segment>, FormatError> {
+    if changes.events().len() <= MAX_INLINE_EVENTS {
+        return changes.segments(cutoffs).collect();
+    }
+    match spawn_blocking(move || changes.segments(cutoffs).collect()).await {
+        Ok(segments) => segments,
+        Err(ended) => panic::resume_unwind(ended.into_panic()),
+    }
+}
+
 #[async_trait]
 impl Projection for SourceProjection {
     type Sums = Changes;
@@ -100,33 +118,32 @@ impl Projection for SourceProjection {
         self.merging.search_again();
         // A previous processor may have counted up to these positions without updating the cache of statuses.
         if let Some(statuses) = &self.statuses {
-            statuses.begin_epoch().await;
+            statuses.begin_session(held.as_ref().map(|views| &views.positions)).await;
         }
         Ok(held.map(|views| views.positions))
     }
 
     async fn apply(&self, advance: Advance, changes: Changes) -> Result<Applied, CountError> {
-        let changed = self.statuses.as_ref().map(|statuses| statuses.sources(&changes)).unwrap_or_default();
+        let crossings = self.statuses.as_ref().map(|statuses| statuses.count(&changes)).unwrap_or_default();
         let cutoffs = self.cutoffs(self.unique_sources.load(Ordering::Relaxed));
-        let mut segments = Vec::new();
-        for segment in changes.segments(cutoffs) {
-            segments.push(segment?);
-            // The counters share this thread, and must be fresh within milliseconds.
-            yield_now().await;
-        }
-        drop(changes);
-        let applied = self.views.apply(&advance, &segments).await?;
+        let segments = segments_of(changes, cutoffs).await?;
+        let checkpoint = self.views.apply(&advance, &segments);
+        let applied = match &self.statuses {
+            Some(statuses) => statuses.while_held(&advance, crossings, checkpoint).await?,
+            None => checkpoint.await?,
+        };
         if applied != Applied::Done {
             return Ok(applied);
         }
         self.merging.added(&segments);
-        let generation = advance.generation;
-        if let Some(statuses) = &self.statuses {
-            let on = advance.from.into_keys().collect();
-            let watermark = advance.as_of.map(|as_of| StatusWatermark { as_of, on, partitions: advance.partitions });
-            statuses.update(&changed, watermark).await;
+        let merge = self.merging.merge(&advance.generation, segments.len());
+        match &self.statuses {
+            Some(statuses) => {
+                statuses.finish(&advance).await;
+                statuses.keep_leases(merge).await;
+            }
+            None => merge.await,
         }
-        self.merging.merge(&generation, segments.len()).await;
         Ok(applied)
     }
 
@@ -136,7 +153,11 @@ impl Projection for SourceProjection {
         let ends = bounds.iter().map(|(partition, bounds)| (*partition, bounds.end)).collect();
         let cutoffs = self.cutoffs(self.minutes.is_some());
         let generation = Uuid::now_v7().to_string();
-        let rebuilt = self.views.rebuild(seen, &generation, &ends, cutoffs).await?;
+        let rebuild = self.views.rebuild(seen, &generation, &ends, cutoffs);
+        let rebuilt = match &self.statuses {
+            Some(statuses) => statuses.while_closed(rebuild).await?,
+            None => rebuild.await?,
+        };
         if rebuilt {
             tracing::info!(generation, "views per source rebuilt from the stored events");
         }
@@ -145,7 +166,7 @@ impl Projection for SourceProjection {
 
     async fn maintain(&self) -> Result<(), CountError> {
         if let Some(statuses) = &self.statuses {
-            statuses.update(&[], None).await;
+            statuses.renew().await;
         }
         if let Some(minutes) = &self.minutes {
             minutes.publish_closed(self.clock.now()).await;

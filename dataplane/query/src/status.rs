@@ -4,14 +4,15 @@ use std::sync::Arc;
 
 use super::sources::{AsOf, SourceError, validate_source};
 use ping_core::{KindCounts, Millis, Minute, Revocation, StatusCounts, StatusRule, Verdict};
-use ping_ports::{Clock, SourceReader, StatusCache, StatusUpdate, StoreError, chain};
+use ping_ports::{CacheVersion, Cached, Clock, NodeStatuses, SourceReader, StatusCache, StoreError, chain};
+use ping_segments::Node;
 
 /// The status of a source and the counts it follows from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SourceStatus {
     /// The result of the status rule.
     pub verdict: Verdict,
-    /// Events of the two kinds of the rule, capped at their thresholds.
+    /// Events of the two kinds of the rule, capped at their thresholds. There may be more if the cache answered.
     pub counts: StatusCounts,
     /// No later event can change the status, but for a revocation.
     pub is_final: bool,
@@ -47,22 +48,33 @@ impl StatusQuery {
     pub async fn of(&self, source: &str) -> Result<AsOf<SourceStatus>, SourceError> {
         validate_source(source)?;
         let now = self.clock.now();
-        let minute = Minute::of(now);
         // An unavailable cache makes the answer slower, not impossible.
-        let cached = self.cache.get(source, minute).await.ok();
-        if let Some((cached, counts)) = cached.and_then(|cached| Some((cached, cached.counts?))) {
+        let cached = self.cache.get(source, Minute::of(now)).await.ok();
+        let counts = match cached.map(|cached| cached.status) {
+            Some(Cached::Decided(counts)) => Some(counts),
+            Some(Cached::Unknown) => Some(StatusCounts::default()),
+            Some(Cached::Nothing) | None => None,
+        };
+        if let Some((cached, counts)) = cached.zip(counts) {
             return Ok(AsOf::new(self.status(counts, true), cached.as_of, now));
         }
-        let (kinds, as_of) = kinds_of(source, &self.rule, &*self.reader).await?;
-        let counts = self.rule.counts(&kinds);
-        let status = self.status(counts, false);
-        if let Some(cached) = cached {
-            let update = StatusUpdate { source: source.into(), counts, last: status.is_final };
-            if let Err(error) = self.cache.merge_max(cached.version, minute, &update).await {
-                tracing::debug!(error = chain(&error), "cannot cache a status; the next query reads the store again");
+        // First the watermark: it must hold for the counts.
+        let as_of = self.reader.as_of().await?;
+        let counts = self.read(source, cached.and_then(|cached| cached.version), Minute::of(now)).await?;
+        Ok(AsOf::new(self.status(counts, false), as_of, now))
+    }
+
+    /// Reads the sources of a node from the store, which takes hardly longer than reading one of them, and caches their statuses.
+    async fn read(&self, source: &str, version: Option<CacheVersion>, now: Minute) -> Result<StatusCounts, StoreError> {
+        let node = Node::of(source, self.cache.depth());
+        let sources = self.reader.kind_counts_in(node, &self.rule.kinds()).await?;
+        if let Some(version) = version {
+            let statuses = NodeStatuses::new(&self.rule, &sources);
+            if let Err(error) = self.cache.fill(version, now, node, &statuses).await {
+                tracing::debug!(error = chain(&error), "cannot cache statuses; the next query reads the store again");
             }
         }
-        Ok(AsOf::new(status, as_of, now))
+        Ok(sources.get(source).map(|kinds| self.rule.counts(kinds)).unwrap_or_default())
     }
 
     fn status(&self, counts: StatusCounts, cached: bool) -> SourceStatus {

@@ -1,8 +1,7 @@
 //! What events change, collected until the next checkpoint.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 
-use fnv::FnvBuildHasher;
 use ping_core::{Day, Millis, Minute, RetentionCutoffs, Span, Window};
 
 use super::{
@@ -69,19 +68,14 @@ impl Changes {
         self.names.len() + self.entries.len() * size_of::<Entry>() + self.kind_bytes
     }
 
-    /// The sources that have an event of a kind that `wanted` accepts, each once.
-    pub fn sources(&self, wanted: impl Fn(&str) -> bool) -> Vec<Box<str>> {
-        let wanted: Vec<_> = self.kinds_by_number().into_iter().map(wanted).collect();
-        let entries = self.entries.iter().filter(|entry| wanted[entry.kind as usize]);
-        let sources: HashSet<_, FnvBuildHasher> = entries.map(|entry| self.source(entry)).collect();
-        sources.into_iter().map(Into::into).collect()
+    /// The source and the number of the kind of each event, in the order in which they were added. [`Self::kinds`] has the kinds.
+    pub fn events(&self) -> impl ExactSizeIterator<Item = (&str, usize)> {
+        self.entries.iter().map(|entry| (self.source(entry), entry.kind as usize))
     }
 
-    fn source(&self, entry: &Entry) -> &str {
-        &self.names[entry.source..][..entry.length as usize]
-    }
-
-    fn kinds_by_number(&self) -> Vec<&str> {
+    /// The kinds by their number.
+    #[must_use]
+    pub fn kinds(&self) -> Vec<&str> {
         let mut kinds = vec![""; self.kinds.len()];
         for (kind, number) in &self.kinds {
             kinds[*number as usize] = kind;
@@ -89,8 +83,12 @@ impl Changes {
         kinds
     }
 
-    /// The segments of a checkpoint, without what is older than `cutoffs`. Each item takes well below a millisecond, but for the first one,
-    /// which sorts the events.
+    fn source(&self, entry: &Entry) -> &str {
+        &self.names[entry.source..][..entry.length as usize]
+    }
+
+    /// The segments of a checkpoint, without what is older than `cutoffs`. The first item sorts the events, which takes tens of milliseconds
+    /// for 100,000; the others take well below a millisecond each.
     pub fn segments(&self, cutoffs: RetentionCutoffs) -> impl Iterator<Item = Result<Segment, FormatError>> {
         Segments::new(self, cutoffs)
     }
@@ -111,7 +109,7 @@ struct Segments<'a> {
 
 impl<'a> Segments<'a> {
     fn new(changes: &'a Changes, cutoffs: RetentionCutoffs) -> Self {
-        let kinds = changes.kinds_by_number();
+        let kinds = changes.kinds();
         Self { changes, kinds, cutoffs, order: None, open: BTreeMap::new(), full: Vec::new(), encoder: None }
     }
 

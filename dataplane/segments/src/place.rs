@@ -53,8 +53,9 @@ impl Node {
     /// The root: all sources.
     pub const ROOT: Self = Self(1);
 
-    /// The node on the path of `source` at `depth`, which is at most [`MAX_DEPTH`].
-    pub(crate) fn of(source: &str, depth: u32) -> Self {
+    /// The node on the path of `source` at `depth`, which is at most 20.
+    #[must_use]
+    pub fn of(source: &str, depth: u32) -> Self {
         Self::at(hash(source), depth)
     }
 

@@ -271,3 +271,21 @@ pub fn kind_counts(
     })?;
     Ok(counts)
 }
+
+/// The counts per kind of each source of `node`, of the kinds that `wanted` accepts.
+///
+/// # Errors
+/// When the bytes are not segments.
+pub fn kind_counts_in(
+    node: Node,
+    wanted: impl Fn(&str) -> bool,
+    segments: &[StoredSegment],
+) -> Result<BTreeMap<Box<str>, KindCounts>, FormatError> {
+    let mut sources: BTreeMap<Box<str>, KindCounts> = BTreeMap::new();
+    for_each(segments, |segment, row| {
+        if segment.place.family == Family::Kinds && wanted(row.kind) && node.has(row.source) {
+            *sources.entry(row.source.into()).or_default().entry(row.kind.into()).or_insert(0) += row.span.count;
+        }
+    })?;
+    Ok(sources)
+}

@@ -1,11 +1,18 @@
 //! Keys, and the commands that the cache uses on them.
 
-use std::collections::BTreeMap;
+use std::{
+    collections::BTreeMap,
+    time::{SystemTime, UNIX_EPOCH},
+};
 
-/// All keys. Expiry is not emulated.
+/// All keys. They expire only if `SET` says so.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Keyspace {
     keys: BTreeMap<String, Entry>,
+    /// When keys expire, in milliseconds of the clock.
+    expiries: BTreeMap<String, i64>,
+    /// The time in milliseconds, if the clock stands still.
+    pub(super) stopped_at: Option<i64>,
     pub(super) full: bool,
 }
 
@@ -78,6 +85,7 @@ fn count(number: usize) -> Reply {
 pub(super) fn keys(words: &[String]) -> &[String] {
     match words[0].to_uppercase().as_str() {
         "DEL" | "MGET" => &words[1..],
+        "TIME" => &[],
         _ => &words[1..2],
     }
 }
@@ -116,12 +124,29 @@ impl Keyspace {
         }
     }
 
+    fn now(&self) -> i64 {
+        let since_epoch = || SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis();
+        self.stopped_at.unwrap_or_else(|| i64::try_from(since_epoch()).unwrap())
+    }
+
+    fn expire(&mut self) {
+        let now = self.now();
+        let Self { keys, expiries, .. } = self;
+        expiries.retain(|key, at| {
+            if *at <= now {
+                keys.remove(key);
+            }
+            *at > now && keys.contains_key(key)
+        });
+    }
+
     /// Runs a command.
     pub(super) fn run(&mut self, words: &[String]) -> Reply {
         let name = words[0].to_uppercase();
         if self.full && needs_memory(&name) {
             return Reply::out_of_memory();
         }
+        self.expire();
         let reply = self.run_on_text(&name, words).or_else(|| self.run_on_hash(&name, words));
         let reply = reply.or_else(|| self.run_on_set(&name, words));
         self.keys.retain(|_, entry| match entry {
@@ -137,8 +162,17 @@ impl Keyspace {
             ("PING", _) => Reply::Status("PONG"),
             ("GET", [key]) => self.text(key).into(),
             ("MGET", keys) => Reply::List(keys.iter().map(|key| self.text(key).into()).collect()),
-            ("SET", [key, value]) => {
+            ("TIME", []) => {
+                let parts = [self.now() / 1_000, self.now() % 1_000 * 1_000];
+                Reply::List(parts.map(Reply::Integer).into())
+            }
+            ("SET", [key, value, expiry @ ..]) => {
                 self.keys.insert(key.clone(), Entry::Text(value.clone()));
+                self.expiries.remove(key);
+                if let [unit, number] = expiry {
+                    let millis = if unit == "PX" { 1 } else { 1_000 };
+                    self.expiries.insert(key.clone(), self.now() + number.parse::<i64>().unwrap() * millis);
+                }
                 Reply::Status("OK")
             }
             ("INCRBY", [key, by]) => {
@@ -166,12 +200,6 @@ impl Keyspace {
             ("HKEYS", [key]) => Reply::List(self.hash(key).into_keys().map(Reply::Text).collect()),
             ("HEXISTS", [key, field]) => self.hash(key).contains_key(field).into(),
             ("HLEN", [key]) => count(self.hash(key).len()),
-            // "Random": the first ones.
-            ("HRANDFIELD", [key, number, with]) if with == "WITHVALUES" => {
-                let number = number.parse::<i64>().unwrap().unsigned_abs();
-                let pairs = self.hash(key).into_iter().take(usize::try_from(number).unwrap());
-                Reply::List(pairs.flat_map(|(field, value)| [field, value]).map(Reply::Text).collect())
-            }
             ("HSET", [key, pairs @ ..]) => {
                 assert!(!pairs.is_empty() && pairs.len().is_multiple_of(2), "{words:?}");
                 let hash = self.hash_mut(key);

@@ -33,11 +33,21 @@ pub enum Bug {
     SegmentsNotSummed,
     /// The audit of the views reads no segment.
     SegmentsNotAudited,
-    /// Events that change a status do not invalidate it.
-    StatusesNotInvalidated,
-    /// A server caches counts that it read before they changed.
-    OldCountsCached,
-    /// A processor uses the statuses that another one cached, which may have counted events without caching their status.
+    /// A status that crosses a threshold is neither held nor dropped.
+    CrossingMissed,
+    /// Cached statuses are dropped only after the checkpoint that changes them.
+    HoldNotTaken,
+    /// Servers cache what they read while a checkpoint holds it. It is dropped after the checkpoint.
+    FilledWhileHeld,
+    /// A hold ends before its checkpoint takes effect.
+    ReleasedBeforeCommit,
+    /// A processor that cannot reach the cache does not wait until servers do not use it any more.
+    LeaseNotAwaited,
+    /// A server caches statuses that it read before they changed.
+    OldStatusesCached,
+    /// A processor counts more events before it holds a node than a cached status can take.
+    HeldTooRarely,
+    /// A processor uses the statuses that another one cached, which may have counted events that this one does not know of.
     EpochNotBegun,
     /// Events that were counted are not looked for in the store.
     StoreNotCompared,
@@ -47,8 +57,6 @@ pub enum Bug {
     GapsCommitted,
     /// A lane deletes what it has published only once, so that a restored store keeps it in the outbox.
     ForgottenOnce,
-    /// Cached counts of an earlier epoch, which may be those of the store before it was restored, are merged into those of a later one.
-    EpochsMerged,
     /// A day is dropped too early: its ids are still committed.
     DroppedIdsCommitted,
     /// Days are dropped without what they had contributed to the views.
@@ -56,7 +64,7 @@ pub enum Bug {
 }
 
 impl Bug {
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 29] = [
         Self::CacheIgnoresPositions,
         Self::IncompleteCacheTrusted,
         Self::SnapshotBeforeEnds,
@@ -72,14 +80,18 @@ impl Bug {
         Self::MergedTwice,
         Self::SegmentsNotSummed,
         Self::SegmentsNotAudited,
-        Self::StatusesNotInvalidated,
-        Self::OldCountsCached,
+        Self::CrossingMissed,
+        Self::HoldNotTaken,
+        Self::FilledWhileHeld,
+        Self::ReleasedBeforeCommit,
+        Self::LeaseNotAwaited,
+        Self::OldStatusesCached,
+        Self::HeldTooRarely,
         Self::EpochNotBegun,
         Self::StoreNotCompared,
         Self::WriterIdsReused,
         Self::GapsCommitted,
         Self::ForgottenOnce,
-        Self::EpochsMerged,
         Self::DroppedIdsCommitted,
         Self::BaseForgotten,
     ];

@@ -14,7 +14,7 @@ use ping_ports::Clock;
 use tokio::time::sleep;
 use uuid::Uuid;
 
-use crate::rng::FaultRng;
+use crate::{reader::decided, rng::FaultRng};
 
 /// What the callers sent, and what was acknowledged to them.
 #[derive(Default)]
@@ -52,6 +52,7 @@ impl Sent {
             self.history.record(event.id, at, Outcome::Acknowledged);
             if event.kind.starts_with("~revoked:") {
                 self.history.revocation(&event.source, at);
+                self.history.revocation(&decided(&event.source), at);
             }
         }
     }
@@ -64,6 +65,8 @@ pub fn since(began: Millis, clock: &dyn Clock) -> Interval {
 
 /// How many sources send events. Those with an even number are revoked at times.
 pub const SOURCES: u64 = 5;
+/// The source with so many events that it becomes positive.
+const POSITIVE: u64 = 1;
 
 /// The servers a caller can reach.
 pub type Servers = Arc<Mutex<Vec<Ingest>>>;
@@ -106,7 +109,7 @@ pub async fn run(rng: FaultRng, servers: Servers, clocks: Clocks, sent: Arc<Mute
 
 fn event(rng: &FaultRng, clocks: &Clocks) -> Event {
     let ago = if rng.chance(80) { 0 } else { i64::try_from(rng.below(300_000)).unwrap() };
-    let number = (!rng.chance(50)).then(|| rng.below(SOURCES));
+    let number = (!rng.chance(50)).then(|| if rng.chance(50) { POSITIVE } else { rng.below(SOURCES) });
     let source = number.map(|number| format!("source-{number}")).unwrap_or_default();
     // Half of the ids have no day.
     let id = if rng.chance(50) { rng.dated_id(clocks.ids.now()) } else { Uuid::from_u128(rng.id()) };
@@ -115,16 +118,17 @@ fn event(rng: &FaultRng, clocks: &Clocks) -> Event {
         timestamp_ms: clocks.events.now() - ago,
         timestamp_assumed: false,
         source: source.into(),
-        kind: kind(rng, number.is_some_and(|number| number.is_multiple_of(2))),
+        kind: kind(rng, number),
     }
 }
 
-/// A kind that a status depends on: of an event, or of a revocation of the first of them.
-fn kind(rng: &FaultRng, may_revoke: bool) -> Box<str> {
+/// A kind that a status depends on: of an event, or of a revocation of the first of them. [`POSITIVE`] does not fail, so that only its successes
+/// hold its node.
+fn kind(rng: &FaultRng, source: Option<u64>) -> Box<str> {
     match rng.below(10) {
-        0..4 => "failed".into(),
-        4..7 => "succeeded".into(),
-        7 if may_revoke => {
+        0..3 if source != Some(POSITIVE) => "failed".into(),
+        0..8 => "succeeded".into(),
+        8 if source.is_some_and(|number| number.is_multiple_of(2)) => {
             Revocation { kind: "failed".into(), events: i64::try_from(rng.below(6)).unwrap() }.to_kind().into()
         }
         _ => "".into(),
@@ -169,6 +173,7 @@ async fn send(rng: &FaultRng, servers: &Servers, clock: &dyn Clock, sent: &Mutex
         }
         if event.kind.starts_with("~revoked:") {
             sent.history.revocation(&event.source, at);
+            sent.history.revocation(&decided(&event.source), at);
         }
     }
     sent.refused += u64::from(matches!(answer, Some(Err(_))));

@@ -1,6 +1,6 @@
 //! A reader of statuses.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::sync::Arc;
 
 use parking_lot::Mutex;
 use ping_core::Verdict;
@@ -14,24 +14,24 @@ use crate::{
     rng::Host,
 };
 
+/// Under this name, the history knows whether a source reached any threshold. Without a revocation, that stays.
+pub fn decided(source: &str) -> String {
+    format!("{source}, decided")
+}
+
 /// Reads statuses of random sources, until the schedule ends.
 pub async fn read_statuses(host: Host, query: StatusQuery, clock: Arc<dyn Clock>, sent: Arc<Mutex<Sent>>) {
-    let mut finals = BTreeMap::new();
+    let status = |is_final| if is_final { Status::Final } else { Status::Open };
     loop {
-        sleep(host.rng.millis(300)).await;
+        sleep(host.rng.millis(50)).await;
         let (source, began) = (format!("source-{}", host.rng.below(SOURCES)), clock.now());
         // The store is available.
         let answer = query.of(&source).await.unwrap();
-        let status = if answer.value.verdict == Verdict::Negative { Status::Final } else { Status::Open };
+        let (verdict, at) = (answer.value.verdict, clients::since(began, &*clock));
         let mut sent = sent.lock();
-        if status == Status::Final {
-            finals.insert(source.clone(), answer.as_of);
-        }
-        // Between a checkpoint and its invalidations, the cache has an older status than the store, and its `as_of` is no later.
-        let is_older = finals.get(&source).is_some_and(|as_of| answer.as_of <= *as_of);
-        let is_after_restore = began > sent.went_back && answer.as_of > sent.went_back;
-        if is_after_restore && !(status == Status::Open && is_older) {
-            sent.history.status(&source, clients::since(began, &*clock), status);
+        if began > sent.went_back && answer.as_of > sent.went_back {
+            sent.history.status(&source, at, status(verdict == Verdict::Negative));
+            sent.history.status(&decided(&source), at, status(verdict != Verdict::Unknown));
         }
     }
 }

@@ -113,11 +113,23 @@ pub enum CallOutcome {
 pub struct Host {
     pub rng: FaultRng,
     stalled: Arc<Mutex<Option<Instant>>>,
+    cut_off: Arc<Mutex<Option<Instant>>>,
 }
 
 impl Host {
     pub fn new(rng: &FaultRng) -> Self {
-        Self { rng: rng.clone(), stalled: Arc::default() }
+        Self { rng: rng.clone(), stalled: Arc::default(), cut_off: Arc::default() }
+    }
+
+    /// For a while, the process does not reach the cache of statuses. Others do.
+    pub fn cut_off(&self, time: Duration) {
+        *self.cut_off.lock() = Some(Instant::now() + time);
+    }
+
+    /// Fails while the cache of statuses is out of reach.
+    pub fn reach_cache<E>(&self, error: impl Fn() -> E) -> Result<(), E> {
+        let cut_off = self.cut_off.lock().is_some_and(|until| Instant::now() < until);
+        if cut_off { Err(error()) } else { Ok(()) }
     }
 
     /// Stops the process for a while. It then continues as if nothing had happened.

@@ -1,74 +1,154 @@
 //! The cache of statuses as a process sees it: calls fail, answers get lost.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
-use parking_lot::Mutex;
-use ping_core::{Minute, StatusCounts, StatusRule};
+use ping_core::{KindCounts, Minute, SourceCounts, StatusCounts, StatusRule};
 use ping_memory::MemoryStatuses;
-use ping_ports::{CacheError, CacheVersion, CachedStatus, StatusCache, StatusUpdate, StatusWatermark};
+use ping_ports::{
+    Access, CacheError, CacheVersion, Cached, CachedStatus, NodeStatuses, Renewal, Renewed, StatusCache, StatusTimes,
+};
+use ping_segments::Node;
 use tokio::time::sleep;
+use uuid::Uuid;
 
-use crate::{bugs::Bug, rng::Host};
+use crate::{bugs::Bug, clients::SOURCES, rng::Host};
+
+/// A hold lasts longer than a process may stall between holding nodes and writing its checkpoint.
+pub const TIMES: StatusTimes =
+    StatusTimes { lease: Duration::from_millis(1_000), hold: Duration::from_millis(3_000) };
 
 fn unavailable() -> CacheError {
     CacheError::Unavailable("the cache of statuses is unavailable (simulated)".into())
 }
 
-/// Two failed events make a source negative, three succeeded ones positive.
+/// Two failed events make a source negative. Sixteen succeeded ones make it positive: few enough to happen, and enough that not each of them
+/// holds a node.
 pub fn rule() -> StatusRule {
-    StatusRule { negative_when: "failed=2".parse().unwrap(), positive_when: "succeeded=3".parse().unwrap() }
+    StatusRule { negative_when: "failed=2".parse().unwrap(), positive_when: "succeeded=16".parse().unwrap() }
+}
+
+/// The rule of the processors.
+pub fn rule_of_processors(bug: Option<Bug>) -> StatusRule {
+    match bug {
+        Some(Bug::HeldTooRarely) => StatusRule { positive_when: "succeeded=160".parse().unwrap(), ..rule() },
+        _ => rule(),
+    }
+}
+
+/// The sources that have statuses.
+pub fn sources() -> impl Iterator<Item = String> {
+    (0..SOURCES).map(|number| format!("source-{number}"))
 }
 
 pub struct FaultyStatuses {
     pub host: Host,
     pub inner: Arc<MemoryStatuses>,
-    /// The last counts of each source; see [`Bug::EpochsMerged`].
-    pub last: Arc<Mutex<BTreeMap<Box<str>, StatusCounts>>>,
 }
 
 #[async_trait]
 impl StatusCache for FaultyStatuses {
+    fn depth(&self) -> u32 {
+        self.inner.depth()
+    }
+
+    fn times(&self) -> StatusTimes {
+        match self.host.rng.bug {
+            Some(Bug::LeaseNotAwaited) => StatusTimes { lease: Duration::from_millis(10), ..TIMES },
+            _ => self.inner.times(),
+        }
+    }
+
     async fn get(&self, source: &str, now: Minute) -> Result<CachedStatus, CacheError> {
+        self.host.reach_cache(unavailable)?;
         self.host.call(unavailable, self.inner.get(source, now)).await
     }
 
-    async fn merge_max(&self, version: CacheVersion, now: Minute, update: &StatusUpdate) -> Result<(), CacheError> {
-        let (inner, mut update, bug) = (Arc::clone(&self.inner), update.clone(), self.host.rng.bug);
-        if bug == Some(Bug::EpochsMerged) {
-            let mut last = self.last.lock();
-            let last = last.entry(update.source.clone()).or_default();
-            *last = last.merge_max(update.counts);
-            update.counts = *last;
-        }
-        if bug == Some(Bug::OldCountsCached) {
-            // A slow server: the counts have time to change.
-            sleep(self.host.rng.millis(400)).await;
-        }
-        let merge = async move {
-            let current = inner.get(&update.source, now).await?.version;
-            inner.merge_max(if bug == Some(Bug::OldCountsCached) { current } else { version }, now, &update).await
+    async fn fill(
+        &self,
+        version: CacheVersion,
+        now: Minute,
+        node: Node,
+        statuses: &NodeStatuses,
+    ) -> Result<(), CacheError> {
+        let (inner, statuses, bug) = (Arc::clone(&self.inner), statuses.clone(), self.host.rng.bug);
+        let delay = self.host.rng.millis(400);
+        let fill = async move {
+            let mut version = version;
+            if bug == Some(Bug::OldStatusesCached) {
+                // A slow server: the statuses have time to change.
+                sleep(delay).await;
+                let source = sources().find(|source| node.has(source)).unwrap_or_default();
+                version = inner.get(&source, now).await?.version.unwrap_or(version);
+            }
+            inner.fill(version, now, node, &statuses).await
         };
-        self.host.change(unavailable, merge).await
+        self.host.change(unavailable, fill).await
     }
 
-    async fn invalidate(&self, sources: &[Box<str>]) -> Result<(), CacheError> {
-        if self.host.rng.bug == Some(Bug::StatusesNotInvalidated) {
-            return Ok(());
-        }
-        let (inner, sources) = (Arc::clone(&self.inner), sources.to_vec());
-        self.host.change(unavailable, async move { inner.invalidate(&sources).await }).await
+    async fn hold(&self, id: Uuid, nodes: &[Node]) -> Result<(), CacheError> {
+        self.host.reach_cache(unavailable)?;
+        let (inner, nodes, bug) = (Arc::clone(&self.inner), nodes.to_vec(), self.host.rng.bug);
+        let hold = async move {
+            match bug {
+                Some(Bug::CrossingMissed | Bug::HoldNotTaken) => Ok(()),
+                Some(Bug::FilledWhileHeld | Bug::ReleasedBeforeCommit) => drop_statuses(&inner, id, &nodes).await,
+                _ => inner.hold(id, &nodes).await,
+            }
+        };
+        self.host.change(unavailable, hold).await
     }
 
-    async fn advance_watermark(&self, watermark: &StatusWatermark) -> Result<(), CacheError> {
-        self.host.call(unavailable, self.inner.advance_watermark(watermark)).await
+    async fn release(&self, id: Uuid, nodes: &[Node]) -> Result<(), CacheError> {
+        self.host.reach_cache(unavailable)?;
+        let (inner, nodes, bug) = (Arc::clone(&self.inner), nodes.to_vec(), self.host.rng.bug);
+        let release = async move {
+            match bug {
+                Some(Bug::CrossingMissed) => Ok(()),
+                Some(Bug::HoldNotTaken | Bug::FilledWhileHeld) => drop_statuses(&inner, id, &nodes).await,
+                _ => inner.release(id, &nodes).await,
+            }
+        };
+        self.host.change(unavailable, release).await
     }
 
-    async fn begin_epoch(&self) -> Result<(), CacheError> {
+    async fn renew(&self, renewal: &Renewal) -> Result<Renewed, CacheError> {
+        self.host.reach_cache(unavailable)?;
+        let (inner, renewal) = (Arc::clone(&self.inner), renewal.clone());
+        self.host.change(unavailable, async move { inner.renew(&renewal).await }).await
+    }
+
+    async fn begin_epoch(&self, owner: Uuid, access: Access) -> Result<(), CacheError> {
+        self.host.reach_cache(unavailable)?;
         if self.host.rng.bug == Some(Bug::EpochNotBegun) {
             return Ok(());
         }
         let inner = Arc::clone(&self.inner);
-        self.host.change(unavailable, async move { inner.begin_epoch().await }).await
+        self.host.change(unavailable, async move { inner.begin_epoch(owner, access).await }).await
     }
+}
+
+async fn drop_statuses(cache: &MemoryStatuses, id: Uuid, nodes: &[Node]) -> Result<(), CacheError> {
+    cache.hold(id, nodes).await?;
+    cache.release(id, nodes).await
+}
+
+/// Compares the cached statuses with those that follow from the rows. Returns how many.
+pub async fn check(cache: &MemoryStatuses, rows: &SourceCounts, now: Minute) -> Result<u64, String> {
+    let (rule, mut compared) = (rule(), 0);
+    for source in sources() {
+        let cached = match cache.get(&source, now).await.unwrap().status {
+            Cached::Nothing => continue,
+            Cached::Unknown => StatusCounts::default(),
+            Cached::Decided(counts) => counts,
+        };
+        let of_source = rows.kinds.iter().filter(|((of, _), _)| **of == *source);
+        let kinds: KindCounts = of_source.map(|((_, kind), span)| (kind.clone(), span.count)).collect();
+        let counts = rule.counts(&kinds);
+        if rule.judge(cached) != rule.judge(counts) {
+            return Err(format!("the cached status of {source} differs: rows {counts:?}, cache {cached:?}"));
+        }
+        compared += 1;
+    }
+    Ok(compared)
 }

@@ -4,11 +4,11 @@
 use std::{sync::Arc, time::Duration};
 
 use parking_lot::Mutex;
-use ping_core::{Event, KindCounts, Millis, Minute, Retention, SourceCounts};
+use ping_core::{Event, Millis, Minute, Retention};
 use ping_history::{Count, Includes};
 use ping_ingest::{Ingest, IngestMetrics, IngestPorts, IngestSettings};
 use ping_memory::{LoggedMinutes, MemoryCache, MemoryLog, MemoryStatuses, MemoryStore};
-use ping_ports::{Clock, CounterCache, EventStore, LogBounds, SourceReader, StatusCache, TotalsStore, ViewAudit};
+use ping_ports::{Clock, CounterCache, EventStore, LogBounds, SourceReader, TotalsStore, ViewAudit};
 use ping_projections::{
     CountMetrics, CountSettings, CounterProjection, LogPorts, MinutePublisher, Processor, SourceProjection,
     StatusProjection,
@@ -24,7 +24,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     bugs::Bug,
     cache::FaultyCache,
-    clients::{self, Clocks, SOURCES, Sent, Servers},
+    clients::{self, Clocks, Sent, Servers},
     dropping::dropping,
     log::{CommittedOffsets, FaultyConsumer, FaultyLog},
     reader::read_statuses,
@@ -77,7 +77,8 @@ impl World {
             store: Arc::new(MemoryStore::new(Arc::clone(&clock))),
             log: MemoryLog::new(1 + u32::try_from(rng.below(3)).unwrap()),
             cache: Arc::default(),
-            statuses: Arc::default(),
+            // Nodes with one source, and with several.
+            statuses: Arc::new(MemoryStatuses::new(2, statuses::TIMES)),
             committed: Arc::default(),
             ingest_metrics: Arc::new(IngestMetrics::register(&mut Registry::default())),
             count_metrics: Arc::new(CountMetrics::register(&mut Registry::default(), "ping_count")),
@@ -140,7 +141,7 @@ impl World {
         let counters = CounterProjection::new(cache, Arc::new(store), &ports, &settings);
         let views = FaultyViews { host: host.clone(), inner: Arc::clone(&self.store) };
         let cached = Arc::new(self.statuses_seen_by(&host));
-        let statuses = StatusProjection { rule: statuses::rule(), cache: cached };
+        let statuses = StatusProjection { rule: statuses::rule_of_processors(self.rng.bug), cache: cached };
         let views =
             SourceProjection::new(Arc::new(views), &ports, &settings, Retention::default()).with_statuses(statuses);
         let views = views.with_minutes(Some(MinutePublisher::new(self.store.clone(), Arc::new(LoggedMinutes))));
@@ -157,12 +158,15 @@ impl World {
     }
 
     fn statuses_seen_by(&self, host: &Host) -> FaultyStatuses {
-        FaultyStatuses { host: host.clone(), inner: Arc::clone(&self.statuses), last: Arc::default() }
+        FaultyStatuses { host: host.clone(), inner: Arc::clone(&self.statuses) }
     }
 
     /// Reads statuses as a server does, which caches what it had to read from the store.
-    fn start_reader(&self) -> JoinSet<()> {
+    fn start_reader(&self, reaches_cache: bool) -> JoinSet<()> {
         let host = Host::new(&self.rng);
+        if !reaches_cache {
+            host.cut_off(Duration::from_secs(3_600));
+        }
         let cache = Arc::new(self.statuses_seen_by(&host));
         let (clock, sent) = (Arc::clone(&self.clock), Arc::clone(&self.sent));
         let query = StatusQuery::new(statuses::rule(), cache, self.store.clone(), Arc::clone(&clock));
@@ -172,7 +176,7 @@ impl World {
     }
 
     async fn run(mut self) -> Result<Report, String> {
-        let reader = self.start_reader();
+        let readers = [false, true, true].map(|reaches_cache| self.start_reader(reaches_cache));
         self.start_server();
         self.start_server();
         self.start_processor();
@@ -203,7 +207,7 @@ impl World {
         }
         self.rng.end_of_faults();
         while callers.join_next().await.is_some() {}
-        self.settle(reader).await
+        self.settle(readers).await
     }
 
     /// The store goes back to `backup`. What was answered until now must hold for what it was.
@@ -231,7 +235,7 @@ impl World {
     /// Injects a fault, or none.
     async fn inject_fault(&mut self) {
         let (servers, processors) = (self.servers.len() as u64, self.processors.len() as u64);
-        match self.rng.below(20) {
+        match self.rng.below(24) {
             0 | 1 => {
                 let victim = usize::try_from(self.rng.below(servers)).unwrap();
                 self.lane_handles.lock().remove(victim);
@@ -263,6 +267,11 @@ impl World {
                     self.log.truncate(partition, bounds.low + (bounds.end - bounds.low) / 2);
                 }
             }
+            14 | 15 => {
+                let victim = usize::try_from(self.rng.below(processors)).unwrap();
+                self.processors[victim].0.cut_off(self.rng.millis(2_500));
+            }
+            16 => self.statuses.clear(),
             _ => {}
         }
     }
@@ -310,7 +319,7 @@ impl World {
     }
 
     /// Waits until nothing changes any more, then compares everything.
-    async fn settle(mut self, reader: JoinSet<()>) -> Result<Report, String> {
+    async fn settle(mut self, readers: [JoinSet<()>; 3]) -> Result<Report, String> {
         if self.servers.is_empty() {
             self.start_server();
         }
@@ -328,7 +337,7 @@ impl World {
             return Err(format!("audits had to repair the views {repaired} times"));
         }
         // Readers would cache statuses that follow from edited counts.
-        drop(reader);
+        drop(readers);
         let edits = if self.rng.chance(25) { self.edit_views().await? } else { 0 };
         Ok(Report { edits, ..self.final_check().await? })
     }
@@ -388,7 +397,7 @@ impl World {
         if counted != rows {
             return Err(format!("views per source differ: rows {rows:?}, views {counted:?}"));
         }
-        let statuses = self.check_statuses(&rows).await?;
+        let statuses = statuses::check(&self.statuses, &rows, Minute::of(self.clock.now())).await?;
         if drifts > 0 {
             return Err(format!("audits had to repair the cache {drifts} times"));
         }
@@ -426,22 +435,5 @@ impl World {
             return Err(format!("the views are {views:?}, it is {now} now"));
         }
         Ok(())
-    }
-
-    /// Compares the cached statuses with those that follow from the rows. Returns how many.
-    async fn check_statuses(&self, rows: &SourceCounts) -> Result<u64, String> {
-        let now = Minute::of(self.clock.now());
-        let mut compared = 0;
-        for source in (0..SOURCES).map(|number| format!("source-{number}")) {
-            let Some(cached) = self.statuses.get(&source, now).await.unwrap().counts else { continue };
-            let of_source = rows.kinds.iter().filter(|((of, _), _)| **of == *source);
-            let kinds: KindCounts = of_source.map(|((_, kind), span)| (kind.clone(), span.count)).collect();
-            let expected = statuses::rule().counts(&kinds);
-            if cached != expected {
-                return Err(format!("the cached status of {source} differs: rows {expected:?}, cache {cached:?}"));
-            }
-            compared += 1;
-        }
-        Ok(compared)
     }
 }

@@ -1,96 +1,147 @@
-//! Every script of the statuses stops at every call. Whatever is left, no status may miss an event that its watermark includes.
+//! Every script of the statuses stops at every call. Whatever is left, no cached status may differ from the store's.
 
 use std::collections::BTreeSet;
 
 use ping_core::StatusCounts;
-use ping_ports::{CacheError, StatusCache, StatusUpdate, StatusWatermark};
+use ping_ports::{Access, CacheError, CacheMillis, CacheVersion, Cached, Listed, NodeStatuses, StatusCache};
 use ping_redis::RedisStatuses;
+use ping_segments::Node;
+use uuid::Uuid;
 
 use crate::{
-    NOW, connect,
+    NOW, TIMES, connect,
     dragonfly::{Dragonfly, Fault, Keyspace},
-    update,
+    node, of, renewal, statuses,
 };
 
 const SOURCES: [&str; 3] = ["a", "b", "c"];
 const PARTITIONS: u32 = 2;
+/// The time at which the clock of the server stands still at first.
+const START: CacheMillis = 1_000_000;
 
-/// What a processor does for its `round`-th flush, in this order; the first only after a failure. Each source then has `round` events. At
-/// last a server reads all of them, and caches what it had to read from the store.
+/// What a processor does for its `round`-th checkpoint, in this order; the first only after a failure. The checkpoint takes effect between
+/// the hold and the release. Each source then has `round` events. At last a server reads all of them, and caches what it had to read from
+/// the store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Step {
     BeginEpoch,
-    Invalidate,
-    Advance,
+    Hold,
+    Release,
+    Renew,
     Fill,
 }
 
-const STEPS: [Step; 4] = [Step::BeginEpoch, Step::Invalidate, Step::Advance, Step::Fill];
+const STEPS: [Step; 5] = [Step::BeginEpoch, Step::Hold, Step::Release, Step::Renew, Step::Fill];
 
-/// The watermark of a flush.
+/// Whether a step comes before the checkpoint takes effect.
+fn is_before(step: Step) -> bool {
+    matches!(step, Step::BeginEpoch | Step::Hold)
+}
+
+/// The watermark of a checkpoint.
 fn as_of(round: i64) -> i64 {
     round * 1_000
 }
 
-fn updates(round: i64) -> Vec<StatusUpdate> {
-    SOURCES.iter().map(|source| update(source, 0, round, false)).collect()
+/// What the store has in a round. To the cache it is all the same whether a threshold is reached.
+fn stored(round: i64) -> NodeStatuses {
+    statuses(&SOURCES.map(|source| (source, Listed::Decided(of(0, round)))))
+}
+
+fn nodes(cache: &RedisStatuses) -> Vec<Node> {
+    Vec::from_iter(BTreeSet::from_iter(SOURCES.iter().map(|source| node(cache, source))))
+}
+
+/// The hold of a round.
+fn hold(round: i64) -> Uuid {
+    Uuid::from_u128(u128::try_from(round).unwrap())
 }
 
 async fn perform(cache: &RedisStatuses, step: Step, round: i64) -> Result<(), CacheError> {
     match step {
-        Step::BeginEpoch => cache.begin_epoch().await,
-        Step::Invalidate => cache.invalidate(&SOURCES.map(Into::into)).await,
+        Step::BeginEpoch => cache.begin_epoch(Uuid::from_u128(99), Access::Open).await,
+        Step::Hold => cache.hold(hold(round), &nodes(cache)).await,
+        Step::Release => cache.release(hold(round), &nodes(cache)).await,
+        Step::Renew => cache.renew(&renewal(PARTITIONS, Some(START), Some(as_of(round)))).await.map(|_| ()),
         Step::Fill => {
-            for update in updates(round) {
-                let version = cache.get(&update.source, NOW).await?.version;
-                cache.merge_max(version, NOW, &update).await?;
+            for source in SOURCES {
+                if let Some(version) = cache.get(source, NOW).await?.version {
+                    cache.fill(version, NOW, node(cache, source), &stored(round)).await?;
+                }
             }
             Ok(())
-        }
-        Step::Advance => {
-            let watermark = StatusWatermark { as_of: as_of(round), on: vec![0, 1], partitions: PARTITIONS };
-            cache.advance_watermark(&watermark).await
         }
     }
 }
 
-/// Fails if a cached status misses an event that it claims to include, or counts one that does not exist. True if all are cached with
-/// the watermark of `round`.
+/// Fails if a cached status differs from that of the store, which has `round` events, or has a later watermark. True if all are cached with
+/// its watermark.
 async fn is_true(cache: &RedisStatuses, round: i64) -> Result<bool, String> {
     let mut current = true;
     for source in SOURCES {
         let status = cache.get(source, NOW).await.unwrap();
-        let Some(StatusCounts { positive, .. }) = status.counts else {
+        let Cached::Decided(StatusCounts { positive, .. }) = status.status else {
             current = false;
             continue;
         };
-        if as_of(positive) < status.as_of || positive > round {
-            return Err(format!("{source} has {positive} events, but as_of is {}, in round {round}", status.as_of));
+        if positive != round || as_of(positive) < status.as_of {
+            return Err(format!("{source} has {positive} events, as_of is {}, in round {round}", status.as_of));
         }
-        current &= (positive, status.as_of) == (round, as_of(round));
+        current &= status.as_of == as_of(round);
     }
     Ok(current)
 }
 
-/// Makes one step of the second round fail at every call. Returns the number of cases, and what was left.
+/// Caches what a slow server read from the store in `round`, at the time of `version`.
+async fn fill_late(cache: &RedisStatuses, versions: &[Option<CacheVersion>], round: i64) {
+    for version in versions.iter().flatten() {
+        cache.fill(*version, NOW, node(cache, "a"), &stored(round)).await.unwrap();
+    }
+}
+
+/// A whole checkpoint, and servers that are slow: what they read before it is never cached afterwards.
+async fn checkpoint(cache: &RedisStatuses, round: i64, steps: &[Step]) -> Result<(), String> {
+    let version = async || cache.get("a", NOW).await.unwrap().version;
+    let mut versions = vec![version().await];
+    for step in steps {
+        perform(cache, *step, round).await.unwrap();
+        if is_before(*step) {
+            versions.push(version().await);
+        }
+        let answer = cache.get("a", NOW).await.unwrap();
+        if *step == Step::BeginEpoch && (answer.version, answer.status) != (None, Cached::Nothing) {
+            return Err("the cache is used before a renewal".into());
+        }
+        fill_late(cache, &versions, round - 1).await;
+        is_true(cache, if *step == Step::BeginEpoch { round - 1 } else { round }).await?;
+    }
+    Ok(())
+}
+
+/// Keys, and how many events the store has.
+type Left = BTreeSet<(Keyspace, i64)>;
+
+/// Makes one step of the next checkpoint fail at every call. Returns the number of cases, and what was left.
 async fn cut(
     server: &Dragonfly,
-    before: &Keyspace,
+    before: &(Keyspace, i64),
     failing: Step,
     after_failure: bool,
-) -> Result<(usize, BTreeSet<Keyspace>), String> {
-    let (mut cases, mut left) = (0, BTreeSet::new());
+) -> Result<(usize, Left), String> {
+    let ((before, stored), mut cases, mut left) = (before, 0, Left::new());
     for fault in [Fault::Refused, Fault::OutOfMemory, Fault::Stopped] {
         for call in 1.. {
-            // No header is left from the last case.
             let cache = connect(&server.url());
             server.restore(before);
-            let version = cache.get("a", NOW).await.unwrap().version;
+            let mut versions = vec![cache.get("a", NOW).await.unwrap().version];
             for step in STEPS.into_iter().skip(usize::from(!after_failure)).take_while(|step| *step != failing) {
-                perform(&cache, step, 2).await.unwrap();
+                perform(&cache, step, stored + 1).await.unwrap();
+                if is_before(step) {
+                    versions.push(cache.get("a", NOW).await.unwrap().version);
+                }
             }
             server.fail(fault(call));
-            let outcome = perform(&cache, failing, 2).await;
+            let outcome = perform(&cache, failing, stored + 1).await;
             if !server.stop_failing() {
                 break;
             }
@@ -98,19 +149,22 @@ async fn cut(
             if outcome.is_ok() {
                 return Err(context("the caller is not told".into()));
             }
-            is_true(&cache, 2).await.map_err(context)?;
-            left.insert(server.keyspace());
-            // A slow server stores what it read before, and another one what it reads now; then the processor continues.
-            cache.merge_max(version, NOW, &updates(1)[0]).await.unwrap();
-            is_true(&cache, 2).await.map_err(context)?;
-            perform(&cache, Step::Fill, 2).await.unwrap();
-            is_true(&cache, 2).await.map_err(context)?;
-            for step in STEPS {
-                perform(&cache, step, 3).await.unwrap();
-                is_true(&cache, 3).await.map_err(context)?;
-            }
-            if !is_true(&cache, 3).await.map_err(context)? {
-                return Err(context("the next flush does not recover".into()));
+            // Without a hold, there is no checkpoint.
+            let round = if is_before(failing) { *stored } else { stored + 1 };
+            is_true(&cache, round).await.map_err(context)?;
+            left.insert((server.keyspace(), round));
+            // A slow server stores what it read before, and another one what it reads now.
+            fill_late(&cache, &versions, *stored).await;
+            is_true(&cache, round).await.map_err(context)?;
+            perform(&cache, Step::Fill, round).await.unwrap();
+            is_true(&cache, round).await.map_err(context)?;
+            // Then the processor continues, and holds expire that it has lost.
+            checkpoint(&cache, round + 1, &STEPS).await.map_err(context)?;
+            server.advance_clock(i64::try_from(TIMES.hold.as_millis()).unwrap());
+            perform(&cache, Step::Renew, round + 1).await.unwrap();
+            perform(&cache, Step::Fill, round + 1).await.unwrap();
+            if !is_true(&cache, round + 1).await.map_err(context)? {
+                return Err(context("the next checkpoint does not recover".into()));
             }
             cases += 1;
         }
@@ -119,21 +173,27 @@ async fn cut(
 }
 
 async fn explore(server: &Dragonfly) -> Result<usize, String> {
+    server.advance_clock(0);
     let empty = server.keyspace();
     let cache = connect(&server.url());
-    for step in STEPS {
-        perform(&cache, step, 1).await.unwrap();
+    checkpoint(&cache, 1, &STEPS).await?;
+    let closed = server.keyspace();
+    server.advance_clock(i64::try_from(TIMES.hold.as_millis()).unwrap());
+    perform(&cache, Step::Renew, 1).await.unwrap();
+    perform(&cache, Step::Fill, 1).await.unwrap();
+    if !is_true(&cache, 1).await? {
+        return Err("nothing is cached".into());
     }
-    let (mut cases, mut partly_written) = (0, BTreeSet::new());
-    for before in [empty, server.keyspace()] {
-        for failing in [Step::Invalidate, Step::Advance, Step::Fill] {
-            let (more, left) = cut(server, &before, failing, false).await?;
+    let (mut cases, mut partly_written) = (0, Left::new());
+    for before in [empty, closed, server.keyspace()] {
+        for failing in STEPS {
+            let (more, left) = cut(server, &(before.clone(), 1), failing, failing == Step::BeginEpoch).await?;
             cases += more;
             partly_written.extend(left);
         }
     }
     for before in partly_written {
-        for failing in [Step::Invalidate, Step::Advance, Step::Fill] {
+        for failing in [Step::Hold, Step::Release, Step::Renew] {
             cases += cut(server, &before, failing, true).await?.0;
         }
     }
@@ -150,18 +210,16 @@ async fn a_script_may_stop_at_any_call() {
 #[tokio::test]
 async fn every_planted_bug_is_caught() {
     let planted = [
-        ("invalidate.lua forgets a source", "for index = 2, #ARGV do", "for index = 2, #ARGV - 1 do"),
-        (
-            "invalidate.lua ignores that a deletion is refused",
-            "redis.call('HDEL', bucket, ARGV[index])",
-            "redis.pcall('HDEL', bucket, ARGV[index])",
-        ),
-        ("merge_max.lua ignores invalidations", "~= ARGV[1] then", "== '' then"),
-        (
-            "merge_max.lua ignores that a write is refused",
-            "redis.call('HSET', bucket, source, value)",
-            "redis.pcall('HSET', bucket, source, value)",
-        ),
+        ("hold.lua forgets a node", "for index = 1, #KEYS, 2 do\n  local", "for index = 3, #KEYS, 2 do\n  local"),
+        ("hold.lua ignores that a deletion is refused", "call('DEL', statuses)", "pcall('DEL', statuses)"),
+        ("hold.lua ignores that a hold is refused", "call('HSET', holds,", "pcall('HSET', holds,"),
+        ("release.lua does not count", "redis.call('HINCRBY', KEYS[index], 'changes', 1)", ""),
+        ("fill.lua ignores changes", "if changes ~= ARGV[1] then", "if changes == '' then"),
+        ("fill.lua ignores holds", "> now then", "> now + 1000000 then"),
+        ("fill.lua ignores that a write is refused", "call('SET', KEYS[1], ARGV[2]", "pcall('SET', KEYS[1], ARGV[2]"),
+        ("begin_epoch.lua leaves the last epoch open", "redis.call('DEL', open_key)", ""),
+        ("begin_epoch.lua ignores that a deletion is refused", "call('DEL', open_key)", "pcall('DEL', open_key)"),
+        ("renew.lua ignores that a lease is refused", "call('HSET', leases_key, partition", "pcall('HSET', leases_key, partition"),
     ];
     for (name, from, to) in planted {
         let server = Dragonfly::start().await;

@@ -173,6 +173,12 @@ pub async fn kinds_are_read_by_ranges_that_compare_bytes(fixture: &Fixture) {
     ];
     assert_eq!(read().await, [expected(&of_a), expected(&[]), expected(&[("Delivered", 1)])]);
     assert_eq!(rule.counts(&read().await[0]), StatusCounts { negative: 0, revoked: i64::MAX, positive: 0 });
+    // The same of all sources of a node.
+    let of_node = async |node| fixture.store.kind_counts_in(node, &rule.kinds()).await.unwrap();
+    let (a, b) = (("a".into(), expected(&of_a)), ("b".into(), expected(&[("Delivered", 1)])));
+    assert_eq!(of_node(Node::ROOT).await, [a.clone(), b].into());
+    assert_eq!(of_node(Node::of("a", 16)).await, [a].into());
+    assert_eq!(of_node(Node::of("absent", 16)).await, [].into());
 }
 
 /// Everything that can be read, to compare.

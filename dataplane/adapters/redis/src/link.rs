@@ -5,7 +5,6 @@
 
 use std::{
     future::Future,
-    sync::atomic::{AtomicU64, Ordering},
     time::{Duration, Instant},
 };
 
@@ -35,7 +34,6 @@ type SharedConnection = Shared<BoxFuture<'static, Result<MultiplexedConnection, 
 pub(super) struct Link {
     connector: Connector,
     current: Mutex<Option<SharedConnection>>,
-    broken_connections: AtomicU64,
     /// When the server last refused to run a script because it was full.
     refused: Mutex<Option<Instant>>,
     /// While the server does not answer: when a command tries again. The others would only wait for it, and their callers can ask
@@ -51,16 +49,10 @@ impl Link {
         Ok(Self {
             connector,
             current: Mutex::new(None),
-            broken_connections: AtomicU64::new(0),
             refused: Mutex::new(None),
             silent_until: Mutex::new(None),
             longest_call: CONNECT_TIMEOUT + settings.response_timeout,
         })
-    }
-
-    /// How many connections have broken. While the number stays the same, all answers come from the same server.
-    pub(super) fn broken_connections(&self) -> u64 {
-        self.broken_connections.load(Ordering::Acquire)
     }
 
     /// How long ago the server last refused to run a script because it was full; `None` if it has run one since.
@@ -172,7 +164,6 @@ impl Link {
     fn discard(&self, failed: &SharedConnection) {
         let mut current = self.current.lock();
         if current.as_ref().is_some_and(|current| current.ptr_eq(failed)) {
-            self.broken_connections.fetch_add(1, Ordering::Release);
             *current = None;
         }
     }

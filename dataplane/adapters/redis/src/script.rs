@@ -1,5 +1,4 @@
-//! Scripts and their arguments. All keys are declared, no script reads a clock, and nothing is newer than Redis 7.0, so that
-//! Dragonfly and Valkey run them as well.
+//! Scripts and their arguments. All keys are declared, and nothing is newer than Redis 7.0, so that Dragonfly and Valkey run them as well.
 
 use redis::Cmd;
 

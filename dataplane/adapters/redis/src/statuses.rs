@@ -1,61 +1,47 @@
-//! Status counts in Redis: hashes of up to a hundred sources each, which the server stores as compact lists.
+//! Statuses in Redis: one text per node of the tree, with the sources that are listed.
 
 use std::{
-    fmt,
-    time::{Duration, Instant},
+    collections::BTreeMap,
+    fmt::{self, Write as _},
+    time::Duration,
 };
 
 use async_trait::async_trait;
-use parking_lot::Mutex;
 use redis::Cmd;
+use uuid::Uuid;
 
 use super::{link::Link, script::Script, settings::RedisSettings};
-use ping_core::{Millis, Minute, StatusCounts, StatusRule, partition_of};
+use ping_core::{Millis, Minute, StatusCounts, StatusRule};
 use ping_ports::{
-    CACHE_TTL_MINUTES, CacheError, CacheVersion, CachedStatus, Epoch, StatusCache, StatusUpdate, StatusWatermark,
+    Access, CACHE_TTL_MINUTES, CacheError, CacheVersion, CachedStatus, Epoch, Listed, MAX_LISTED, NodeStatuses,
+    Renewal, Renewed, StatusCache, StatusTimes,
 };
+use ping_segments::Node;
 
-/// Sources per bucket: below the 128 up to which Redis stores a hash as a list.
-const BUCKET_CAPACITY: u32 = 100;
-/// Seconds after its last change until a bucket expires.
-const BUCKET_TTL_SECONDS: u32 = 7 * 24 * 60 * 60;
-/// Sources that one call of the script invalidates. The server answers no other client while a script runs (about 2 µs per source), and
+/// Seconds after its last change until a key expires: longer than a status is valid, and than a hold lasts.
+const TTL_SECONDS: u32 = 60 * 60;
+/// Nodes that one call of a script holds or releases. The server answers no other client while a script runs (some µs per node), and
 /// reads must take only a few milliseconds.
-const SOURCES_PER_CALL: usize = 256;
-/// How long a header is reused. Meanwhile a read is one command instead of four, which saves a sixth of the CPU of this process and
-/// some of the cache's.
-const HEADER_TTL: Duration = Duration::from_millis(20);
+const NODES_PER_CALL: usize = 256;
+/// The field of the holds that counts their changes.
+const CHANGES: &str = "changes";
 
-/// Values that apply to all sources. Reusing them is safe, because counts only grow: the watermark of an answer is a little older than
-/// it could be, nothing else.
-#[derive(Clone, Copy, Debug)]
-struct CacheHeader {
-    epoch: Epoch,
-    as_of: Millis,
-    /// When it was requested.
-    requested: Instant,
-    /// The number of connections that had broken by then. After another one, a different server with less data may answer.
-    broken_connections: u64,
-}
-
-impl CacheHeader {
-    fn counts(&self, value: Option<&str>, now: Minute) -> Option<StatusCounts> {
-        value.and_then(|value| parse(value, self.epoch, now))
-    }
-}
-
-/// Status counts in Redis, Dragonfly or Valkey. Their keys contain the rule that they belong to.
+/// Statuses in Redis, Dragonfly or Valkey. Their keys contain the rule and the depth that they belong to.
 pub struct RedisStatuses {
     link: Link,
-    header: Mutex<Option<CacheHeader>>,
-    merge_max: Script,
-    invalidate: Script,
-    advance_watermark: Script,
+    fill: Script,
+    hold: Script,
+    release: Script,
+    renew: Script,
+    begin_epoch: Script,
     epoch: String,
-    times: String,
+    open: String,
+    leases: String,
+    watermarks: String,
     as_of: String,
     prefix: String,
-    buckets: u32,
+    depth: u32,
+    times: StatusTimes,
 }
 
 impl fmt::Debug for RedisStatuses {
@@ -65,126 +51,181 @@ impl fmt::Debug for RedisStatuses {
 }
 
 impl RedisStatuses {
-    /// For `rule` and about `max_sources` sources at most. Does not connect yet.
+    /// For `rule`. Lists at most `max_sources` sources, but at least 128. Does not connect yet.
     ///
     /// # Errors
     /// When the URL is not valid, or the settings contradict each other.
     pub fn new(settings: &RedisSettings, rule: &StatusRule, max_sources: u32) -> Result<Self, CacheError> {
         let link = Link::new(settings).map_err(|error| CacheError::Unavailable(Box::new(error)))?;
-        let prefix = format!("ping:status:{rule}");
-        let merge_max = Script::new(include_str!("merge_max.lua"));
-        let invalidate = Script::new(include_str!("invalidate.lua"));
-        let buckets = max_sources.div_ceil(BUCKET_CAPACITY).max(1);
-        let advance_watermark = Script::new(include_str!("advance_watermark.lua"));
-        let [epoch, times, as_of] = ["epoch", "times", "as_of"].map(|name| format!("{prefix}:{name}"));
-        let header = Mutex::new(None);
-        Ok(Self { link, header, merge_max, invalidate, advance_watermark, epoch, times, as_of, prefix, buckets })
+        // As many nodes as are full with that many sources.
+        let depth = (max_sources as usize / MAX_LISTED).max(1).ilog2();
+        // A server with another depth than the processors finds no lease, so it uses no status that nobody invalidates.
+        let prefix = format!("ping:status:{rule}:{depth}");
+        let [epoch, open, leases, watermarks, as_of] =
+            ["epoch", "open", "leases", "times", "as_of"].map(|name| format!("{prefix}:{name}"));
+        Ok(Self {
+            link,
+            fill: Script::new(include_str!("fill.lua")),
+            hold: Script::new(include_str!("hold.lua")),
+            release: Script::new(include_str!("release.lua")),
+            renew: Script::new(include_str!("renew.lua")),
+            begin_epoch: Script::new(include_str!("begin_epoch.lua")),
+            epoch,
+            open,
+            leases,
+            watermarks,
+            as_of,
+            prefix,
+            depth,
+            times: StatusTimes::default(),
+        })
     }
 
-    fn recent_header(&self) -> Option<CacheHeader> {
-        self.header.lock().filter(|header| header.requested.elapsed() < HEADER_TTL)
+    /// With other times, which all processors must agree on.
+    #[must_use]
+    pub fn with_times(self, times: StatusTimes) -> Self {
+        Self { times, ..self }
     }
 
-    /// The keys of a source: its bucket, and the number of invalidations in this bucket.
-    fn keys(&self, source: &str) -> [String; 2] {
-        let bucket = format!("{}:{}", self.prefix, partition_of(source, self.buckets));
-        let invalidations = format!("{bucket}:invalidations");
-        [bucket, invalidations]
+    fn statuses_key(&self, node: Node) -> String {
+        format!("{}:{}", self.prefix, node.0)
     }
 
-    /// The answer to a reader. What the cache does not hold may be cached, if the bucket is still at the version it has now.
-    async fn answer(
-        &self,
-        header: CacheHeader,
-        value: Option<&str>,
-        invalidations: &str,
-        now: Minute,
-    ) -> Result<CachedStatus, CacheError> {
-        let mut status =
-            CachedStatus { counts: header.counts(value, now), as_of: header.as_of, ..CachedStatus::default() };
-        status.version.epoch = header.epoch;
-        if status.counts.is_none() {
-            let count: Option<i64> = self.link.command(&Cmd::get(invalidations)).await?;
-            status.version.invalidations = count.unwrap_or(0);
-        }
-        Ok(status)
+    fn holds_key(&self, node: Node) -> String {
+        format!("{}:{}:holds", self.prefix, node.0)
     }
 }
 
-/// Parses `epoch:minute:negative:positive:final` or, if events are revoked, `epoch:minute:negative:positive:final:revoked`; `None` when
-/// the value is malformed or no longer valid.
-fn parse(value: &str, epoch: Epoch, now: Minute) -> Option<StatusCounts> {
-    let parts = value.split(':').map(|part| part.parse().ok()).collect::<Option<Vec<i64>>>()?;
-    let (stored_epoch, minute, negative, positive, revoked) = match *parts {
-        [epoch, minute, negative, positive, _] => (epoch, minute, negative, positive, 0),
-        [epoch, minute, negative, positive, _, revoked] => (epoch, minute, negative, positive, revoked),
-        _ => return None,
-    };
-    let valid = stored_epoch == epoch && minute > now.back(CACHE_TTL_MINUTES).0;
-    valid.then_some(StatusCounts { negative, revoked, positive })
+/// The text of a node's statuses: `epoch:minute:complete:`, then for each listed source the length of its name in bytes, `:`, its name, and
+/// either `negative:positive:revoked;` or, if it is near, `;`.
+fn format_statuses(epoch: Epoch, now: Minute, statuses: &NodeStatuses) -> String {
+    let mut text = format!("{epoch}:{}:{}:", now.0, u8::from(statuses.complete));
+    for (source, listed) in &statuses.listed {
+        // Writing to a text does not fail.
+        let _ = match listed {
+            Listed::Decided(StatusCounts { negative, revoked, positive }) => {
+                write!(text, "{}:{source}{negative}:{positive}:{revoked};", source.len())
+            }
+            Listed::Near => write!(text, "{}:{source};", source.len()),
+        };
+    }
+    text
+}
+
+/// The statuses in a text; `None` when it is malformed or no longer valid.
+fn parse_statuses(text: &str, epoch: Epoch, now: Minute) -> Option<NodeStatuses> {
+    let mut header = text.splitn(4, ':');
+    let [stored_epoch, minute, complete] = [(); 3].map(|()| header.next().and_then(|part| part.parse::<i64>().ok()));
+    if stored_epoch? != epoch || minute? <= now.back(CACHE_TTL_MINUTES).0 {
+        return None;
+    }
+    let (mut rest, mut listed) = (header.next()?, BTreeMap::new());
+    while !rest.is_empty() {
+        let (length, named) = rest.split_once(':')?;
+        let (source, counts) = named.split_at_checked(length.parse().ok()?)?;
+        let (counts, others) = counts.split_once(';')?;
+        listed.insert(source.into(), parse_listed(counts)?);
+        rest = others;
+    }
+    Some(NodeStatuses { listed, complete: complete? == 1 })
+}
+
+fn parse_listed(text: &str) -> Option<Listed> {
+    if text.is_empty() {
+        return Some(Listed::Near);
+    }
+    let counts = text.split(':').map(|count| count.parse().ok()).collect::<Option<Vec<i64>>>()?;
+    let [negative, positive, revoked] = *counts else { return None };
+    Some(Listed::Decided(StatusCounts { negative, revoked, positive }))
 }
 
 #[async_trait]
 impl StatusCache for RedisStatuses {
+    fn depth(&self) -> u32 {
+        self.depth
+    }
+
+    fn times(&self) -> StatusTimes {
+        self.times
+    }
+
     async fn get(&self, source: &str, now: Minute) -> Result<CachedStatus, CacheError> {
-        let [bucket, invalidations] = self.keys(source);
-        let entry = Cmd::hget(bucket, source);
-        if let Some(header) = self.recent_header() {
-            let value: Option<String> = self.link.command(&entry).await?;
-            if header.broken_connections == self.link.broken_connections() {
-                return self.answer(header, value.as_deref(), &invalidations, now).await;
-            }
+        type Values = (Option<Epoch>, Option<Millis>, Option<String>);
+        let node = Node::of(source, self.depth);
+        // In one command, so that the statuses were valid at the time of the epoch and include everything before the watermark.
+        let command = Cmd::mget(&[&self.open, &self.as_of, &self.statuses_key(node)]);
+        let (epoch, as_of, text): Values = self.link.command(&command).await?;
+        let mut answer = CachedStatus { as_of: as_of.unwrap_or(0), ..CachedStatus::default() };
+        let Some(epoch) = epoch else { return Ok(answer) };
+        if let Some(statuses) = text.and_then(|text| parse_statuses(&text, epoch, now)) {
+            answer.status = statuses.of(source);
+        } else {
+            let changes: Option<i64> = self.link.command(&Cmd::hget(self.holds_key(node), CHANGES)).await?;
+            answer.version = Some(CacheVersion { epoch, changes: changes.unwrap_or(0) });
         }
-        let (requested, broken_connections) = (Instant::now(), self.link.broken_connections());
-        type Values = ((Option<Epoch>, Option<Millis>), Option<String>);
-        let commands = [Cmd::mget(&[&self.epoch, &self.as_of]), entry];
-        let ((epoch, as_of), value): Values = self.link.transaction(&commands).await?;
-        let (epoch, as_of) = (epoch.unwrap_or(0), as_of.unwrap_or(0));
-        let header = CacheHeader { epoch, as_of, requested, broken_connections };
-        *self.header.lock() = Some(header);
-        self.answer(header, value.as_deref(), &invalidations, now).await
+        Ok(answer)
     }
 
-    async fn merge_max(&self, version: CacheVersion, now: Minute, update: &StatusUpdate) -> Result<(), CacheError> {
-        let StatusUpdate { source, counts, last } = update;
+    async fn fill(
+        &self,
+        version: CacheVersion,
+        now: Minute,
+        node: Node,
+        statuses: &NodeStatuses,
+    ) -> Result<(), CacheError> {
+        let text = format_statuses(version.epoch, now, statuses);
         let arguments = |command: &mut Cmd| {
-            command.arg(version.invalidations).arg(version.epoch);
-            command.arg(now.0).arg(BUCKET_CAPACITY).arg(BUCKET_TTL_SECONDS);
-            command.arg(&**source).arg(counts.negative).arg(counts.positive).arg(u8::from(*last));
-            command.arg(counts.revoked);
+            command.arg(version.changes).arg(&text).arg(TTL_SECONDS);
         };
-        self.link.script_on(&self.merge_max, &self.keys(source), &arguments).await
+        self.link.script_on(&self.fill, &[self.statuses_key(node), self.holds_key(node)], &arguments).await
     }
 
-    async fn invalidate(&self, sources: &[Box<str>]) -> Result<(), CacheError> {
-        for sources in sources.chunks(SOURCES_PER_CALL) {
-            let keys: Vec<_> = sources.iter().flat_map(|source| self.keys(source)).collect();
+    async fn hold(&self, id: Uuid, nodes: &[Node]) -> Result<(), CacheError> {
+        for nodes in nodes.chunks(NODES_PER_CALL) {
+            let keys: Vec<_> = nodes.iter().flat_map(|node| [self.statuses_key(*node), self.holds_key(*node)]).collect();
             let arguments = |command: &mut Cmd| {
-                command.arg(BUCKET_TTL_SECONDS);
-                for source in sources {
-                    command.arg(&**source);
-                }
+                command.arg(id.to_string()).arg(millis(self.times.hold)).arg(TTL_SECONDS);
             };
-            self.link.script_on::<()>(&self.invalidate, &keys, &arguments).await?;
+            self.link.script_on::<()>(&self.hold, &keys, &arguments).await?;
         }
         Ok(())
     }
 
-    async fn advance_watermark(&self, watermark: &StatusWatermark) -> Result<(), CacheError> {
-        let arguments = |command: &mut Cmd| {
-            command.arg(watermark.as_of).arg(watermark.partitions).arg(&watermark.on);
-        };
-        let advanced =
-            self.link.script_on::<()>(&self.advance_watermark, &[&self.times, &self.as_of], &arguments).await;
-        *self.header.lock() = None;
-        advanced
+    async fn release(&self, id: Uuid, nodes: &[Node]) -> Result<(), CacheError> {
+        for nodes in nodes.chunks(NODES_PER_CALL) {
+            let keys: Vec<_> = nodes.iter().map(|node| self.holds_key(*node)).collect();
+            let arguments = |command: &mut Cmd| {
+                command.arg(id.to_string()).arg(TTL_SECONDS);
+            };
+            self.link.script_on::<()>(&self.release, &keys, &arguments).await?;
+        }
+        Ok(())
     }
 
-    async fn begin_epoch(&self) -> Result<(), CacheError> {
-        let begun = self.link.command(&Cmd::incr(&self.epoch, 1)).await;
-        *self.header.lock() = None;
-        begun
+    async fn renew(&self, renewal: &Renewal) -> Result<Renewed, CacheError> {
+        let keys = [&self.epoch, &self.open, &self.leases, &self.watermarks, &self.as_of];
+        let arguments = |command: &mut Cmd| {
+            command.arg(millis(self.times.lease)).arg(renewal.from.unwrap_or(0));
+            command.arg(renewal.as_of.unwrap_or(0)).arg(renewal.partitions);
+            for (partition, leased_until) in &renewal.on {
+                command.arg(partition).arg(leased_until);
+            }
+        };
+        let time: i64 = self.link.script_on(&self.renew, &keys, &arguments).await?;
+        Ok(if time < 0 { Renewed::Lost } else { Renewed::At(time) })
     }
+
+    async fn begin_epoch(&self, owner: Uuid, access: Access) -> Result<(), CacheError> {
+        let arguments = |command: &mut Cmd| {
+            let closes = access == Access::Closed;
+            command.arg(owner.to_string()).arg(u8::from(closes)).arg(millis(self.times.hold));
+        };
+        self.link.script_on(&self.begin_epoch, &[&self.epoch, &self.open, &self.leases], &arguments).await
+    }
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]
@@ -192,17 +233,23 @@ mod tests {
     use super::*;
 
     #[test]
-    fn counts_are_valid_in_their_epoch_and_for_some_minutes() {
+    fn statuses_survive_as_a_text_in_their_epoch_and_for_some_minutes() {
         let now = Minute(1_000);
-        let counts = StatusCounts { negative: 0, revoked: 0, positive: 7 };
-        assert_eq!(parse("3:1000:0:7:0", 3, now), Some(counts));
-        assert_eq!(parse("3:1000:0:7:0:5", 3, now), Some(StatusCounts { revoked: 5, ..counts }));
-        assert_eq!(parse("3:1000:1:7:1", 3, now), Some(StatusCounts { negative: 1, ..counts }));
-        for (value, epoch) in [("2:1000:0:7:0", 3), ("3:990:0:7:0", 3), ("2:1000:1:7:1", 3), ("3:990:1:7:1", 3)] {
-            assert_eq!(parse(value, epoch, now), None, "{value}");
+        let decided = Listed::Decided(StatusCounts { negative: 0, revoked: 5, positive: 7 });
+        let names = ["a", "3:x;", "grün", ":", ";", "1:2:3;"];
+        let near = names.map(|name| (format!("near {name}").into(), Listed::Near));
+        let listed = names.map(|name| (name.into(), decided)).into_iter().chain(near).collect();
+        for statuses in
+            [NodeStatuses { listed, complete: true }, NodeStatuses { listed: BTreeMap::new(), complete: false }]
+        {
+            let text = format_statuses(3, now, &statuses);
+            assert_eq!(parse_statuses(&text, 3, Minute(1_009)), Some(statuses), "{text}");
+            assert_eq!((parse_statuses(&text, 4, now), parse_statuses(&text, 3, Minute(1_010))), (None, None));
         }
-        for malformed in ["nonsense", "", "3:1000:0:7", "3:1000:0:7:0:5:1", "3:1000:0:x:0"] {
-            assert_eq!(parse(malformed, 3, now), None, "{malformed}");
+        for malformed in
+            ["", "nonsense", "3:1000:1", "3:1000:1:x", "3:1000:1:9:a;", "3:1000:1:1:a0:7;", "3:1000:1:1:a0:7:x;"]
+        {
+            assert_eq!(parse_statuses(malformed, 3, now), None, "{malformed}");
         }
     }
 }

@@ -79,14 +79,11 @@ fn spec(pipeline: &Pipeline, wanted: &Wanted, name: &str) -> DragonflySpec {
     }
 }
 
-/// Flags of Dragonfly. A script uses several keys, and on one shard it costs the same as on Redis: 0.2 instead of 3 ms. Statuses are hashes
-/// of up to a hundred sources; below 16 KiB, Dragonfly stores a hash as a list, in 51 instead of 92 bytes per source. A full cache must
+/// Flags of Dragonfly. A script uses several keys, and on one shard it costs the same as on Redis: 0.2 instead of 3 ms. A full cache must
 /// refuse changes, not evict keys (docs/adr/0034).
 fn args(resources: &Resources) -> Vec<String> {
     let threads = threads(resources);
-    ["--cache_mode=false", "--num_shards=1", "--listpack_max_bytes=16384", &format!("--proactor_threads={threads}")]
-        .map(str::to_owned)
-        .into()
+    ["--cache_mode=false", "--num_shards=1", &format!("--proactor_threads={threads}")].map(str::to_owned).into()
 }
 
 fn snapshot(wanted: &WantedSnapshot) -> Snapshot {
