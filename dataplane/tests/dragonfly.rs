@@ -68,6 +68,7 @@ impl Dragonfly {
     }
 
     /// Stops the clock, or moves one that stands still on.
+    #[allow(dead_code, reason = "of the tests that share this server, only those of statuses depend on time")]
     pub(crate) fn advance_clock(&self, millis: i64) {
         let keyspace = &mut self.state.lock().keyspace;
         keyspace.stopped_at = Some(keyspace.stopped_at.unwrap_or(1_000_000) + millis);

@@ -18,13 +18,9 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use dragonfly::Dragonfly;
 use encrypted_cache::EncryptedCache;
 use holds::{
-    a_cache_that_went_back_is_not_used,
-    a_cache_without_a_lease_is_not_used,
-    a_closed_cache_is_not_used_until_its_owner_opens_it,
-    a_hold_expires,
-    a_late_renewal_renews_nothing,
-    a_node_may_have_several_holds,
-    nothing_is_cached_while_a_node_is_held_nor_what_was_read_before,
+    a_cache_that_went_back_is_not_used, a_cache_without_a_lease_is_not_used,
+    a_closed_cache_is_not_used_until_its_owner_opens_it, a_hold_expires, a_late_renewal_renews_nothing,
+    a_node_may_have_several_holds, nothing_is_cached_while_a_node_is_held_nor_what_was_read_before,
 };
 use reordering::Reordering;
 

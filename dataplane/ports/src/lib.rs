@@ -35,8 +35,8 @@ pub use minutes::{MinuteSummary, MinuteTopic};
 pub use quotas::{Name, NamesAdmitted, QuotaStore};
 pub use source_reader::{SegmentReader, SourceReader, SourceSummary};
 pub use statuses::{
-    Access, CACHE_TTL_MINUTES, CacheMillis, CacheVersion, Cached, CachedStatus, Epoch, Listed, MAX_LISTED, NodeStatuses,
-    Renewal, Renewed, StatusCache, StatusTimes,
+    Access, CACHE_TTL_MINUTES, CacheMillis, CacheVersion, Cached, CachedStatus, Epoch, Listed, MAX_LISTED,
+    NodeStatuses, Renewal, Renewed, StatusCache, StatusTimes,
 };
 pub use storage::{StoragePart, StorageReader, StorageSizes};
 pub use store::{

@@ -15,8 +15,7 @@ use uuid::Uuid;
 use crate::{bugs::Bug, clients::SOURCES, rng::Host};
 
 /// A hold lasts longer than a process may stall between holding nodes and writing its checkpoint.
-pub const TIMES: StatusTimes =
-    StatusTimes { lease: Duration::from_millis(1_000), hold: Duration::from_millis(3_000) };
+pub const TIMES: StatusTimes = StatusTimes { lease: Duration::from_millis(1_000), hold: Duration::from_millis(3_000) };
 
 fn unavailable() -> CacheError {
     CacheError::Unavailable("the cache of statuses is unavailable (simulated)".into())

@@ -219,7 +219,11 @@ async fn every_planted_bug_is_caught() {
         ("fill.lua ignores that a write is refused", "call('SET', KEYS[1], ARGV[2]", "pcall('SET', KEYS[1], ARGV[2]"),
         ("begin_epoch.lua leaves the last epoch open", "redis.call('DEL', open_key)", ""),
         ("begin_epoch.lua ignores that a deletion is refused", "call('DEL', open_key)", "pcall('DEL', open_key)"),
-        ("renew.lua ignores that a lease is refused", "call('HSET', leases_key, partition", "pcall('HSET', leases_key, partition"),
+        (
+            "renew.lua ignores that a lease is refused",
+            "call('HSET', leases_key, partition",
+            "pcall('HSET', leases_key, partition",
+        ),
     ];
     for (name, from, to) in planted {
         let server = Dragonfly::start().await;

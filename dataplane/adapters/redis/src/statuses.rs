@@ -182,7 +182,8 @@ impl StatusCache for RedisStatuses {
 
     async fn hold(&self, id: Uuid, nodes: &[Node]) -> Result<(), CacheError> {
         for nodes in nodes.chunks(NODES_PER_CALL) {
-            let keys: Vec<_> = nodes.iter().flat_map(|node| [self.statuses_key(*node), self.holds_key(*node)]).collect();
+            let keys: Vec<_> =
+                nodes.iter().flat_map(|node| [self.statuses_key(*node), self.holds_key(*node)]).collect();
             let arguments = |command: &mut Cmd| {
                 command.arg(id.to_string()).arg(millis(self.times.hold)).arg(TTL_SECONDS);
             };

@@ -137,12 +137,13 @@ fn the_memory_of_changes_is_known() {
 }
 
 #[test]
-fn the_sources_of_some_kinds_are_listed_once() {
+fn events_are_listed_by_source_and_kind() {
     let mut changes = Changes::default();
     for (source, kind) in [("a", "failed"), ("b", ""), ("c", "failed"), ("a", "failed"), ("a", "")] {
         changes.add(source, kind, NOW);
     }
-    let mut sources = changes.sources(|kind| kind == "failed");
-    sources.sort_unstable();
-    assert_eq!(sources, ["a".into(), "c".into()]);
+    let kinds = changes.kinds();
+    let mut events: Vec<_> = changes.events().map(|(source, kind)| (source, kinds[kind])).collect();
+    events.sort_unstable();
+    assert_eq!(events, [("a", ""), ("a", "failed"), ("a", "failed"), ("b", ""), ("c", "failed")]);
 }
