@@ -7,7 +7,7 @@ use tempfile::TempDir;
 
 use crate::tools::INSTALL_HINT;
 
-/// How long a process may go on with the time from before a jump, in seconds.
+/// How long a process may see the time from before a jump, in seconds.
 pub const JUMP_SECONDS: u64 = 1;
 
 /// A clock for processes that are started with its environment.

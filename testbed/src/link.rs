@@ -117,7 +117,7 @@ async fn accept(listener: TcpListener, target: Arc<AtomicU16>, states: watch::Re
     }
 }
 
-/// Passes bytes until one end closes the connection or breaks it. Both then see that it has ended.
+/// Forwards bytes until one end closes the connection or breaks it. Both then see that it has ended.
 async fn connect(caller: TcpStream, target: u16, states: watch::Receiver<LinkState>) -> io::Result<()> {
     let target = TcpStream::connect((Ipv4Addr::LOCALHOST, target)).await?;
     for stream in [&caller, &target] {
@@ -126,14 +126,14 @@ async fn connect(caller: TcpStream, target: u16, states: watch::Receiver<LinkSta
     let (from_caller, to_caller) = caller.into_split();
     let (from_target, to_target) = target.into_split();
     tokio::try_join!(
-        pass(from_caller, to_target, Direction::Requests, states.clone()),
-        pass(from_target, to_caller, Direction::Responses, states)
+        forward(from_caller, to_target, Direction::Requests, states.clone()),
+        forward(from_target, to_caller, Direction::Responses, states)
     )?;
     Ok(())
 }
 
-/// Passes the bytes of one direction.
-async fn pass(
+/// Forwards the bytes of one direction.
+async fn forward(
     from: OwnedReadHalf,
     to: OwnedWriteHalf,
     direction: Direction,

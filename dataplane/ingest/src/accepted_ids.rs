@@ -13,12 +13,12 @@ use ping_ports::{EventRetention, chain};
 use tokio::{task::JoinSet, time::sleep};
 use uuid::Uuid;
 
-/// Pause between two looks at the horizon of the store. Much shorter than the time from a move of the horizon until a day is dropped.
+/// Pause between two looks at the cutoff of the store. Much shorter than the time from a move of the cutoff until a day is dropped.
 const INTERVAL: Duration = Duration::from_secs(5);
 /// Stands for "no day": the store accepts all.
 const NO_DAY: i64 = i64::MIN;
 
-/// Rejects ids that are too old to know whether they were counted. It follows the horizon of the store, which other programs move. Cheap to
+/// Rejects ids that are too old to know whether they were counted. It follows the cutoff of the store, which other programs move. Cheap to
 /// clone.
 #[derive(Clone, Debug)]
 pub struct AcceptedIds {
@@ -27,19 +27,19 @@ pub struct AcceptedIds {
 }
 
 impl AcceptedIds {
-    /// Follows the horizon of `store` as one of `tasks`. `days`: for how many days this server keeps events, not counting today; `None`
+    /// Follows the cutoff of `store` as one of `tasks`. `days`: for how many days this server keeps events, not counting today; `None`
     /// leaves it to the store.
     pub fn follow(store: Arc<dyn EventRetention>, days: Option<i64>, tasks: &mut JoinSet<()>) -> Self {
         let accepted = Self { days, first_day: Arc::new(AtomicI64::new(NO_DAY)) };
         let first_day = Arc::clone(&accepted.first_day);
         tasks.spawn(async move {
             loop {
-                match store.event_horizon().await {
-                    Ok(horizon) => {
-                        first_day.store(horizon.first_day.map_or(NO_DAY, |day| day.0), Ordering::Relaxed);
+                match store.event_cutoff().await {
+                    Ok(cutoff) => {
+                        first_day.store(cutoff.first_day.map_or(NO_DAY, |day| day.0), Ordering::Relaxed);
                     }
                     // The store itself refuses what it has dropped.
-                    Err(error) => tracing::debug!(error = chain(&error), "the horizon of the store is not known"),
+                    Err(error) => tracing::debug!(error = chain(&error), "the cutoff of the store is not known"),
                 }
                 sleep(INTERVAL).await;
             }

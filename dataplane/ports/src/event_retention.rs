@@ -7,7 +7,7 @@ use super::store::StoreError;
 
 /// How far back a store knows its events one by one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct EventHorizon {
+pub struct EventCutoff {
     /// The first day whose ids are accepted; `None` if all are.
     pub first_day: Option<Day>,
     /// When `first_day` was last moved.
@@ -20,17 +20,17 @@ pub struct EventHorizon {
 /// stay in [`super::DroppedEvents`], and a rebuild of the views begins with what they had contributed.
 #[async_trait]
 pub trait EventRetention: Send + Sync {
-    /// The horizon.
-    async fn event_horizon(&self) -> Result<EventHorizon, StoreError>;
+    /// The cutoff.
+    async fn event_cutoff(&self) -> Result<EventCutoff, StoreError>;
 
-    /// Moves the horizon to `first_day` at the time `now`. From then on, commits of ids of earlier days fail with
+    /// Moves the cutoff to `first_day` at the time `now`. From then on, commits of ids of earlier days fail with
     /// [`super::CommitError::Expired`]. It never moves back.
-    async fn move_horizon(&self, first_day: Day, now: Millis) -> Result<(), StoreError>;
+    async fn move_cutoff(&self, first_day: Day, now: Millis) -> Result<(), StoreError>;
 
-    /// Prepares the tables for the days that come, if there is a horizon. Safe to repeat, also after a crash half-way.
+    /// Prepares the tables for the days that come, if there is a cutoff. Safe to repeat, also after a crash half-way.
     async fn prepare_days(&self, today: Day) -> Result<(), StoreError>;
 
-    /// Drops the events and the counts per millisecond before the horizon. Each day, or part of a day, is one atomic step. Returns how
+    /// Drops the events and the counts per millisecond before the cutoff. Each day, or part of a day, is one atomic step. Returns how
     /// many events were dropped. `cutoffs` say what the views keep.
     async fn drop_expired(&self, cutoffs: RetentionCutoffs) -> Result<u64, StoreError>;
 }

@@ -26,7 +26,7 @@ pub use audit::{Drift, compare, has_counted};
 pub use cache::{CacheCounters, CacheError, CacheSnapshot, CounterCache, Flush, Reading};
 pub use causes::{Cause, DiskFull, chain};
 pub use clock::Clock;
-pub use event_retention::{EventHorizon, EventRetention};
+pub use event_retention::{EventCutoff, EventRetention};
 pub use log::{
     Bounds, ConsumerEvent, DeadContent, DeadLetter, LogBounds, LogConsumer, LogError, LogEvent, LogProducer, Malformed,
     Record,

@@ -1,9 +1,9 @@
-//! Drops events that are older than they are kept: first the horizon moves, and a while later the days before it are dropped.
+//! Drops events that are older than they are kept: first the cutoff moves, and a while later the days before it are dropped.
 
 use std::{sync::Arc, time::Duration};
 
 use ping_core::{Day, Millis, Retention, kept_from, millis};
-use ping_ports::{Clock, EventHorizon, EventRetention, StoreError, chain};
+use ping_ports::{Clock, EventCutoff, EventRetention, StoreError, chain};
 use prometheus_client::{
     metrics::{counter::Counter, gauge::Gauge},
     registry::Registry,
@@ -21,9 +21,9 @@ const HOUR: Millis = 60 * 60_000;
 pub struct EventRetentionSettings {
     /// Days for which events are kept, not counting today; `None` keeps all of them.
     pub days: Option<i64>,
-    /// Pause between two looks at the horizon.
+    /// Pause between two looks at the cutoff.
     pub interval: Duration,
-    /// Time from a move of the horizon until what lies before it is dropped: every server has noticed it by then, and rejects the ids.
+    /// Time from a move of the cutoff until what lies before it is dropped: every server has noticed it by then, and rejects the ids.
     pub grace: Duration,
 }
 
@@ -58,12 +58,12 @@ pub struct EventRetentionTask {
 struct EventRetentionMetrics {
     dropped: Counter,
     errors: Counter,
-    horizon: Gauge,
+    cutoff: Gauge,
 }
 
 impl EventRetentionMetrics {
     fn register(registry: &mut Registry) -> Self {
-        let (dropped, errors, horizon) = (Counter::default(), Counter::default(), Gauge::default());
+        let (dropped, errors, cutoff) = (Counter::default(), Counter::default(), Gauge::default());
         registry.register(
             "ping_events_dropped",
             "Events whose rows were dropped because of their age",
@@ -71,8 +71,8 @@ impl EventRetentionMetrics {
         );
         registry.register("ping_event_retention_errors", "Failed attempts to drop old events", errors.clone());
         let help = "Event ids that were created before this time are no longer accepted; 0 if all are";
-        registry.register("ping_event_horizon_timestamp_seconds", help, horizon.clone());
-        Self { dropped, errors, horizon }
+        registry.register("ping_event_cutoff_timestamp_seconds", help, cutoff.clone());
+        Self { dropped, errors, cutoff }
     }
 }
 
@@ -106,15 +106,15 @@ impl EventRetentionTask {
         }
     }
 
-    /// Does what is due. `dropped_at`: the hour in which this task last dropped what lay before the horizon, and the horizon then.
+    /// Does what is due. `dropped_at`: the hour in which this task last dropped what lay before the cutoff, and the cutoff then.
     async fn step(&self, dropped_at: &mut Option<(i64, Option<Day>)>) -> Result<(), StoreError> {
-        let (now, horizon) = (self.clock.now(), self.store.event_horizon().await?);
-        self.metrics.horizon.set(horizon.first_day.map_or(0, |day| day.start() / 1_000));
-        let current = (now / HOUR, horizon.first_day);
-        match due(&self.settings, now, horizon, *dropped_at == Some(current)) {
+        let (now, cutoff) = (self.clock.now(), self.store.event_cutoff().await?);
+        self.metrics.cutoff.set(cutoff.first_day.map_or(0, |day| day.start() / 1_000));
+        let current = (now / HOUR, cutoff.first_day);
+        match due(&self.settings, now, cutoff, *dropped_at == Some(current)) {
             Due::Nothing => {}
             Due::Move(first_day) => {
-                self.store.move_horizon(first_day, now).await?;
+                self.store.move_cutoff(first_day, now).await?;
                 tracing::info!(first_day = first_day.0, "ids of earlier days are no longer accepted");
             }
             Due::Prepare => self.store.prepare_days(Day::of(now)).await?,
@@ -132,13 +132,11 @@ impl EventRetentionTask {
     }
 }
 
-fn due(settings: &EventRetentionSettings, now: Millis, horizon: EventHorizon, is_dropped: bool) -> Due {
+fn due(settings: &EventRetentionSettings, now: Millis, cutoff: EventCutoff, is_dropped: bool) -> Due {
     let first_day = settings.days.map(|days| kept_from(now, days).back(MARGIN_DAYS));
     match first_day {
-        Some(first_day) if horizon.first_day.is_none_or(|held| held < first_day) => Due::Move(first_day),
-        _ if horizon.first_day.is_none() || now < horizon.moved_at.saturating_add(millis(settings.grace)) => {
-            Due::Nothing
-        }
+        Some(first_day) if cutoff.first_day.is_none_or(|held| held < first_day) => Due::Move(first_day),
+        _ if cutoff.first_day.is_none() || now < cutoff.moved_at.saturating_add(millis(settings.grace)) => Due::Nothing,
         _ if is_dropped => Due::Prepare,
         _ => Due::Drop,
     }
@@ -152,23 +150,23 @@ mod tests {
     const NOW: Millis = 20_010 * 24 * HOUR + 12 * HOUR;
 
     #[test]
-    fn the_horizon_moves_before_anything_is_dropped() {
+    fn the_cutoff_moves_before_anything_is_dropped() {
         let settings = EventRetentionSettings::new(Some(3));
-        let horizon = |day, moved_at| EventHorizon { first_day: Some(Day(day)), moved_at, milliseconds_from: 0 };
-        assert_eq!(due(&settings, NOW, EventHorizon::default(), false), Due::Move(Day(20_006)));
-        assert_eq!(due(&settings, NOW, horizon(20_005, 0), false), Due::Move(Day(20_006)));
-        assert_eq!(due(&settings, NOW, horizon(20_006, NOW - 59_000), false), Due::Nothing);
-        assert_eq!(due(&settings, NOW, horizon(20_006, NOW - 60_000), false), Due::Drop);
-        assert_eq!(due(&settings, NOW, horizon(20_006, NOW - 60_000), true), Due::Prepare);
+        let cutoff = |day, moved_at| EventCutoff { first_day: Some(Day(day)), moved_at, milliseconds_from: 0 };
+        assert_eq!(due(&settings, NOW, EventCutoff::default(), false), Due::Move(Day(20_006)));
+        assert_eq!(due(&settings, NOW, cutoff(20_005, 0), false), Due::Move(Day(20_006)));
+        assert_eq!(due(&settings, NOW, cutoff(20_006, NOW - 59_000), false), Due::Nothing);
+        assert_eq!(due(&settings, NOW, cutoff(20_006, NOW - 60_000), false), Due::Drop);
+        assert_eq!(due(&settings, NOW, cutoff(20_006, NOW - 60_000), true), Due::Prepare);
         // More days are kept than before: what was dropped stays dropped.
-        assert_eq!(due(&settings, NOW, horizon(20_009, 0), false), Due::Drop);
+        assert_eq!(due(&settings, NOW, cutoff(20_009, 0), false), Due::Drop);
     }
 
     #[test]
     fn nothing_moves_without_a_setting() {
         let settings = EventRetentionSettings::new(None);
-        assert_eq!(due(&settings, NOW, EventHorizon::default(), false), Due::Nothing);
-        let horizon = EventHorizon { first_day: Some(Day(20_000)), ..EventHorizon::default() };
-        assert_eq!(due(&settings, NOW, horizon, true), Due::Prepare);
+        assert_eq!(due(&settings, NOW, EventCutoff::default(), false), Due::Nothing);
+        let cutoff = EventCutoff { first_day: Some(Day(20_000)), ..EventCutoff::default() };
+        assert_eq!(due(&settings, NOW, cutoff, true), Due::Prepare);
     }
 }

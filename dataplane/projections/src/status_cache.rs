@@ -183,7 +183,7 @@ impl StatusUpdater {
             return Ok(());
         }
         if state.is_lost() {
-            // Nobody opens the cache again before all holds have expired.
+            // It is opened again after all holds have expired.
             cache.begin_epoch(Uuid::nil(), Access::Closed).await?;
         }
         // Those of checkpoints that run without a hold, or whose hold was lost.

@@ -139,6 +139,8 @@ impl ViewAuditor {
         }
         state.look = Some(sums);
         if let Some(drift) = drift {
+            // A difference is reported for as long as this at least: readers look every two seconds, and a repair may take less.
+            state.noted = self.clock.now();
             return Ok(AuditOutcome::Drift { generation, drift });
         }
         if state.rows_differ {

@@ -14,7 +14,12 @@ use ping_ports::Clock;
 use tokio::time::sleep;
 use uuid::Uuid;
 
-use crate::{reader::decided, rng::FaultRng};
+use crate::rng::FaultRng;
+
+/// Under this name, the history knows whether a source reached any threshold. Without a revocation, that stays.
+pub fn decided(source: &str) -> String {
+    format!("{source}, decided")
+}
 
 /// What the callers sent, and what was acknowledged to them.
 #[derive(Default)]
@@ -65,7 +70,7 @@ pub fn since(began: Millis, clock: &dyn Clock) -> Interval {
 
 /// How many sources send events. Those with an even number are revoked at times.
 pub const SOURCES: u64 = 5;
-/// The source with so many events that it becomes positive.
+/// The source that has enough events to become positive.
 const POSITIVE: u64 = 1;
 
 /// The servers a caller can reach.

@@ -10,14 +10,9 @@ use ping_query::StatusQuery;
 use tokio::time::sleep;
 
 use crate::{
-    clients::{self, SOURCES, Sent},
+    clients::{self, SOURCES, Sent, decided},
     rng::Host,
 };
-
-/// Under this name, the history knows whether a source reached any threshold. Without a revocation, that stays.
-pub fn decided(source: &str) -> String {
-    format!("{source}, decided")
-}
 
 /// Reads statuses of random sources, until the schedule ends.
 pub async fn read_statuses(host: Host, query: StatusQuery, clock: Arc<dyn Clock>, sent: Arc<Mutex<Sent>>) {

@@ -7,7 +7,7 @@ use parking_lot::Mutex;
 use ping_core::{Day, Event, LastSeqs, Millis, Minute, RetentionCutoffs, Seq, TimeRange, WriterId};
 use ping_memory::MemoryStore;
 use ping_ports::{
-    Batch, CommitError, Committed, Counted, EventHorizon, EventRetention, EventStore, Outbox, OutboxRow,
+    Batch, CommitError, Committed, Counted, EventCutoff, EventRetention, EventStore, Outbox, OutboxRow,
     OutboxWatermark, RangeCountError, Recount, Snapshot, StoreError, TotalsStore,
 };
 use tokio::time::sleep;
@@ -144,13 +144,13 @@ impl Outbox for FaultyStore {
 
 #[async_trait]
 impl EventRetention for FaultyStore {
-    async fn event_horizon(&self) -> Result<EventHorizon, StoreError> {
-        self.host.call(unavailable, self.inner.event_horizon()).await
+    async fn event_cutoff(&self) -> Result<EventCutoff, StoreError> {
+        self.host.call(unavailable, self.inner.event_cutoff()).await
     }
 
-    async fn move_horizon(&self, first_day: Day, now: Millis) -> Result<(), StoreError> {
+    async fn move_cutoff(&self, first_day: Day, now: Millis) -> Result<(), StoreError> {
         let inner = Arc::clone(&self.inner);
-        self.host.change(unavailable, async move { inner.move_horizon(first_day, now).await }).await
+        self.host.change(unavailable, async move { inner.move_cutoff(first_day, now).await }).await
     }
 
     async fn prepare_days(&self, today: Day) -> Result<(), StoreError> {

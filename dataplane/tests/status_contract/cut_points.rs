@@ -119,7 +119,7 @@ async fn checkpoint(cache: &RedisStatuses, round: i64, steps: &[Step]) -> Result
 }
 
 /// Keys, and how many events the store has.
-type Left = BTreeSet<(Keyspace, i64)>;
+type Remaining = BTreeSet<(Keyspace, i64)>;
 
 /// Makes one step of the next checkpoint fail at every call. Returns the number of cases, and what was left.
 async fn cut(
@@ -127,8 +127,8 @@ async fn cut(
     before: &(Keyspace, i64),
     failing: Step,
     after_failure: bool,
-) -> Result<(usize, Left), String> {
-    let ((before, stored), mut cases, mut left) = (before, 0, Left::new());
+) -> Result<(usize, Remaining), String> {
+    let ((before, stored), mut cases, mut left) = (before, 0, Remaining::new());
     for fault in [Fault::Refused, Fault::OutOfMemory, Fault::Stopped] {
         for call in 1.. {
             let cache = connect(&server.url());
@@ -184,7 +184,7 @@ async fn explore(server: &Dragonfly) -> Result<usize, String> {
     if !is_true(&cache, 1).await? {
         return Err("nothing is cached".into());
     }
-    let (mut cases, mut partly_written) = (0, Left::new());
+    let (mut cases, mut partly_written) = (0, Remaining::new());
     for before in [empty, closed, server.keyspace()] {
         for failing in STEPS {
             let (more, left) = cut(server, &(before.clone(), 1), failing, failing == Step::BeginEpoch).await?;

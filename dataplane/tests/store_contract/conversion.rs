@@ -125,7 +125,7 @@ async fn tables_are_partitioned_and_days_dropped_while_events_are_committed() {
         let recent = sqlx::query_scalar("SELECT id FROM events WHERE timestamp_ms >= $1 LIMIT 1000");
         recent.bind(today.start() - DAY).fetch_all(&mut connection).await.unwrap()
     };
-    store.move_horizon(today.back(DAYS), now).await.unwrap();
+    store.move_cutoff(today.back(DAYS), now).await.unwrap();
     let stopped = Arc::new(AtomicBool::new(false));
     let mut clients = JoinSet::new();
     for client in 1..=3 {
@@ -188,7 +188,7 @@ async fn tables_stay_as_large_as_two_days() {
         let at = |place: u64| now + i64::try_from(place).unwrap() * 11;
         let events: Vec<_> = (0..PER_DAY).map(|place| dated(event(place), at(place))).collect();
         store.commit(&batch(writer, 1, events)).await.unwrap();
-        store.move_horizon(Day::of(now).back(1), now).await.unwrap();
+        store.move_cutoff(Day::of(now).back(1), now).await.unwrap();
         store.prepare_days(Day::of(now)).await.unwrap();
         store.drop_expired(Retention::default().at(now)).await.unwrap();
         sizes.push(number(&url, size).await);
@@ -234,7 +234,7 @@ async fn programs_of_an_earlier_version_go_on_until_the_tables_are_partitioned()
         )
     };
     assert_eq!(execute(&url, insert(1)).await.unwrap(), 1);
-    store.move_horizon(Day::of(now).back(3), now).await.unwrap();
+    store.move_cutoff(Day::of(now).back(3), now).await.unwrap();
     assert_eq!(execute(&url, insert(1)).await.unwrap(), 0);
     let ahead = id(7, now + 90 * DAY);
     let sql = format!("INSERT INTO events (id, timestamp_ms) VALUES ('{ahead}', {now})");
@@ -279,7 +279,7 @@ async fn views_that_are_rebuilt_while_days_are_dropped_are_complete() {
             for days in (0..9).rev() {
                 // A rebuild may be running for longer than a step waits.
                 let step = async || {
-                    store.move_horizon(Day::of(now).back(days), now).await?;
+                    store.move_cutoff(Day::of(now).back(days), now).await?;
                     store.prepare_days(Day::of(now)).await?;
                     store.drop_expired(cutoffs).await
                 };

@@ -38,7 +38,7 @@ fn cutoffs(now: Millis) -> RetentionCutoffs {
 /// Keeps the events of `days` days before `now`.
 pub async fn keep(fixture: &Fixture, now: Millis, days: i64) -> u64 {
     let store = &fixture.store;
-    store.move_horizon(Day::of(now).back(days), now).await.unwrap();
+    store.move_cutoff(Day::of(now).back(days), now).await.unwrap();
     store.prepare_days(Day::of(now)).await.unwrap();
     store.drop_expired(cutoffs(now)).await.unwrap()
 }
@@ -105,7 +105,7 @@ pub async fn a_dropped_id_is_refused_and_an_id_without_a_day_is_remembered(fixtu
         let result = fixture.store.commit(&batch(writer, 1, vec![dated(900, THEN), event])).await;
         (result, writer)
     };
-    fixture.store.move_horizon(today().back(2), THEN).await.unwrap();
+    fixture.store.move_cutoff(today().back(2), THEN).await.unwrap();
     // Before and after it is dropped.
     for _ in 0..2 {
         for event in [dated(2, THEN - 3 * DAY), dated(5, THEN - 4 * DAY)] {
@@ -116,9 +116,9 @@ pub async fn a_dropped_id_is_refused_and_an_id_without_a_day_is_remembered(fixtu
         }
         keep(fixture, THEN, 2).await;
     }
-    fixture.store.move_horizon(today().back(8), THEN + 1).await.unwrap();
-    let horizon = fixture.store.event_horizon().await.unwrap();
-    assert_eq!((horizon.first_day, horizon.moved_at), (Some(today().back(2)), THEN), "it never moves back");
+    fixture.store.move_cutoff(today().back(8), THEN + 1).await.unwrap();
+    let cutoff = fixture.store.event_cutoff().await.unwrap();
+    assert_eq!((cutoff.first_day, cutoff.moved_at), (Some(today().back(2)), THEN), "it never moves back");
     for known in [undated, dated(3, THEN), far_ahead] {
         let writer = fixture.open().await;
         assert_eq!(fixture.commit(writer, 1, vec![known.clone()]).await.known, [known.id].into());

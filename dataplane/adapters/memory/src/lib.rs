@@ -3,6 +3,7 @@
 
 mod cache;
 mod clock;
+mod dropped;
 mod event_retention;
 mod log;
 mod minutes;

@@ -7,7 +7,7 @@ use std::{
 
 use uuid::Uuid;
 
-use super::event_retention::Dropped;
+use super::dropped::Dropped;
 use ping_core::{Day, Event, LastSeqs, Millis, Minute, Nanos, Positions, Seq, SourceCounts, Watermarks, WriterId};
 use ping_ports::{Name, OutboxRow, PeriodSums, ViewAuditState};
 use ping_segments::{AuditedSegment, Family, Place, Segment, StoredSegment};

@@ -181,7 +181,7 @@ impl TotalsStore for MemoryStore {
         let state = self.state.lock();
         let Some(range) = range else { return Ok(Counted { count: state.total, as_of }) };
         let split = range.split();
-        let kept_from = state.dropped.horizon.milliseconds_from;
+        let kept_from = state.dropped.cutoff.milliseconds_from;
         if split.rows.iter().any(|(from, _)| *from < kept_from) {
             return Err(RangeCountError::EdgeDropped(kept_from));
         }

@@ -1,4 +1,4 @@
-//! Drops what lies before the horizon. Whatever is dropped is added to `dropped_minutes` and to the base in the same transaction.
+//! Drops what lies before the cutoff. Whatever is dropped is added to `dropped_minutes` and to the base in the same transaction.
 
 use std::{collections::BTreeMap, time::Duration};
 

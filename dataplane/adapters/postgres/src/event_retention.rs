@@ -1,4 +1,4 @@
-//! Retention of events: the horizon, and what is done in which order.
+//! Retention of events: the cutoff, and what is done in which order.
 
 use std::time::Duration;
 
@@ -12,11 +12,11 @@ use super::{
     days::partition_name,
     dropping::{drop_events, drop_milliseconds},
     event_tables::{EVENTS, LOCK_RETENTION, RetentionRow, SHORT_LOCK, is_of_day, partitions, run, state},
-    failure::{Failure, HORIZON_CONSTRAINT, Timeout},
+    failure::{CUTOFF_CONSTRAINT, Failure, Timeout},
     partitions::create_days,
 };
 use ping_core::{Day, Millis, RetentionCutoffs};
-use ping_ports::{EventHorizon, EventRetention, StoreError};
+use ping_ports::{EventCutoff, EventRetention, StoreError};
 
 /// Processors take turns: what one of them does, the others need not do. A turn also ends with its connection.
 const TAKE_TURN: &str = "SELECT pg_try_advisory_lock(hashtext('event_retention'))";
@@ -40,7 +40,7 @@ impl PostgresStore {
 }
 
 /// Makes every table that may get an id of a day before `first_day` refuse it.
-async fn move_horizon(connection: &mut PgConnection, first_day: Day, now: Millis) -> Result<(), sqlx::Error> {
+async fn move_cutoff(connection: &mut PgConnection, first_day: Day, now: Millis) -> Result<(), sqlx::Error> {
     let first = partition_name(EVENTS, first_day).map_err(|error| sqlx::Error::Configuration(error.0))?;
     let mut transaction = connection.begin().await?;
     run(&mut transaction, format!("{SHORT_LOCK}; {LOCK_RETENTION}")).await?;
@@ -56,8 +56,8 @@ async fn move_horizon(connection: &mut PgConnection, first_day: Day, now: Millis
     for table in tables {
         // Not validated: rows that are there are about to be dropped.
         let constrain = format!(
-            "ALTER TABLE {table} DROP CONSTRAINT IF EXISTS {HORIZON_CONSTRAINT},
-            ADD CONSTRAINT {HORIZON_CONSTRAINT} CHECK (id_day < 0 OR id_day >= {}) NOT VALID",
+            "ALTER TABLE {table} DROP CONSTRAINT IF EXISTS {CUTOFF_CONSTRAINT},
+            ADD CONSTRAINT {CUTOFF_CONSTRAINT} CHECK (id_day < 0 OR id_day >= {}) NOT VALID",
             first_day.0
         );
         run(&mut transaction, constrain).await?;
@@ -102,16 +102,16 @@ async fn drop_expired(connection: &mut PgConnection, cutoffs: RetentionCutoffs) 
 
 #[async_trait]
 impl EventRetention for PostgresStore {
-    async fn event_horizon(&self) -> Result<EventHorizon, StoreError> {
+    async fn event_cutoff(&self) -> Result<EventCutoff, StoreError> {
         let mut connection = self.write_pool.acquire().await?;
         let result = timeout(self.timeout, state(connection.get_mut())).await;
         let row = connection.finish(result)?;
         let RetentionRow { moved_ms, milliseconds_from, .. } = row;
-        Ok(EventHorizon { first_day: row.first_day(), moved_at: moved_ms, milliseconds_from })
+        Ok(EventCutoff { first_day: row.first_day(), moved_at: moved_ms, milliseconds_from })
     }
 
-    async fn move_horizon(&self, first_day: Day, now: Millis) -> Result<(), StoreError> {
-        self.on_its_own(async |connection| move_horizon(connection, first_day, now).await).await
+    async fn move_cutoff(&self, first_day: Day, now: Millis) -> Result<(), StoreError> {
+        self.on_its_own(async |connection| move_cutoff(connection, first_day, now).await).await
     }
 
     async fn prepare_days(&self, today: Day) -> Result<(), StoreError> {

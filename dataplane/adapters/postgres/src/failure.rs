@@ -10,8 +10,8 @@ use sqlx::{
 use ping_ports::{Cause, CommitError, DiskFull, StoreError};
 use ping_sql::SqlError;
 
-/// The constraint of tables of events that refuses ids before the horizon.
-pub(super) const HORIZON_CONSTRAINT: &str = "events_horizon";
+/// The constraint of tables of events that refuses ids before the cutoff.
+pub(super) const CUTOFF_CONSTRAINT: &str = "events_cutoff";
 
 /// Postgres cannot be reached, or rejects the login.
 #[derive(Debug, thiserror::Error)]
@@ -152,7 +152,7 @@ impl Failure {
     fn is_expired_id(&self) -> bool {
         let Self::RolledBack(error) = self else { return false };
         let database = error.as_database_error();
-        database.is_some_and(|error| error.is_check_violation() && error.constraint() == Some(HORIZON_CONSTRAINT))
+        database.is_some_and(|error| error.is_check_violation() && error.constraint() == Some(CUTOFF_CONSTRAINT))
     }
 }
 

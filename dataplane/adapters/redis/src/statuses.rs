@@ -59,7 +59,7 @@ impl RedisStatuses {
         let link = Link::new(settings).map_err(|error| CacheError::Unavailable(Box::new(error)))?;
         // As many nodes as are full with that many sources.
         let depth = (max_sources as usize / MAX_LISTED).max(1).ilog2();
-        // A server with another depth than the processors finds no lease, so it uses no status that nobody invalidates.
+        // A server with another depth than the processors finds no lease, and reads the store.
         let prefix = format!("ping:status:{rule}:{depth}");
         let [epoch, open, leases, watermarks, as_of] =
             ["epoch", "open", "leases", "times", "as_of"].map(|name| format!("{prefix}:{name}"));

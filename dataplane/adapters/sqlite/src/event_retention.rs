@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::{SqliteStore, begin_write, commit::write, failed, where_in};
 use ping_core::{Day, Millis, Minute, RetentionCutoffs, id_day, ids_before};
-use ping_ports::{EventHorizon, EventRetention, StoreError};
+use ping_ports::{EventCutoff, EventRetention, StoreError};
 use ping_segments::{Changes, FAN_IN, FormatError, Place, Segment, merge};
 use ping_sql::place;
 
@@ -17,7 +17,7 @@ const ROWS_AT_ONCE: usize = 2_000;
 /// Places of the base that are merged at once.
 const PLACES_AT_ONCE: i64 = 64;
 
-const HORIZON: &str = "SELECT first_day, moved_ms, milliseconds_from FROM event_retention";
+const CUTOFF: &str = "SELECT first_day, moved_ms, milliseconds_from FROM event_retention";
 const MOVE: &str = "UPDATE event_retention SET first_day = $1, moved_ms = $2 WHERE first_day IS NULL OR first_day < $1";
 const NEXT: &str = "SELECT id, coalesce(source, ''), coalesce(kind, ''), timestamp_ms FROM events
 WHERE id > $1 AND id < $2 ORDER BY id LIMIT $3";
@@ -127,13 +127,13 @@ async fn merge_base(writer: &mut SqliteConnection) -> Result<bool, sqlx::Error> 
 
 #[async_trait]
 impl EventRetention for SqliteStore {
-    async fn event_horizon(&self) -> Result<EventHorizon, StoreError> {
-        let horizon = sqlx::query_as::<_, (Option<i64>, Millis, Millis)>(HORIZON).fetch_one(&self.readers);
-        let (first_day, moved_at, milliseconds_from) = horizon.await.map_err(failed)?;
-        Ok(EventHorizon { first_day: first_day.map(Day), moved_at, milliseconds_from })
+    async fn event_cutoff(&self) -> Result<EventCutoff, StoreError> {
+        let cutoff = sqlx::query_as::<_, (Option<i64>, Millis, Millis)>(CUTOFF).fetch_one(&self.readers);
+        let (first_day, moved_at, milliseconds_from) = cutoff.await.map_err(failed)?;
+        Ok(EventCutoff { first_day: first_day.map(Day), moved_at, milliseconds_from })
     }
 
-    async fn move_horizon(&self, first_day: Day, now: Millis) -> Result<(), StoreError> {
+    async fn move_cutoff(&self, first_day: Day, now: Millis) -> Result<(), StoreError> {
         let mut writer = self.writer.lock().await;
         let moved = sqlx::query(MOVE).bind(first_day.0).bind(now).execute(&mut *writer);
         moved.await.map_err(failed)?;
@@ -147,7 +147,7 @@ impl EventRetention for SqliteStore {
 
     /// Between two transactions, others may write.
     async fn drop_expired(&self, cutoffs: RetentionCutoffs) -> Result<u64, StoreError> {
-        let Some(first_day) = self.event_horizon().await?.first_day else { return Ok(0) };
+        let Some(first_day) = self.event_cutoff().await?.first_day else { return Ok(0) };
         let (mut after, before) = ids_before(first_day);
         let mut dropped = 0;
         loop {
