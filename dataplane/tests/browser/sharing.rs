@@ -83,9 +83,12 @@ async fn ten_open_pages_cause_no_database_query_per_second_and_share_the_reads_o
         browser.wait_for("document.getElementById('total').textContent === '2'").await;
     }
     let seconds = OBSERVED.as_secs() as i64;
-    let more: Vec<_> =
-        with.iter().map(|(query, calls)| (calls - without.get(query).copied().unwrap_or_default(), query)).collect();
-    let frequent: Vec<_> = more.iter().filter(|(calls, _)| *calls >= seconds).collect();
+    // What a processor asks all the time, it asks more or less often in ten seconds, with pages or without.
+    let frequent: Vec<_> = with
+        .iter()
+        .map(|(query, calls)| (*calls, without.get(query).copied().unwrap_or_default(), query))
+        .filter(|(with, without, _)| with - without >= seconds + without / 10)
+        .collect();
     assert!(frequent.is_empty(), "statements executed once per second or more because of open pages: {frequent:#?}");
     assert!(one_page > 0 && ten_pages < one_page * 2, "{one_page} reads for one page, {ten_pages} for ten");
 }
