@@ -170,12 +170,13 @@ async fn a_failure_of_strimzi_is_quoted() {
     let test = TestNamespace::new("life-refused").await;
     let _operator = Operator::plain(&test);
     test.create("demo", json!({})).await;
-    until("the topic", async || {
-        api(&test, Kind::KafkaTopic, &test.namespace).get_opt("demo-pings").await.unwrap().ok_or("none".into())
+    // The topics are created one after the other.
+    until("Kafka that is ready", async || {
+        make_kafka_ready(&test).await;
+        let (status, reason, message) = test.condition("demo", "KafkaReady").await;
+        if status == "True" { Ok(()) } else { Err(format!("{status} {reason}: {message}")) }
     })
     .await;
-    make_kafka_ready(&test).await;
-    test.wait_for("demo", "KafkaReady", "True").await;
     let failure = json!({ "observedGeneration": 1, "conditions": [{
         "type": "Ready", "status": "False", "reason": "NotSupported", "message": "Decreasing partitions not supported",
         "lastTransitionTime": "2026-11-21T03:31:55Z",
