@@ -93,6 +93,7 @@ simulate: install-build ## Runs the fault simulation alone: SCHEDULES=n for at m
 .PHONY: chaos
 chaos: install-build install-parts ## Kills each part ROUNDS=n times, cuts each link for CUT_SECONDS=n, slows the disk, uses up memory, lets clocks jump; attacks a release server for ATTACK_SECONDS=n; needs root
 	ROUNDS=$(ROUNDS) CUT_SECONDS=$(CUT_SECONDS) cargo test -q --workspace --test chaos -- --include-ignored --skip nothing_grows --skip rolling_upgrades --nocapture --test-threads 1
+	cargo test -q --workspace --test pipeline full_volume -- --ignored --nocapture
 	cargo build -q --release --bin pingd
 	PINGD=$(CURDIR)/target/release/pingd ATTACK_SECONDS=$(ATTACK_SECONDS) cargo test -q --workspace --test front_door attacked -- --nocapture
 

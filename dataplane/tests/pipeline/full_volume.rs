@@ -207,16 +207,19 @@ async fn fill_and_grow(content: VolumeContent, mebibytes: u32, left: u64) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs root: make chaos"]
 async fn a_full_volume_refuses_events_and_loses_nothing() {
     fill_and_grow(VolumeContent::All, 192, 6 << 20).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs root: make chaos"]
 async fn a_full_volume_beside_that_of_the_write_ahead_log_refuses_events_and_loses_nothing() {
     fill_and_grow(VolumeContent::Data, 128, 4 << 20).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs root: make chaos"]
 async fn a_full_volume_of_the_write_ahead_log_refuses_events_and_loses_nothing() {
     fill_and_grow(VolumeContent::Wal, 80, 1 << 20).await;
 }
