@@ -2,7 +2,7 @@
 //! (default 1).
 
 use std::{
-    sync::{Arc, atomic::Ordering},
+    sync::atomic::Ordering,
     time::{Duration, Instant},
 };
 
@@ -143,7 +143,6 @@ async fn cut(network: &Network, load: &Load, cut: &NamedLink, state: LinkState, 
 async fn a_link_that_is_cut_slow_or_lossy_costs_nothing_but_time() {
     let network = Network::start().await;
     let (load, callers) = start_load(&network.api());
-    let load = Arc::clone(&load);
     flowing(&load).await;
     let duration = cut_duration();
     for link in &network.links {

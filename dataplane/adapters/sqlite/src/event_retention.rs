@@ -6,10 +6,10 @@ use async_trait::async_trait;
 use sqlx::{Sqlite, SqliteConnection, Transaction};
 use uuid::Uuid;
 
-use super::{SqliteStore, begin_write, commit::write, failed, where_in};
+use super::{SqliteStore, begin_write, commit::write, failed, segments::insert_into, where_in};
 use ping_core::{Day, Millis, Minute, RetentionCutoffs, id_day, ids_before};
 use ping_ports::{EventCutoff, EventRetention, StoreError};
-use ping_segments::{Changes, FAN_IN, FormatError, Place, Segment, merge};
+use ping_segments::{Changes, FAN_IN, FormatError, Segment, merge};
 use ping_sql::place;
 
 /// Rows that one transaction reads.
@@ -65,13 +65,7 @@ pub(super) async fn add_dropped(
 
 async fn insert(writer: &mut SqliteConnection, segments: &[Segment]) -> Result<(), sqlx::Error> {
     let into = "INSERT INTO source_base (family, node, period, data, events, digest) ";
-    write(writer, into, segments, "", |row, segment| {
-        let Place { family, node, period } = segment.place;
-        row.push_bind(family.code()).push_bind(node.0).push_bind(period).push_bind(segment.data.clone());
-        row.push_bind(segment.events).push_bind(segment.digest());
-    })
-    .await?;
-    Ok(())
+    insert_into(writer, into, segments).await
 }
 
 /// Drops the expired events among `rows`; returns how many.

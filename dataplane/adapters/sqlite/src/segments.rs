@@ -16,9 +16,18 @@ GROUP BY 1, 2, 3 HAVING count(*) >= $1 ORDER BY 1, 2, 3 LIMIT $2";
 /// Rows that one statement deletes, below SQLite's limit of variables.
 const DELETE_AT_ONCE: usize = 10_000;
 
-/// Inserts `segments`.
+/// Inserts `segments` into the views.
 pub(super) async fn insert(writer: &mut SqliteConnection, segments: &[Segment]) -> Result<(), sqlx::Error> {
     let into = "INSERT INTO source_segments (family, node, period, data, events, digest) ";
+    insert_into(writer, into, segments).await
+}
+
+/// Inserts `segments` with the beginning of a statement, which names the table.
+pub(super) async fn insert_into(
+    writer: &mut SqliteConnection,
+    into: &'static str,
+    segments: &[Segment],
+) -> Result<(), sqlx::Error> {
     write(writer, into, segments, "", |row, segment| {
         let Place { family, node, period } = segment.place;
         row.push_bind(family.code()).push_bind(node.0).push_bind(period).push_bind(segment.data.clone());
