@@ -114,7 +114,7 @@ impl Reader {
         Self { stop, totals, sums, task }
     }
 
-    /// Stops, and checks what was answered: with a watermark before `went_back`, at most what the store had `before` or later; with a
+    /// Waits for answers with a watermark after `went_back`, and checks all: with a watermark before `went_back`, at most what the store had `before` or later; with a
     /// later one, what it then had, from `low` to `high`, and at least `cached` from cache and views.
     async fn check(self, went_back: i64, before: i64, (low, high): (i64, i64), cached: i64) {
         let started = Instant::now();

@@ -1,8 +1,10 @@
 //! The commit: one statement does everything or nothing. It has two modes.
 //!
 //! - **Optimistic**: every event is assumed to be new. The counts are added up here, and the server only writes. An id that is
-//!   already stored makes the statement fail without effect.
-//! - **Checked**: the server finds out which events are new. This costs half as much again and follows a failed optimistic commit.
+//!   already stored makes the statement fail without effect. All ids have the same day: one parameter costs Postgres about a tenth less than
+//!   an array.
+//! - **Checked**: the server finds out which events are new. This costs half as much again. It follows a failed optimistic commit, and commits
+//!   ids of several days.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -29,7 +31,10 @@ pub(super) type Outcome = (Millis, Option<Vec<Uuid>>);
 /// How a batch is committed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum CommitMode {
-    Optimistic,
+    Optimistic {
+        /// The column `id_day` of all events.
+        day: i32,
+    },
     Checked,
 }
 
@@ -38,12 +43,13 @@ pub(super) enum CommitMode {
 pub(super) struct CommitModeSelector(AtomicU32);
 
 impl CommitModeSelector {
-    /// The mode of the next commit.
-    pub(super) fn next_mode(&self) -> CommitMode {
+    /// The mode of the next commit, of `batch`.
+    pub(super) fn next_mode(&self, batch: &Batch) -> CommitMode {
+        let Some(day) = only_day(&batch.events) else { return CommitMode::Checked };
         let decrement = |remaining: u32| remaining.checked_sub(1);
         match self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, decrement) {
             Ok(_) => CommitMode::Checked,
-            Err(_) => CommitMode::Optimistic,
+            Err(_) => CommitMode::Optimistic { day },
         }
     }
 
@@ -53,6 +59,13 @@ impl CommitModeSelector {
     }
 }
 
+/// The column `id_day` of `events`, if it is the same for all.
+fn only_day(events: &[Event]) -> Option<i32> {
+    let (first, others) = events.split_first()?;
+    let day = day_column(first.id);
+    others.iter().all(|event| day_column(event.id) == day).then_some(day)
+}
+
 type CommitQuery = Query<'static, Postgres, PgArguments>;
 
 /// The statement that commits `batch`, with its parameters. Their order is that of the `.sql` files.
@@ -60,24 +73,30 @@ pub(super) fn statement(batch: &Batch, mode: CommitMode) -> Result<CommitQuery, 
     let events = by_id(&batch.events);
     let plain = events.iter().all(|event| event.source.is_empty() && event.kind.is_empty());
     let text = match (mode, plain) {
-        (CommitMode::Optimistic, true) => OPTIMISTIC_PLAIN,
-        (CommitMode::Optimistic, false) => OPTIMISTIC_NAMED,
+        (CommitMode::Optimistic { .. }, true) => OPTIMISTIC_PLAIN,
+        (CommitMode::Optimistic { .. }, false) => OPTIMISTIC_NAMED,
         (CommitMode::Checked, true) => CHECKED_PLAIN,
         (CommitMode::Checked, false) => CHECKED_NAMED,
     };
     let mut query = bind_batch(sqlx::query(text), batch)?;
     query = bind_events(query, &events);
-    let counts = (mode == CommitMode::Optimistic).then(|| BatchCounts::of(batch.events.iter()));
-    if let Some(counts) = &counts {
-        query = bind_counts(query, counts);
-    }
-    if !plain {
-        query = bind_names(query, &events);
-        if let Some(counts) = &counts {
-            query = query.bind(counts.rollups.values().map(|rollup| rollup.attributed).collect::<Vec<_>>());
+    match mode {
+        CommitMode::Optimistic { day } => {
+            let counts = BatchCounts::of(batch.events.iter());
+            query = bind_counts(query, &counts);
+            if !plain {
+                query = bind_names(query, &events);
+                query = query.bind(counts.rollups.values().map(|rollup| rollup.attributed).collect::<Vec<_>>());
+            }
+            Ok(query.bind(day))
+        }
+        CommitMode::Checked => {
+            if !plain {
+                query = bind_names(query, &events);
+            }
+            Ok(query.bind(events.iter().map(|event| day_column(event.id)).collect::<Vec<_>>()))
         }
     }
-    Ok(query.bind(events.iter().map(|event| day_column(event.id)).collect::<Vec<_>>()))
 }
 
 /// Binds $1 to $7: the writer's new position and the outbox row.
@@ -110,7 +129,7 @@ fn bind_counts(query: CommitQuery, counts: &BatchCounts) -> CommitQuery {
         .bind(counts.rollups.values().map(|rollup| rollup.count).collect::<Vec<_>>())
 }
 
-/// Binds the next two: sources and kinds. In optimistic mode, the events with a source in each rollup follow. The days of the ids are last.
+/// Binds the next two: sources and kinds. In optimistic mode, the events with a source in each rollup follow. The day or days of the ids are last.
 fn bind_names(query: CommitQuery, events: &[&Event]) -> CommitQuery {
     query
         .bind(events.iter().map(|event| event.source.to_string()).collect::<Vec<_>>())
@@ -134,17 +153,45 @@ fn by_id(events: &[Event]) -> Vec<&Event> {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
+    use std::{collections::BTreeSet, sync::Arc, time::Duration};
+
+    use ping_core::WriterId;
 
     use super::*;
 
+    fn batch(ids: &[u128]) -> Batch {
+        let event = |id: &u128| Event {
+            id: Uuid::from_u128(*id),
+            timestamp_ms: 0,
+            timestamp_assumed: false,
+            source: "".into(),
+            kind: "".into(),
+        };
+        let events = Arc::new(ids.iter().map(event).collect());
+        Batch { writer: WriterId(1), first_seq: 1, events, partitions: 1, partition: 0, lease: Duration::ZERO }
+    }
+
     #[test]
     fn a_known_id_makes_the_next_commits_checked() {
-        let commit_mode = CommitModeSelector::default();
-        assert_eq!(commit_mode.next_mode(), CommitMode::Optimistic);
+        let (commit_mode, batch) = (CommitModeSelector::default(), batch(&[1, 2]));
+        let optimistic = CommitMode::Optimistic { day: -1 };
+        assert_eq!(commit_mode.next_mode(&batch), optimistic);
         commit_mode.use_checked();
-        assert!((0..CHECKED_COMMITS_AFTER_KNOWN_ID).all(|_| commit_mode.next_mode() == CommitMode::Checked));
-        assert_eq!(commit_mode.next_mode(), CommitMode::Optimistic);
+        assert!((0..CHECKED_COMMITS_AFTER_KNOWN_ID).all(|_| commit_mode.next_mode(&batch) == CommitMode::Checked));
+        assert_eq!(commit_mode.next_mode(&batch), optimistic);
+    }
+
+    #[test]
+    fn ids_of_several_days_are_committed_in_checked_mode() {
+        let commit_mode = CommitModeSelector::default();
+        let at = |day: u64| Uuid::from_u64_pair((day * 86_400_000) << 16 | 0x7000, 0x8000 << 48).as_u128();
+        assert_eq!(
+            commit_mode.next_mode(&batch(&[at(20_777), at(20_777) + 1])),
+            CommitMode::Optimistic { day: 20_777 }
+        );
+        for ids in [[at(20_777), at(20_778)], [at(20_777), 1], [1, at(20_777)]] {
+            assert_eq!(commit_mode.next_mode(&batch(&ids)), CommitMode::Checked);
+        }
     }
 
     /// Every parameter that the code binds has a place in the statement, and the other way round.

@@ -55,8 +55,9 @@ impl EventStore for PostgresStore {
     }
 
     async fn commit(&self, batch: &Batch) -> Result<Committed, CommitError> {
-        if self.commit_mode.next_mode() == CommitMode::Optimistic {
-            match self.commit_in(batch, CommitMode::Optimistic).await {
+        let mode = self.commit_mode.next_mode(batch);
+        if mode != CommitMode::Checked {
+            match self.commit_in(batch, mode).await {
                 Err(failure) if failure.is_known_id() => self.commit_mode.use_checked(),
                 outcome => return outcome?.ok_or(CommitError::Fenced),
             }

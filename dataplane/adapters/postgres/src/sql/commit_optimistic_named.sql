@@ -1,7 +1,7 @@
 -- Commits a batch whose events have sources or kinds, assuming that every event is new: a stored id fails the whole statement.
 -- $1 writer, $2 first seq, $3 last seq, $4 lease in ms, $5 partitions, $6 partition, $7 payload, $8 ids, $9 timestamps,
 -- $10-$11 counts per millisecond, $12-$14 rollups, $15 sources, $16 kinds, $17 events with a source in each rollup,
--- $18 days of the ids.
+-- $18 day of all ids.
 WITH fence AS (
     -- Without a row nothing below happens: the writer is closed, or is not where its lane left it, because the store was restored.
     -- Closing waits for this row's lock.
@@ -9,8 +9,8 @@ WITH fence AS (
     WHERE id = $1 AND open AND last_seq = $2 - 1 RETURNING id AS writer),
 insert_events AS (
     INSERT INTO events (id, timestamp_ms, source, kind, id_day)
-    SELECT id, timestamp_ms, nullif(source, ''), nullif(kind, ''), id_day
-    FROM fence, unnest($8::uuid[], $9::bigint[], $15::text[], $16::text[], $18::int[]) AS e (id, timestamp_ms, source, kind, id_day)),
+    SELECT id, timestamp_ms, nullif(source, ''), nullif(kind, ''), $18::int
+    FROM fence, unnest($8::uuid[], $9::bigint[], $15::text[], $16::text[]) AS e (id, timestamp_ms, source, kind)),
 insert_millisecond_counts AS (
     INSERT INTO millisecond_counts (timestamp_ms, count)
     SELECT timestamp_ms, count FROM fence, unnest($10::bigint[], $11::bigint[]) AS m (timestamp_ms, count)),

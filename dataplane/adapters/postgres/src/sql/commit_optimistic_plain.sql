@@ -1,6 +1,6 @@
 -- Commits a batch without sources and kinds, assuming that every event is new: a stored id fails the whole statement.
 -- $1 writer, $2 first seq, $3 last seq, $4 lease in ms, $5 partitions, $6 partition, $7 payload, $8 ids, $9 timestamps,
--- $10-$11 counts per millisecond, $12-$14 rollups, $15 days of the ids.
+-- $10-$11 counts per millisecond, $12-$14 rollups, $15 day of all ids.
 WITH fence AS (
     -- Without a row nothing below happens: the writer is closed, or is not where its lane left it, because the store was restored.
     -- Closing waits for this row's lock.
@@ -8,7 +8,7 @@ WITH fence AS (
     WHERE id = $1 AND open AND last_seq = $2 - 1 RETURNING id AS writer),
 insert_events AS (
     INSERT INTO events (id, timestamp_ms, id_day)
-    SELECT id, timestamp_ms, id_day FROM fence, unnest($8::uuid[], $9::bigint[], $15::int[]) AS e (id, timestamp_ms, id_day)),
+    SELECT id, timestamp_ms, $15::int FROM fence, unnest($8::uuid[], $9::bigint[]) AS e (id, timestamp_ms)),
 insert_millisecond_counts AS (
     INSERT INTO millisecond_counts (timestamp_ms, count)
     SELECT timestamp_ms, count FROM fence, unnest($10::bigint[], $11::bigint[]) AS m (timestamp_ms, count)),
