@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use fixture::{Fixture, PARTITIONS, assigned, expected, next, records, row, settled, sorted, started};
 use futures::FutureExt;
 use ping_core::{Partition, WriterId};
-use ping_ports::{ConsumerEvent, DeadContent, DeadLetter, Malformed, OutboxRow};
+use ping_ports::{ConsumerEvent, DeadContent, DeadLetter, Malformed, OutboxRow, Record, TraceContext};
 use ping_testbed::Kafka;
 
 macro_rules! contract {
@@ -48,6 +48,7 @@ contract! {
     an_offset_that_is_gone_is_an_error
     single_records_are_read
     dead_letters_can_be_read
+    a_trace_is_carried_by_each_partition_of_its_batch
 }
 
 async fn records_keep_their_order_on_every_partition(fixture: Fixture) {
@@ -259,4 +260,19 @@ async fn dead_letters_can_be_read(fixture: Fixture) {
     fixture.producer().dead_letter(vec![letter(5), letter(6)]).await.unwrap();
     let letters = fixture.dead_letters(2).await;
     assert_eq!(letters, [("2/5".into(), vec![1, 2, 3]), ("2/6".into(), vec![1, 2, 3])]);
+}
+
+async fn a_trace_is_carried_by_each_partition_of_its_batch(fixture: Fixture) {
+    let trace = TraceContext::new("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01");
+    let rows = [row(7, 1, 50, 5), OutboxRow { trace: trace.clone(), ..row(7, 51, 50, 5) }, row(7, 101, 50, 5)];
+    fixture.producer().publish(rows.to_vec()).await.unwrap();
+    let mut consumer = started(&fixture, 0).await;
+    let read = records(consumer.as_mut(), 150).await;
+    for partition in expected(&rows[1..2]).keys() {
+        let of_batch = |record: &&Record| (51..=100).contains(&record.body.as_ref().unwrap().seq);
+        let (traced, others): (Vec<_>, Vec<_>) =
+            read.iter().filter(|record| record.partition == *partition).partition(of_batch);
+        assert_eq!(traced.first().map(|record| &record.trace), Some(&trace), "partition {partition}");
+        assert!(others.iter().all(|record| record.trace.is_none()), "partition {partition}");
+    }
 }

@@ -127,6 +127,20 @@ pub const DRAIN_SECONDS: &str = "PING_DRAIN_SECONDS";
 pub const LOG: &str = "PING_LOG";
 /// `text` or `json`. Default `text` on a terminal, otherwise `json`.
 pub const LOG_FORMAT: &str = "PING_LOG_FORMAT";
+/// URL of the OpenTelemetry collector that receives traces, by OTLP over gRPC: `http://host:port` or `https://host:port`. Default: none, which
+/// turns traces off. The names of this variable and the next ones are OpenTelemetry's.
+pub const OTLP_ENDPOINT: &str = "OTEL_EXPORTER_OTLP_ENDPOINT";
+/// Protocol of the collector: `grpc`, which is the default; others are not supported.
+pub const OTLP_PROTOCOL: &str = "OTEL_EXPORTER_OTLP_PROTOCOL";
+/// PEM file of the CA of the collector's certificate. Default: the CAs of the system.
+pub const OTLP_CERTIFICATE: &str = "OTEL_EXPORTER_OTLP_CERTIFICATE";
+/// Which calls are traced: `always_on`, `always_off`, `traceidratio`, or one of them with the prefix `parentbased_`, which applies to calls
+/// whose caller does not say. Default `parentbased_always_on`.
+pub const TRACES_SAMPLER: &str = "OTEL_TRACES_SAMPLER";
+/// Share of the calls that a sampler with `traceidratio` traces, from 0 to 1. Default 1.
+pub const TRACES_SAMPLER_ARG: &str = "OTEL_TRACES_SAMPLER_ARG";
+/// Attributes of all spans of a program: `name=value,name=value`. Default: none.
+pub const OTEL_RESOURCE_ATTRIBUTES: &str = "OTEL_RESOURCE_ATTRIBUTES";
 /// `true` keeps all data of the embedded mode in memory. The name predates this project and is kept for its users.
 pub const IN_MEMORY: &str = "INMEMORY";
 /// Address of the server that `pingctl` talks to. Default `http://localhost:8080`. Set by users only, never by the operator.

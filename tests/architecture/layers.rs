@@ -136,19 +136,21 @@ const MAY_USE: &[(&str, &[&str])] = &[
 const OPTIONAL: &[&str] = &["ping-plan", "ping-services", "ping-sql"];
 
 const TRANSPORT: &[&str] = &["tonic", "hyper", "axum", "reqwest"];
+const TRACES: &[&str] = &["opentelemetry"];
 const STORAGE: &[&str] = &["sqlx-core", "sqlx-postgres", "sqlx-sqlite", "rdkafka-sys", "redis"];
 
 /// What must not be linked into a crate, on any path.
 const MUST_NOT_LINK: &[(&str, &[&[&str]])] = &[
     ("ping-core", &[TRANSPORT, STORAGE, &["tokio", "kube", "tracing"]]),
     ("ping-segments", &[TRANSPORT, STORAGE, &["tokio", "kube", "tracing"]]),
-    ("ping-ports", &[TRANSPORT, STORAGE, &["kube"]]),
-    ("ping-ingest", &[TRANSPORT, STORAGE, &["kube"]]),
-    ("ping-projections", &[TRANSPORT, STORAGE, &["kube"]]),
-    ("ping-query", &[TRANSPORT, STORAGE, &["kube"]]),
-    ("ping-quota", &[TRANSPORT, STORAGE, &["kube"]]),
+    ("ping-ports", &[TRANSPORT, STORAGE, TRACES, &["kube"]]),
+    ("ping-ingest", &[TRANSPORT, STORAGE, TRACES, &["kube"]]),
+    ("ping-projections", &[TRANSPORT, STORAGE, TRACES, &["kube"]]),
+    ("ping-query", &[TRANSPORT, STORAGE, TRACES, &["kube"]]),
+    ("ping-quota", &[TRANSPORT, STORAGE, TRACES, &["kube"]]),
     ("ping-identity", &[STORAGE, &["tonic", "kube"]]),
-    ("ping-rpc", &[STORAGE, &["kube"]]),
+    ("ping-kafka", &[TRACES]),
+    ("ping-rpc", &[STORAGE, TRACES, &["kube"]]),
     ("ping-embedded", &[&["rdkafka-sys", "redis", "sqlx-postgres", "kube"]]),
     ("pingctl", &[STORAGE, &["kube"]]),
     ("ping-operator", &[STORAGE]),

@@ -5,7 +5,7 @@ use std::{net::SocketAddr, path::PathBuf};
 use clap::Args;
 use ping_runtime::env;
 use ping_services::{
-    SecurityArgs,
+    SecurityArgs, TraceArgs,
     args::{CountArgs, NameLimitArgs, RetentionArgs, StatusArgs, TransportArgs},
 };
 
@@ -39,4 +39,7 @@ pub struct DevArgs {
     /// The status rule.
     #[command(flatten)]
     pub status: StatusArgs,
+    /// Traces.
+    #[command(flatten)]
+    pub traces: TraceArgs,
 }

@@ -16,7 +16,7 @@ use ping_ingest::{IngestPorts, IngestSettings};
 use ping_memory::{LoggedMinutes, MemoryCache, MemoryLog, MemoryStatuses, MemoryStore, SystemClock};
 use ping_ports::{
     Clock, EventRetention, EventStore, LogConsumer, Outbox, QuotaStore, SourceReader, SourceViews, StorageReader,
-    TotalsStore,
+    TotalsStore, Traces,
 };
 use ping_projections::{LogPorts, MinutePublisher, StatusProjection};
 use ping_query::{CountQuery, RevocationQuery, SourceQuery, StatusQuery, StorageWatch};
@@ -28,7 +28,7 @@ use tokio::{net::TcpListener, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
 pub use args::DevArgs;
-use ping_services::{ProcessorService, ServerService, WritePath, args::ProcessArgs, bind, serve_admin};
+use ping_services::{ProcessorService, ServerService, TraceExport, WritePath, args::ProcessArgs, bind, serve_admin};
 
 /// Partitions of the in-memory log.
 const PARTITIONS: u32 = 6;
@@ -78,6 +78,7 @@ async fn serve<S: Store>(
     let mut registry = Registry::default();
     let mut tasks = JoinSet::new();
     let security = args.security.start(&mut registry, &mut tasks).await?;
+    let traces = TraceExport::start(&args.traces, "ping-embedded", &mut registry)?;
     let store = Arc::clone(&adapters.store);
     health::watch(&mut tasks, &readiness, "store", move || {
         let store = Arc::clone(&store);
@@ -87,11 +88,11 @@ async fn serve<S: Store>(
     tasks.spawn(StorageWatch::new(store.clone(), store, &mut registry).run());
     let listener = bind(args.listen, "--listen").await?;
     let address = listener.local_addr()?;
-    let server = adapters.server(&args, listener)?;
+    let server = adapters.server(&args, listener, traces.traces())?;
     let (admin, serving) = server.run(&mut registry, &readiness, shutdown, process.drain(), &security).await?;
     // The processor stops after the server, so that it counts what the server drains.
     let served = CancellationToken::new();
-    let counting = adapters.processor(&args).run(&mut registry, served.clone());
+    let counting = adapters.processor(&args, traces.traces()).run(&mut registry, served.clone());
     let is_plain = security.tls.is_none() && args.security.port.access_policy.is_none();
     let admin_listen = process.admin_listen_on_loopback();
     serve_admin("embedded", admin_listen, readiness, registry, admin, security, &mut tasks).await?;
@@ -102,6 +103,7 @@ async fn serve<S: Store>(
         result
     };
     let (result, ()) = tokio::join!(serving, counting);
+    traces.finish().await;
     result
 }
 
@@ -119,10 +121,15 @@ impl<S: Store> Adapters<S> {
         Self { store, log: MemoryLog::new(PARTITIONS), cache: Arc::default(), statuses: Arc::default(), clock }
     }
 
-    fn server(&self, args: &DevArgs, listener: TcpListener) -> anyhow::Result<ServerService> {
+    fn server(&self, args: &DevArgs, listener: TcpListener, traces: Traces) -> anyhow::Result<ServerService> {
         let Self { store, log, cache, statuses, clock } = self;
         let window = args.count.settings().window;
-        let ports = IngestPorts { store: store.clone(), outbox: store.clone(), producer: Arc::new(log.clone()) };
+        let ports = IngestPorts {
+            store: store.clone(),
+            outbox: store.clone(),
+            producer: Arc::new(log.clone()),
+            traces: traces.clone(),
+        };
         Ok(ServerService {
             listener,
             ingest: Some(WritePath {
@@ -144,17 +151,18 @@ impl<S: Store> Adapters<S> {
             }),
             clock: Arc::clone(clock),
             transport: args.transport.clone(),
+            traces,
         })
     }
 
-    fn processor(self, args: &DevArgs) -> ProcessorService<impl LogConsumer + use<S>> {
+    fn processor(self, args: &DevArgs, traces: Traces) -> ProcessorService<impl LogConsumer + use<S>> {
         let Self { store, log, cache, statuses, clock } = self;
         let (bounds, producer) = (Arc::new(log.clone()), Arc::new(log.clone()));
         ProcessorService {
             cache,
             totals: store.clone(),
             views: store.clone(),
-            log: LogPorts { outbox: store.clone(), bounds, producer, clock },
+            log: LogPorts { outbox: store.clone(), bounds, producer, clock, traces },
             cache_log: log.subscribe("counts"),
             views_log: log.subscribe("views"),
             settings: args.count.settings(),

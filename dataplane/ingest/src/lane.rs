@@ -23,7 +23,9 @@ use super::{
 };
 use crate::IngestMetrics;
 use ping_core::{Event, Seq, WriterId, partition_number};
-use ping_ports::{Batch, CommitError, Committed, OutboxRow, StoreError, chain};
+use ping_ports::{
+    Batch, CommitError, Committed, OutboxRow, StoreError, TraceContext, TraceLinks, TraceSpan, TraceStep, chain,
+};
 
 /// Pause between two attempts while the store is unavailable.
 const RETRY: Duration = Duration::from_millis(50);
@@ -78,10 +80,11 @@ impl Lane {
     pub(super) async fn run(mut self) {
         let mut waiting = Vec::new();
         while self.take(&mut waiting).await {
+            let calls: TraceLinks = waiting.iter().filter_map(|submission| submission.trace.as_ref()).collect();
             let (events, replies): (Vec<_>, Vec<_>) =
                 waiting.drain(..).map(|submission| (submission.events, (submission.reply, submission._room))).unzip();
             let assembly = assemble(events);
-            let receipts = self.record(&assembly).await;
+            let receipts = self.record(&assembly, &calls).await;
             for ((reply, _), receipt) in replies.into_iter().zip(receipts) {
                 // A caller that has gone away needs no answer.
                 let _ = reply.send(receipt);
@@ -126,10 +129,18 @@ impl Lane {
         true
     }
 
-    /// Commits a batch. Returns the answer to each caller.
-    async fn record(&mut self, assembly: &Assembly) -> Vec<Result<Receipt, Refusal>> {
+    /// Commits a batch, in a span if some of its `calls` are traced. Returns the answer to each caller.
+    async fn record(&mut self, assembly: &Assembly, calls: &TraceLinks) -> Vec<Result<Receipt, Refusal>> {
         let events = Arc::clone(&assembly.events);
-        let (known, batch) = match self.commit(&events).await {
+        let mut span = self.ports.traces.step(TraceStep::Commit, calls);
+        if let Some(span) = &mut span {
+            span.set_count("ping.events", events.len());
+        }
+        let outcome = self.commit(&events, span.as_deref().map(TraceSpan::context)).await;
+        if let (Some(span), Outcome::Refused(refusal)) = (&mut span, &outcome) {
+            span.fail(refusal.to_string());
+        }
+        let (known, batch) = match outcome {
             Outcome::Refused(refusal) => return assembly.refuse(&refusal),
             Outcome::Committed(batch, committed) => (committed.known, Some(batch)),
             Outcome::CommittedWithoutAnswer => (events.iter().map(|event| event.id).collect(), None),
@@ -152,7 +163,7 @@ impl Lane {
     }
 
     /// Retries until the batch is committed, or the callers' timeout expires. A store without disk space is not asked again.
-    async fn commit(&mut self, events: &Arc<Vec<Event>>) -> Outcome {
+    async fn commit(&mut self, events: &Arc<Vec<Event>>, trace: Option<&TraceContext>) -> Outcome {
         let deadline = Instant::now() + self.settings.timeout;
         loop {
             let Some(batch) = self.batch(events) else {
@@ -168,7 +179,7 @@ impl Lane {
             match self.ports.store.commit(&batch).await {
                 Ok(committed) => {
                     self.store_full.committed();
-                    self.advance(&batch, &committed);
+                    self.advance(&batch, &committed, trace);
                     return Outcome::Committed(batch, committed);
                 }
                 Err(CommitError::Fenced) => self.abandon("the store has closed it"),
@@ -206,11 +217,12 @@ impl Lane {
         })
     }
 
-    fn advance(&mut self, batch: &Batch, committed: &Committed) {
+    fn advance(&mut self, batch: &Batch, committed: &Committed, trace: Option<&TraceContext>) {
         if let Some(session) = &mut self.session {
             session.next_seq = batch.last_seq() + 1;
             session.renew_at = Instant::now() + self.settings.lease / 3;
-            session.publisher.offer(OutboxRow { batch: batch.clone(), committed: committed.clone() });
+            let row = OutboxRow { batch: batch.clone(), committed: committed.clone(), trace: trace.cloned() };
+            session.publisher.offer(row);
         }
     }
 

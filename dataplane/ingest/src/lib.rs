@@ -26,7 +26,7 @@ use tokio::{
 };
 
 use ping_core::{Event, Token};
-use ping_ports::{EventStore, LogProducer, Outbox};
+use ping_ports::{EventStore, LogProducer, Outbox, TraceContext, Traces};
 use store_full::StoreFull;
 use uuid::Uuid;
 
@@ -103,6 +103,7 @@ pub enum Refusal {
 /// Events of one caller, waiting for a lane.
 struct Submission {
     events: Vec<Event>,
+    trace: Option<TraceContext>,
     reply: oneshot::Sender<Result<Receipt, Refusal>>,
     _room: OwnedSemaphorePermit,
 }
@@ -150,6 +151,8 @@ pub struct IngestPorts {
     pub outbox: Arc<dyn Outbox>,
     /// Publishes events.
     pub producer: Arc<dyn LogProducer>,
+    /// Starts spans of commits and of publishing.
+    pub traces: Traces,
 }
 
 impl Ingest {
@@ -205,11 +208,12 @@ impl Ingest {
         (0..self.lanes.len()).map(|lane| Self { lane, ..self.clone() }).collect()
     }
 
-    /// Records events, or rejects them at once when the queue is full: for callers that wait for one answer.
+    /// Records events, or rejects them at once when the queue is full: for callers that wait for one answer. `trace` is the span of the
+    /// call, if it is traced.
     ///
     /// # Errors
     /// When the events are not acknowledged; see [`Refusal`].
-    pub async fn submit(&self, events: Vec<Event>) -> Result<Receipt, Refusal> {
+    pub async fn submit(&self, events: Vec<Event>, trace: Option<TraceContext>) -> Result<Receipt, Refusal> {
         let room = match Arc::clone(&self.room).try_acquire_many_owned(self.permits(&events)) {
             Ok(room) => room,
             Err(TryAcquireError::NoPermits) => {
@@ -218,16 +222,17 @@ impl Ingest {
             }
             Err(TryAcquireError::Closed) => return Err(Refusal::ShuttingDown),
         };
-        self.enqueue(events, room).await
+        self.enqueue(events, trace, room).await
     }
 
-    /// Records events as soon as the queue has room: for streams, whose flow control slows the sender down meanwhile.
+    /// Records events as soon as the queue has room: for streams, whose flow control slows the sender down meanwhile. `trace` is the span
+    /// of the call, if it is traced.
     ///
     /// # Errors
     /// When the events are not acknowledged; see [`Refusal`].
-    pub async fn submit_when_room(&self, events: Vec<Event>) -> Result<Receipt, Refusal> {
+    pub async fn submit_when_room(&self, events: Vec<Event>, trace: Option<TraceContext>) -> Result<Receipt, Refusal> {
         let room = Arc::clone(&self.room).acquire_many_owned(self.permits(&events)).await;
-        self.enqueue(events, room.map_err(|_| Refusal::ShuttingDown)?).await
+        self.enqueue(events, trace, room.map_err(|_| Refusal::ShuttingDown)?).await
     }
 
     /// A batch that is larger than the queue takes all of it; it would otherwise wait indefinitely.
@@ -235,13 +240,19 @@ impl Ingest {
         u32::try_from(events.len()).map_or(self.capacity, |events| events.min(self.capacity))
     }
 
-    async fn enqueue(&self, events: Vec<Event>, room: OwnedSemaphorePermit) -> Result<Receipt, Refusal> {
+    async fn enqueue(
+        &self,
+        events: Vec<Event>,
+        trace: Option<TraceContext>,
+        room: OwnedSemaphorePermit,
+    ) -> Result<Receipt, Refusal> {
         // A batch has at least one event.
         if events.is_empty() {
             return Ok(Receipt::default());
         }
         let (reply, answer) = oneshot::channel();
-        self.lanes[self.lane].send(Submission { events, reply, _room: room }).map_err(|_| Refusal::ShuttingDown)?;
+        let submission = Submission { events, trace, reply, _room: room };
+        self.lanes[self.lane].send(submission).map_err(|_| Refusal::ShuttingDown)?;
         answer.await.unwrap_or_else(|_| Err(Refusal::OutcomeUnknown("the lane stopped".into())))
     }
 }

@@ -18,7 +18,7 @@ use tokio::{
 use super::IngestPorts;
 use crate::IngestMetrics;
 use ping_core::{Seq, WriterId};
-use ping_ports::{OutboxRow, StoreError, chain};
+use ping_ports::{OutboxRow, StoreError, TraceLinks, TraceSpan, TraceStep, Traces, chain};
 
 /// Rows kept in memory. Further rows are read from the outbox.
 const ROWS: usize = 256;
@@ -181,6 +181,7 @@ impl Worker {
         let count: usize = rows.iter().map(|row| row.batch.events.len()).sum();
         self.pause = if count < MANY { PAUSE } else { LONG_PAUSE };
         let Some(last) = rows.last().map(|row| row.batch.last_seq()) else { return open };
+        let mut span = start_span(&self.ports.traces, &mut rows);
         match self.ports.producer.publish(rows).await {
             Ok(()) => {
                 self.progress.published.store(last, Ordering::Release);
@@ -188,6 +189,9 @@ impl Worker {
             }
             Err(error) => {
                 self.metrics.publish_errors.inc();
+                if let Some(span) = &mut span {
+                    span.fail(chain(&error));
+                }
                 tracing::warn!(writer = %self.writer, error = chain(&error), "publishing failed; retrying");
                 sleep(RETRY).await;
             }
@@ -227,6 +231,17 @@ impl Worker {
             Err(error) => tracing::debug!(error = chain(&error), "number of partitions not updated"),
         }
     }
+}
+
+/// The span of a round, if some of its rows are traced. Their records refer to it.
+fn start_span(traces: &Traces, rows: &mut [OutboxRow]) -> Option<Box<dyn TraceSpan>> {
+    let commits: TraceLinks = rows.iter().filter_map(|row| row.trace.as_ref()).collect();
+    let mut span = traces.step(TraceStep::Publish, &commits)?;
+    span.set_count("ping.events", rows.iter().map(|row| row.batch.events.len()).sum());
+    for trace in rows.iter_mut().filter_map(|row| row.trace.as_mut()) {
+        trace.clone_from(span.context());
+    }
+    Some(span)
 }
 
 /// Whether each row follows the one before.

@@ -6,7 +6,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use ping_embedded::DevArgs;
 use ping_runtime::env;
 use ping_services::{
-    PortSecurityArgs, SecurityArgs,
+    PortSecurityArgs, SecurityArgs, TraceArgs,
     args::{CountArgs, NameLimitArgs, ProcessArgs, RetentionArgs, StatusArgs, TransportArgs},
 };
 
@@ -112,6 +112,9 @@ pub(crate) struct ServerArgs {
     /// The cache.
     #[command(flatten)]
     pub(crate) cache: CacheArgs,
+    /// Traces.
+    #[command(flatten)]
+    pub(crate) traces: TraceArgs,
 }
 
 impl ServerArgs {
@@ -146,6 +149,9 @@ pub(crate) struct ProcessorArgs {
     /// The cache.
     #[command(flatten)]
     pub(crate) cache: CacheArgs,
+    /// Traces.
+    #[command(flatten)]
+    pub(crate) traces: TraceArgs,
 }
 
 /// Settings of `pingd migrate`.

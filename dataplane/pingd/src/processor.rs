@@ -18,10 +18,12 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use ping_services::{ProcessorService, serve_admin};
+use ping_services::{ProcessorService, TraceExport, serve_admin};
 
 pub(crate) async fn run(args: ProcessorArgs, process: ProcessArgs, shutdown: CancellationToken) -> anyhow::Result<()> {
     args.security.check(&[("--admin-listen", process.admin_listen())])?;
+    let mut registry = Registry::default();
+    let traces = TraceExport::start(&args.traces, "ping-processor", &mut registry)?;
     let kafka = args.kafka.settings();
     let store = Arc::new(args.postgres.store()?);
     let cache = Arc::new(RedisCache::new(&args.cache.settings())?);
@@ -30,12 +32,12 @@ pub(crate) async fn run(args: ProcessorArgs, process: ProcessArgs, shutdown: Can
         bounds: Arc::new(KafkaBounds::new(&kafka)?),
         producer: Arc::new(KafkaProducer::new(&kafka)),
         clock: Arc::new(SystemClock),
+        traces: traces.traces(),
     };
     let rule = args.status.rule();
     let cached_statuses = Arc::new(RedisStatuses::new(&args.cache.settings(), &rule, args.status.status_sources)?);
     let statuses = StatusProjection { rule, cache: cached_statuses };
     let readiness = Readiness::default();
-    let mut registry = Registry::default();
     let mut tasks = JoinSet::new();
     watch(&mut tasks, &readiness, &log, cache.clone());
     // Only the counters must be fresh within milliseconds; the views can wait for larger fetches (docs/adr/0006).
@@ -62,11 +64,13 @@ pub(crate) async fn run(args: ProcessorArgs, process: ProcessArgs, shutdown: Can
         shutdown.cancelled().await;
         sleep(process.drain().max(Duration::from_secs(1))).await;
     };
-    tokio::select! {
+    let counted = tokio::select! {
         () = counting => Ok(()),
         () = overdue => Err(anyhow::anyhow!("the last flush did not finish within --drain-seconds"))
             .context("no event is lost: the next processor continues from the positions in the cache"),
-    }
+    };
+    traces.finish().await;
+    counted
 }
 
 /// Watches every dependency of a processor.

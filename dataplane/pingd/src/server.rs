@@ -18,7 +18,7 @@ use prometheus_client::registry::Registry;
 use tokio::{task::JoinSet, time::sleep};
 use tokio_util::sync::CancellationToken;
 
-use ping_services::{ServerService, WritePath, bind, serve_admin};
+use ping_services::{ServerService, TraceExport, WritePath, bind, serve_admin};
 
 /// Pause between two attempts to migrate the schema.
 const MIGRATE_RETRY_INTERVAL: Duration = Duration::from_secs(1);
@@ -36,6 +36,7 @@ pub(crate) async fn run(args: ServerArgs, process: ProcessArgs, shutdown: Cancel
         tasks.spawn(queries.counts.storage_watch(store.clone(), &mut registry).run());
     }
     let security = args.security.start(&mut registry, &mut tasks).await?;
+    let traces = TraceExport::start(&args.traces, "ping-server", &mut registry)?;
     migrate(&mut tasks, &readiness, Arc::clone(&store));
     let checked = Arc::clone(&store);
     health::watch(&mut tasks, &readiness, "postgres", move || {
@@ -46,7 +47,7 @@ pub(crate) async fn run(args: ServerArgs, process: ProcessArgs, shutdown: Cancel
         listener: bind(args.listen, "--listen").await?,
         ingest: args.role.accepts_events().then(|| {
             let producer = Arc::new(KafkaProducer::new(&args.kafka.settings()));
-            let ports = IngestPorts { store: store.clone(), outbox: store.clone(), producer };
+            let ports = IngestPorts { store: store.clone(), outbox: store.clone(), producer, traces: traces.traces() };
             let revocations = RevocationQuery::new(args.status.rule(), store.clone(), Arc::clone(&clock));
             WritePath {
                 ports,
@@ -62,10 +63,13 @@ pub(crate) async fn run(args: ServerArgs, process: ProcessArgs, shutdown: Cancel
         queries,
         clock,
         transport: args.transport.clone(),
+        traces: traces.traces(),
     };
     let (admin, serving) = server.run(&mut registry, &readiness, shutdown, process.drain(), &security).await?;
     serve_admin("server", process.admin_listen(), readiness, registry, admin, security, &mut tasks).await?;
-    serving.await
+    let served = serving.await;
+    traces.finish().await;
+    served
 }
 
 /// The read path: the cache, or Postgres if the cache is unavailable.

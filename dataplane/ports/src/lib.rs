@@ -18,6 +18,7 @@ mod source_reader;
 mod statuses;
 mod storage;
 mod store;
+mod traces;
 mod view_audit;
 mod views;
 
@@ -43,5 +44,6 @@ pub use store::{
     Batch, CommitError, Committed, Counted, DroppedEvents, EventStore, Outbox, OutboxRow, OutboxWatermark,
     RangeCountError, Recount, Snapshot, StoreError, TotalsStore, WriterTotal,
 };
+pub use traces::{TraceContext, TraceLinks, TraceSpan, TraceStep, Tracer, Traces};
 pub use view_audit::{PeriodSums, RowDifference, ViewAudit, ViewAuditState, ViewSums, compare_views};
 pub use views::{SourceViews, ViewPositions};

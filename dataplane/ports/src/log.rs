@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use async_trait::async_trait;
 use uuid::Uuid;
 
-use super::{causes::Cause, store::OutboxRow};
+use super::{causes::Cause, store::OutboxRow, traces::TraceContext};
 use ping_core::{Event, Millis, Offset, Partition, Seq, WriterId};
 
 /// The log cannot be reached or did not answer.
@@ -63,6 +63,8 @@ pub struct Record {
     pub partition: Partition,
     /// Its offset.
     pub offset: Offset,
+    /// The span that published it, if it carries that.
+    pub trace: Option<TraceContext>,
     /// The event, or why the record cannot be counted, with its value.
     pub body: Result<LogEvent, (Malformed, Vec<u8>)>,
 }
@@ -126,7 +128,8 @@ pub enum ConsumerEvent {
 #[async_trait]
 pub trait LogProducer: Send + Sync {
     /// Appends every event of `rows` to its partition, in order and without gaps, and returns when all are durable. After an
-    /// error any prefix per partition may have been appended, or may still be appended a little later.
+    /// error any prefix per partition may have been appended, or may still be appended a little later. Of a row with a trace, at least the
+    /// first record of each partition carries it.
     async fn publish(&self, rows: Vec<OutboxRow>) -> Result<(), LogError>;
 
     /// How many partitions the topic has.

@@ -9,7 +9,7 @@ use std::{
 use async_trait::async_trait;
 use uuid::Uuid;
 
-use super::causes::Cause;
+use super::{causes::Cause, traces::TraceContext};
 use ping_core::{Event, LastSeqs, Millis, Minute, Partition, Seq, TimeRange, WriterId, partition_of, seq_offset};
 
 /// The store cannot be reached or did not answer.
@@ -82,6 +82,8 @@ pub struct OutboxRow {
     pub batch: Batch,
     /// When it was committed, and which of its events were in the store before.
     pub committed: Committed,
+    /// The span that it was committed or is published in, if it is traced. Not stored: a row that is read from the outbox has none.
+    pub trace: Option<TraceContext>,
 }
 
 impl OutboxRow {

@@ -133,7 +133,7 @@ mod tests {
     fn record(writer: i64, seq: i64) -> Record {
         let (source, kind) = ("".into(), "".into());
         let event = LogEvent { id: Uuid::nil(), writer: WriterId(writer), seq, timestamp_ms: 0, source, kind };
-        Record { partition: 0, offset: 9, body: Ok(event) }
+        Record { partition: 0, offset: 9, trace: None, body: Ok(event) }
     }
 
     #[test]

@@ -17,7 +17,8 @@ use super::{
 };
 use ping_core::{Generation, Mark, Marks, Minute, Positions};
 use ping_ports::{
-    Advance, Applied, CacheSnapshot, Clock, CounterCache, Flush, LogBounds, LogEvent, TotalsStore, compare, has_counted,
+    Advance, Applied, CacheSnapshot, Clock, CounterCache, Flush, LogBounds, LogEvent, TotalsStore, TraceStep, compare,
+    has_counted,
 };
 
 /// How often, and how long apart, an audit waits for the cache to reach its first look at the store.
@@ -74,6 +75,7 @@ impl CounterProjection {
 impl Projection for CounterProjection {
     type Sums = EventCounts;
     const PRIMARY: bool = true;
+    const STEP: TraceStep = TraceStep::FlushCounters;
 
     async fn positions(&self) -> Result<Option<Positions>, CountError> {
         Ok(self.cache.positions().await?)

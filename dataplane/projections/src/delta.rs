@@ -8,7 +8,7 @@ use std::{
 
 use super::projection::Sums;
 use ping_core::{LastSeqs, Offset, Partition, Positions, Seq, WriterId};
-use ping_ports::{Advance, DeadContent, DeadLetter, Record};
+use ping_ports::{Advance, DeadContent, DeadLetter, Record, TraceLinks};
 
 /// What became of a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,6 +34,8 @@ pub(super) struct Delta<T> {
     sums: T,
     records: usize,
     dead: Vec<DeadLetter>,
+    /// The spans that published its records.
+    traces: TraceLinks,
 }
 
 impl<T: Sums> Delta<T> {
@@ -45,7 +47,7 @@ impl<T: Sums> Delta<T> {
         positions: &mut Positions,
         last_seqs: Option<&LastSeqs>,
     ) -> RecordOutcome {
-        let Record { partition, offset, body } = record;
+        let Record { partition, offset, trace, body } = record;
         let next = positions.offsets.entry(partition).or_insert(0);
         if offset < *next {
             return RecordOutcome::Skipped;
@@ -72,6 +74,9 @@ impl<T: Sums> Delta<T> {
             return RecordOutcome::Duplicate;
         }
         self.marks.insert((event.writer, partition), event.seq);
+        if let Some(trace) = &trace {
+            self.traces.add(trace);
+        }
         self.sums.add(&event);
         RecordOutcome::Counted
     }
@@ -89,6 +94,11 @@ impl<T: Sums> Delta<T> {
     /// Removes the records that cannot be counted. Their positions stay.
     pub(super) fn take_dead_letters(&mut self) -> Vec<DeadLetter> {
         mem::take(&mut self.dead)
+    }
+
+    /// The spans that published the records it counted.
+    pub(super) fn traces(&self) -> &TraceLinks {
+        &self.traces
     }
 
     /// What to apply, without a watermark.
@@ -112,7 +122,7 @@ mod tests {
     use super::*;
     use crate::counters::EventCounts;
     use ping_core::{Marks, Minute};
-    use ping_ports::{LogEvent, Malformed};
+    use ping_ports::{LogEvent, Malformed, TraceContext};
     use uuid::Uuid;
 
     fn positions() -> Positions {
@@ -129,7 +139,7 @@ mod tests {
             source: "".into(),
             kind: "".into(),
         };
-        Record { partition, offset, body: Ok(event) }
+        Record { partition, offset, trace: None, body: Ok(event) }
     }
 
     /// Counts `records`, flushing wherever `cuts` say so, and merges the flushes.
@@ -200,8 +210,23 @@ mod tests {
     fn a_malformed_record_is_set_aside_and_does_not_block() {
         let (mut positions, mut delta) = (positions(), Delta::<EventCounts>::default());
         let body = Err((Malformed::Foreign, vec![1]));
-        assert_eq!(delta.take(Record { partition: 2, offset: 5, body }, &mut positions, None), RecordOutcome::Dead);
+        assert_eq!(
+            delta.take(Record { partition: 2, offset: 5, trace: None, body }, &mut positions, None),
+            RecordOutcome::Dead
+        );
         assert_eq!(delta.take_dead_letters().len(), 1);
         assert_eq!(delta.finish("g").0.to[&2], 6);
+    }
+
+    #[test]
+    fn the_spans_of_counted_records_are_noted_once() {
+        let (mut positions, mut delta) = (positions(), Delta::<EventCounts>::default());
+        let trace = |digit: u8| TraceContext::new(&format!("00-{:032x}-{:016x}-01", 7, digit));
+        let records = [(1, 1, trace(1)), (2, 2, trace(1)), (3, 3, None), (4, 3, trace(2)), (5, 4, trace(3))];
+        for (offset, seq, trace) in records {
+            delta.take(Record { trace, ..record(0, offset, seq, 7) }, &mut positions, None);
+        }
+        let expected: Vec<_> = [trace(1), trace(3)].into_iter().flatten().collect();
+        assert_eq!(delta.traces().as_slice(), expected, "the fourth record was counted before");
     }
 }

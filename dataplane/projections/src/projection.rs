@@ -4,7 +4,7 @@ use async_trait::async_trait;
 
 use super::error::CountError;
 use ping_core::{Generation, Positions};
-use ping_ports::{Advance, Applied, DeadContent, Drift, LogEvent};
+use ping_ports::{Advance, Applied, DeadContent, Drift, LogEvent, TraceStep};
 
 /// Sums over events, which merge in any order.
 pub trait Sums: Default + Send + Sync {
@@ -46,6 +46,9 @@ pub trait Projection: Send + Sync + 'static {
     /// The primary projection flushes as soon as it can. Any other collects larger flushes, and rests after each one for as long as the
     /// flush took.
     const PRIMARY: bool;
+
+    /// What its flushes are called in traces.
+    const STEP: TraceStep;
 
     /// Whether it sends such a record to the dead-letter topic. The primary projection sends malformed ones. It is rebuilt when the store
     /// has gone back, and then skips the phantoms that it had counted. The views go back with the store, and read all of them.

@@ -21,7 +21,7 @@ use super::{
     watermark::LogWatermark,
 };
 use ping_core::{Generation, Millis, Partition, Positions};
-use ping_ports::{Applied, ConsumerEvent, LogConsumer, LogError, Record, chain};
+use ping_ports::{Applied, ConsumerEvent, LogConsumer, LogError, Record, TraceSpan, chain};
 
 /// Audits in a row that must find a difference before it counts as drift. A single one may be an event in flight.
 const DRIFTING_AUDITS: u32 = 2;
@@ -180,14 +180,15 @@ impl<'a, C: LogConsumer, P: Projection> Session<'a, C, P> {
     /// Starts to flush what was read, together with the watermark if everything below it is read.
     async fn start_flush(&mut self) {
         self.send_dead_letters().await;
+        let span = self.context.ports.traces.step(P::STEP, self.state.traces());
         let (advance, sums) = self.state.begin_flush(Instant::now());
         self.flushing_as_of = advance.as_of;
-        let (projection, ports) = (Arc::clone(&self.context.projection), self.context.ports.clone());
+        let (projection, outbox) = (Arc::clone(&self.context.projection), Arc::clone(&self.context.ports.outbox));
         let flush = async move {
-            check_store(&*ports.outbox, advance.writers()).await?;
+            check_store(&*outbox, advance.writers()).await?;
             projection.apply(advance, sums).await
         };
-        self.flush = Some(flush.boxed());
+        self.flush = Some(in_span(flush, span).boxed());
     }
 
     async fn send_dead_letters(&mut self) {
@@ -284,6 +285,22 @@ impl<'a, C: LogConsumer, P: Projection> Session<'a, C, P> {
         self.context.rebuild(Some(generation)).await?;
         Ok(Some(SessionEnd::Resume))
     }
+}
+
+/// A flush during `span`.
+async fn in_span(
+    flush: impl Future<Output = Result<Applied, CountError>>,
+    mut span: Option<Box<dyn TraceSpan>>,
+) -> Result<Applied, CountError> {
+    let applied = flush.await;
+    if let Some(span) = &mut span {
+        match &applied {
+            Ok(Applied::Done) => {}
+            Ok(Applied::Stale(why)) => span.fail(format!("rejected: {why}")),
+            Err(error) => span.fail(chain(error)),
+        }
+    }
+    applied
 }
 
 /// The result of a call, once it is there; never, when none is running.

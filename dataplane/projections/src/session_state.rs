@@ -11,7 +11,7 @@ use super::{
     watermark::LogWatermark,
 };
 use ping_core::{LastSeqs, Offset, Partition, Positions, Seq, WriterId};
-use ping_ports::{Advance, DeadLetter, Record};
+use ping_ports::{Advance, DeadLetter, Record, TraceLinks};
 
 /// What a session does next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -224,6 +224,11 @@ impl<T: Sums> SessionState<T> {
     /// Removes the records that are not counted from the delta. Their positions stay.
     pub(super) fn take_dead_letters(&mut self) -> Vec<DeadLetter> {
         self.delta.take_dead_letters()
+    }
+
+    /// The spans that published what the next flush counts.
+    pub(super) fn traces(&self) -> &TraceLinks {
+        self.delta.traces()
     }
 
     /// Moves the delta into a flush that starts `now`, with the watermark if it is reached.

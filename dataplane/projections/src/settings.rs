@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use ping_ports::{Clock, LogBounds, LogProducer, Outbox};
+use ping_ports::{Clock, LogBounds, LogProducer, Outbox, Traces};
 use ping_segments::FAN_IN;
 
 /// How the count path behaves.
@@ -56,4 +56,6 @@ pub struct LogPorts {
     pub producer: Arc<dyn LogProducer>,
     /// Tells the time.
     pub clock: Arc<dyn Clock>,
+    /// Starts spans of flushes.
+    pub traces: Traces,
 }

@@ -23,7 +23,7 @@ use super::{
     view_audit::ViewAuditor,
 };
 use ping_core::{Generation, Positions, Retention, RetentionCutoffs};
-use ping_ports::{Advance, Applied, Clock, LogBounds, LogEvent, SourceViews, chain};
+use ping_ports::{Advance, Applied, Clock, LogBounds, LogEvent, SourceViews, TraceStep, chain};
 use ping_segments::{Changes, FormatError, Segment};
 
 impl Sums for Changes {
@@ -106,6 +106,7 @@ async fn segments_of(changes: Changes, cutoffs: RetentionCutoffs) -> Result<Vec<
 impl Projection for SourceProjection {
     type Sums = Changes;
     const PRIMARY: bool = false;
+    const STEP: TraceStep = TraceStep::FlushViews;
 
     /// Rebuilds the views first, if minutes are published and the views do not hold unique sources per minute yet.
     async fn positions(&self) -> Result<Option<Positions>, CountError> {

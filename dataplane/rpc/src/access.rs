@@ -12,6 +12,7 @@ use parking_lot::Mutex;
 use ping_identity::{
     AuthenticationError, Authenticator, Caller, CallerQuota, Certificate, Credentials, Extent, Lookup, Permission,
 };
+use ping_ports::TraceContext;
 use ping_transport::RequestScope;
 
 use super::{errors, metrics::AccessMetrics, requirement::Requirement};
@@ -123,7 +124,7 @@ impl Access {
     }
 
     fn session(&self, caller: Option<Arc<Caller>>) -> Session {
-        Session { caller, access: self.clone() }
+        Session { caller, access: self.clone(), trace: None }
     }
 
     fn refused(&self, error: &AuthenticationError) -> ConnectError {
@@ -172,6 +173,8 @@ pub(super) struct Session {
     /// None: everyone may do everything.
     caller: Option<Arc<Caller>>,
     access: Access,
+    /// The span of the call, if it is traced.
+    trace: Option<TraceContext>,
 }
 
 impl Session {
@@ -181,6 +184,16 @@ impl Session {
     /// When the call was not admitted, which is a defect: nothing may be done for it.
     pub(super) fn of(context: &RequestContext) -> Result<&Self, ConnectError> {
         context.extensions().get().ok_or_else(errors::not_admitted)
+    }
+
+    /// The same session, of a call with this span.
+    pub(super) fn traced(self, trace: Option<&TraceContext>) -> Self {
+        Self { trace: trace.cloned(), ..self }
+    }
+
+    /// The span of the call, if it is traced.
+    pub(super) fn trace(&self) -> Option<TraceContext> {
+        self.trace.clone()
     }
 
     /// The caller's name, for the audit log.
@@ -221,6 +234,6 @@ impl Session {
             return Ok(self.clone());
         };
         let caller = authenticator.renew(caller, unix_seconds()).map_err(|error| self.access.refused(&error))?;
-        Ok(self.access.session(Some(caller)))
+        Ok(Self { caller: Some(caller), ..self.clone() })
     }
 }

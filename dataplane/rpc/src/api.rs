@@ -7,7 +7,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::RpcMetrics;
 use ping_ingest::{AcceptedIds, Ingest};
-use ping_ports::Clock;
+use ping_ports::{Clock, Traces};
 use ping_query::{CountQuery, LiveQuery, SourceQuery, StatusQuery};
 use ping_quota::QuotaLimiter;
 use ping_runtime::admin::Readiness;
@@ -58,6 +58,7 @@ pub struct Api {
     /// The state of the database, if it is known.
     pub(super) database: Option<Readiness>,
     pub(super) clock: Arc<dyn Clock>,
+    pub(super) traces: Traces,
     pub(super) metrics: Arc<RpcMetrics>,
     pub(super) shutdown: CancellationToken,
 }
@@ -80,6 +81,7 @@ impl Api {
             accepted_ids: None,
             database: None,
             clock,
+            traces: Traces::default(),
             metrics,
             shutdown,
         }
@@ -95,6 +97,12 @@ impl Api {
     #[must_use]
     pub fn with_accepted_ids(self, accepted_ids: AcceptedIds) -> Self {
         Self { accepted_ids: Some(accepted_ids), ..self }
+    }
+
+    /// The same service, which starts a span for each call.
+    #[must_use]
+    pub fn with_traces(self, traces: Traces) -> Self {
+        Self { traces, ..self }
     }
 
     /// The same service, which also says whether the database responds.

@@ -39,7 +39,7 @@ impl EventService for Api {
         let batch = self.validate_batch(events, session)?;
         self.admit(session, &batch.events).await?;
         // A single batch has no position in a stream.
-        Response::ok(batch_response(0, self.record_all(batch).await?))
+        Response::ok(batch_response(0, self.record_all(batch, session.trace()).await?))
     }
 
     async fn record_stream(

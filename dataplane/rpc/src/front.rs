@@ -18,6 +18,7 @@ use futures::{FutureExt, future::BoxFuture};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version, header};
 use http_body::Body as HttpBody;
 use http_body_util::{BodyExt, Either, Full};
+use ping_ports::Traces;
 use ping_transport::{Account, Body, RequestScope, UnreadBody};
 use tokio::time::timeout;
 use tower::Service;
@@ -46,11 +47,17 @@ pub(super) struct Front<D> {
     pub(super) service: ConnectRpcService<D>,
     pub(super) access: Access,
     pub(super) metrics: Arc<RpcMetrics>,
+    pub(super) traces: Traces,
 }
 
 impl<D> Clone for Front<D> {
     fn clone(&self) -> Self {
-        Self { service: self.service.clone(), access: self.access.clone(), metrics: Arc::clone(&self.metrics) }
+        Self {
+            service: self.service.clone(),
+            access: self.access.clone(),
+            metrics: Arc::clone(&self.metrics),
+            traces: self.traces.clone(),
+        }
     }
 }
 
@@ -76,7 +83,8 @@ where
         lowercase_content_type(request.headers_mut());
         cloud_events::route(&mut request);
         let method = self.service.dispatcher().lookup(request.uri().path().trim_start_matches('/'));
-        let exchange = Exchange::new(&request, Timer::start(&self.metrics, method));
+        let timer = Timer::start(&self.metrics, &self.traces, method, request.headers());
+        let exchange = Exchange::new(&request, timer);
         let method = match admit(&request, method) {
             Ok(method) => method,
             Err(error) => {
@@ -182,7 +190,7 @@ impl<D: Dispatcher> Front<D> {
         B: HttpBody<Data = Bytes> + Unpin + Send + 'static,
         B::Error: Into<Box<dyn Error + Send + Sync>>,
     {
-        request.extensions_mut().insert(session);
+        request.extensions_mut().insert(session.traced(exchange.timer.trace()));
         request.extensions_mut().insert(exchange.timer.clone());
         let call = catch_panic(self.service.call(request), exchange.protocol.clone());
         if kind != MethodKind::Unary {

@@ -1,4 +1,5 @@
-//! How long calls take and how they end, by method and code. The front starts a [`Timer`]; whichever part decides how the call ends says so.
+//! How long calls take and how they end, by method and code, as metrics and as spans. The front starts a [`Timer`]; whichever part decides how
+//! the call ends says so.
 
 use std::{pin::Pin, sync::Arc, task, time::Instant};
 
@@ -10,6 +11,7 @@ use connectrpc::{
 use futures::Stream;
 use http::{HeaderMap, StatusCode};
 use parking_lot::Mutex;
+use ping_ports::{TraceContext, TraceSpan, Traces};
 
 use super::RpcMetrics;
 
@@ -28,6 +30,16 @@ const CODES: [ErrorCode; 9] = [
     ErrorCode::Canceled,
 ];
 
+/// Codes that say that the server failed, not the caller.
+const FAILURES: [ErrorCode; 6] = [
+    ErrorCode::Unknown,
+    ErrorCode::DeadlineExceeded,
+    ErrorCode::Unimplemented,
+    ErrorCode::Internal,
+    ErrorCode::Unavailable,
+    ErrorCode::DataLoss,
+];
+
 /// One call, measured until its last holder drops it. An extension of the request.
 #[derive(Clone)]
 pub(super) struct Timer(Arc<Measurement>);
@@ -37,19 +49,34 @@ struct Measurement {
     method: &'static str,
     started: Instant,
     code: Mutex<Option<&'static str>>,
+    /// None if the call is not traced.
+    span: Option<Box<dyn TraceSpan>>,
 }
 
 impl Timer {
-    /// A call that starts now. The method is none if there is no such method.
-    pub(super) fn start(metrics: &Arc<RpcMetrics>, method: Option<MethodDescriptor>) -> Self {
+    /// A call that starts now. The method is none if there is no such method. The headers may say which trace the call belongs to.
+    pub(super) fn start(
+        metrics: &Arc<RpcMetrics>,
+        traces: &Traces,
+        method: Option<MethodDescriptor>,
+        headers: &HeaderMap,
+    ) -> Self {
         // Health and reflection have routes without metadata. Labels must not come from the caller.
-        let method = method.map_or("unknown", |method| method.spec.map_or("other", |spec| &spec.procedure[1..]));
+        let procedure = method.and_then(|method| method.spec).map(|spec| &spec.procedure[1..]);
+        let method = procedure.unwrap_or(if method.is_some() { "other" } else { "unknown" });
+        let span = procedure.and_then(|method| traces.tracer()?.start_call(method, caller(headers).as_ref()));
         Self(Arc::new(Measurement {
             metrics: Arc::clone(metrics),
             method,
             started: Instant::now(),
             code: Mutex::default(),
+            span,
         }))
+    }
+
+    /// The span of the call, if it is traced.
+    pub(super) fn trace(&self) -> Option<&TraceContext> {
+        self.0.span.as_deref().map(TraceSpan::context)
     }
 
     /// The call ends with `error`, whatever was decided before.
@@ -83,7 +110,18 @@ impl Drop for Measurement {
         // Nothing ended the call, so its caller did.
         let code = self.code.get_mut().unwrap_or(ErrorCode::Canceled.as_str());
         self.metrics.observe(self.method, code, self.started.elapsed());
+        if let Some(span) = &mut self.span {
+            span.set_code(code);
+            if FAILURES.iter().any(|failure| failure.as_str() == code) {
+                span.fail(code.to_owned());
+            }
+        }
     }
+}
+
+/// The caller's span.
+fn caller(headers: &HeaderMap) -> Option<TraceContext> {
+    TraceContext::new(headers.get(TraceContext::HEADER)?.to_str().ok()?)
 }
 
 /// Dispatches calls, and notes how they end.

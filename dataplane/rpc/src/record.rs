@@ -10,6 +10,7 @@ use futures::{Stream, StreamExt, TryStreamExt, stream};
 use super::{Api, access::Session, errors, guard::StreamCharges, limits::MAX_BATCH_EVENTS};
 use ping_core::{Event, Token};
 use ping_identity::{Extent, Permission};
+use ping_ports::TraceContext;
 
 /// Batches of one stream that are submitted at once; the server reads no further until the oldest is acknowledged.
 const MAX_BATCHES_IN_FLIGHT: usize = 64;
@@ -78,7 +79,8 @@ impl Api {
         authorize(session, &event)?;
         self.admit(session, std::slice::from_ref(&event)).await?;
         let event_id = event.id;
-        let receipt = self.ingest()?.submit(vec![event]).await.map_err(|refusal| errors::refused(&refusal))?;
+        let receipt = self.ingest()?.submit(vec![event], session.trace()).await;
+        let receipt = receipt.map_err(|refusal| errors::refused(&refusal))?;
         if !receipt.conflicts.is_empty() {
             self.metrics.conflicts.inc();
             return Err(errors::conflict());
@@ -120,11 +122,16 @@ impl Api {
         Ok(batch)
     }
 
-    /// Records the valid events of a batch, waiting while the queue is full.
-    pub(super) async fn record_all(&self, batch: ValidatedBatch) -> Result<RecordedBatch, ConnectError> {
+    /// Records the valid events of a batch, waiting while the queue is full. `trace` is the span of the call.
+    pub(super) async fn record_all(
+        &self,
+        batch: ValidatedBatch,
+        trace: Option<TraceContext>,
+    ) -> Result<RecordedBatch, ConnectError> {
         let ValidatedBatch { events, indices, mut refused } = batch;
         let valid = indices.len();
-        let receipt = self.ingest()?.submit_when_room(events).await.map_err(|refusal| errors::refused(&refusal))?;
+        let receipt = self.ingest()?.submit_when_room(events, trace).await;
+        let receipt = receipt.map_err(|refusal| errors::refused(&refusal))?;
         let conflicts = receipt.conflicts.iter().filter_map(|place| indices.get(*place));
         refused.extend(conflicts.map(|index| RefusedRecord {
             index: *index,
@@ -154,7 +161,7 @@ impl Api {
         M: HasMessageView + 'static,
         StreamMessage<M>: Send,
     {
-        let shutdown = self.shutdown.clone();
+        let (shutdown, trace) = (self.shutdown.clone(), session.trace());
         let (validating, admitting) = (self.clone(), self.clone());
         batches
             .take_until(shutdown.cancelled_owned())
@@ -178,9 +185,9 @@ impl Api {
                 }
             })
             .map_ok(move |(batch, charge)| {
-                let api = self.clone();
+                let (api, trace) = (self.clone(), trace.clone());
                 async move {
-                    let recorded = api.record_all(batch?).await;
+                    let recorded = api.record_all(batch?, trace).await;
                     drop(charge);
                     recorded
                 }

@@ -54,7 +54,7 @@ impl Revocations {
         let event_id = ping_ingest::new_event_id();
         let event = Event::revoking(&revocation, source, event_id, self.clock.now());
         let recorded = match self.ingest.upgrade() {
-            Some(ingest) => ingest.submit(vec![event]).await,
+            Some(ingest) => ingest.submit(vec![event], None).await,
             None => Err(Refusal::ShuttingDown),
         };
         recorded.map_err(|refusal| errors::revocation_refused(&refusal))?;

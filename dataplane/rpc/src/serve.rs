@@ -63,14 +63,14 @@ where
     let pings = PingServiceServer::from_arc(Arc::clone(&api));
     let events = EventServiceServer::from_arc(Arc::clone(&api));
     let sources = SourceServiceServer::from_arc(Arc::clone(&api));
-    let metrics = Arc::clone(&api.metrics);
+    let (metrics, traces) = (Arc::clone(&api.metrics), api.traces.clone());
     let live = LiveServiceServer::from_arc(api);
     let tools = tools(health, access.reflection())?;
     let dispatcher = Measured(Guard(Chain(pings, Chain(events, Chain(sources, Chain(live, tools))))));
     let deadlines = DeadlinePolicy::new().with_enforce_on_streams(true);
     let service = ConnectRpcService::new(dispatcher).with_limits(limits::of("")).with_deadline_policy(deadlines);
     let cors = cors(access.origins());
-    Ok(with_cors(Front { service, access, metrics }, cors))
+    Ok(with_cors(Front { service, access, metrics, traces }, cors))
 }
 
 /// An HTTP service that answers every request.
@@ -139,6 +139,8 @@ fn cors(origins: &[HeaderValue]) -> Option<CorsLayer> {
         "connect-content-encoding",
         "connect-accept-encoding",
         "grpc-timeout",
+        "traceparent",
+        "tracestate",
         "x-grpc-web",
         "x-user-agent",
     ];

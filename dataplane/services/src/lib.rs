@@ -1,6 +1,6 @@
 //! The server and the processor as services over any adapters, and what their programs share: settings, listeners, the runtime.
 //!
-//! No technology appears here: `pingd` and `pingd-dev` choose the adapters.
+//! `pingd` and `pingd-dev` choose the adapters; no store, log or cache appears here.
 
 pub mod args;
 mod listen;
@@ -9,8 +9,10 @@ pub mod program;
 mod security;
 mod server;
 mod tls;
+mod traces;
 
 pub use listen::{bind, serve_admin};
 pub use processor::ProcessorService;
 pub use security::{PortSecurityArgs, Security, SecurityArgs};
 pub use server::{ServerService, WritePath};
+pub use traces::{TraceArgs, TraceExport};

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use crate::{Security, args::TransportArgs};
 use anyhow::Context;
 use ping_ingest::{AcceptedIds, Ingest, IngestMetrics, IngestPorts, IngestSettings};
-use ping_ports::{Clock, EventRetention, QuotaStore, SourceReader};
+use ping_ports::{Clock, EventRetention, QuotaStore, SourceReader, Traces};
 use ping_query::RevocationQuery;
 use ping_quota::{NameLimits, QuotaLimiter, QuotaMetrics};
 use ping_rpc::{self as rpc, Admin, Api, Health, Queries, Revocations, RpcMetrics};
@@ -47,6 +47,8 @@ pub struct ServerService {
     pub clock: Arc<dyn Clock>,
     /// The limits of connections and requests.
     pub transport: TransportArgs,
+    /// Starts spans of calls.
+    pub traces: Traces,
 }
 
 impl ServerService {
@@ -80,7 +82,7 @@ impl ServerService {
                 (api.with_quotas(limiter).with_accepted_ids(accepted), Some(revocations))
             }
         };
-        let api = api.with_database(readiness.clone());
+        let api = api.with_database(readiness.clone()).with_traces(self.traces);
         let admin = Admin::service(counts, revocations);
         let admin = Router::new().route_service("/ping.v1.AdminService/{method}", admin);
         let health = Health::report(&mut watchers, readiness);

@@ -4,6 +4,8 @@
 
 mod access;
 mod authority;
+#[path = "../pipeline/collector.rs"]
+mod collector;
 mod discovery;
 mod issuer;
 mod new_names;
@@ -19,3 +21,4 @@ mod streams;
 mod tls;
 mod token_key;
 mod tokens;
+mod traces;

@@ -171,7 +171,7 @@ pub(crate) fn row(writer: i64, first_seq: Seq, count: i64, at: i64) -> OutboxRow
         lease: Duration::from_secs(10),
     };
     // Kafka's retention uses the time of the commit.
-    OutboxRow { batch, committed: Committed { at: SystemClock.now(), known: HashSet::new() } }
+    OutboxRow { batch, committed: Committed { at: SystemClock.now(), known: HashSet::new() }, trace: None }
 }
 
 /// Writer and number of the records that `rows` must produce, per partition and in order.

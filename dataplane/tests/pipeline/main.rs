@@ -3,6 +3,7 @@
 #![allow(unreachable_pub, missing_docs, dead_code, reason = "a test binary has no callers")]
 
 mod cloud_events;
+mod collector;
 mod embedded;
 mod events;
 mod full_volume;
@@ -18,4 +19,5 @@ mod real_parts;
 mod silent_parts;
 mod sources;
 mod statuses;
+mod traces;
 mod view_audit;

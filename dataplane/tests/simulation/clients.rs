@@ -155,7 +155,7 @@ async fn send(rng: &FaultRng, servers: &Servers, clock: &dyn Clock, sent: &Mutex
     // A caller may hang up before the answer.
     let answer = tokio::select! {
         biased;
-        answer = server.submit(batch.to_vec()) => Some(answer),
+        answer = server.submit(batch.to_vec(), None) => Some(answer),
         () = sleep(rng.millis(2_000)), if rng.chance(20) => None,
     };
     let outcome = match &answer {

@@ -8,7 +8,7 @@ use ping_core::{Event, Millis, Minute, Retention};
 use ping_history::{Count, Includes};
 use ping_ingest::{Ingest, IngestMetrics, IngestPorts, IngestSettings};
 use ping_memory::{LoggedMinutes, MemoryCache, MemoryLog, MemoryStatuses, MemoryStore};
-use ping_ports::{Clock, CounterCache, EventStore, LogBounds, SourceReader, TotalsStore, ViewAudit};
+use ping_ports::{Clock, CounterCache, EventStore, LogBounds, SourceReader, TotalsStore, Traces, ViewAudit};
 use ping_projections::{
     CountMetrics, CountSettings, CounterProjection, LogPorts, MinutePublisher, Processor, SourceProjection,
     StatusProjection,
@@ -100,7 +100,12 @@ impl World {
         let host = Host::new(&self.rng);
         let store = FaultyStore::new(&host, &self.store);
         let log = FaultyLog { host: host.clone(), inner: self.log.clone(), store: store.clone() };
-        let ports = IngestPorts { store: Arc::new(store.clone()), outbox: Arc::new(store), producer: Arc::new(log) };
+        let ports = IngestPorts {
+            store: Arc::new(store.clone()),
+            outbox: Arc::new(store),
+            producer: Arc::new(log),
+            traces: Traces::default(),
+        };
         let settings = IngestSettings {
             lanes: 1 + usize::try_from(self.rng.below(2)).unwrap(),
             queue_events: 40,
@@ -124,6 +129,7 @@ impl World {
             bounds: Arc::new(log.clone()),
             producer: Arc::new(log),
             clock: Arc::clone(&self.clock),
+            traces: Traces::default(),
         };
         let settings = CountSettings {
             flush_records: 1 + usize::try_from(self.rng.below(20)).unwrap(),

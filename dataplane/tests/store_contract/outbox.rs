@@ -18,7 +18,7 @@ pub async fn a_row_comes_back_as_it_was_committed(fixture: &Fixture) {
     let named = Event { source: "example.com".into(), kind: "visit".into(), ..event(3, THEN) };
     let committed = fixture.commit(writer, 2, vec![named.clone(), event(2, THEN), event(1, THEN + 5)]).await;
     let stored = fixture.store.unpublished(writer, 1, 100).await.unwrap();
-    let [OutboxRow { batch, committed: stored_commit }] = stored.as_slice() else { panic!("{stored:?}") };
+    let [OutboxRow { batch, committed: stored_commit, trace: None }] = stored.as_slice() else { panic!("{stored:?}") };
     assert_eq!(stored_commit, &committed);
     assert_eq!((batch.writer, batch.first_seq, batch.partitions, batch.partition), (writer, 2, 6, 4));
     assert_eq!(batch.events.as_slice(), [named, event(2, THEN), event(1, THEN + 5)]);

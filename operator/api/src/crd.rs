@@ -11,6 +11,7 @@ pub(crate) mod schema;
 pub mod sources;
 pub mod status;
 pub mod tls;
+pub mod tracing;
 pub mod workload;
 
 use kube::CustomResource;
@@ -26,6 +27,7 @@ use self::{
     schema::rule,
     sources::SourcesSpec,
     status::PingPipelineStatus,
+    tracing::TracingSpec,
     workload::{ProcessorSpec, ServerSpec},
 };
 
@@ -119,6 +121,8 @@ pub struct PingPipelineSpec {
     pub network_policy: NetworkPolicySpec,
     /// Metrics for Prometheus.
     pub monitoring: MonitoringSpec,
+    /// Traces of calls, for an OpenTelemetry collector.
+    pub tracing: TracingSpec,
 }
 
 /// Guarantee behind an acknowledgement.

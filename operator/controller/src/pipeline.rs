@@ -10,6 +10,7 @@ use ping_api::{
         postgres::{ExternalPostgres, PostgresCluster},
         sources::SourcesSpec,
         tls::{ConnectionTls, TlsMode},
+        tracing::TracingSpec,
         workload::{ProcessorSpec, ServerSpec},
     },
     names::Names,
@@ -55,6 +56,8 @@ pub struct Pipeline {
     pub platform: Platform,
     /// Metrics for Prometheus.
     pub monitoring: MonitoringSpec,
+    /// Traces of calls.
+    pub tracing: TracingSpec,
     /// Fingerprints of the Secrets that pods read at startup.
     pub checksums: Checksums,
     /// `replicas` of the processor Deployment; `None` if an autoscaler owns the field.

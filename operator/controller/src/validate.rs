@@ -13,6 +13,7 @@ mod scaling;
 mod secrets;
 mod sources;
 mod tls;
+mod tracing;
 
 use ipnet::IpNet;
 use kube::ResourceExt;
@@ -54,6 +55,7 @@ pub fn validate(pipeline: &PingPipeline, state: &ClusterState) -> Result<Pipelin
     workloads(spec)?;
     events::events(&spec.events)?;
     sources::sources(&spec.sources)?;
+    tracing::tracing(spec)?;
     let durability_risks = durability_risks::durability_risks(&postgres, &kafka);
     if spec.durability == Durability::Exact && !durability_risks.is_empty() {
         return Err(Invalid::UnsafeForExact(durability_risks));
@@ -77,6 +79,7 @@ pub fn validate(pipeline: &PingPipeline, state: &ClusterState) -> Result<Pipelin
         network_policy: spec.network_policy.clone(),
         platform: state.platform.clone(),
         monitoring: spec.monitoring.clone(),
+        tracing: spec.tracing.clone(),
         checksums: fingerprints.checksums(),
         processor_replicas: scaling::processors(spec, &names, state),
         copies: secrets::copies(&names, &kafka, state),

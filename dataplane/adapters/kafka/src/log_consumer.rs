@@ -4,6 +4,7 @@
 use std::{
     collections::{BTreeMap, VecDeque},
     fmt,
+    panic::{self, AssertUnwindSafe},
     pin::{Pin, pin},
     sync::mpsc,
     task::{Context, Poll},
@@ -19,13 +20,13 @@ use rdkafka::{
     config::{FromClientConfigAndContext, RDKafkaLogLevel},
     consumer::{BaseConsumer, Consumer, ConsumerContext, MessageStream, StreamConsumer},
     error::{KafkaError, RDKafkaErrorCode},
-    message::BorrowedMessage,
+    message::{BorrowedMessage, Headers},
     types::RDKafkaRespErr,
 };
 
 use super::{KafkaSettings, failed, logging, record};
 use ping_core::Partition;
-use ping_ports::{ConsumerEvent, LogConsumer, LogError, Record};
+use ping_ports::{ConsumerEvent, LogConsumer, LogError, Record, TraceContext};
 
 /// Maximum number of records per event.
 const MAX_RECORDS: usize = 1_000;
@@ -157,8 +158,20 @@ pub(super) fn record(message: &BorrowedMessage<'_>) -> Record {
     Record {
         partition: message.partition(),
         offset: message.offset(),
+        trace: trace(message),
         body: record::decode(value).map_err(|why| (why, value.to_vec())),
     }
+}
+
+/// The span that published a message, if it carries that. Few messages have headers.
+fn trace(message: &BorrowedMessage<'_>) -> Option<TraceContext> {
+    let headers = message.headers()?;
+    let find = || {
+        let value = headers.iter().find(|header| header.key == TraceContext::HEADER)?.value?;
+        TraceContext::new(str::from_utf8(value).ok()?)
+    };
+    // rdkafka panics if a name is not UTF-8, and another program may have published the record.
+    panic::catch_unwind(AssertUnwindSafe(find)).ok()?
 }
 
 /// Whether librdkafka recovers from `error` by itself. It has logged the error.

@@ -1,6 +1,7 @@
 //! Publishing events and dead letters.
 
 use std::{
+    collections::BTreeSet,
     fmt,
     sync::{
         Arc,
@@ -25,7 +26,7 @@ use super::{
     record::Encoder,
 };
 use ping_core::Partition;
-use ping_ports::{DeadContent, DeadLetter, LogError, LogProducer, OutboxRow};
+use ping_ports::{DeadContent, DeadLetter, LogError, LogProducer, OutboxRow, TraceContext};
 
 /// A call with more events than this enqueues them on a thread for blocking work: each takes about a microsecond.
 const MAX_INLINE_EVENTS: usize = 200;
@@ -132,6 +133,7 @@ impl Enqueueing {
     /// Enqueues as many records as fit.
     fn run(&mut self) -> Result<Stop, LogError> {
         while let Some(row) = self.rows.get(self.next.0) {
+            let mut traced = BTreeSet::new();
             for (seq, partition, event) in row.records().skip(self.next.1) {
                 let Some(partition) = self.existing(partition) else { return Ok(Stop::UnknownPartition) };
                 let value = self.encoder.encode(row.batch.writer, seq, event);
@@ -140,6 +142,8 @@ impl Enqueueing {
                     .timestamp(row.committed.at)
                     .payload(value);
                 record.key = (!event.source.is_empty()).then_some(event.source.as_bytes());
+                // One record per partition is enough for the flush to refer to the span.
+                record.headers = row.trace.as_ref().filter(|_| traced.insert(partition)).map(trace_header);
                 match self.producer.enqueue(record)? {
                     Enqueued::Yes => self.next.1 += 1,
                     Enqueued::QueueFull => return Ok(Stop::QueueFull),
@@ -160,6 +164,10 @@ impl Enqueueing {
         }
         (self.partitions_are_current && count > 0).then(|| partition % count)
     }
+}
+
+fn trace_header(trace: &TraceContext) -> OwnedHeaders {
+    OwnedHeaders::new_with_capacity(1).insert(Header { key: TraceContext::HEADER, value: Some(trace.as_str()) })
 }
 
 fn unknown_partition() -> LogError {

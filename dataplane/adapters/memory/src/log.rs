@@ -12,7 +12,7 @@ use tokio::sync::Notify;
 use ping_core::{Offset, Partition, partition_count, partition_number, seq_offset};
 use ping_ports::{
     Bounds, ConsumerEvent, DeadLetter, LogBounds, LogConsumer, LogError, LogEvent, LogProducer, Malformed, OutboxRow,
-    Record,
+    Record, TraceContext,
 };
 
 /// Records returned at once.
@@ -21,10 +21,22 @@ const MAX_RECORDS: usize = 1_000;
 /// The content of a record, or why it cannot be counted.
 type Body = Result<LogEvent, (Malformed, Vec<u8>)>;
 
+#[derive(Clone, Debug)]
+struct StoredRecord {
+    body: Body,
+    trace: Option<TraceContext>,
+}
+
+impl StoredRecord {
+    fn at(&self, partition: Partition, offset: Offset) -> Record {
+        Record { partition, offset, trace: self.trace.clone(), body: self.body.clone() }
+    }
+}
+
 #[derive(Debug, Default)]
 struct PartitionLog {
     low: Offset,
-    records: VecDeque<Body>,
+    records: VecDeque<StoredRecord>,
 }
 
 impl PartitionLog {
@@ -109,9 +121,13 @@ impl MemoryLog {
 
     /// Appends one record. An outbox row of an earlier run may name a partition that this log does not have: it wraps around.
     pub fn append(&self, partition: Partition, body: Result<LogEvent, (Malformed, Vec<u8>)>) {
+        self.append_record(partition, StoredRecord { body, trace: None });
+    }
+
+    fn append_record(&self, partition: Partition, record: StoredRecord) {
         let mut state = self.state.lock();
         let place = partition.unsigned_abs() as usize % state.partitions.len().max(1);
-        state.partitions[place].records.push_back(body);
+        state.partitions[place].records.push_back(record);
         drop(state);
         self.changed.notify_waiters();
     }
@@ -158,7 +174,8 @@ impl LogProducer for MemoryLog {
         for row in &rows {
             let writer = row.batch.writer;
             for (seq, partition, event) in row.records() {
-                self.append(partition, Ok(LogEvent::of(writer, seq, event)));
+                let body = Ok(LogEvent::of(writer, seq, event));
+                self.append_record(partition, StoredRecord { body, trace: row.trace.clone() });
             }
         }
         Ok(())
@@ -186,9 +203,10 @@ impl LogBounds for MemoryLog {
         let state = self.state.lock();
         let record = |(partition, offset): (&Partition, &Offset)| {
             let log = state.partition(*partition);
-            let body = log.and_then(|log| log.records.get(usize::try_from(*offset - log.low).ok()?));
-            let body = body.ok_or_else(|| LogError(format!("partition {partition} has no offset {offset}").into()))?;
-            Ok(Record { partition: *partition, offset: *offset, body: body.clone() })
+            let stored = log.and_then(|log| log.records.get(usize::try_from(*offset - log.low).ok()?));
+            let stored =
+                stored.ok_or_else(|| LogError(format!("partition {partition} has no offset {offset}").into()))?;
+            Ok(stored.at(*partition, *offset))
         };
         offsets.iter().map(record).collect()
     }
@@ -220,8 +238,8 @@ impl MemoryConsumer {
             let Some(log) = state.partition(*partition) else { continue };
             let skip = usize::try_from(*next - log.low)
                 .map_err(|_| LogError(format!("offset {next} of partition {partition} is below {}", log.low).into()))?;
-            for body in log.records.iter().skip(skip).take(MAX_RECORDS - records.len().min(MAX_RECORDS)) {
-                records.push(Record { partition: *partition, offset: *next, body: body.clone() });
+            for stored in log.records.iter().skip(skip).take(MAX_RECORDS - records.len().min(MAX_RECORDS)) {
+                records.push(stored.at(*partition, *next));
                 *next += 1;
             }
         }

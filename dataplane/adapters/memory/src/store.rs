@@ -94,7 +94,7 @@ impl EventStore for MemoryStore {
             *minute = (minute.0 + 1, now);
             state.total += 1;
         }
-        let row = OutboxRow { batch: batch.clone(), committed: committed.clone() };
+        let row = OutboxRow { batch: batch.clone(), committed: committed.clone(), trace: None };
         state.outbox.insert((batch.writer, batch.last_seq()), row);
         Ok(committed)
     }

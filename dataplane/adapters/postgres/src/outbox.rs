@@ -47,7 +47,7 @@ impl Row {
             lease: Duration::ZERO,
         };
         let known: HashSet<_> = self.known.into_iter().flatten().collect();
-        Ok(OutboxRow { batch, committed: Committed { at: self.committed_ms, known } })
+        Ok(OutboxRow { batch, committed: Committed { at: self.committed_ms, known }, trace: None })
     }
 }
 

@@ -52,7 +52,7 @@ impl Row {
             partition: self.partition,
             lease: Duration::ZERO,
         };
-        Ok(OutboxRow { batch, committed: Committed { at: self.committed_ms, known } })
+        Ok(OutboxRow { batch, committed: Committed { at: self.committed_ms, known }, trace: None })
     }
 }
 

@@ -54,7 +54,7 @@ fn records(offsets: std::ops::Range<Offset>, source: &str) -> Vec<Record> {
             source: source.into(),
             kind: "".into(),
         };
-        Record { partition: 1, offset, body: Ok(event) }
+        Record { partition: 1, offset, trace: None, body: Ok(event) }
     };
     offsets.map(record).collect()
 }
@@ -220,7 +220,7 @@ fn a_shutdown_flushes_what_was_read_and_reads_nothing_more() {
 fn records_that_are_not_counted_are_tallied() {
     let now = Instant::now();
     let mut state = primary(now);
-    let dead = Record { partition: 1, offset: 2, body: Err((Malformed::Foreign, vec![1])) };
+    let dead = Record { partition: 1, offset: 2, trace: None, body: Err((Malformed::Foreign, vec![1])) };
     let again = Record { offset: 1, ..records(0..1, "").remove(0) };
     let tally = state.take([records(0..1, ""), vec![again, dead]].concat(), None, now);
     assert_eq!(tally, Tally { duplicates: 1, dead: 1, phantoms: 0 });

@@ -1,12 +1,16 @@
 //! Environment variables of servers and processors. Their names are defined in `ping_runtime::env`.
 
 use k8s_openapi::api::core::v1::{EnvVar, EnvVarSource, SecretKeySelector};
-use ping_api::crd::{
-    SecretKey,
-    access::ClientCertificates,
-    kafka::SaslMechanism,
-    sources::{SourcesSpec, StatusRule, Threshold},
-    workload::PodSpec,
+use ping_api::{
+    crd::{
+        SecretKey,
+        access::ClientCertificates,
+        kafka::SaslMechanism,
+        sources::{SourcesSpec, StatusRule, Threshold},
+        tracing::{ALL_CALLS, TracingSpec},
+        workload::PodSpec,
+    },
+    names::Names,
 };
 use ping_runtime::env;
 
@@ -62,7 +66,22 @@ pub(super) fn shared(
         value(env::LOG, &pod.log),
         value(env::LOG_FORMAT, "json"),
     ]);
+    variables.extend(tracing(pipeline));
     variables
+}
+
+/// Where traces go, which calls are traced, and to which pipeline their spans belong.
+fn tracing(pipeline: &Pipeline) -> Vec<EnvVar> {
+    let TracingSpec { endpoint, sampling_rate_per_million } = &pipeline.tracing;
+    let Some(endpoint) = endpoint else { return Vec::new() };
+    let ratio = f64::from(*sampling_rate_per_million) / f64::from(ALL_CALLS);
+    let Names { namespace, pipeline } = &pipeline.names;
+    vec![
+        value(env::OTLP_ENDPOINT, endpoint),
+        value(env::TRACES_SAMPLER, "parentbased_traceidratio"),
+        value(env::TRACES_SAMPLER_ARG, &ratio.to_string()),
+        value(env::OTEL_RESOURCE_ATTRIBUTES, &format!("k8s.namespace.name={namespace},service.namespace={pipeline}")),
+    ]
 }
 
 /// Encryption of the ports, and who may call: `policy` is the file with the access policy. Only the API port asks clients for

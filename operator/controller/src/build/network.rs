@@ -132,13 +132,14 @@ fn dns(pipeline: &Pipeline) -> NetworkPolicyEgressRule {
     }
 }
 
-/// DNS and Postgres, and Kafka and the cache where they are needed.
+/// DNS, Postgres and the collector of traces, and Kafka and the cache where they are needed.
 fn egress(pipeline: &Pipeline, kafka: bool, cache: bool) -> Vec<NetworkPolicyEgressRule> {
     let postgres = match &pipeline.postgres {
         Postgres::Cluster(_) => to(pods(pods_of(&pipeline.names.postgres())), &[5432]),
         Postgres::External(external) => to_any(external.port),
     };
     let mut rules = vec![dns(pipeline), postgres];
+    rules.extend(pipeline.tracing.endpoint.as_deref().and_then(port_of).map(to_any));
     if kafka {
         rules.extend(kafka_egress(pipeline));
     }

@@ -238,6 +238,27 @@ fn servers_and_processors_have_the_same_rule_and_retention() {
 }
 
 #[test]
+fn servers_and_processors_send_traces_to_the_collector_if_there_is_one() {
+    let mut pipeline = demo();
+    let names =
+        ["OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_TRACES_SAMPLER", "OTEL_TRACES_SAMPLER_ARG", "OTEL_RESOURCE_ATTRIBUTES"];
+    let variables = |pipeline: &PingPipeline, deployment| {
+        let desired = build(&validate(pipeline, &empty()).unwrap());
+        names.map(|name| variable(&desired, deployment, name))
+    };
+    pipeline.spec.tracing.endpoint = Some("http://collector.observability:4317".into());
+    let resource = "k8s.namespace.name=default,service.namespace=demo";
+    for (rate, ratio) in [(10_000, "0.01"), (1, "0.000001"), (1_000_000, "1"), (0, "0")] {
+        pipeline.spec.tracing.sampling_rate_per_million = rate;
+        let expected = ["http://collector.observability:4317", "parentbased_traceidratio", ratio, resource];
+        assert_eq!(variables(&pipeline, "demo-server"), expected);
+        assert_eq!(variables(&pipeline, "demo-processor"), expected);
+    }
+    pipeline.spec.tracing.endpoint = None;
+    assert_eq!(variables(&pipeline, "demo-server"), names.map(|_| Value::Null));
+}
+
+#[test]
 fn statuses_fill_half_of_a_managed_cache_unless_a_limit_is_set() {
     let limit = |pipeline: &PingPipeline| {
         variable(&build(&validate(pipeline, &empty()).unwrap()), "demo-server", "PING_STATUS_SOURCES")

@@ -234,6 +234,20 @@ fn by_default_only_the_api_is_open_to_other_namespaces() {
     assert_exactly(&demo(), &["server"], &needed(&["server"], &everyone, &home));
 }
 
+#[test]
+fn servers_and_processors_reach_the_collector_of_traces() {
+    let mut pipeline = restricted();
+    pipeline.spec.tracing.endpoint = Some("http://collector.observability:4317".into());
+    let reaches = |policy: &&Value| {
+        let ports = json!([{ "port": 4317, "protocol": "TCP" }]);
+        policy["egress"].as_array().into_iter().flatten().any(|rule| rule["ports"] == ports && rule["to"].is_null())
+    };
+    let component = |policy: &Value| policy["podSelector"]["matchLabels"]["app.kubernetes.io/component"].clone();
+    let policies = policies(&pipeline);
+    let reaching: Vec<_> = policies.iter().filter(reaches).map(component).collect();
+    assert_eq!(reaching, ["server", "processor"]);
+}
+
 /// The evaluator notices a hole: a peer without a namespace.
 #[test]
 fn a_peer_that_is_not_pinned_is_noticed() {

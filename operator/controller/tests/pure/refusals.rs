@@ -169,6 +169,10 @@ fn partitions_are_not_taken_away_even_when_the_pipeline_was_created_again() {
     assert!(invalid.to_string().contains("Set 12"), "{invalid}");
 }
 
+fn collector(pipeline: &mut PingPipeline, endpoint: &str) {
+    pipeline.spec.tracing.endpoint = Some(endpoint.into());
+}
+
 /// Invalid settings, and part of the message.
 const UNFIT: &[(&str, Spoil)] = &[
     ("negativeWhen.kind has 0 bytes", |pipeline| pipeline.spec.sources.status.negative_when.kind.clear()),
@@ -185,6 +189,17 @@ const UNFIT: &[(&str, Spoil)] = &[
     ("newKindNamesPerDay is 1000001", |pipeline| pipeline.spec.sources.new_kind_names_per_day = 1_000_001),
     ("retentionDays is -1. Set it to a number of days", |pipeline| pipeline.spec.events.retention_days = -1),
     ("retentionDays is 3651", |pipeline| pipeline.spec.events.retention_days = 3651),
+    ("samplingRatePerMillion is -1", |pipeline| pipeline.spec.tracing.sampling_rate_per_million = -1),
+    ("samplingRatePerMillion is 1000001", |pipeline| pipeline.spec.tracing.sampling_rate_per_million = 1_000_001),
+    ("tracing.endpoint is \"collector:4317\"", |pipeline| collector(pipeline, "collector:4317")),
+    ("tracing.endpoint is \"http://collector\"", |pipeline| collector(pipeline, "http://collector")),
+    ("tracing.endpoint is \"http://:4317\"", |pipeline| collector(pipeline, "http://:4317")),
+    ("tracing.endpoint is \"http://collector:4317/v1\"", |pipeline| collector(pipeline, "http://collector:4317/v1")),
+    ("tracing.endpoint is \"http://collector:0\"", |pipeline| collector(pipeline, "http://collector:0")),
+    ("spec.server.env contains OTEL_TRACES_SAMPLER", |pipeline| {
+        collector(pipeline, "http://collector:4317");
+        pipeline.spec.server.pod.env = vec![EnvVar { name: "OTEL_TRACES_SAMPLER".into(), ..EnvVar::default() }];
+    }),
     ("labels.positive is \"a,b\"", |pipeline| pipeline.spec.sources.status.labels.positive = "a,b".into()),
     ("labels.unknown is \"\"", |pipeline| pipeline.spec.sources.status.labels.unknown.clear()),
     ("three different labels", |pipeline| pipeline.spec.sources.status.labels.positive = "unknown".into()),
