@@ -130,7 +130,7 @@ browser: install-build install-parts install-browser ## Runs the page in Chromiu
 
 .PHONY: monitoring
 monitoring: install-build install-parts install-prometheus ## Runs every query of dashboards and alerts on a real Prometheus, and lets alerts fire
-	cargo test -q --workspace --test monitoring -- --nocapture
+	cargo test -q --workspace --test monitoring --test dashboard -- --nocapture
 
 .PHONY: docs-test
 docs-test: install-build install-parts install-prometheus install-control-plane ## Runs every command of the README and the tutorials as written

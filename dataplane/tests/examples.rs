@@ -61,7 +61,11 @@ async fn counts_once(language: &str, server: &mut Pingd, before: i64) -> i64 {
     let waiting = example(language, "count").arg(&server.api).spawn().unwrap();
     sleep(Duration::from_millis(500)).await;
     server.restart();
-    assert_eq!(printed(waiting).await, (before + 2).to_string(), "{language}: it tries again until the server is there");
+    assert_eq!(
+        printed(waiting).await,
+        (before + 2).to_string(),
+        "{language}: it tries again until the server is there"
+    );
     before + 2
 }
 

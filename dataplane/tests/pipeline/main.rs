@@ -18,4 +18,5 @@ mod real_parts;
 mod silent_parts;
 mod sources;
 mod statuses;
+mod topic;
 mod view_audit;
