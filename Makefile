@@ -120,7 +120,7 @@ fuzz: install-build ## Fuzzes the API, decoders and the operator's validation wi
 	fuzz/libfuzzer.sh $(MINUTES)
 
 .PHONY: clients
-clients: install-build install-clients ## Runs clients in Go, Python, TypeScript and the shell, with their default settings, and the examples, against the embedded server
+clients: install-build install-parts install-clients ## Runs clients in Go, Python, TypeScript and the shell, with their default settings, against the embedded server; the examples also against real parts
 	cargo build -q --workspace --examples
 	cargo test -q --workspace --test clients --test examples
 
@@ -130,10 +130,10 @@ browser: install-build install-parts install-browser ## Runs the page in Chromiu
 
 .PHONY: monitoring
 monitoring: install-build install-parts install-prometheus ## Runs every query of dashboards and alerts on a real Prometheus, and lets alerts fire
-	cargo test -q --workspace --test monitoring -- --nocapture
+	cargo test -q --workspace --test monitoring --test dashboard -- --nocapture
 
 .PHONY: docs-test
-docs-test: install-build install-parts install-control-plane ## Runs every command of the README and the tutorials as written
+docs-test: install-build install-parts install-prometheus install-control-plane ## Runs every command of the README and the tutorials as written
 	cargo test -q --workspace --test readme
 
 .PHONY: screenshots

@@ -6,12 +6,12 @@
 import queue
 import sys
 import time
-import uuid
 from collections import deque
 from itertools import islice
 
 import grpc
 from ping.v1 import events_pb2, events_pb2_grpc, service_pb2, service_pb2_grpc
+from uuid_utils import uuid7  # From Python 3.14 on, also in `uuid`.
 
 BATCH_EVENTS = 100
 # Batches that may be unacknowledged at a time.
@@ -30,7 +30,7 @@ def new_batches(total):
     """Your events. An event keeps its id, however often it is sent."""
     for begin in range(0, total, BATCH_EVENTS):
         size = min(BATCH_EVENTS, total - begin)
-        events = [events_pb2.RecordRequest(event_id=str(uuid.uuid4()), source="shop-7", kind="sale") for _ in range(size)]
+        events = [events_pb2.RecordRequest(event_id=str(uuid7()), source="shop-7", kind="sale") for _ in range(size)]
         yield events_pb2.RecordBatchRequest(events=events)
 
 

@@ -1,17 +1,17 @@
 // Counts one event, and sends it again after a failure: it is counted once. `node count.js URL [EVENT_ID]`
 
-import { randomUUID } from "node:crypto";
 import { setTimeout as sleep } from "node:timers/promises";
 
 import { Code, ConnectError, createClient } from "@connectrpc/connect";
 import { createGrpcTransport } from "@connectrpc/connect-node";
+import { v7 as uuidv7 } from "uuid";
 
 import { PingService } from "../gen/ping/v1/service_pb.js";
 
 const RETRYABLE = [Code.Unavailable, Code.DeadlineExceeded, Code.ResourceExhausted];
 
 // Without an id of its own, an event that is sent twice is two events.
-const [url, eventId = randomUUID()] = process.argv.slice(2);
+const [url, eventId = uuidv7()] = process.argv.slice(2);
 const pings = createClient(PingService, createGrpcTransport({ baseUrl: url! }));
 for (let attempt = 0; ; attempt++) {
   try {

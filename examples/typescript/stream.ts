@@ -1,13 +1,13 @@
 // Streams events. After a disconnect it continues: what was not acknowledged is sent again, with the same ids.
 // `node stream.js URL EVENTS`
 
-import { randomUUID } from "node:crypto";
 import { PassThrough } from "node:stream";
 import { setTimeout as sleep } from "node:timers/promises";
 
 import { create } from "@bufbuild/protobuf";
 import { Code, ConnectError, createClient } from "@connectrpc/connect";
 import { createGrpcTransport } from "@connectrpc/connect-node";
+import { v7 as uuidv7 } from "uuid";
 
 import { EventService, type RecordBatchRequest, RecordBatchRequestSchema } from "../gen/ping/v1/events_pb.js";
 import { PingService } from "../gen/ping/v1/service_pb.js";
@@ -22,7 +22,7 @@ const FINAL = [Code.InvalidArgument, Code.Unauthenticated, Code.PermissionDenied
 function* newBatches(total: number): Generator<RecordBatchRequest> {
   for (let sent = 0; sent < total; sent += BATCH_EVENTS) {
     const length = Math.min(BATCH_EVENTS, total - sent);
-    const events = Array.from({ length }, () => ({ eventId: randomUUID(), source: "shop-7", kind: "sale" }));
+    const events = Array.from({ length }, () => ({ eventId: uuidv7(), source: "shop-7", kind: "sale" }));
     yield create(RecordBatchRequestSchema, { events });
   }
 }

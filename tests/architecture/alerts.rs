@@ -1,4 +1,4 @@
-//! Every alert has a runbook and a unit test, and every runbook an alert. Every panel of a dashboard says what it shows.
+//! Every alert has a runbook, a unit test and a drill, and every runbook an alert. Every panel of a dashboard says what it shows.
 
 use std::collections::BTreeSet;
 
@@ -39,6 +39,14 @@ fn every_alert_has_a_runbook_and_a_unit_test() {
         .collect();
     assert_eq!(pages, alerts, "each runbook has an alert");
     assert_eq!(found(r"\[\w+\]\((\w+)\.md\)", &read(&format!("{RUNBOOKS}/README.md"))), alerts, "the list of runbooks");
+}
+
+#[test]
+fn every_alert_fires_in_a_drill() {
+    let drills = ["dataplane/tests/monitoring/drill.rs", "operator/controller/tests/dashboard.rs"].map(read).concat();
+    let alerts = found(r"- alert: (\w+)", &read(ALERTS));
+    let missing: Vec<_> = alerts.into_iter().filter(|alert| !drills.contains(&format!("\"{alert}\""))).collect();
+    assert_none("alerts fire in no drill", &missing);
 }
 
 #[test]

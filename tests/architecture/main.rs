@@ -1,7 +1,8 @@
 //! Tests of the source itself, from its text and from what Cargo says of it: they start nothing and build in seconds.
 //!
-//! - `alerts`: every alert has a runbook and a unit test, every panel a description.
+//! - `alerts`: every alert has a runbook, a unit test and a drill, every panel a description.
 //! - `summary`: the book has every page.
+//! - `versions`: the page of tested versions says what is pinned.
 //! - `links`: links in the documentation lead somewhere, and guarantees name tests that exist.
 //! - `layers`: which crate may depend on which, and what must not be linked into a program.
 //! - `cycles`: no files of a crate import each other in a circle.
@@ -24,3 +25,4 @@ mod summary;
 mod tokens;
 mod toolchain;
 mod tree;
+mod versions;

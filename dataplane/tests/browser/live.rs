@@ -88,7 +88,7 @@ async fn a_test_ping_is_counted_and_its_source_can_be_looked_up() {
 }
 
 /// Waits until the views have counted.
-async fn pingd_knows(pingd: &Pingd, source: &str, count: &str) {
+pub async fn pingd_knows(pingd: &Pingd, source: &str, count: &str) {
     let started = Instant::now();
     loop {
         let (_, answer) = pingd.ask("SourceService/SourceStats", &json!({"source": source})).await.unwrap();

@@ -1,8 +1,10 @@
-//! What the page shows of a server, a cache and a database that are killed.
+//! What the page shows of a server, a cache and a database that are killed, and of counts per source that are wrong.
 
 use serde_json::json;
+use sqlx::{ConnectOptions as _, sqlite::SqliteConnectOptions};
 
 use crate::{
+    live::pingd_knows,
     page::Page,
     processes::{Pingd, pipeline},
 };
@@ -79,5 +81,31 @@ async fn a_stopped_server_is_shown_with_the_time_and_the_page_recovers() {
     pingd.ping(json!({})).await;
     page.wait_for_text("total", "4").await;
     assert_eq!((page.style("total", "color").await, page.icon().await), (bright, icon));
+    assert!(page.is_first_load().await, "without reloading");
+}
+
+/// The total stays exact, but the page must not say that everything is.
+#[tokio::test]
+async fn counts_per_source_that_differ_are_shown_until_they_are_rebuilt() {
+    let data = tempfile::tempdir().unwrap();
+    let pingd = Pingd::dev(&["--data", data.path().to_str().unwrap()]).await;
+    let page = Page::open(&pingd).await;
+    pingd.ask("EventService/Record", &json!({"source": "a", "kind": "seen"})).await.unwrap();
+    pingd_knows(&pingd, "a", "1").await;
+    page.wait_for_state("live").await;
+
+    let file = SqliteConnectOptions::new().filename(data.path().join("pings.db"));
+    let deleted = sqlx::query("DELETE FROM source_segments WHERE family = 0");
+    assert!(deleted.execute(&mut file.connect().await.unwrap()).await.unwrap().rows_affected() > 0);
+    page.wait_for_text("status", "Views per source differ").await;
+    assert!(page.text("status-text").await.ends_with("The total is exact."), "{}", page.text("status-text").await);
+    assert_eq!(page.title().await, "⚠ Views per source differ");
+    page.wait_for_component("Audit", "Views per source differ: being rebuilt").await;
+    assert_eq!(page.text("total").await, "1");
+
+    page.wait_for_state("live").await;
+    assert_eq!(page.text("status").await, "Live · exact");
+    page.wait_for_component("Audit", "Cache equals database").await;
+    pingd_knows(&pingd, "a", "1").await;
     assert!(page.is_first_load().await, "without reloading");
 }

@@ -4,6 +4,7 @@ use std::{
     fs,
     os::unix::fs::symlink,
     path::{Path, PathBuf},
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use rcgen::{BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair};
@@ -33,9 +34,16 @@ impl Authority {
 
     /// A certificate for a server on this machine, which expires at the end of `year`.
     pub fn server(&self, year: i32) -> Certificate {
-        let mut params = CertificateParams::new(["localhost".to_owned(), "127.0.0.1".to_owned()]).unwrap();
-        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+        let mut params = for_server();
         params.not_after = rcgen::date_time_ymd(year, 12, 31);
+        self.sign(&params)
+    }
+
+    /// A certificate for a server on this machine, which expires after `lifetime`.
+    pub fn server_for(&self, lifetime: Duration) -> Certificate {
+        let mut params = for_server();
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+        params.not_after = rcgen::date_time_ymd(1970, 1, 1) + Duration::from_secs((now + lifetime).as_secs());
         self.sign(&params)
     }
 
@@ -64,6 +72,12 @@ impl Authority {
         }
         builder.build().unwrap()
     }
+}
+
+fn for_server() -> CertificateParams {
+    let mut params = CertificateParams::new(["localhost".to_owned(), "127.0.0.1".to_owned()]).unwrap();
+    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+    params
 }
 
 /// A mounted Secret: its files are links into a folder that is replaced as a whole.

@@ -6,12 +6,15 @@ mod alerts;
 #[path = "../identity/authority.rs"]
 mod authority;
 mod dashboards;
+mod drill;
 #[path = "../identity/policy.rs"]
 mod policy;
 #[path = "../pipeline/processes.rs"]
 mod processes;
 mod reference;
 mod scraped;
+#[path = "../pipeline/topic.rs"]
+mod topic;
 
 use std::path::PathBuf;
 

@@ -26,7 +26,10 @@ pub struct Scraped {
     pub processor: Pingd,
     pub embedded: Pingd,
     pub prometheus: Prometheus,
-    _files: (PolicyFile, Secret),
+    authority: Authority,
+    /// Of the embedded program.
+    certificate: Secret,
+    _policy: PolicyFile,
 }
 
 impl Scraped {
@@ -37,8 +40,8 @@ impl Scraped {
         let policy = PolicyFile::new(POLICY);
         let policy_path = policy.path().to_str().unwrap().to_owned();
         let authority = Authority::new("ca");
-        let secret = Secret::new(&authority.server(2099), &authority.pem);
-        let flags = secret.flags();
+        let certificate = Secret::new(&authority.server(2099), &authority.pem);
+        let flags = certificate.flags();
         let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
         let with_policy = ["--access-policy", &policy_path];
         let (server, processor, embedded) = tokio::join!(
@@ -46,12 +49,18 @@ impl Scraped {
             Pingd::processor(&parts, &[]),
             Pingd::dev_with_tls(&flags, authority.http(None)),
         );
-        let ca = secret.path("ca.crt");
+        let ca = certificate.path("ca.crt");
         let targets =
             [("demo-server", &server, None), ("demo-processor", &processor, None), ("dev", &embedded, Some(&*ca))]
                 .map(|(job, program, ca)| Target { job, url: &program.admin, ca });
         let prometheus = Prometheus::start(&targets, rules).await.unwrap();
-        Self { parts, server, processor, embedded, prometheus, _files: (policy, secret) }
+        Self { parts, server, processor, embedded, prometheus, authority, certificate, _policy: policy }
+    }
+
+    /// Gives the embedded program another certificate, which expires after `lifetime`.
+    pub fn certify(&mut self, lifetime: Duration) {
+        let certificate = self.authority.server_for(lifetime);
+        self.certificate.replace(&certificate, &self.authority.pem);
     }
 
     /// Sends events and queries, right and wrong ones, for a few scrapes.

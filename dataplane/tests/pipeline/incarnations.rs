@@ -21,8 +21,6 @@ use ping_testbed::{
 };
 use rdkafka::{
     ClientConfig, Message, Offset, TopicPartitionList,
-    admin::{AdminClient, AdminOptions, NewTopic, TopicReplication},
-    client::DefaultClientContext,
     consumer::{BaseConsumer, Consumer},
     message::Headers,
 };
@@ -34,11 +32,12 @@ use tokio::{
 };
 use uuid::Uuid;
 
-use crate::processes::{Pingd, TIMEOUT, pipeline};
+use crate::{
+    processes::{Pingd, TIMEOUT, pipeline},
+    topic::recreate_topic,
+};
 
-const TOPIC: &str = "pings";
 const DEAD_LETTERS: &str = "pings-dead-letter";
-const PARTITIONS: i32 = 6;
 /// Sources that send events.
 const SOURCES: usize = 20;
 
@@ -280,22 +279,6 @@ async fn a_failover_that_loses_the_last_commits() {
     assert_sources_agree(&parts, &server).await;
     assert!(processor.metric("ping_count_store_rollbacks_total").await >= 1.0);
     assert_eq!(dead_letters(&parts, 2_000).len(), 2_000);
-}
-
-async fn recreate_topic(parts: &Parts) {
-    let mut config = ClientConfig::new();
-    let admin: AdminClient<DefaultClientContext> =
-        config.set("bootstrap.servers", parts.kafka.brokers()).create().unwrap();
-    let options = AdminOptions::new().operation_timeout(Some(Duration::from_secs(20)));
-    for deleted in admin.delete_topics(&[TOPIC], &options).await.unwrap() {
-        deleted.unwrap();
-    }
-    let started = Instant::now();
-    let topic = NewTopic::new(TOPIC, PARTITIONS, TopicReplication::Fixed(1));
-    while let Err(error) = admin.create_topics([&topic], &options).await.unwrap().remove(0) {
-        assert!(started.elapsed() < TIMEOUT, "{error:?}");
-        sleep(Duration::from_millis(50)).await;
-    }
 }
 
 #[tokio::test]

@@ -19,5 +19,6 @@ mod real_parts;
 mod silent_parts;
 mod sources;
 mod statuses;
+mod topic;
 mod traces;
 mod view_audit;

@@ -24,7 +24,7 @@ func main() {
 	}
 	pings := pingv1.NewPingServiceClient(connection)
 	// Without an id of its own, an event that is sent twice is two events.
-	event := &pingv1.PingRequest{EventId: uuid.NewString(), Source: "shop-7", Kind: "sale"}
+	event := &pingv1.PingRequest{EventId: uuid.Must(uuid.NewV7()).String(), Source: "shop-7", Kind: "sale"}
 	if len(os.Args) > 2 {
 		event.EventId = os.Args[2]
 	}

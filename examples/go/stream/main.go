@@ -38,7 +38,8 @@ func (sender *sender) next() *pingv1.RecordBatchRequest {
 	}
 	batch := &pingv1.RecordBatchRequest{}
 	for range min(batchEvents, sender.unsent) {
-		batch.Events = append(batch.Events, &pingv1.RecordRequest{EventId: uuid.NewString(), Source: "shop-7", Kind: "sale"})
+		id := uuid.Must(uuid.NewV7()).String()
+		batch.Events = append(batch.Events, &pingv1.RecordRequest{EventId: id, Source: "shop-7", Kind: "sale"})
 	}
 	sender.unsent -= len(batch.Events)
 	sender.unacknowledged = append(sender.unacknowledged, batch)

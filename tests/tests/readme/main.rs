@@ -17,7 +17,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// The pages whose commands are run in the repository's root. The other tutorial has a module of its own.
+/// The pages whose commands are run in the repository's root. Tutorials without a cluster have a module of their own.
 const PAGES: [&str; 3] = ["README.md", "docs/operator/README.md", "docs/tutorials/cluster.md"];
 /// Those that show the output of `kubectl get`.
 const PAGES_WITH_TABLE: [&str; 2] = ["README.md", "docs/operator/README.md"];
@@ -214,11 +214,11 @@ fn the_long_commands_do_what_they_say() {
     assert!(fs::read_to_string(root().join(".ci/run")).unwrap().contains("make check test e2e-short"));
 }
 
-/// One after the other because both use port 8080.
+/// One after the other because all use port 8080.
 #[test]
 fn the_readme_is_true() {
     embedded();
-    tutorial::embedded();
+    tutorial::all();
     real_parts();
 }
 

@@ -1,58 +1,113 @@
-//! `docs/tutorials/embedded.md`, from an empty folder.
+//! The tutorials without containers, each from an empty folder.
 
-use crate::{Shell, commands, page};
+use std::{collections::BTreeMap, fs, path::Path};
 
-const PAGE: &str = "docs/tutorials/embedded.md";
+use Step::{Kills, Prints, Restarts, Serves};
+
+use crate::{Running, Shell, commands, page, root};
+
 const INSTALL: &str = "make install";
 const SERVER: &str = "pingd-dev";
 
-/// How the commands of the page begin, in their order, and what each prints in the end.
-const STEPS: [(&str, &str); 13] = [
-    (SERVER, ""),
-    ("pingctl ping", ""),
-    ("pingctl count", "1"),
-    ("curl -s localhost:8080/ping.v1.EventService/Record ", "{}"),
-    ("curl -s localhost:8080/ping.v1.PingService/PingCount ", r#""pingCount":"2""#),
-    ("curl -s localhost:8080/ping.v1.EventService/Record ", "{}"),
-    ("curl -s localhost:8080/ping.v1.EventService/Record ", "{}"),
-    ("pingctl count", "3"),
-    ("pingctl source shop.example", "1"),
-    ("pingctl status shop.example", "negative"),
-    ("pingctl count", "3"),
-    ("pingctl verify", "3"),
-    ("sqlite3 ", "2"),
+/// A step of a page. Commands are named by how they begin.
+enum Step {
+    /// A command, and a part of what it prints in the end.
+    Prints(&'static str, &'static str),
+    /// A command that runs until it is stopped, and its port.
+    Serves(&'static str, u16),
+    /// The page says in words to stop it, or to kill it.
+    Kills(&'static str),
+    /// The page says in words to start it again.
+    Restarts(&'static str, u16),
+}
+
+const EMBEDDED: &str = "docs/tutorials/embedded.md";
+const EMBEDDED_STEPS: [Step; 15] = [
+    Serves(SERVER, 8080),
+    Prints("pingctl ping", ""),
+    Prints("pingctl count", "1"),
+    Prints("curl -s localhost:8080/ping.v1.EventService/Record ", "{}"),
+    Prints("curl -s localhost:8080/ping.v1.PingService/PingCount ", r#""pingCount":"2""#),
+    Prints("curl -s localhost:8080/ping.v1.EventService/Record ", "{}"),
+    Prints("curl -s localhost:8080/ping.v1.EventService/Record ", "{}"),
+    Prints("pingctl count", "3"),
+    Prints("pingctl source shop.example", "1"),
+    Prints("pingctl status shop.example", "negative"),
+    Kills(SERVER),
+    Restarts(SERVER, 8080),
+    Prints("pingctl count", "3"),
+    Prints("pingctl verify", "3"),
+    Prints("sqlite3 ", "2"),
 ];
 
-pub(super) fn embedded() {
-    assert!(page(PAGE).contains(&format!("\n{INSTALL}\n")));
+const DASHBOARD: &str = "docs/tutorials/dashboard.md";
+const DASHBOARD_STEPS: [Step; 11] = [
+    Serves(SERVER, 8080),
+    Prints("cp ", ""),
+    Prints("promtool check config ", "SUCCESS"),
+    Serves("prometheus ", 9090),
+    Prints("pingctl load ", "latency"),
+    Prints("promtool query instant http://localhost:9090 'sum by (job) (rate(", r#"{job="demo"} => "#),
+    Prints("promtool query instant http://localhost:9090 'time() - ", r#"{job="demo"} => "#),
+    Kills(SERVER),
+    Prints("promtool query instant http://localhost:9090 'ALERTS{", r#"alertstate="pending""#),
+    Serves(SERVER, 8080),
+    Prints("promtool query instant http://localhost:9090 'up{", "=> 1 @"),
+];
+
+pub(super) fn all() {
+    assert!(page(EMBEDDED).contains(&format!("\n{INSTALL}\n")));
     let folder = tempfile::tempdir().unwrap();
     let prefix = folder.path().join("prefix");
     Shell::default().output(&format!("{INSTALL} PREFIX={}", prefix.display()));
-    let path = format!("{}:{}", prefix.join("bin").display(), std::env::var("PATH").unwrap());
-    let empty = folder.path().join("empty");
-    std::fs::create_dir(&empty).unwrap();
-    let variables = vec![("PATH".to_owned(), path), ("HOME".to_owned(), folder.path().display().to_string())];
-    let shell = Shell { variables, folder: empty };
 
-    let documented = commands(PAGE);
-    assert_eq!(documented.len(), STEPS.len(), "{PAGE} has other commands: {documented:#?}");
-    let mut serving = None;
-    for (command, (start, expected)) in documented.iter().zip(STEPS) {
-        assert!(command.starts_with(start), "{PAGE} has {command} instead of {start}…");
-        if command == SERVER {
-            let mut server = shell.start(command);
-            server.wait_for(8080);
-            serving = Some(server);
-            continue;
-        }
-        shell.eventually(command, expected);
-        if start.starts_with("pingctl status") {
-            // The page says to break it here.
-            let mut server = serving.take().unwrap();
-            server.kill_9();
-            server = shell.start(SERVER);
-            server.wait_for(8080);
-            serving = Some(server);
+    let shell = in_empty_folder(folder.path(), "embedded");
+    follow(EMBEDDED, &shell, &EMBEDDED_STEPS);
+
+    let shell = in_empty_folder(folder.path(), "dashboard");
+    let text = page(DASHBOARD);
+    let (_, configuration) = text.split_once("```yaml\n").unwrap();
+    fs::write(shell.folder.join("prometheus.yaml"), configuration.split_once("```").unwrap().0).unwrap();
+    follow(DASHBOARD, &shell, &DASHBOARD_STEPS);
+}
+
+/// A shell in the new folder `name` of `home`, which also has the installed programs.
+fn in_empty_folder(home: &Path, name: &str) -> Shell {
+    let folder = home.join(name);
+    fs::create_dir(&folder).unwrap();
+    let path = format!("{}:{}", home.join("prefix/bin").display(), std::env::var("PATH").unwrap());
+    let variables =
+        [("PATH", path), ("HOME", home.display().to_string()), ("CLONE", root().display().to_string())].into_iter();
+    Shell { variables: variables.map(|(name, value)| (name.to_owned(), value)).collect(), folder }
+}
+
+/// Runs every command of the page, and nothing else.
+fn follow(path: &str, shell: &Shell, steps: &[Step]) {
+    let documented = commands(path);
+    let mut documented = documented.iter();
+    let mut next = |start: &str| {
+        let command = documented.next().unwrap_or_else(|| panic!("{path} lacks {start}…"));
+        assert!(command.starts_with(start), "{path} has {command} instead of {start}…");
+        command
+    };
+    let mut serving = BTreeMap::new();
+    for step in steps {
+        match *step {
+            Prints(start, expected) => shell.eventually(next(start), expected),
+            Serves(start, port) => {
+                serving.insert(start, listening(shell, next(start), port));
+            }
+            Kills(start) => serving.get_mut(start).unwrap().kill_9(),
+            Restarts(start, port) => {
+                serving.insert(start, listening(shell, start, port));
+            }
         }
     }
+    assert_eq!(documented.next(), None, "{path} has more commands");
+}
+
+fn listening(shell: &Shell, command: &str, port: u16) -> Running {
+    let mut running = shell.start(command);
+    running.wait_for(port);
+    running
 }

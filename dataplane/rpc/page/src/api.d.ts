@@ -7,6 +7,7 @@ export interface Count {
   exact: boolean;
   store: "STORE_CACHE" | "STORE_DATABASE";
   lastAuditMs?: string;
+  viewsDiffer?: boolean;
 }
 
 export interface SourceCount {

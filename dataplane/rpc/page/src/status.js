@@ -9,6 +9,8 @@ import { ServerError } from "./rpc.js";
 const MAX_LIVE_LAG_MS = 2_000;
 // Audits run every two seconds.
 const MAX_AUDIT_AGE_MS = 30_000;
+// As in pingctl.
+const VIEWS_DIFFER = "Views per source differ";
 
 /** @typedef {"loading" | "locked" | "live" | "degraded" | "stale" | "unreachable"} State */
 /** @typedef {{ name: string; level: "good" | "warning" | "bad" | "unknown"; text: string }} Component */
@@ -27,6 +29,10 @@ export function overall(model) {
     return { state: "stale", label: "Database unavailable", text: `${asOf} New events are refused until it responds.` };
   }
   if (!count.exact) return { state: "stale", label: "Not exact", text: `Last exact as of ${time(Number(count.asOfMs))}.` };
+  if (count.viewsDiffer) {
+    const text = "They differ from the events and are being rebuilt. The total is exact.";
+    return { state: "stale", label: VIEWS_DIFFER, text };
+  }
   if (Number(count.lagMs) > MAX_LIVE_LAG_MS) {
     return { state: "stale", label: "Behind", text: `${asOf} No event is lost; counting will catch up.` };
   }
@@ -103,6 +109,7 @@ function counting({ count }) {
 /** @param {Model} model @param {number} now @returns {Component} */
 function audit({ count, clockOffset }, now) {
   const name = "Audit";
+  if (count?.viewsDiffer) return { name, level: "warning", text: `${VIEWS_DIFFER}: being rebuilt` };
   if (!count?.lastAuditMs) return { name, level: "unknown", text: "Not yet, since the cache was rebuilt" };
   const age = now + clockOffset - Number(count.lastAuditMs);
   if (age > MAX_AUDIT_AGE_MS) return { name, level: "warning", text: `Last one ${duration(age)} ago` };

@@ -1,8 +1,10 @@
-//! What the documentation shows works: manifests, and the health check for Argo CD.
+//! What the documentation shows works: manifests, the metrics adapter, and the health check for Argo CD.
 
 use mlua::{Function, Lua};
-use ping_api::crd::PingPipeline;
+use ping_api::{crd::PingPipeline, kinds::Kind};
 use serde_json::{Value, json};
+
+use crate::fixture::{demo, empty, object};
 
 /// The blocks of `language` in the pages of `folder`, with their pages.
 fn blocks(folder: &str, language: &str) -> Vec<(String, String)> {
@@ -44,6 +46,20 @@ fn every_manifest_in_the_guides_is_valid() {
         }
     }
     assert!(pipelines >= 5, "only {pipelines} manifests found");
+}
+
+#[test]
+fn the_adapter_of_the_guide_serves_the_metric_that_the_autoscaler_of_processors_reads() {
+    let example = |part: &str| blocks("how-to", "yaml").into_iter().find(|(_, text)| text.contains(part)).unwrap().1;
+    let values: Value = yaml_serde::from_str(&example("seriesQuery")).unwrap();
+    let mut pipeline = demo();
+    pipeline.spec = yaml_serde::from_str::<PingPipeline>(&example("targetLagRecords")).unwrap().spec;
+    let autoscaler = object(&pipeline, &empty(), Kind::HorizontalPodAutoscaler, "demo-processor");
+    let metric = autoscaler["spec"]["metrics"][0]["pods"]["metric"]["name"].as_str().unwrap();
+    let series = values["rules"]["custom"][0]["seriesQuery"].as_str().unwrap();
+    assert_eq!(series.split('{').next(), Some(metric));
+    let reference = include_str!("../../../../docs/reference/metrics.md");
+    assert!(reference.contains(&format!("| `{metric}` | gauge |")), "processors do not export {metric}");
 }
 
 /// A value as Lua writes it.

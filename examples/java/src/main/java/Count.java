@@ -1,3 +1,4 @@
+import com.github.f4b6a3.uuid.UuidCreator;
 import io.grpc.Grpc;
 import io.grpc.InsecureChannelCredentials;
 import io.grpc.ManagedChannel;
@@ -7,7 +8,6 @@ import io.pingpipeline.api.ping.v1.PingCountRequest;
 import io.pingpipeline.api.ping.v1.PingRequest;
 import io.pingpipeline.api.ping.v1.PingServiceGrpc;
 import java.util.Set;
-import java.util.UUID;
 import java.util.concurrent.TimeUnit;
 
 /** Counts one event, and sends it again after a failure: it is counted once. Its arguments: ADDRESS [EVENT_ID] */
@@ -19,7 +19,7 @@ public final class Count {
     ManagedChannel channel = Grpc.newChannelBuilder(args[0], InsecureChannelCredentials.create()).build();
     var pings = PingServiceGrpc.newBlockingStub(channel);
     // Without an id of its own, an event that is sent twice is two events.
-    String eventId = args.length > 1 ? args[1] : UUID.randomUUID().toString();
+    String eventId = args.length > 1 ? args[1] : UuidCreator.getTimeOrderedEpoch().toString();
     var event = PingRequest.newBuilder().setEventId(eventId).setSource("shop-7").setKind("sale").build();
     for (int attempt = 0; ; attempt++) {
       try {

@@ -1,3 +1,4 @@
+import com.github.f4b6a3.uuid.UuidCreator;
 import io.grpc.Grpc;
 import io.grpc.InsecureChannelCredentials;
 import io.grpc.ManagedChannel;
@@ -12,7 +13,6 @@ import io.pingpipeline.api.ping.v1.RecordBatchResponse;
 import io.pingpipeline.api.ping.v1.RecordRequest;
 import java.util.ArrayDeque;
 import java.util.Set;
-import java.util.UUID;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.CompletionException;
 import java.util.concurrent.LinkedBlockingQueue;
@@ -49,7 +49,7 @@ public final class Stream {
     if (unsent == 0) return null;
     var batch = RecordBatchRequest.newBuilder();
     for (int size = Math.min(BATCH_EVENTS, unsent); size > 0; size--, unsent--) {
-      String id = UUID.randomUUID().toString();
+      String id = UuidCreator.getTimeOrderedEpoch().toString();
       batch.addEvents(RecordRequest.newBuilder().setEventId(id).setSource("shop-7").setKind("sale"));
     }
     unacknowledged.add(batch.build());
