@@ -132,6 +132,7 @@ impl<S: Store> Adapters<S> {
                 name_limits: args.names.limits(),
                 sources: store.clone(),
                 revocations: RevocationQuery::new(args.status.rule(), store.clone(), Arc::clone(clock)),
+                dead_letters: Arc::new(log.clone()),
                 events: store.clone(),
                 event_days: args.retention.event_days(),
             }),

@@ -10,6 +10,7 @@ mod audit;
 mod cache;
 mod causes;
 mod clock;
+mod dead_letters;
 mod event_retention;
 mod log;
 mod minutes;
@@ -26,6 +27,7 @@ pub use audit::{Drift, compare, has_counted};
 pub use cache::{CacheCounters, CacheError, CacheSnapshot, CounterCache, Flush, Reading};
 pub use causes::{Cause, DiskFull, chain};
 pub use clock::Clock;
+pub use dead_letters::{DeadLetterReader, LetterPage, LetterPosition, LetterQuery, StoredLetter};
 pub use event_retention::{EventCutoff, EventRetention};
 pub use log::{
     Bounds, ConsumerEvent, DeadContent, DeadLetter, LogBounds, LogConsumer, LogError, LogEvent, LogProducer, Malformed,

@@ -2,7 +2,8 @@
 //! is wrong.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -29,6 +30,7 @@ use rdkafka::{
 use serde_json::{Value, json};
 use sqlx::PgPool;
 use tokio::{
+    process::Command,
     task::JoinHandle,
     time::{Duration, sleep},
 };
@@ -184,6 +186,17 @@ fn dead_letters(parts: &Parts, count: usize) -> Vec<String> {
     reasons
 }
 
+/// Runs `pingctl dead-letters` against `server`; returns what it prints as JSON.
+async fn pingctl(server: &Pingd, arguments: &[&str]) -> Value {
+    let program = Path::new(env!("CARGO_BIN_EXE_pingd")).with_file_name("pingctl");
+    let mut command = Command::new(program);
+    command.arg("dead-letters").args(arguments).args(["--addr", &server.api, "--admin-addr", &server.admin, "--json"]);
+    let output = command.env("PINGCTL_CONFIG", "/nonexistent").output().await;
+    let output = output.expect("pingctl, as `cargo build --workspace --bins` builds it");
+    assert!(output.status.success(), "pingctl {arguments:?}: {output:?}");
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
 /// A pipeline with 1,500 events in a backup of Postgres, and 2,000 that came later.
 async fn backed_up() -> (Parts, Pingd, Pingd) {
     let (mut parts, server, processor) = pipeline().await;
@@ -275,6 +288,20 @@ async fn a_failover_that_loses_the_last_commits() {
     assert_sources_agree(&parts, &server).await;
     assert!(processor.metric("ping_count_store_rollbacks_total").await >= 1.0);
     assert_eq!(dead_letters(&parts, 2_000).len(), 2_000);
+
+    let listed = pingctl(&server, &["--since", "1h", "--reason", "RESTORED", "--limit", "5000"]).await;
+    let letters = listed["letters"].as_array().unwrap();
+    let ids: BTreeSet<_> = letters.iter().map(|letter| letter["event"]["eventId"].as_str().unwrap()).collect();
+    assert_eq!((ids.len(), &listed["nextPageToken"]), (2_000, &json!("")));
+    assert_eq!(pingctl(&server, &["--reason", "no such reason"]).await["letters"], json!([]));
+    let place = letters[1_234]["place"].as_str().unwrap();
+    for (recorded, already_recorded) in [(1, 0), (0, 1)] {
+        let outcome = pingctl(&server, &["resend", "--place", place, "--yes"]).await;
+        let expected = json!({"recorded": recorded, "alreadyRecorded": already_recorded, "refused": []});
+        assert_eq!(outcome, expected, "{}", letters[1_234]);
+        wait_for_exact(&server, 2_201, SystemClock.now()).await;
+    }
+    assert_sources_agree(&parts, &server).await;
 }
 
 async fn recreate_topic(parts: &Parts) {
