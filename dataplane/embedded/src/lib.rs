@@ -15,8 +15,8 @@ use anyhow::Context;
 use ping_ingest::{IngestPorts, IngestSettings};
 use ping_memory::{LoggedMinutes, MemoryCache, MemoryLog, MemoryStatuses, MemoryStore, SystemClock};
 use ping_ports::{
-    Clock, EventRetention, EventStore, LogConsumer, Outbox, QuotaStore, SourceReader, SourceViews, StorageReader,
-    TotalsStore,
+    Clock, EventRetention, EventStore, Incarnations, LogConsumer, Outbox, QuotaStore, SourceReader, SourceViews,
+    StorageReader, TotalsStore,
 };
 use ping_projections::{LogPorts, MinutePublisher, StatusProjection};
 use ping_query::{CountQuery, RevocationQuery, SourceQuery, StatusQuery, StorageWatch};
@@ -51,7 +51,16 @@ pub async fn run(args: DevArgs, process: ProcessArgs, shutdown: CancellationToke
 
 /// All ports that a store of record implements.
 trait Store:
-    EventStore + Outbox + TotalsStore + SourceViews + SourceReader + QuotaStore + EventRetention + StorageReader + 'static
+    EventStore
+    + Outbox
+    + TotalsStore
+    + SourceViews
+    + SourceReader
+    + QuotaStore
+    + EventRetention
+    + StorageReader
+    + Incarnations
+    + 'static
 {
 }
 
@@ -64,6 +73,7 @@ impl<S> Store for S where
         + QuotaStore
         + EventRetention
         + StorageReader
+        + Incarnations
         + 'static
 {
 }
@@ -155,7 +165,7 @@ impl<S: Store> Adapters<S> {
             cache,
             totals: store.clone(),
             views: store.clone(),
-            log: LogPorts { outbox: store.clone(), bounds, producer, clock },
+            log: LogPorts { outbox: store.clone(), bounds, producer, incarnations: store.clone(), clock },
             cache_log: log.subscribe("counts"),
             views_log: log.subscribe("views"),
             settings: args.count.settings(),

@@ -29,6 +29,7 @@ pub(crate) async fn run(args: ProcessorArgs, process: ProcessArgs, shutdown: Can
         outbox: store.clone(),
         bounds: Arc::new(KafkaBounds::new(&kafka)?),
         producer: Arc::new(KafkaProducer::new(&kafka)),
+        incarnations: store.clone(),
         clock: Arc::new(SystemClock),
     };
     let rule = args.status.rule();

@@ -12,6 +12,7 @@ mod causes;
 mod clock;
 mod dead_letters;
 mod event_retention;
+mod incarnations;
 mod log;
 mod minutes;
 mod quotas;
@@ -29,6 +30,7 @@ pub use causes::{Cause, DiskFull, chain};
 pub use clock::Clock;
 pub use dead_letters::{DeadLetterReader, LetterPage, LetterPosition, LetterQuery, StoredLetter};
 pub use event_retention::{EventCutoff, EventRetention};
+pub use incarnations::{Incarnation, IncarnationChange, Incarnations, SAME_CHANGE};
 pub use log::{
     Bounds, ConsumerEvent, DeadContent, DeadLetter, LogBounds, LogConsumer, LogError, LogEvent, LogProducer, Malformed,
     Record,

@@ -186,6 +186,21 @@ fn dead_letters(parts: &Parts, count: usize) -> Vec<String> {
     reasons
 }
 
+/// Waits until the server reports that `incarnation` has changed since `went_back`, with at least this many phantoms.
+async fn reports_change(server: &Pingd, incarnation: &str, went_back: i64, phantoms: i64) {
+    let started = Instant::now();
+    loop {
+        let (_, answer) = server.call("PingCount", &json!({})).await.unwrap();
+        let change = &answer["incarnationChange"];
+        let is_late = number(&change["noticedMs"]) >= went_back;
+        if change["incarnation"] == incarnation && is_late && number(&change["phantomEvents"]) >= phantoms {
+            return;
+        }
+        assert!(started.elapsed() < TIMEOUT, "{answer}\n{}", server.log_tail());
+        sleep(Duration::from_millis(100)).await;
+    }
+}
+
 /// Runs `pingctl dead-letters` against `server`; returns what it prints as JSON.
 async fn pingctl(server: &Pingd, arguments: &[&str]) -> Value {
     let program = Path::new(env!("CARGO_BIN_EXE_pingd")).with_file_name("pingctl");
@@ -265,7 +280,7 @@ async fn a_failover_that_loses_the_last_commits() {
     let mut settings = parts.env().to_vec();
     let (_, url) = settings.iter_mut().find(|(name, _)| *name == env::POSTGRES_URL).unwrap();
     *url = url.replace(&parts.postgres.port().to_string(), &database.port().to_string());
-    let (server, processor) =
+    let (mut server, processor) =
         tokio::join!(Pingd::start_with_env("server", settings.clone()), Pingd::start_with_env("processor", settings));
     record(&server, 1_500).await;
     wait_for_exact(&server, 1_500, 0).await;
@@ -302,6 +317,11 @@ async fn a_failover_that_loses_the_last_commits() {
         wait_for_exact(&server, 2_201, SystemClock.now()).await;
     }
     assert_sources_agree(&parts, &server).await;
+    reports_change(&server, "INCARNATION_STORE", went_back, 2_000).await;
+    server.kill_9().await;
+    server.restart();
+    server.wait_ready().await;
+    reports_change(&server, "INCARNATION_STORE", went_back, 2_000).await;
 }
 
 async fn recreate_topic(parts: &Parts) {
@@ -361,6 +381,7 @@ async fn a_topic_that_is_created_again_and_grows_past_the_positions_while_no_pro
     assert_sources_agree(&parts, &server).await;
     assert!(processor.metric("ping_count_log_recreations_total").await >= 1.0);
     assert!(processor.metric("ping_views_log_recreations_total").await >= 1.0);
+    reports_change(&server, "INCARNATION_LOG", since, 0).await;
     assert_eq!(processor.metric("ping_count_drifts_total").await, 0.0);
 }
 
