@@ -11,7 +11,10 @@ use std::collections::BTreeMap;
 use fixture::{Fixture, PARTITIONS, assigned, expected, next, records, row, settled, sorted, started};
 use futures::FutureExt;
 use ping_core::{Partition, WriterId};
-use ping_ports::{ConsumerEvent, DeadContent, DeadLetter, Malformed, OutboxRow, Record, TraceContext};
+use ping_ports::{
+    ConsumerEvent, DeadContent, DeadLetter, LetterPage, LetterQuery, LogEvent, Malformed, OutboxRow, Record,
+    StoredLetter, TraceContext,
+};
 use ping_testbed::Kafka;
 
 macro_rules! contract {
@@ -49,6 +52,7 @@ contract! {
     single_records_are_read
     dead_letters_can_be_read
     a_trace_is_carried_by_each_partition_of_its_batch
+    dead_letters_are_read_in_pages
 }
 
 async fn records_keep_their_order_on_every_partition(fixture: Fixture) {
@@ -275,4 +279,44 @@ async fn a_trace_is_carried_by_each_partition_of_its_batch(fixture: Fixture) {
         assert_eq!(traced.first().map(|record| &record.trace), Some(&trace), "partition {partition}");
         assert!(others.iter().all(|record| record.trace.is_none()), "partition {partition}");
     }
+}
+
+async fn dead_letters_are_read_in_pages(fixture: Fixture) {
+    let reader = fixture.dead_letter_reader();
+    let query = LetterQuery { reason: String::new(), since: None, limit: 2, from: None };
+    assert_eq!(reader.page(query.clone()).await.unwrap(), LetterPage::default());
+    let event = LogEvent::of(WriterId(7), 3, &row(7, 3, 1, 5).batch.events[0]);
+    let letter = |offset, content| DeadLetter { partition: 2, offset, content };
+    let foreign = || DeadContent::Malformed(Malformed::Foreign, vec![1, 2, 3]);
+    let letters = [foreign(), DeadContent::Phantom(event.clone()), foreign(), DeadContent::Phantom(event.clone())];
+    let letters = (5..).zip(letters).map(|(offset, content)| letter(offset, content)).collect();
+    fixture.producer().dead_letter(letters).await.unwrap();
+
+    let all = async |query: LetterQuery| {
+        let (mut query, mut found) = (query, Vec::new());
+        loop {
+            let page = reader.page(query.clone()).await.unwrap();
+            assert!(page.letters.len() <= query.limit);
+            found.extend(page.letters);
+            match page.next {
+                Some(next) => query.from = Some(next),
+                None => return found,
+            }
+        }
+    };
+    let offsets = |letters: &[StoredLetter]| -> Vec<_> {
+        letters.iter().map(|letter| letter.place.rsplit_once('/').unwrap().1.to_owned()).collect()
+    };
+    for limit in [1, 2, 3, 100] {
+        assert_eq!(offsets(&all(LetterQuery { limit, ..query.clone() }).await), ["5", "6", "7", "8"]);
+    }
+    let phantoms = all(LetterQuery { reason: "RESTORED".into(), limit: 1, ..query.clone() }).await;
+    assert_eq!(offsets(&phantoms), ["6", "8"]);
+    assert_eq!((phantoms[0].content.as_ref(), phantoms[0].place.split('/').nth(1)), (Ok(&event), Some("2")));
+    let foreign = all(LetterQuery { reason: "published".into(), since: Some(1), ..query.clone() }).await;
+    assert!(foreign.iter().any(|letter| letter.content == Err(vec![1, 2, 3])), "{foreign:?}");
+    // The log in memory notes no time.
+    let has_times = foreign.iter().all(|letter| letter.sent.is_some());
+    let later = all(LetterQuery { since: Some(i64::MAX), ..query }).await;
+    assert_eq!(later.len(), if has_times { 0 } else { 4 });
 }

@@ -109,6 +109,8 @@ impl Client {
         verify(VerifyRequest) -> VerifyResponse = "/ping.v1.AdminService/Verify";
         /// `AdminService.RevokeStatus`, on the admin port.
         revoke_status(RevokeStatusRequest) -> RevokeStatusResponse = "/ping.v1.AdminService/RevokeStatus";
+        /// `AdminService.DeadLetters`, on the admin port.
+        dead_letters(DeadLettersRequest) -> DeadLettersResponse = "/ping.v1.AdminService/DeadLetters";
     }
 
     /// `PingService.StreamPings`

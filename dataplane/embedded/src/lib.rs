@@ -15,8 +15,8 @@ use anyhow::Context;
 use ping_ingest::{IngestPorts, IngestSettings};
 use ping_memory::{LoggedMinutes, MemoryCache, MemoryLog, MemoryStatuses, MemoryStore, SystemClock};
 use ping_ports::{
-    Clock, EventRetention, EventStore, LogConsumer, Outbox, QuotaStore, SourceReader, SourceViews, StorageReader,
-    TotalsStore, Traces,
+    Clock, EventRetention, EventStore, Incarnations, LogConsumer, Outbox, QuotaStore, SourceReader, SourceViews,
+    StorageReader, TotalsStore, Traces,
 };
 use ping_projections::{LogPorts, MinutePublisher, StatusProjection};
 use ping_query::{CountQuery, RevocationQuery, SourceQuery, StatusQuery, StorageWatch};
@@ -51,7 +51,16 @@ pub async fn run(args: DevArgs, process: ProcessArgs, shutdown: CancellationToke
 
 /// All ports that a store of record implements.
 trait Store:
-    EventStore + Outbox + TotalsStore + SourceViews + SourceReader + QuotaStore + EventRetention + StorageReader + 'static
+    EventStore
+    + Outbox
+    + TotalsStore
+    + SourceViews
+    + SourceReader
+    + QuotaStore
+    + EventRetention
+    + StorageReader
+    + Incarnations
+    + 'static
 {
 }
 
@@ -64,6 +73,7 @@ impl<S> Store for S where
         + QuotaStore
         + EventRetention
         + StorageReader
+        + Incarnations
         + 'static
 {
 }
@@ -139,6 +149,7 @@ impl<S: Store> Adapters<S> {
                 name_limits: args.names.limits(),
                 sources: store.clone(),
                 revocations: RevocationQuery::new(args.status.rule(), store.clone(), Arc::clone(clock)),
+                dead_letters: Arc::new(log.clone()),
                 events: store.clone(),
                 event_days: args.retention.event_days(),
             }),
@@ -162,7 +173,7 @@ impl<S: Store> Adapters<S> {
             cache,
             totals: store.clone(),
             views: store.clone(),
-            log: LogPorts { outbox: store.clone(), bounds, producer, clock, traces },
+            log: LogPorts { outbox: store.clone(), bounds, producer, incarnations: store.clone(), clock, traces },
             cache_log: log.subscribe("counts"),
             views_log: log.subscribe("views"),
             settings: args.count.settings(),

@@ -6,6 +6,7 @@ use crate::{
     completions::CompletionsArgs,
     context::ContextArgs,
     count::CountArgs,
+    dead_letters::DeadLettersArgs,
     doctor::DoctorArgs,
     exit,
     global::GlobalArgs,
@@ -78,6 +79,8 @@ pub(crate) enum ServerCommand {
     Verify(VerifyArgs),
     /// Take back the negative status of a source.
     Revoke(RevokeArgs),
+    /// List the records that are counted nowhere, with the reason, or record their events again.
+    DeadLetters(DeadLettersArgs),
 }
 
 impl Command {

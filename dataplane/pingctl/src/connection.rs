@@ -22,7 +22,7 @@ pub(crate) struct Connection {
     #[arg(short, long, env = env::CTL_ADDR, global = true)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) addr: Option<Address>,
-    /// Address of the server's admin port, for `verify` and `revoke`. Default: the host of --addr, port 8081.
+    /// Address of the server's admin port, for `verify`, `revoke` and `dead-letters`. Default: the host of --addr, port 8081.
     #[arg(long, value_name = "ADDRESS", env = env::CTL_ADMIN_ADDR, global = true)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) admin_addr: Option<Address>,

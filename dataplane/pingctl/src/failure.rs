@@ -39,7 +39,7 @@ impl Failure {
             (format!("no secure connection to {address}"), Some(cause), Some(fix))
         } else if caused_by::<ConnectError>(status) {
             let fix = "start a server with `pingd dev`, or set another address with --addr, PINGCTL_ADDR or --context (for \
-                       `verify` and `revoke`: --admin-addr or PINGCTL_ADMIN_ADDR)";
+                       `verify`, `revoke` and `dead-letters`: --admin-addr or PINGCTL_ADMIN_ADDR)";
             (format!("cannot reach {address}"), root_cause(status), Some(fix))
         } else if caused_by::<TimeoutExpired>(status) {
             (format!("{address} did not answer in time"), None, Some("retry, or raise --timeout"))

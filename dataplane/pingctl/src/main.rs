@@ -12,6 +12,7 @@ mod config;
 mod connection;
 mod context;
 mod count;
+mod dead_letters;
 mod doctor;
 mod exit;
 mod failure;
@@ -90,5 +91,6 @@ async fn call(command: ServerCommand, settings: &Settings) -> anyhow::Result<Exi
         ServerCommand::Series(args) => series::run(args, settings).await,
         ServerCommand::Verify(args) => verify::run(args, settings).await,
         ServerCommand::Revoke(args) => revoke::run(args, settings).await,
+        ServerCommand::DeadLetters(args) => dead_letters::run(args, settings).await,
     }
 }

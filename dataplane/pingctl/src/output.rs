@@ -85,6 +85,12 @@ pub(crate) fn time(millis: Millis) -> String {
     Timestamp::from_millisecond(millis).map_or_else(|_| format!("{millis} ms"), |time| format!("{time:.3}"))
 }
 
+/// Text that another program wrote, with control characters escaped: a terminal must not obey them.
+pub(crate) fn printable(text: &str) -> String {
+    let escaped = |char: char| if char.is_control() { char.escape_debug().to_string() } else { char.to_string() };
+    text.chars().map(escaped).collect()
+}
+
 /// How fresh an answer about sources is.
 pub(crate) fn freshness(as_of_ms: Millis, lag_ms: Millis) -> String {
     if as_of_ms == 0 {

@@ -40,7 +40,7 @@ pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
 }
 
 /// Parses a duration, and returns the time that long ago; the epoch if it was before that.
-fn parse_ago(text: &str) -> Result<Millis, String> {
+pub(crate) fn parse_ago(text: &str) -> Result<Millis, String> {
     let start = Timestamp::now().checked_sub(parse_duration(text)?);
     start.map(|start| start.as_millisecond().max(0)).map_err(|error| error.to_string())
 }

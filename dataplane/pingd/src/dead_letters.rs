@@ -1,37 +1,40 @@
 //! `pingd dead-letters`: prints the records of the dead-letter topic, one JSON object per line.
 
-use std::{
-    io::{self, Write},
-    sync::{Arc, Mutex, PoisonError},
-};
+use std::io::{self, Write};
 
 use base64::{Engine, prelude::BASE64_STANDARD};
-use ping_kafka::{StoredLetter, read_dead_letters};
+use ping_kafka::KafkaDeadLetters;
+use ping_ports::{DeadLetterReader, LetterQuery, StoredLetter};
 use serde_json::{Value, json};
 
 use crate::config::DeadLettersArgs;
 
+/// Records read at once.
+const PAGE: usize = 1_000;
+
 pub(crate) async fn run(args: DeadLettersArgs) -> anyhow::Result<()> {
-    let failure = Arc::new(Mutex::new(None));
-    let failed = Arc::clone(&failure);
-    let print = move |letter: StoredLetter| match writeln!(io::stdout(), "{}", json(&letter)) {
-        Ok(()) => true,
-        Err(error) => {
-            *failed.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
-            false
+    let reader = KafkaDeadLetters::new(args.kafka.settings());
+    let mut query = LetterQuery { reason: String::new(), since: None, limit: PAGE, from: None };
+    loop {
+        let page = reader.page(query.clone()).await?;
+        match print(&page.letters) {
+            // The reader of the output has seen enough.
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(()),
+            printed => printed?,
         }
-    };
-    read_dead_letters(&args.kafka.settings(), print).await?;
-    let failure = failure.lock().unwrap_or_else(PoisonError::into_inner).take();
-    match failure {
-        // The reader has seen enough.
-        Some(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-        Some(error) => Err(error.into()),
-        None => Ok(()),
+        if page.next.is_none() {
+            return Ok(());
+        }
+        query.from = page.next;
     }
 }
 
-/// The event has the names of the API, so that it can be recorded again: the field `event` of several lines is a `RecordBatchRequest`.
+fn print(letters: &[StoredLetter]) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    letters.iter().try_for_each(|letter| writeln!(out, "{}", json(letter)))
+}
+
+/// The event has the names of the API: it is a request for `PingService.Ping`, which records it again.
 fn json(letter: &StoredLetter) -> Value {
     let StoredLetter { sent, reason, place, content } = letter;
     let mut json = json!({ "reason": reason, "place": place, "sentMs": sent.map(|sent| sent.to_string()) });

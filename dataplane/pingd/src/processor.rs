@@ -31,6 +31,7 @@ pub(crate) async fn run(args: ProcessorArgs, process: ProcessArgs, shutdown: Can
         outbox: store.clone(),
         bounds: Arc::new(KafkaBounds::new(&kafka)?),
         producer: Arc::new(KafkaProducer::new(&kafka)),
+        incarnations: store.clone(),
         clock: Arc::new(SystemClock),
         traces: traces.traces(),
     };

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use crate::config::ServerArgs;
 use anyhow::Context;
 use ping_ingest::IngestPorts;
-use ping_kafka::KafkaProducer;
+use ping_kafka::{KafkaDeadLetters, KafkaProducer};
 use ping_memory::SystemClock;
 use ping_ports::{Clock, Outbox};
 use ping_postgres::PostgresStore;
@@ -56,6 +56,7 @@ pub(crate) async fn run(args: ServerArgs, process: ProcessArgs, shutdown: Cancel
                 name_limits: args.names.limits(),
                 sources: store.clone(),
                 revocations,
+                dead_letters: Arc::new(KafkaDeadLetters::new(args.kafka.settings())),
                 events: store.clone(),
                 event_days: args.retention.event_days(),
             }

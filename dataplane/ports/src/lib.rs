@@ -10,7 +10,9 @@ mod audit;
 mod cache;
 mod causes;
 mod clock;
+mod dead_letters;
 mod event_retention;
+mod incarnations;
 mod log;
 mod minutes;
 mod quotas;
@@ -27,7 +29,9 @@ pub use audit::{Drift, compare, has_counted};
 pub use cache::{CacheCounters, CacheError, CacheSnapshot, CounterCache, Flush, Reading};
 pub use causes::{Cause, DiskFull, chain};
 pub use clock::Clock;
+pub use dead_letters::{DeadLetterReader, LetterPage, LetterPosition, LetterQuery, StoredLetter};
 pub use event_retention::{EventCutoff, EventRetention};
+pub use incarnations::{Incarnation, IncarnationChange, Incarnations, SAME_CHANGE};
 pub use log::{
     Bounds, ConsumerEvent, DeadContent, DeadLetter, LogBounds, LogConsumer, LogError, LogEvent, LogProducer, Malformed,
     Record,

@@ -10,6 +10,7 @@ use ping_segments::{AuditedSegment, Family};
 
 use super::{
     audit::{Differences, Drift},
+    incarnations::IncarnationChange,
     store::StoreError,
 };
 
@@ -68,6 +69,8 @@ pub struct ViewAuditState {
     pub suspect: bool,
     /// When an audit last found the views equal to the committed events; `None` before the first audit.
     pub last_audit: Option<Millis>,
+    /// The last change of an incarnation; `None` before the first.
+    pub change: Option<IncarnationChange>,
 }
 
 /// Reads what an audit of the views compares, and keeps its result.

@@ -10,7 +10,7 @@ use super::{
     store_check::{check_store, last_seqs_of},
 };
 use ping_core::{Generation, LastSeqs, Marks, Offset, Partition, Positions};
-use ping_ports::{Bounds, Record};
+use ping_ports::{Bounds, Incarnation, Record};
 
 /// Rebuilds before a session gives up. Two suffice unless other processors rebuild at the same time; then the pause between
 /// sessions resolves the race.
@@ -66,8 +66,12 @@ impl<P: Projection> Context<P> {
                             "the topic was created again: rebuilding what was derived from it"
                         );
                         self.projection.mark_suspect(generation).await?;
+                        self.note_change(Incarnation::Log).await?;
                     }
-                    Resumption::StoreWentBack => self.projection.mark_suspect(generation).await?,
+                    Resumption::StoreWentBack => {
+                        self.projection.mark_suspect(generation).await?;
+                        self.note_change(Incarnation::Store).await?;
+                    }
                 }
             }
             self.rebuild(positions.map(|positions| positions.generation).as_ref()).await?;
@@ -104,6 +108,12 @@ impl<P: Projection> Context<P> {
         let last_seqs = last_seqs_of(&*self.ports.outbox, &records).await?;
         let other = records.iter().any(|record| was_never_read(record, &positions.marks, &last_seqs));
         Ok(if other { Resumption::OtherLog } else { Resumption::Possible })
+    }
+
+    /// Notes a change before the rebuild that hides it.
+    async fn note_change(&self, of: Incarnation) -> Result<(), CountError> {
+        let LogPorts { incarnations, clock, .. } = &self.ports;
+        Ok(incarnations.note_change(of, 0, clock.now()).await?)
     }
 
     /// Rebuilds the projection, unless another processor has replaced the generation `seen`.

@@ -17,11 +17,12 @@ use super::{
     error::CountError,
     projection::{AuditOutcome, Projection},
     session_state::{Action, SessionState, Wait},
+    settings::LogPorts,
     store_check::{check_store, last_seqs_of},
     watermark::LogWatermark,
 };
 use ping_core::{Generation, Millis, Partition, Positions};
-use ping_ports::{Applied, ConsumerEvent, LogConsumer, LogError, Record, TraceSpan, chain};
+use ping_ports::{Applied, ConsumerEvent, DeadContent, Incarnation, LogConsumer, LogError, Record, TraceSpan, chain};
 
 /// Audits in a row that must find a difference before it counts as drift. A single one may be an event in flight.
 const DRIFTING_AUDITS: u32 = 2;
@@ -197,11 +198,13 @@ impl<'a, C: LogConsumer, P: Projection> Session<'a, C, P> {
         let Some(first) = dead.first() else { return };
         let (count, reason, place) =
             (dead.len(), first.content.reason(), format!("{}/{}", first.partition, first.offset));
+        let phantoms = dead.iter().filter(|letter| matches!(letter.content, DeadContent::Phantom(_))).count();
         if let Err(error) = self.context.ports.producer.dead_letter(dead).await {
             // The records stay in the topic until its retention ends. Waiting would block every record behind them.
             tracing::error!(count, first = place, error = chain(&error), "dead letters not delivered");
         } else {
             tracing::warn!(count, first = place, %reason, "records that are not counted were sent to the dead-letter topic");
+            note_phantoms(&self.context.ports, phantoms).await;
         }
     }
 
@@ -301,6 +304,17 @@ async fn in_span(
         }
     }
     applied
+}
+
+/// A failure does not stop counting: the dead letters and the metric have them.
+async fn note_phantoms(ports: &LogPorts, phantoms: usize) {
+    if phantoms == 0 {
+        return;
+    }
+    let number = i64::try_from(phantoms).unwrap_or(i64::MAX);
+    if let Err(error) = ports.incarnations.note_change(Incarnation::Store, number, ports.clock.now()).await {
+        tracing::warn!(phantoms, error = chain(&error), "phantom events not noted");
+    }
 }
 
 /// The result of a call, once it is there; never, when none is running.

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use ping_ports::{Clock, LogBounds, LogProducer, Outbox, Traces};
+use ping_ports::{Clock, Incarnations, LogBounds, LogProducer, Outbox, Traces};
 use ping_segments::FAN_IN;
 
 /// How the count path behaves.
@@ -54,6 +54,8 @@ pub struct LogPorts {
     pub bounds: Arc<dyn LogBounds>,
     /// Takes dead letters.
     pub producer: Arc<dyn LogProducer>,
+    /// Keeps the last change of an incarnation.
+    pub incarnations: Arc<dyn Incarnations>,
     /// Tells the time.
     pub clock: Arc<dyn Clock>,
     /// Starts spans of flushes.

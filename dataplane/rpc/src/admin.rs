@@ -4,30 +4,37 @@ use std::{sync::Arc, time::Duration};
 
 use connectrpc::{ConnectError, ConnectRpcService, RequestContext, Response, ServiceRequest, ServiceResult};
 use ping_identity::{Extent, Permission};
+use ping_ports::DeadLetterReader;
 use ping_proto::{
-    AdminService, AdminServiceServer, RevokeStatusRequest, RevokeStatusResponse, VerifyRequest, VerifyResponse,
+    AdminService, AdminServiceServer, DeadLettersRequest, DeadLettersResponse, RevokeStatusRequest,
+    RevokeStatusResponse, VerifyRequest, VerifyResponse,
 };
 use ping_query::{CountQuery, Verification};
 use tokio::sync::Semaphore;
 
-use super::{access::Session, audit::Audited, errors, revocation::Revocations};
+use super::{access::Session, audit::Audited, dead_letters, errors, revocation::Revocations};
 
 /// `AdminService` over the read path and the write path.
 pub struct Admin {
     counts: Option<CountQuery>,
     revocations: Option<Revocations>,
+    dead_letters: Option<Arc<dyn DeadLetterReader>>,
     /// One recount runs at a time: it reads every row.
     recount: Arc<Semaphore>,
+    /// One page of dead letters is read at a time: it occupies a connection and memory.
+    reading: Arc<Semaphore>,
 }
 
 impl Admin {
-    /// `counts`: none if the server does not answer queries. `revocations`: none if it does not accept events.
+    /// `counts`: none if the server does not answer queries. `revocations` and `dead_letters`: none if it does not accept events.
     #[must_use]
     pub fn service(
         counts: Option<CountQuery>,
         revocations: Option<Revocations>,
+        dead_letters: Option<Arc<dyn DeadLetterReader>>,
     ) -> ConnectRpcService<Audited<AdminServiceServer<Self>>> {
-        let admin = Self { counts, revocations, recount: Arc::new(Semaphore::new(1)) };
+        let (recount, reading) = (Arc::new(Semaphore::new(1)), Arc::new(Semaphore::new(1)));
+        let admin = Self { counts, revocations, dead_letters, recount, reading };
         ConnectRpcService::new(Audited(AdminServiceServer::new(admin)))
     }
 }
@@ -69,6 +76,30 @@ impl AdminService for Admin {
             event_id: recorded.event_id.to_string(),
             as_of_ms: recorded.as_of,
         })
+    }
+
+    async fn dead_letters(
+        &self,
+        context: RequestContext,
+        request: ServiceRequest<'_, DeadLettersRequest>,
+    ) -> ServiceResult<DeadLettersResponse> {
+        // They show events, so it needs all sources and kinds.
+        Session::of(&context)?.authorize(Permission::Admin, Extent::All, Extent::All)?;
+        let query = dead_letters::query(request.reason, request.since_ms, request.page_size, request.page_token)?;
+        let message = "this server does not accept events (--role query), so it does not use the log; list dead letters on a server with role \
+                       ingest or all";
+        let letters = self.dead_letters.clone().ok_or_else(|| ConnectError::failed_precondition(message))?;
+        let Ok(running) = Arc::clone(&self.reading).try_acquire_owned() else {
+            let message = "dead letters are being read for another caller of this server; retry";
+            return Err(errors::exhausted(message, "DEAD_LETTERS_RUNNING", Duration::from_secs(1)));
+        };
+        // A task of its own: if the caller leaves, the log is still being read, and no second reading may start.
+        let read = tokio::spawn(async move {
+            let _running = running;
+            letters.page(query).await
+        });
+        let page = read.await.map_err(|error| ConnectError::internal(format!("the reading failed: {error}")))?;
+        Response::ok(dead_letters::response(page.map_err(|error| errors::log_unavailable(&error))?))
     }
 }
 

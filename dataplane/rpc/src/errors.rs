@@ -9,7 +9,7 @@ use http::{HeaderMap, HeaderValue, header};
 use ping_core::{EventError, RangeError};
 use ping_identity::AuthenticationError;
 use ping_ingest::Refusal;
-use ping_ports::{StoreError, chain};
+use ping_ports::{LogError, StoreError, chain};
 use ping_proto::errors::{BadRequest, ErrorInfo, RetryInfo, bad_request::FieldViolation};
 use ping_query::{QueryError, SourceError};
 use ping_quota::{Limit, QuotaRefusal};
@@ -176,6 +176,12 @@ pub(super) fn unavailable(error: &StoreError) -> ConnectError {
     let message = format!("the store did not answer; retry (error {id})");
     let error = with_reason(ConnectError::unavailable(message), "STORE_UNAVAILABLE", []);
     retry_after(error, STORE_RETRY)
+}
+
+pub(super) fn log_unavailable(error: &LogError) -> ConnectError {
+    let id = log("the log did not answer", &chain(error));
+    let message = format!("the log did not answer; retry, or look for error {id} in the log of the server");
+    retry_after(with_reason(ConnectError::unavailable(message), "LOG_UNAVAILABLE", []), STORE_RETRY)
 }
 
 /// The caller has no valid credentials.

@@ -7,6 +7,7 @@ use futures::TryStreamExt;
 use http::{HeaderValue, header};
 use ping_core::TimeRange;
 use ping_identity::Extent;
+use ping_ports::{Incarnation, IncarnationChange};
 use ping_proto::{
     self as proto, PingCountRequest, PingCountResponse, PingRequest, PingResponse, PingService, StreamPingsRequest,
     StreamPingsResponse,
@@ -100,7 +101,16 @@ pub(super) fn count_response(count: &CountResponse) -> PingCountResponse {
         views_differ: count.views.suspect,
         views_last_audit_ms: count.views.last_audit,
         storage: buffa::MessageField::from(count.storage.map(storage_usage)),
+        incarnation_change: buffa::MessageField::from(count.views.change.map(incarnation_change)),
     }
+}
+
+fn incarnation_change(IncarnationChange { of, noticed, phantoms }: IncarnationChange) -> proto::IncarnationChange {
+    let incarnation = match of {
+        Incarnation::Store => proto::Incarnation::INCARNATION_STORE,
+        Incarnation::Log => proto::Incarnation::INCARNATION_LOG,
+    };
+    proto::IncarnationChange { incarnation: incarnation.into(), noticed_ms: noticed, phantom_events: phantoms }
 }
 
 fn storage_usage(StorageUsage { used, wal, growth_per_day }: StorageUsage) -> proto::StorageUsage {

@@ -68,6 +68,7 @@ mod tests {
             ("ping.v1.LiveService/Watch", Read),
             ("ping.v1.AdminService/Verify", Admin),
             ("ping.v1.AdminService/RevokeStatus", Admin),
+            ("ping.v1.AdminService/DeadLetters", Admin),
             ("new.v1.Service/Method", Admin),
             ("", Admin),
         ] {

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use crate::{Security, args::TransportArgs};
 use anyhow::Context;
 use ping_ingest::{AcceptedIds, Ingest, IngestMetrics, IngestPorts, IngestSettings};
-use ping_ports::{Clock, EventRetention, QuotaStore, SourceReader, Traces};
+use ping_ports::{Clock, DeadLetterReader, EventRetention, QuotaStore, SourceReader, Traces};
 use ping_query::RevocationQuery;
 use ping_quota::{NameLimits, QuotaLimiter, QuotaMetrics};
 use ping_rpc::{self as rpc, Admin, Api, Health, Queries, Revocations, RpcMetrics};
@@ -29,6 +29,8 @@ pub struct WritePath {
     pub sources: Arc<dyn SourceReader>,
     /// The negative statuses that can be revoked.
     pub revocations: RevocationQuery,
+    /// The records of the log that are counted nowhere.
+    pub dead_letters: Arc<dyn DeadLetterReader>,
     /// Knows which events are no longer kept.
     pub events: Arc<dyn EventRetention>,
     /// Days for which events are kept; `None` keeps all of them.
@@ -68,9 +70,19 @@ impl ServerService {
         let (mut lanes, mut watchers) = (JoinSet::new(), JoinSet::new());
         let counts = self.queries.as_ref().map(|queries| queries.counts.clone());
         let metrics = Arc::new(RpcMetrics::register(registry));
-        let (api, revocations) = match self.ingest {
-            None => (Api::new(None, self.queries, self.clock, metrics, shutdown.clone()), None),
-            Some(WritePath { ports, settings, quotas, name_limits, sources, revocations, events, event_days }) => {
+        let (api, revocations, dead_letters) = match self.ingest {
+            None => (Api::new(None, self.queries, self.clock, metrics, shutdown.clone()), None, None),
+            Some(WritePath {
+                ports,
+                settings,
+                quotas,
+                name_limits,
+                sources,
+                revocations,
+                dead_letters,
+                events,
+                event_days,
+            }) => {
                 let accepted = AcceptedIds::follow(events, event_days, &mut watchers);
                 let ingest = Ingest::start(ports, settings, Arc::new(IngestMetrics::register(registry)), &mut lanes);
                 let limiter = QuotaLimiter::start(quotas, QuotaMetrics::register(registry), &mut lanes);
@@ -79,11 +91,11 @@ impl ServerService {
                 let clock = Arc::clone(&self.clock);
                 let revocations = Revocations { query: revocations, ingest: ingest.downgrade(), clock };
                 let api = Api::new(Some(ingest), self.queries, self.clock, metrics, shutdown.clone());
-                (api.with_quotas(limiter).with_accepted_ids(accepted), Some(revocations))
+                (api.with_quotas(limiter).with_accepted_ids(accepted), Some(revocations), Some(dead_letters))
             }
         };
         let api = api.with_database(readiness.clone()).with_traces(self.traces);
-        let admin = Admin::service(counts, revocations);
+        let admin = Admin::service(counts, revocations, dead_letters);
         let admin = Router::new().route_service("/ping.v1.AdminService/{method}", admin);
         let health = Health::report(&mut watchers, readiness);
         let metrics = Arc::new(TransportMetrics::register(registry));

@@ -74,19 +74,20 @@ async fn the_page_asks_for_a_token_where_reading_needs_one() {
 #[tokio::test]
 async fn the_admin_service_needs_its_permission_and_every_call_is_in_the_audit_log() {
     let (pingd, _policy) = server(&["--log-format", "json"]).await;
-    let url = format!("{}/ping.v1.AdminService/Verify", pingd.admin);
-    for (token, status) in [(None, 401), (Some("t-reader"), 403), (Some("t-scraper"), 403), (Some("t-admin"), 200)] {
-        assert_eq!(call(&url, token, &json!({})).await.0, status, "{token:?}");
+    for method in ["DeadLetters", "Verify"] {
+        let url = format!("{}/ping.v1.AdminService/{method}", pingd.admin);
+        for (token, status) in [(None, 401), (Some("t-reader"), 403), (Some("t-scraper"), 403), (Some("t-admin"), 200)]
+        {
+            assert_eq!(call(&url, token, &json!({})).await.0, status, "{method} {token:?}");
+        }
     }
     let log = pingd.log();
     let lines = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
     let audited: Vec<_> = lines.filter(|line| line["target"] == "audit").collect();
     let outcome = |line: &Value| line["outcome"].as_str().unwrap().to_owned();
-    assert_eq!(
-        audited.iter().map(outcome).collect::<Vec<_>>(),
-        ["unauthenticated", "permission_denied", "permission_denied", "ok"]
-    );
-    let last = &audited[3];
+    let of_each = ["unauthenticated", "permission_denied", "permission_denied", "ok"];
+    assert_eq!(audited.iter().map(outcome).collect::<Vec<_>>(), of_each.repeat(2));
+    let last = &audited[7];
     assert_eq!(
         (&last["caller"], &last["method"]),
         (&json!("token:admin"), &json!("ping.v1.AdminService/Verify")),

@@ -113,3 +113,13 @@ async fn an_invalid_revocation_is_refused_in_words() {
         assert!(status == 400 && answer["message"].as_str().unwrap().contains(words), "{body}: {answer}");
     }
 }
+
+#[tokio::test]
+async fn dead_letters_show_events_of_all_sources_so_administrators_of_some_are_refused() {
+    let (pingd, _policy) = server().await;
+    let url = format!("{}/ping.v1.AdminService/DeadLetters", pingd.admin);
+    let (status, answer) = call(&url, Some("t-ops"), &json!({})).await;
+    assert_eq!((status, &answer["code"]), (403, &json!("permission_denied")), "{answer}");
+    let api = format!("{}/ping.v1.AdminService/DeadLetters", pingd.api);
+    assert_eq!(call(&api, Some("t-ops"), &json!({})).await.0, 404, "the admin port only");
+}

@@ -8,11 +8,13 @@ use std::{
 
 use futures::{FutureExt, future::select_all};
 use ping_core::{Event, Offset, Partition, Seq, WriterId};
-use ping_kafka::{FetchProfile, KafkaBounds, KafkaConsumer, KafkaProducer, KafkaSettings, ensure_topics};
+use ping_kafka::{
+    FetchProfile, KafkaBounds, KafkaConsumer, KafkaDeadLetters, KafkaProducer, KafkaSettings, ensure_topics,
+};
 use ping_memory::{MemoryLog, SystemClock};
 use ping_ports::{
-    Batch, Clock, Committed, ConsumerEvent, DeadContent, DeadLetter, LogBounds, LogConsumer, LogError, LogEvent,
-    LogProducer, Malformed, OutboxRow, Record,
+    Batch, Clock, Committed, ConsumerEvent, DeadContent, DeadLetter, DeadLetterReader, LogBounds, LogConsumer,
+    LogError, LogEvent, LogProducer, Malformed, OutboxRow, Record,
 };
 use rdkafka::{
     Message, Offset as KafkaOffset, TopicPartitionList,
@@ -103,6 +105,14 @@ impl Fixture {
                 below.add_partition_offset(&settings.topic, partition, KafkaOffset::Offset(offset)).unwrap();
                 admin.delete_records(&below, &AdminOptions::new()).await.unwrap();
             }
+        }
+    }
+
+    /// Reads dead letters.
+    pub(crate) fn dead_letter_reader(&self) -> Arc<dyn DeadLetterReader> {
+        match self {
+            Self::Memory(log) => Arc::new(log.clone()),
+            Self::Kafka(settings) => Arc::new(KafkaDeadLetters::new((**settings).clone())),
         }
     }
 

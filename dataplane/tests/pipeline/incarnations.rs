@@ -2,7 +2,8 @@
 //! is wrong.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -27,6 +28,7 @@ use rdkafka::{
 use serde_json::{Value, json};
 use sqlx::PgPool;
 use tokio::{
+    process::Command,
     task::JoinHandle,
     time::{Duration, sleep},
 };
@@ -188,6 +190,32 @@ fn dead_letters(parts: &Parts, count: usize) -> Vec<String> {
     reasons
 }
 
+/// Waits until the server reports that `incarnation` has changed since `went_back`, with at least this many phantoms.
+async fn reports_change(server: &Pingd, incarnation: &str, went_back: i64, phantoms: i64) {
+    let started = Instant::now();
+    loop {
+        let (_, answer) = server.call("PingCount", &json!({})).await.unwrap();
+        let change = &answer["incarnationChange"];
+        let is_late = number(&change["noticedMs"]) >= went_back;
+        if change["incarnation"] == incarnation && is_late && number(&change["phantomEvents"]) >= phantoms {
+            return;
+        }
+        assert!(started.elapsed() < TIMEOUT, "{answer}\n{}", server.log_tail());
+        sleep(Duration::from_millis(100)).await;
+    }
+}
+
+/// Runs `pingctl dead-letters` against `server`; returns what it prints as JSON.
+async fn pingctl(server: &Pingd, arguments: &[&str]) -> Value {
+    let program = Path::new(env!("CARGO_BIN_EXE_pingd")).with_file_name("pingctl");
+    let mut command = Command::new(program);
+    command.arg("dead-letters").args(arguments).args(["--addr", &server.api, "--admin-addr", &server.admin, "--json"]);
+    let output = command.env("PINGCTL_CONFIG", "/nonexistent").output().await;
+    let output = output.expect("pingctl, as `cargo build --workspace --bins` builds it");
+    assert!(output.status.success(), "pingctl {arguments:?}: {output:?}");
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
 /// A pipeline with 1,500 events in a backup of Postgres, and 2,000 that came later.
 async fn backed_up() -> (Parts, Pingd, Pingd) {
     let (mut parts, server, processor) = pipeline().await;
@@ -256,7 +284,7 @@ async fn a_failover_that_loses_the_last_commits() {
     let mut settings = parts.env().to_vec();
     let (_, url) = settings.iter_mut().find(|(name, _)| *name == env::POSTGRES_URL).unwrap();
     *url = url.replace(&parts.postgres.port().to_string(), &database.port().to_string());
-    let (server, processor) =
+    let (mut server, processor) =
         tokio::join!(Pingd::start_with_env("server", settings.clone()), Pingd::start_with_env("processor", settings));
     record(&server, 1_500).await;
     wait_for_exact(&server, 1_500, 0).await;
@@ -279,6 +307,25 @@ async fn a_failover_that_loses_the_last_commits() {
     assert_sources_agree(&parts, &server).await;
     assert!(processor.metric("ping_count_store_rollbacks_total").await >= 1.0);
     assert_eq!(dead_letters(&parts, 2_000).len(), 2_000);
+
+    let listed = pingctl(&server, &["--since", "1h", "--reason", "RESTORED", "--limit", "5000"]).await;
+    let letters = listed["letters"].as_array().unwrap();
+    let ids: BTreeSet<_> = letters.iter().map(|letter| letter["event"]["eventId"].as_str().unwrap()).collect();
+    assert_eq!((ids.len(), &listed["nextPageToken"]), (2_000, &json!("")));
+    assert_eq!(pingctl(&server, &["--reason", "no such reason"]).await["letters"], json!([]));
+    let place = letters[1_234]["place"].as_str().unwrap();
+    for (recorded, already_recorded) in [(1, 0), (0, 1)] {
+        let outcome = pingctl(&server, &["resend", "--place", place, "--yes"]).await;
+        let expected = json!({"recorded": recorded, "alreadyRecorded": already_recorded, "refused": []});
+        assert_eq!(outcome, expected, "{}", letters[1_234]);
+        wait_for_exact(&server, 2_201, SystemClock.now()).await;
+    }
+    assert_sources_agree(&parts, &server).await;
+    reports_change(&server, "INCARNATION_STORE", went_back, 2_000).await;
+    server.kill_9().await;
+    server.restart();
+    server.wait_ready().await;
+    reports_change(&server, "INCARNATION_STORE", went_back, 2_000).await;
 }
 
 #[tokio::test]
@@ -322,6 +369,7 @@ async fn a_topic_that_is_created_again_and_grows_past_the_positions_while_no_pro
     assert_sources_agree(&parts, &server).await;
     assert!(processor.metric("ping_count_log_recreations_total").await >= 1.0);
     assert!(processor.metric("ping_views_log_recreations_total").await >= 1.0);
+    reports_change(&server, "INCARNATION_LOG", since, 0).await;
     assert_eq!(processor.metric("ping_count_drifts_total").await, 0.0);
 }
 

@@ -131,6 +131,8 @@ impl Pingd {
         all.extend(["--admin-listen".into(), format!("127.0.0.1:{admin_port}")]);
         all.extend(args.iter().map(|arg| (*arg).to_owned()));
         let log = std::env::temp_dir().join(format!("pingd-{program}-{admin_port}.log"));
+        // Of an earlier process on the same port.
+        let _ = std::fs::remove_file(&log);
         let child = spawn(path, &all, &env, &log);
         Self {
             program: path.to_owned(),

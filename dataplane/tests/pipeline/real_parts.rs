@@ -1,14 +1,17 @@
 //! Server and processor with Postgres, Kafka and Redis, which are killed and restarted.
 
-use std::time::Duration;
+use std::{
+    collections::BTreeSet,
+    time::{Duration, Instant},
+};
 
 use ping_memory::SystemClock;
 use ping_ports::Clock;
 use ping_testbed::Parts;
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::process::Command;
 
-use crate::processes::{EXAMPLE, Pingd, pipeline};
+use crate::processes::{EXAMPLE, Pingd, TIMEOUT, pipeline};
 
 /// The result of `HGETALL ping:counters`.
 async fn counters(parts: &Parts) -> std::collections::BTreeMap<String, i64> {
@@ -147,13 +150,41 @@ async fn foreign_and_broken_records_go_to_the_dead_letter_topic() {
         server.ping(json!({})).await;
     }
     server.wait_for_count(13).await;
-    for _ in 0..100 {
-        if processor.metric("ping_count_dead_letters_total").await >= 3.0 {
-            return;
+    let started = Instant::now();
+    let letters = loop {
+        let letters = dead_letters(&server).await;
+        if letters.len() >= 3 {
+            break letters;
         }
+        assert!(started.elapsed() < TIMEOUT, "{letters:?}\n{}", processor.log_tail());
         tokio::time::sleep(Duration::from_millis(50)).await;
+    };
+    assert!(processor.metric("ping_count_dead_letters_total").await >= 3.0);
+    let values: BTreeSet<_> = letters.iter().map(|letter| letter["value"].as_str().unwrap_or_default()).collect();
+    assert_eq!(values, ["", "//8=", "eyJqc29uIjoxfQ=="].into());
+    for letter in &letters {
+        assert!(letter["event"].is_null() && letter["place"].as_str().unwrap().starts_with("pings/0/"), "{letter}");
+        assert!(letter["sentMs"].is_string() && !letter["reason"].as_str().unwrap().is_empty(), "{letter}");
     }
-    panic!("{}", processor.log_tail());
+    let queries = Pingd::server_with(&parts, &["--role", "query"]).await;
+    let (status, refused) = queries.administer("DeadLetters", &json!({})).await;
+    assert_eq!((status, &refused["code"]), (400, &json!("failed_precondition")), "{refused}");
+}
+
+/// All dead letters, in pages of two.
+async fn dead_letters(server: &Pingd) -> Vec<Value> {
+    let (mut letters, mut token) = (Vec::new(), json!(""));
+    loop {
+        let (status, page) = server.administer("DeadLetters", &json!({"pageSize": 2, "pageToken": token})).await;
+        assert_eq!(status, 200, "{page}");
+        let found = page["letters"].as_array().unwrap();
+        assert!(found.len() <= 2, "{page}");
+        letters.extend(found.iter().cloned());
+        token = page["nextPageToken"].clone();
+        if token == "" {
+            return letters;
+        }
+    }
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use ping_core::{Day, Generation, Millis};
 use ping_memory::MemoryStore;
-use ping_ports::{RowDifference, StoreError, ViewAudit, ViewAuditState, ViewSums};
+use ping_ports::{Incarnation, Incarnations, RowDifference, StoreError, ViewAudit, ViewAuditState, ViewSums};
 use ping_segments::{AuditedSegment, Family, merge};
 
 use crate::{
@@ -48,6 +48,14 @@ impl ViewAudit for FaultyViews {
 
     async fn view_audit_state(&self) -> Result<ViewAuditState, StoreError> {
         self.host.call(unavailable, self.inner.view_audit_state()).await
+    }
+}
+
+#[async_trait]
+impl Incarnations for FaultyViews {
+    async fn note_change(&self, of: Incarnation, phantoms: i64, at: Millis) -> Result<(), StoreError> {
+        let inner = Arc::clone(&self.inner);
+        self.host.change(unavailable, async move { inner.note_change(of, phantoms, at).await }).await
     }
 }
 

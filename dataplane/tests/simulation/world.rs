@@ -124,10 +124,12 @@ impl World {
         let store = FaultyStore::new(&host, &self.store);
         let log = FaultyLog { host: host.clone(), inner: self.log.clone(), store: store.clone() };
         let cache = Arc::new(FaultyCache { host: host.clone(), inner: Arc::clone(&self.cache) });
+        let views = FaultyViews { host: host.clone(), inner: Arc::clone(&self.store) };
         let ports = LogPorts {
             outbox: Arc::new(store.clone()),
             bounds: Arc::new(log.clone()),
             producer: Arc::new(log),
+            incarnations: Arc::new(views.clone()),
             clock: Arc::clone(&self.clock),
             traces: Traces::default(),
         };
@@ -145,7 +147,6 @@ impl World {
         };
         let dropping = dropping(store.clone(), Arc::clone(&self.fast_clock));
         let counters = CounterProjection::new(cache, Arc::new(store), &ports, &settings);
-        let views = FaultyViews { host: host.clone(), inner: Arc::clone(&self.store) };
         let cached = Arc::new(self.statuses_seen_by(&host));
         let statuses = StatusProjection { rule: statuses::rule_of_processors(self.rng.bug), cache: cached };
         let views =

@@ -13,8 +13,8 @@ use std::{
 use ping_core::{Event, Millis, Seq, WriterId};
 use ping_memory::{MemoryStore, SystemClock};
 use ping_ports::{
-    Batch, Clock, Committed, EventRetention, EventStore, Outbox, QuotaStore, SourceReader, SourceViews, StorageReader,
-    TotalsStore,
+    Batch, Clock, Committed, EventRetention, EventStore, Incarnations, Outbox, QuotaStore, SourceReader, SourceViews,
+    StorageReader, TotalsStore,
 };
 use ping_postgres::{PostgresOptions, PostgresStore};
 use ping_sqlite::SqliteStore;
@@ -29,11 +29,27 @@ pub const LEASE: Duration = Duration::from_secs(60);
 pub const THEN: Millis = 1_728_926_331_000;
 
 pub trait Store:
-    EventStore + Outbox + TotalsStore + SourceViews + SourceReader + QuotaStore + EventRetention + StorageReader
+    EventStore
+    + Outbox
+    + TotalsStore
+    + SourceViews
+    + SourceReader
+    + QuotaStore
+    + EventRetention
+    + StorageReader
+    + Incarnations
 {
 }
 impl<S> Store for S where
-    S: EventStore + Outbox + TotalsStore + SourceViews + SourceReader + QuotaStore + EventRetention + StorageReader
+    S: EventStore
+        + Outbox
+        + TotalsStore
+        + SourceViews
+        + SourceReader
+        + QuotaStore
+        + EventRetention
+        + StorageReader
+        + Incarnations
 {
 }
 

@@ -106,6 +106,7 @@ mod every {
             an_id_is_committed_to_its_source_once
             segments_are_audited_in_the_order_of_their_numbers
             the_result_of_an_audit_is_kept
+            the_last_change_of_an_incarnation_is_kept
         ]
         event_retention: [
             dropped_events_stay_counted

@@ -1,7 +1,7 @@
 //! What the audit of the views compares: sums of commits, checkpoints and segments, and each segment's digest.
 
 use ping_core::{Day, Event, Retention, RetentionCutoffs};
-use ping_ports::{Advance, Applied, ViewAuditState, ViewSums, compare_views};
+use ping_ports::{Advance, Applied, Incarnation, SAME_CHANGE, ViewAuditState, ViewSums, compare_views};
 use ping_segments::{Changes, Family, Segment, merge};
 use uuid::Uuid;
 
@@ -116,7 +116,7 @@ pub async fn segments_are_audited_in_the_order_of_their_numbers(fixture: &Fixtur
 }
 
 pub async fn the_result_of_an_audit_is_kept(fixture: &Fixture) {
-    let state = |suspect, last_audit| ViewAuditState { suspect, last_audit };
+    let state = |suspect, last_audit| ViewAuditState { suspect, last_audit, change: None };
     assert_eq!(fixture.store.view_audit_state().await.unwrap(), state(false, None));
     rebuild(fixture, None, "g").await;
     fixture.store.views_audited(&"another".into(), 5).await.unwrap();
@@ -128,6 +128,25 @@ pub async fn the_result_of_an_audit_is_kept(fixture: &Fixture) {
     assert_eq!(fixture.store.view_audit_state().await.unwrap(), state(true, Some(THEN)), "a rebuild is no audit");
     fixture.store.views_audited(&"h".into(), THEN + 1).await.unwrap();
     assert_eq!(fixture.store.view_audit_state().await.unwrap(), state(false, Some(THEN + 1)));
+}
+
+pub async fn the_last_change_of_an_incarnation_is_kept(fixture: &Fixture) {
+    use Incarnation::{Log, Store};
+    rebuild(fixture, None, "g").await;
+    let note = async |of, phantoms, at| {
+        fixture.store.note_change(of, phantoms, at).await.unwrap();
+        // An audit does not hide it.
+        fixture.store.views_audited(&"g".into(), at).await.unwrap();
+        let change = fixture.store.view_audit_state().await.unwrap().change.unwrap();
+        (change.of, change.noticed, change.phantoms)
+    };
+    assert_eq!(fixture.store.view_audit_state().await.unwrap().change, None);
+    assert_eq!(note(Store, 0, THEN).await, (Store, THEN, 0));
+    assert_eq!(note(Store, 20, THEN + SAME_CHANGE - 1).await, (Store, THEN, 20));
+    assert_eq!(note(Store, 3, THEN + 2 * SAME_CHANGE - 2).await, (Store, THEN, 23), "it is noted again and again");
+    let later = THEN + 2 * SAME_CHANGE;
+    assert_eq!(note(Log, 0, later).await, (Log, later, 0), "another one");
+    assert_eq!(note(Log, 0, later + SAME_CHANGE).await, (Log, later + SAME_CHANGE, 0), "a later one");
 }
 
 pub async fn edited_segments_are_recognized(fixture: &Fixture) {

@@ -122,6 +122,10 @@ reasons! {
     Plaintext => "Turn on TLS for the connection named in the message, then change the spec.",
     /// Every acknowledged event is counted exactly once.
     CountedOnce => "Nothing.",
+    /// The count is exact for what Postgres has. In the last seven days, Postgres lacked acknowledged events: it was restored, or a failover lost commits.
+    StoreWentBack => "List the missing events with `kubectl pingpipeline dead-letters NAME`, and decide whether to resend them: see the runbook of `PingPipelineDatabaseRestored`.",
+    /// Every acknowledged event is counted exactly once. In the last seven days, the topic was created again.
+    LogRecreated => "Find out who deleted the topic. Counts need no repair; other consumers of the topic do.",
     /// The cache is being rebuilt or checked.
     Recounting => "Wait. Postgres answers in the meantime. If it takes too long, see `ProcessorReady`, `CacheReady` and `KafkaReady`.",
     /// The counts per source differ from the stored events, and are being rebuilt from them.

@@ -18,6 +18,7 @@ pub mod credentials;
 pub mod desired;
 pub mod error;
 pub mod external;
+pub mod incarnation;
 pub mod index;
 pub mod issued;
 pub mod leader;

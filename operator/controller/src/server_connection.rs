@@ -9,7 +9,10 @@ use reqwest::{
     redirect::Policy,
 };
 
-use crate::storage::Usage;
+use crate::{
+    incarnation::{Incarnation, IncarnationChange},
+    storage::Usage,
+};
 
 /// Longest time from the start of a request to the end of its response. The stats wait for it twice before they report a server that
 /// does not answer, and have three seconds for that.
@@ -36,6 +39,8 @@ pub struct Count {
     pub views_last_audit_ms: Option<i64>,
     /// How much Postgres stores. `None` from a server that has not measured it.
     pub storage: Option<Usage>,
+    /// The last change of an incarnation. `None` if there was none, and in the first answer of a server.
+    pub incarnation_change: Option<IncarnationChange>,
 }
 
 /// A request that failed.
@@ -191,9 +196,20 @@ impl ServerConnection {
                 wal: storage.wal_bytes,
                 growth_per_day: storage.growth_bytes_per_day,
             }),
+            incarnation_change: response.incarnation_change.as_option().and_then(incarnation_change),
             store: if response.store.as_known() == Some(Store::Database) { "database" } else { "cache" }.into(),
         })
     }
+}
+
+/// `None` for an incarnation that this operator does not know.
+fn incarnation_change(change: &ping_proto::IncarnationChange) -> Option<IncarnationChange> {
+    let of = match change.incarnation.as_known()? {
+        ping_proto::Incarnation::INCARNATION_STORE => Incarnation::Store,
+        ping_proto::Incarnation::INCARNATION_LOG => Incarnation::Log,
+        ping_proto::Incarnation::INCARNATION_UNSPECIFIED => return None,
+    };
+    Some(IncarnationChange { of, noticed_ms: change.noticed_ms, phantom_events: change.phantom_events })
 }
 
 /// Trusts these CAs only.

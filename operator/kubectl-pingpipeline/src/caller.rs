@@ -29,6 +29,23 @@ pub(crate) enum CallError {
     Status(StatusCode, String),
 }
 
+impl CallError {
+    /// Whether a retry cannot help.
+    pub(crate) fn is_final(&self) -> bool {
+        matches!(self, Self::Status(code, _) if is_final(*code))
+    }
+}
+
+/// True for client errors that a retry cannot fix: all 4xx codes except for a missing pod, a timeout and rate limiting.
+pub(crate) fn is_final(code: StatusCode) -> bool {
+    code.is_client_error() && ![404, 408, 429].contains(&code.as_u16())
+}
+
+/// Retries of a call that may be repeated.
+const RETRIES: u32 = 10;
+/// Pause before a retry.
+const RETRY_PAUSE: Duration = Duration::from_secs(1);
+
 /// Calls the servers with one role.
 pub(crate) struct Caller {
     http: reqwest::Client,
@@ -115,6 +132,27 @@ impl Caller {
         }
         response.json().await.map_err(CallError::Unanswered)
     }
+
+    /// Calls `method`, again if that may help. Only for calls that are safe to repeat, such as an event with an id.
+    ///
+    /// # Errors
+    /// If there is no answer, or the server refuses.
+    pub(crate) async fn call_with_retries<T: DeserializeOwned>(
+        &self,
+        method: &str,
+        body: &impl Serialize,
+    ) -> Result<T, CallError> {
+        let mut retries = 0;
+        loop {
+            match self.call(method, body).await {
+                Err(error) if retries < RETRIES && !error.is_final() => {
+                    retries += 1;
+                    tokio::time::sleep(RETRY_PAUSE).await;
+                }
+                answer => return answer,
+            }
+        }
+    }
 }
 
 /// The token of the command line, else the first one. It is not sent in plaintext.
@@ -144,4 +182,16 @@ async fn secret(client: &Client, namespace: &str, name: &str, key: &str) -> anyh
 
 fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
     std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_missing_pod_is_not_a_rejection() {
+        let final_after = |code| is_final(StatusCode::from_u16(code).unwrap());
+        assert!([400, 401, 403, 409].into_iter().all(final_after));
+        assert!(![404, 429, 500, 502, 503, 504].into_iter().any(final_after));
+    }
 }

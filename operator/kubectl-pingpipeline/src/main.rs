@@ -1,5 +1,6 @@
 //! `kubectl pingpipeline`: shows the status of pipelines and how to connect, explains conditions, previews changes, makes backups, plans restores,
-//! collects support reports and runs drills. kubectl finds the plugin by its name on the `PATH`. Only `backup` and `drill` change anything.
+//! lists dead letters, collects support reports and runs drills. kubectl finds the plugin by its name on the `PATH`. Only `backup`,
+//! `dead-letters resend` and `drill` change anything.
 //!
 //! It depends on `ping-api` and not on the controller.
 
@@ -7,6 +8,7 @@ mod backup;
 mod caller;
 mod cluster;
 mod connect;
+mod dead_letters;
 mod drill;
 mod explain;
 mod forward;
@@ -26,7 +28,7 @@ use clap::{Parser, Subcommand};
 
 use self::{cluster::ConnectionArgs, output::Format};
 
-/// Inspect PingPipelines, preview changes, make backups and run drills. Only `backup` and `drill` change anything.
+/// Inspect PingPipelines, preview changes, make backups and run drills. Only `backup`, `dead-letters resend` and `drill` change anything.
 #[derive(Parser)]
 #[command(name = "kubectl pingpipeline", bin_name = "kubectl pingpipeline", version)]
 struct Cli {
@@ -47,6 +49,8 @@ enum Command {
     Connect(connect::Arguments),
     /// Recount every row on a server and compare totals, minutes and cache. Exit code 1 if they differ.
     Verify(verify::Arguments),
+    /// List the records that are counted nowhere, with the reason, or record their events again.
+    DeadLetters(dead_letters::Arguments),
     /// Explain a condition or reason, and what to do about it.
     Explain(explain::Arguments),
     /// Show what applying a manifest would change, and the risk of each change. Exit code 1 if it would be rejected.
@@ -69,6 +73,7 @@ async fn main() -> ExitCode {
         Command::Status(arguments) => status::run(&arguments, &connection, output).await,
         Command::Connect(arguments) => connect::run(&arguments, &connection, output).await,
         Command::Verify(arguments) => verify::run(&arguments, &connection, output).await,
+        Command::DeadLetters(arguments) => dead_letters::run(&arguments, &connection, output).await,
         Command::Plan(arguments) => plan::run(&arguments, &connection, output).await,
         Command::Backup(arguments) => backup::run(&arguments, &connection, output).await,
         Command::RestorePlan(arguments) => restore_plan::run(&arguments, &connection, output).await,

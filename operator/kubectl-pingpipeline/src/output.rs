@@ -26,6 +26,12 @@ pub(crate) fn table<const N: usize>(header: [&str; N], rows: impl IntoIterator<I
     table.trim_fmt()
 }
 
+/// Text that another program wrote, with control characters escaped: a terminal must not obey them.
+pub(crate) fn printable(text: &str) -> String {
+    let escaped = |char: char| if char.is_control() { char.escape_debug().to_string() } else { char.to_string() };
+    text.chars().map(escaped).collect()
+}
+
 /// A duration in one unit: `7s`, `3m`, `2h` or `5d`.
 pub(crate) fn age(seconds: i64) -> String {
     match seconds {

@@ -17,7 +17,7 @@ mod single_records;
 mod topics;
 
 pub use bounds::KafkaBounds;
-pub use dead_letters::{StoredLetter, read_dead_letters};
+pub use dead_letters::KafkaDeadLetters;
 pub use log_consumer::KafkaConsumer;
 pub use log_producer::KafkaProducer;
 pub use minutes::KafkaMinutes;

@@ -11,8 +11,8 @@ use tokio::sync::Notify;
 
 use ping_core::{Offset, Partition, partition_count, partition_number, seq_offset};
 use ping_ports::{
-    Bounds, ConsumerEvent, DeadLetter, LogBounds, LogConsumer, LogError, LogEvent, LogProducer, Malformed, OutboxRow,
-    Record, TraceContext,
+    Bounds, ConsumerEvent, DeadContent, DeadLetter, DeadLetterReader, LetterPage, LetterPosition, LetterQuery,
+    LogBounds, LogConsumer, LogError, LogEvent, LogProducer, Malformed, OutboxRow, Record, StoredLetter, TraceContext,
 };
 
 /// Records returned at once.
@@ -209,6 +209,36 @@ impl LogBounds for MemoryLog {
             Ok(stored.at(*partition, *offset))
         };
         offsets.iter().map(record).collect()
+    }
+}
+
+#[async_trait]
+impl DeadLetterReader for MemoryLog {
+    async fn page(&self, query: LetterQuery) -> Result<LetterPage, LogError> {
+        let from = query.from.map_or(0, |from| from.offset);
+        let skipped = usize::try_from(from).map_err(|error| LogError(Box::new(error)))?;
+        let mut page = LetterPage::default();
+        for (next, letter) in (from + 1..).zip(self.state.lock().dead.iter().skip(skipped)) {
+            page.letters.extend(Some(stored(letter)).filter(|letter| query.matches(letter)));
+            if page.letters.len() >= query.limit {
+                page.next = Some(LetterPosition { partition: 0, offset: next });
+                break;
+            }
+        }
+        Ok(page)
+    }
+}
+
+/// The time is not noted: this log is empty after each start.
+fn stored(letter: &DeadLetter) -> StoredLetter {
+    StoredLetter {
+        sent: None,
+        reason: letter.content.reason(),
+        place: format!("memory/{}/{}", letter.partition, letter.offset),
+        content: match &letter.content {
+            DeadContent::Malformed(_, value) => Err(value.clone()),
+            DeadContent::Phantom(event) => Ok(event.clone()),
+        },
     }
 }
 

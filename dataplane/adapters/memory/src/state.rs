@@ -27,6 +27,8 @@ pub(super) struct Writer {
 pub(super) struct State {
     pub(super) views: Option<Views>,
     pub(super) view_audit: ViewAuditState,
+    /// When the last change of an incarnation was last noted.
+    pub(super) change_noted: Millis,
     pub(super) events: HashMap<Uuid, Event>,
     /// Events per millisecond.
     pub(super) times: BTreeMap<Millis, i64>,

@@ -6,7 +6,10 @@ use async_trait::async_trait;
 
 use super::{state::Views, store::MemoryStore};
 use ping_core::{Day, Generation, Millis};
-use ping_ports::{PeriodSums, RowDifference, StoreError, ViewAudit, ViewAuditState, ViewSums};
+use ping_ports::{
+    Incarnation, IncarnationChange, Incarnations, PeriodSums, RowDifference, SAME_CHANGE, StoreError, ViewAudit,
+    ViewAuditState, ViewSums,
+};
 use ping_segments::{AuditedSegment, Family};
 
 #[async_trait]
@@ -51,13 +54,26 @@ impl ViewAudit for MemoryStore {
     async fn views_audited(&self, generation: &Generation, at: Millis) -> Result<(), StoreError> {
         let mut state = self.state.lock();
         if state.views.as_ref().is_some_and(|views| views.positions.generation == *generation) {
-            state.view_audit = ViewAuditState { suspect: false, last_audit: Some(at) };
+            state.view_audit = ViewAuditState { suspect: false, last_audit: Some(at), ..state.view_audit };
         }
         Ok(())
     }
 
     async fn view_audit_state(&self) -> Result<ViewAuditState, StoreError> {
         Ok(self.state.lock().view_audit)
+    }
+}
+
+#[async_trait]
+impl Incarnations for MemoryStore {
+    async fn note_change(&self, of: Incarnation, phantoms: i64, at: Millis) -> Result<(), StoreError> {
+        let mut state = self.state.lock();
+        let is_recent = state.change_noted > at - SAME_CHANGE;
+        let noted = state.view_audit.change.filter(|change| change.of == of && is_recent);
+        let change = noted.unwrap_or(IncarnationChange { of, noticed: at, phantoms: 0 });
+        state.view_audit.change = Some(IncarnationChange { phantoms: change.phantoms + phantoms, ..change });
+        state.change_noted = at;
+        Ok(())
     }
 }
 

@@ -17,6 +17,7 @@ mod event_tables;
 mod events;
 mod failure;
 mod import;
+mod incarnations;
 mod outbox;
 mod partitions;
 mod quotas;

@@ -5,7 +5,7 @@ use sqlx::Connection;
 
 use super::{ConnectError, ImportError, PostgresStore};
 
-const MIGRATIONS: [(i64, &str, &str); 8] = [
+const MIGRATIONS: [(i64, &str, &str); 9] = [
     (1, "schema", include_str!("../migrations/0001_schema.sql")),
     (2, "sources", include_str!("../migrations/0002_sources.sql")),
     (3, "quotas", include_str!("../migrations/0003_quotas.sql")),
@@ -14,6 +14,7 @@ const MIGRATIONS: [(i64, &str, &str); 8] = [
     (8, "incarnations", include_str!("../migrations/0008_incarnations.sql")),
     (9, "view audit", include_str!("../migrations/0009_view_audit.sql")),
     (10, "event retention", include_str!("../migrations/0010_event_retention.sql")),
+    (11, "incarnation changes", include_str!("../migrations/0011_incarnation_changes.sql")),
 ];
 
 /// Why the schema is not up to date.

@@ -10,7 +10,9 @@ use super::PostgresStore;
 use ping_core::{Day, Generation, Millis, Partition};
 use ping_ports::{RowDifference, StoreError, ViewAudit, ViewAuditState, ViewSums};
 use ping_segments::{AuditedSegment, Segment};
-use ping_sql::{AccountRow, AuditedRow, added_sums, audited_segments, family, view_sums};
+use ping_sql::{
+    AccountRow, AuditStateRow, AuditedRow, added_sums, audited_segments, family, view_audit_state, view_sums,
+};
 
 const SUMS: &str = include_str!("sql/view_sums.sql");
 const DIFFERING_ROWS: &str = include_str!("sql/differing_rows.sql");
@@ -29,7 +31,8 @@ WHERE coalesce(stored.count, 0) <> coalesce(known.count, 0)";
 const SUSPECT: &str = "UPDATE source_audit SET suspect = true";
 const AUDITED: &str = "UPDATE source_audit SET suspect = false, audited_ms = $2
 WHERE EXISTS (SELECT FROM source_views WHERE generation = $1)";
-const STATE: &str = "SELECT suspect, audited_ms FROM source_audit";
+const STATE: &str =
+    "SELECT suspect, audited_ms, changed_incarnation, change_noticed_ms, phantom_events FROM source_audit";
 
 /// Days that fit into a number of windows.
 const DAYS: i64 = 1 << 40;
@@ -105,9 +108,7 @@ impl ViewAudit for PostgresStore {
     }
 
     async fn view_audit_state(&self) -> Result<ViewAuditState, StoreError> {
-        let rows: Vec<(bool, Option<Millis>)> = self.rows(sqlx::query_as(STATE)).await?;
-        let state =
-            rows.first().map(|(suspect, last_audit)| ViewAuditState { suspect: *suspect, last_audit: *last_audit });
-        Ok(state.unwrap_or_default())
+        let rows: Vec<AuditStateRow> = self.rows(sqlx::query_as(STATE)).await?;
+        Ok(rows.first().copied().map(view_audit_state).unwrap_or_default())
     }
 }

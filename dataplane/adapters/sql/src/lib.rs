@@ -15,4 +15,6 @@ pub use error::SqlError;
 pub use last_seqs::last_seqs;
 pub use migrations::migrator;
 pub use segment_row::{SegmentRow, family, place, stored_segments};
-pub use view_audit::{AccountRow, AuditedRow, added_sums, audited_segments, view_sums};
+pub use view_audit::{
+    AccountRow, AuditStateRow, AuditedRow, added_sums, audited_segments, view_audit_state, view_sums,
+};

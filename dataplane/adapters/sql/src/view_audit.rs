@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use ping_core::{Day, Generation, Millis};
-use ping_ports::{PeriodSums, StoreError, ViewSums};
+use ping_ports::{Incarnation, IncarnationChange, PeriodSums, StoreError, ViewAuditState, ViewSums};
 use ping_segments::{AuditedSegment, Family, Segment, StoredSegment};
 
 use super::segment_row::{family, place};
@@ -14,6 +14,18 @@ pub type AccountRow = (Generation, Millis, Millis, Option<i32>, Option<i16>, Opt
 
 /// Number, family, node, period, data, sum and digest.
 pub type AuditedRow = (i64, i16, i32, i64, Vec<u8>, i64, i64);
+
+/// Whether the views are suspect, when they were last audited, and the last change of an incarnation: its code, when it was noticed, and phantom
+/// events.
+pub type AuditStateRow = (bool, Option<Millis>, Option<i16>, Millis, i64);
+
+/// The state in `row`.
+#[must_use]
+pub fn view_audit_state((suspect, last_audit, code, noticed, phantoms): AuditStateRow) -> ViewAuditState {
+    // One that is unknown here, which a later version has noted, is not reported.
+    let of = code.and_then(Incarnation::of_code);
+    ViewAuditState { suspect, last_audit, change: of.map(|of| IncarnationChange { of, noticed, phantoms }) }
+}
 
 /// What `segments` add, per family and period. Unique sources do not add up.
 #[must_use]

@@ -4,6 +4,7 @@
 mod commit;
 mod event_retention;
 mod events;
+mod incarnations;
 mod outbox;
 mod quotas;
 mod segments;
@@ -32,7 +33,7 @@ use ping_core::Millis;
 use ping_ports::{Cause, Clock, DiskFull, StoreError};
 use ping_sql::{SqlError, migrator};
 
-const MIGRATIONS: [(i64, &str, &str); 8] = [
+const MIGRATIONS: [(i64, &str, &str); 9] = [
     (1, "schema", include_str!("../migrations/0001_schema.sql")),
     (2, "sources", include_str!("../migrations/0002_sources.sql")),
     (3, "quotas", include_str!("../migrations/0003_quotas.sql")),
@@ -41,6 +42,7 @@ const MIGRATIONS: [(i64, &str, &str); 8] = [
     (8, "incarnations", include_str!("../migrations/0008_incarnations.sql")),
     (9, "view audit", include_str!("../migrations/0009_view_audit.sql")),
     (10, "event retention", include_str!("../migrations/0010_event_retention.sql")),
+    (11, "incarnation changes", include_str!("../migrations/0011_incarnation_changes.sql")),
 ];
 
 /// Connections for reading.

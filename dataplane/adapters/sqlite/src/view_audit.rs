@@ -9,7 +9,7 @@ use super::{SqliteStore, commit::write, failed};
 use ping_core::{Day, Generation, Millis};
 use ping_ports::{RowDifference, StoreError, ViewAudit, ViewAuditState, ViewSums};
 use ping_segments::{AuditedSegment, Segment};
-use ping_sql::{AccountRow, AuditedRow, added_sums, audited_segments, view_sums};
+use ping_sql::{AccountRow, AuditStateRow, AuditedRow, added_sums, audited_segments, view_audit_state, view_sums};
 
 /// The columns are those of [`AccountRow`], with the time after reading left at 0.
 const SUMS: &str = "WITH accounts AS (
@@ -24,6 +24,8 @@ WHERE id > $1 ORDER BY id LIMIT $2";
 const ROLLED_UP: &str = "SELECT bucket, attributed FROM rollups WHERE width_minutes = 1440";
 const AUDITED: &str = "UPDATE source_audit SET suspect = 0, audited_ms = $2
 WHERE EXISTS (SELECT 1 FROM source_views WHERE generation = $1)";
+const STATE: &str =
+    "SELECT suspect, audited_ms, changed_incarnation, change_noticed_ms, phantom_events FROM source_audit";
 
 /// Adds what `segments` add to the sums of the views.
 pub(super) async fn add_sums(writer: &mut SqliteConnection, segments: &[Segment]) -> Result<(), sqlx::Error> {
@@ -94,8 +96,7 @@ impl ViewAudit for SqliteStore {
     }
 
     async fn view_audit_state(&self) -> Result<ViewAuditState, StoreError> {
-        let state = sqlx::query_as("SELECT suspect, audited_ms FROM source_audit").fetch_optional(&self.readers);
-        let state: Option<(bool, Option<Millis>)> = state.await.map_err(failed)?;
-        Ok(state.map(|(suspect, last_audit)| ViewAuditState { suspect, last_audit }).unwrap_or_default())
+        let state: Option<AuditStateRow> = sqlx::query_as(STATE).fetch_optional(&self.readers).await.map_err(failed)?;
+        Ok(state.map(view_audit_state).unwrap_or_default())
     }
 }

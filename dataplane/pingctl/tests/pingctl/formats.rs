@@ -87,7 +87,7 @@ fn names_are_one_per_line() {
     let id = names("ping");
     assert_eq!(id.trim().len(), 36);
     assert_eq!(names("context list"), "");
-    for command in ["count", "watch", "verify", "load", "revoke b"] {
+    for command in ["count", "watch", "verify", "load", "revoke b", "dead-letters"] {
         let error = server.ctl(&format!("{command} -o name")).stderr(2);
         assert!(error.contains("no names to print") && error.contains("fix: use -o text"), "{error}");
     }

@@ -240,3 +240,22 @@ fn a_wrong_event_is_revoked_and_a_status_that_is_not_negative_is_not() {
     assert_eq!(answer["revokedEvents"], "2");
     becomes("unknown");
 }
+
+#[test]
+fn dead_letters_are_listed_and_nothing_is_resent_that_is_not_specified() {
+    let server = Server::start();
+    let letters = |arguments: &str| {
+        server.ctl(&format!("dead-letters {arguments} --admin-addr 127.0.0.1:{}", server.admin_port()))
+    };
+    assert_eq!(
+        letters("--since 1h --reason x --json").json(0),
+        serde_json::json!({"letters": [], "nextPageToken": ""})
+    );
+    assert_eq!(letters("").text(0), "sent\treason\tplace\tevent id\tsource\tkind\n");
+    assert_eq!(letters(&format!("--reason {} --json", "x".repeat(256))).error(4)["error"]["code"], "invalid_argument");
+    assert!(letters("resend --yes").stderr(2).contains("add --place TOPIC/PARTITION/OFFSET"));
+    assert!(letters("resend --place pings").stderr(2).contains("write one like pings/0/42"));
+    assert!(letters("resend --place pings/0/42").stderr(2).contains("no dead letter with the place pings/0/42"));
+    assert_eq!(letters("resend --reason x").text(0), "recorded: 0; recorded before: 0; refused: 0\n");
+    assert!(letters("--limit 0").stderr(2).contains("--limit"));
+}

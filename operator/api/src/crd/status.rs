@@ -123,6 +123,9 @@ pub struct Stats {
     /// measured it, and for an external Postgres.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub storage: Option<String>,
+    /// When Postgres or the topic was last found to have gone back, as `Exact` explains. Absent if that was more than a week ago, or never.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub incarnation_changed_at: Option<Time>,
     /// When any of these values last changed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub changed_at: Option<Time>,

@@ -210,6 +210,8 @@ fn users(
 fn server_acls(pipeline: &Pipeline) -> Vec<Acl> {
     vec![
         acl("topic", Some(pipeline.kafka.topic.name.clone()), vec!["Describe", "Write"]),
+        // For `AdminService.DeadLetters`.
+        acl("topic", Some(pipeline.kafka.dead_letter.name.clone()), vec!["Describe", "Read"]),
         acl("cluster", None, vec!["IdempotentWrite"]),
     ]
 }

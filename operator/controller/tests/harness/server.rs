@@ -1,6 +1,7 @@
 //! A fake server of a pipeline.
 
 use std::{
+    collections::BTreeSet,
     net::{IpAddr, SocketAddr},
     sync::{Arc, Mutex},
 };
@@ -11,7 +12,7 @@ use axum::{
     routing::post,
 };
 use k8s_openapi::jiff::Timestamp;
-use serde_json::json;
+use serde_json::{Value, json};
 
 /// How a server answers a request for the count.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -26,8 +27,8 @@ pub(crate) enum Answer {
     Silent,
 }
 
-/// Starts a server that has counted 42 events, at `address` and a free port. Recounts need the token `the first token`. It stops with
-/// the test.
+/// Starts a server that has counted 42 events and has two dead letters, at `address` and a free port. Recounts, dead letters and events need
+/// the token `the first token`. It stops with the test.
 pub(crate) async fn server(address: IpAddr) -> SocketAddr {
     server_with(address, Arc::new(Mutex::new(Answer::Fresh))).await
 }
@@ -47,19 +48,45 @@ pub(crate) async fn server_with(address: IpAddr, answer: Arc<Mutex<Answer>>) -> 
         }))
     };
     let verify = async |headers: HeaderMap| {
-        if headers.get("authorization").is_none_or(|value| value != "Bearer the first token") {
-            return Err(StatusCode::UNAUTHORIZED);
-        }
-        Ok(Json(json!({
+        authorize(&headers)?;
+        Ok::<_, StatusCode>(Json(json!({
             "exact": true, "rows": "42", "total": "42", "minutesTotal": "42", "daysTotal": "42", "cacheTotal": "42",
             "minutesCompared": "1", "differences": [],
         })))
     };
+    let recorded = Arc::new(Mutex::new(BTreeSet::new()));
+    let ping = async move |headers: HeaderMap, Json(event): Json<Value>| {
+        authorize(&headers)?;
+        let is_new = recorded.lock().unwrap().insert(event["eventId"].as_str().unwrap().to_owned());
+        Ok::<_, StatusCode>(Json(if is_new { json!({ "token": "1-0-1" }) } else { json!({}) }))
+    };
     let router = Router::new()
         .route("/ping.v1.PingService/PingCount", post(count))
-        .route("/ping.v1.AdminService/Verify", post(verify));
+        .route("/ping.v1.PingService/Ping", post(ping))
+        .route("/ping.v1.AdminService/Verify", post(verify))
+        .route("/ping.v1.AdminService/DeadLetters", post(dead_letters));
     let listener = tokio::net::TcpListener::bind((address, 0)).await.unwrap();
     let address = listener.local_addr().unwrap();
     tokio::spawn(async move { axum::serve(listener, router).await });
     address
+}
+
+fn authorize(headers: &HeaderMap) -> Result<(), StatusCode> {
+    match headers.get("authorization").is_some_and(|value| value == "Bearer the first token") {
+        true => Ok(()),
+        false => Err(StatusCode::UNAUTHORIZED),
+    }
+}
+
+/// Two pages: an event, and a record that is none.
+async fn dead_letters(headers: HeaderMap, Json(request): Json<Value>) -> Result<Json<Value>, StatusCode> {
+    authorize(&headers)?;
+    let event = json!({ "eventId": "018f4e3c-7b1a-7cc0-8000-3a5b1c2d4e5f", "source": "shop-7", "timestampMs": "1728926331000" });
+    let restored =
+        json!({ "place": "pings/0/42", "sentMs": "1728926331000", "reason": "it was restored", "event": event });
+    let foreign = json!({ "place": "pings/1/7", "reason": "not an event", "value": "AQI=" });
+    Ok(Json(match request["pageToken"].as_str() {
+        None | Some("") => json!({ "letters": [restored], "nextPageToken": "0/1" }),
+        Some(_) => json!({ "letters": [foreign], "nextPageToken": "" }),
+    }))
 }

@@ -12,7 +12,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use uuid::Uuid;
 
 use crate::{
-    caller::{CallError, Caller},
+    caller::{CallError, Caller, is_final},
     cluster::Cluster,
     recount::Recounter,
 };
@@ -96,7 +96,7 @@ impl Server {
             PingRequest { timestamp_ms, event_id: id.to_string(), kind: "drill".into(), ..PingRequest::default() };
         match self.ingest.call::<PingResponse>(&format!("{SERVICE}/Ping"), &ping).await {
             Ok(_) => PingOutcome::Acknowledged,
-            Err(CallError::Status(code, message)) if is_final(code.as_u16()) => PingOutcome::Rejected(message),
+            Err(CallError::Status(code, message)) if is_final(code) => PingOutcome::Rejected(message),
             Err(_) => PingOutcome::Unknown,
         }
     }
@@ -145,11 +145,6 @@ impl Server {
     }
 }
 
-/// True for client errors that a retry cannot fix: all 4xx codes except for a missing pod, a timeout and rate limiting.
-fn is_final(code: u16) -> bool {
-    (400..500).contains(&code) && ![404, 408, 429].contains(&code)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -169,11 +164,5 @@ mod tests {
         let response: PingCountResponse = serde_json::from_str(r#"{"pingCount": "42", "lagMs": 7}"#).unwrap();
         assert_eq!((response.ping_count, response.lag_ms, response.as_of_ms), (42, 7, 0));
         assert!(serde_json::from_str::<PingCountResponse>(r#"{"asOfMs": "x"}"#).is_err());
-    }
-
-    #[test]
-    fn a_missing_pod_is_not_a_rejection() {
-        assert!([400, 401, 403, 409].into_iter().all(is_final));
-        assert!(![404, 429, 500, 502, 503, 504].into_iter().any(is_final));
     }
 }

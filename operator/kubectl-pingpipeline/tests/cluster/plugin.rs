@@ -185,16 +185,61 @@ async fn a_server_is_asked_to_verify_over_a_forwarded_port_with_its_ca_and_the_f
     assert!(connections.opened() > opened && connections.trusted() == trusted, "{stderr}");
 }
 
-/// The pod of a server on the node `plugin-verify`.
+#[tokio::test(flavor = "multi_thread")]
+async fn dead_letters_are_listed_and_an_event_is_recorded_again_once() {
+    let test = TestNamespace::new("plugin-letters").await;
+    test.create("demo", json!({})).await;
+    let host = "demo-server.plugin-letters.svc";
+    let (ca, certificate) = tls::issue(host);
+    let access = json!({
+        "url": format!("https://{host}:8080"), "serverName": host, "caSecret": "demo-ca", "tokenSecret": "demo-token", "hint": "",
+    });
+    let status = json!({ "status": { "access": access } }).to_string();
+    test.kubectl(&["patch", "pp", "demo", "--subresource=status", "--type=merge", "-p", &status]).await;
+    set_secret(&test, &test.namespace, "demo-ca", json!({ "ca.crt": ca })).await;
+    set_secret(&test, &test.namespace, "demo-token", json!({ "token": "the first token" })).await;
+    let (address, _connections) = tls::in_front_of(server(Ipv4Addr::LOCALHOST.into()).await, &certificate).await;
+    kubelet::start(&test, "plugin-letters", own_address(), address).await;
+    make_ready_server(&test).await;
+    let list = crate::harness::until("a list", async || {
+        let (code, text, stderr) = plugin(&test, &["dead-letters", "demo", "-o", "json"]).await;
+        if code == 0 { Ok(json_of(&text)) } else { Err(stderr) }
+    })
+    .await;
+    let places: Vec<_> = list["letters"].as_array().unwrap().iter().map(|letter| letter["place"].clone()).collect();
+    assert_eq!(places, ["pings/0/42", "pings/1/7"], "both pages: {list}");
+    let (code, text, stderr) = plugin(&test, &["dead-letters", "demo"]).await;
+    assert!(code == 0 && text.contains("018f4e3c") && text.contains("none: 2 bytes"), "{text}{stderr}");
+
+    let (code, _, stderr) = plugin(&test, &["dead-letters", "resend", "demo"]).await;
+    assert!(code == 2 && stderr.contains("add --place or --reason"), "{stderr}");
+    let resend = ["dead-letters", "resend", "demo", "--place", "pings/0/42"];
+    let (code, _, stderr) = plugin(&test, &resend).await;
+    assert!(code == 2 && stderr.contains("add --yes"), "{stderr}");
+    let resend = [&resend[..], &["--yes", "-o", "json"]].concat();
+    for expected in [(1, 0), (0, 1)] {
+        let (code, text, stderr) = plugin(&test, &resend).await;
+        assert_eq!(code, 0, "{text}{stderr}");
+        let outcome = json_of(&text);
+        assert_eq!((&outcome["recorded"], &outcome["alreadyRecorded"]), (&json!(expected.0), &json!(expected.1)));
+    }
+    let all = ["dead-letters", "resend", "demo", "--place", "pings/0/42", "--place", "pings/1/7", "--yes"];
+    let (code, text, _) = plugin(&test, &all).await;
+    assert!(code == 1 && text.contains("refused: pings/1/7 (no event): it is not an event of a server"), "{text}");
+    let (code, _, stderr) = plugin(&test, &["dead-letters", "resend", "demo", "--place", "pings/9/9", "--yes"]).await;
+    assert!(code == 2 && stderr.contains("no dead letter has the place pings/9/9"), "{stderr}");
+}
+
+/// The pod of a server, on the node that has the name of the namespace.
 async fn make_ready_server(test: &TestNamespace) {
     let labels = json!({
         "app.kubernetes.io/name": "ping", "app.kubernetes.io/instance": "demo", "app.kubernetes.io/component": "server",
     });
-    let ports = json!([{ "name": "admin", "containerPort": 8081 }]);
+    let ports = json!([{ "name": "admin", "containerPort": 8081 }, { "name": "api", "containerPort": 8080 }]);
     let pod = json!({
         "apiVersion": "v1", "kind": "Pod",
-        "metadata": { "name": "demo-server-0", "namespace": "plugin-verify", "labels": labels },
-        "spec": { "nodeName": "plugin-verify", "containers": [{ "name": "server", "image": "server", "ports": ports }] },
+        "metadata": { "name": "demo-server-0", "namespace": test.namespace, "labels": labels },
+        "spec": { "nodeName": test.namespace, "containers": [{ "name": "server", "image": "server", "ports": ports }] },
     });
     test.control_plane.kubectl_with_input(["create", "-f", "-"], &pod.to_string()).await.unwrap();
     let status = json!({ "status": { "phase": "Running", "conditions": [{ "type": "Ready", "status": "True" }] } });

@@ -1,0 +1,53 @@
+//! Finding dead letters, page by page.
+
+use clap::Args;
+use ping_client::Client;
+use ping_proto::{DeadLetter, DeadLettersRequest, DeadLettersResponse};
+
+use crate::{
+    client::{Server, is_retryable},
+    failure::Failure,
+    settings::Settings,
+    time::{self, Millis},
+};
+
+/// Dead letters per call; the most that a server sends.
+const PAGE_SIZE: i32 = 500;
+
+/// Which dead letters.
+#[derive(Debug, Args)]
+pub(super) struct FilterArgs {
+    /// Only those whose reason contains this text, in upper or lower case.
+    #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
+    pub(super) reason: String,
+    /// Only those that were sent to the dead-letter topic in the last …, e.g. 90s, 1h, 2d, by this machine's clock.
+    #[arg(long, value_name = "DURATION", value_parser = time::parse_ago)]
+    pub(super) since: Option<Millis>,
+}
+
+/// The first `limit` dead letters that match `filter` and are wanted. The token is empty if there are no others.
+pub(super) async fn find(
+    filter: &FilterArgs,
+    limit: usize,
+    is_wanted: impl Fn(&DeadLetter) -> bool,
+    settings: &Settings,
+) -> Result<DeadLettersResponse, Failure> {
+    let server = Server::at(&settings.admin_addr(), settings, settings.timeout())?;
+    let mut request = DeadLettersRequest {
+        reason: filter.reason.clone(),
+        since_ms: filter.since.unwrap_or(0),
+        page_size: PAGE_SIZE,
+        page_token: String::new(),
+    };
+    let mut letters = Vec::new();
+    loop {
+        let left = limit - letters.len();
+        request.page_size = PAGE_SIZE.min(i32::try_from(left).unwrap_or(PAGE_SIZE));
+        let (answer, _) = server.call(&request, is_retryable, Client::dead_letters).await?;
+        letters.extend(answer.letters.into_iter().filter(&is_wanted));
+        request.page_token = answer.next_page_token;
+        if request.page_token.is_empty() || letters.len() >= limit {
+            return Ok(DeadLettersResponse { letters, next_page_token: request.page_token });
+        }
+    }
+}
