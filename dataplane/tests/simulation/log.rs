@@ -74,7 +74,7 @@ impl LogProducer for FaultyLog {
             if self.host.rng.chance(20) {
                 self.host.pause().await;
             }
-            self.topic.exists()?;
+            self.topic.takes_records()?;
             self.inner.append(*partition, Ok(event.clone()));
         }
         self.host.pause().await;
@@ -89,7 +89,7 @@ impl LogProducer for FaultyLog {
                 tokio::spawn(async move {
                     for (partition, event) in rest {
                         sleep(time / 4).await;
-                        if topic.exists().is_err() {
+                        if topic.takes_records().is_err() {
                             break;
                         }
                         log.append(partition, Ok(event));

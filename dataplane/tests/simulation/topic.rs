@@ -1,8 +1,8 @@
 //! The topic, which may be deleted and created again.
 //!
 //! ADR 35 lists what no program notices. The simulation does not create
-//! - a topic that grows past its positions while a processor is stopped, or while it rebuilds: the topic stays deleted until every processor
-//!   has had an error, and a rebuild that began with another topic fails;
+//! - a topic that grows past its positions while a processor is stopped, or while it rebuilds: until every processor has noticed, the topic stays
+//!   deleted or takes no records, and a rebuild that began with another topic fails;
 //! - a topic that is created again between a backup of the store and its restore: backups are made again once the views are of this topic.
 //!
 //! It cannot prevent that only replays lie before the old positions, or nothing. [`Topic::session_starts`] recognises that, and the result of such a
@@ -28,6 +28,7 @@ use tokio::sync::watch;
 #[derive(Default)]
 struct State {
     is_deleted: watch::Sender<bool>,
+    refuses_records: AtomicBool,
     /// How often it was created again.
     incarnation: AtomicU64,
     /// The incarnation that each generation was built from.
@@ -58,6 +59,19 @@ impl Topic {
     /// Fails while it is deleted.
     pub fn exists(&self) -> Result<(), LogError> {
         if *self.0.is_deleted.borrow() { Err(LogError("the topic does not exist (simulated)".into())) } else { Ok(()) }
+    }
+
+    /// It has no leader that takes records.
+    pub fn refuse_records(&self, refuse: bool) {
+        self.0.refuses_records.store(refuse, Ordering::Relaxed);
+    }
+
+    /// Fails while it takes no records.
+    pub fn takes_records(&self) -> Result<(), LogError> {
+        match self.0.refuses_records.load(Ordering::Relaxed) {
+            true => Err(LogError("the topic has no leader (simulated)".into())),
+            false => self.exists(),
+        }
     }
 
     /// Returns when it is deleted.

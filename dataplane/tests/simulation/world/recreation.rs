@@ -8,56 +8,83 @@ use tokio::time::{sleep, sleep_until};
 
 use super::{World, restores::Snapshots};
 
-/// How long it takes at most until each running processor has had an error of a topic that is deleted.
+/// How long it takes at most until each processor that is not stopped has asked for the topic's ends, or had an error.
 const NOTICED: Duration = Duration::from_millis(400);
 
+/// The offsets of a projection.
+type Offsets = BTreeMap<Partition, Offset>;
+
 impl World {
-    /// Deletes the topic and creates it again: under running processors, or while none runs until it has grown past what they had read.
-    /// Does nothing if they had read nothing.
+    /// Deletes the topic and creates it again. Does nothing if a projection has read nothing.
     pub(super) async fn recreate_topic(&mut self, snapshots: &mut Snapshots) -> Result<(), String> {
         let read = self.read_offsets().await;
         if read.iter().any(|offsets| offsets.values().all(|next| *next == 0)) {
             return Ok(());
         }
-        let stops = self.rng.chance(50);
-        if stops {
-            self.stop_processors();
+        match self.rng.below(3) {
+            0 => self.recreate_without_processors(&read).await?,
+            1 if self.is_read_everywhere(&read).await => self.recreate_at_once().await,
+            _ => self.recreate_slowly().await,
         }
-        self.topic.delete();
-        // No processor may be stopped for the whole time.
-        if let Some(stalled_until) = self.processors.iter().filter_map(|(host, _)| host.stalled_until()).max() {
-            sleep_until(stalled_until).await;
-        }
-        sleep(self.rng.millis(300) + if stops { Duration::ZERO } else { NOTICED }).await;
-        self.topic.create(&self.log, &self.store).await;
         snapshots.store = None;
         self.recreations += 1;
-        if stops {
-            if self.wait_until_outgrown(&read).await? {
-                self.outgrown += 1;
-            }
-            self.start_processor();
-        }
         Ok(())
     }
 
-    /// The positions of the projections that have any.
-    async fn read_offsets(&self) -> Vec<BTreeMap<Partition, Offset>> {
-        let counters = self.cache.positions().await.unwrap();
-        let views = self.store.positions().await.unwrap().map(|views| views.positions);
-        counters.into_iter().chain(views).map(|positions| positions.offsets).collect()
-    }
-
-    /// Waits until the topic has grown past all of `read`, but not for long. True if it has.
-    async fn wait_until_outgrown(&self, read: &[BTreeMap<Partition, Offset>]) -> Result<bool, String> {
+    /// No processor runs until the topic has grown past `read`.
+    async fn recreate_without_processors(&mut self, read: &[Offsets]) -> Result<(), String> {
+        self.stop_processors();
+        self.topic.delete();
+        sleep(self.rng.millis(300)).await;
+        self.topic.create(&self.log, &self.store).await;
         for _ in 0..30 {
             sleep(Duration::from_millis(50)).await;
             self.check_reading().await?;
             let bounds = self.log.bounds().await.unwrap();
             if read.iter().flatten().all(|(partition, next)| bounds[partition].end >= *next) {
-                return Ok(true);
+                self.outgrown += 1;
+                break;
             }
         }
-        Ok(false)
+        self.start_processor();
+        Ok(())
+    }
+
+    /// Consumers have no error: only the ends show it. The topic takes no records until they are compared.
+    async fn recreate_at_once(&mut self) {
+        self.topic.delete();
+        self.topic.create(&self.log, &self.store).await;
+        self.topic.refuse_records(true);
+        self.wait_until_noticed().await;
+        self.topic.refuse_records(false);
+    }
+
+    /// Consumers have errors while there is no topic.
+    async fn recreate_slowly(&mut self) {
+        self.topic.delete();
+        self.wait_until_noticed().await;
+        self.topic.create(&self.log, &self.store).await;
+    }
+
+    /// Waits until every processor has run for long enough.
+    async fn wait_until_noticed(&self) {
+        if let Some(stalled_until) = self.processors.iter().filter_map(|(host, _)| host.stalled_until()).max() {
+            sleep_until(stalled_until).await;
+        }
+        sleep(NOTICED + self.rng.millis(300)).await;
+    }
+
+    /// The offsets of the projections that have any.
+    async fn read_offsets(&self) -> Vec<Offsets> {
+        let counters = self.cache.positions().await.unwrap();
+        let views = self.store.positions().await.unwrap().map(|views| views.positions);
+        counters.into_iter().chain(views).map(|positions| positions.offsets).collect()
+    }
+
+    /// Whether each projection has read something of each partition that is not empty. The end of another partition shows nothing.
+    async fn is_read_everywhere(&self, read: &[Offsets]) -> bool {
+        let bounds = self.log.bounds().await.unwrap();
+        let mut partitions = bounds.iter().filter(|(_, bounds)| bounds.end > 0);
+        partitions.all(|(partition, _)| read.iter().all(|offsets| offsets.get(partition).is_some_and(|next| *next > 0)))
     }
 }
