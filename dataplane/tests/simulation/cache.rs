@@ -48,8 +48,7 @@ impl FaultyCache {
         seen: Option<&Generation>,
         snapshot: CacheSnapshot,
     ) -> impl Future<Output = Result<bool, CacheError>> + use<> {
-        let (inner, seen, generation) =
-            (Arc::clone(&self.inner), seen.cloned(), snapshot.positions.generation.clone());
+        let (inner, seen, generation) = (Arc::clone(&self.inner), seen.cloned(), snapshot.positions.generation.clone());
         let install = async move { inner.install(seen.as_ref(), &snapshot).await };
         self.topic.rebuilt(generation, unavailable, install)
     }

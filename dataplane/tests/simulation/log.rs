@@ -7,8 +7,8 @@ use parking_lot::Mutex;
 use ping_core::{Minute, Offset, Partition, Positions, WriterId};
 use ping_memory::{MemoryCache, MemoryConsumer, MemoryLog};
 use ping_ports::{
-    Bounds, ConsumerEvent, CounterCache, DeadLetter, LogBounds, LogConsumer, LogError, LogEvent, LogProducer, OutboxRow,
-    Record, SourceViews, TotalsStore,
+    Bounds, ConsumerEvent, CounterCache, DeadLetter, LogBounds, LogConsumer, LogError, LogEvent, LogProducer,
+    OutboxRow, Record, SourceViews, TotalsStore,
 };
 use tokio::{select, time::sleep};
 

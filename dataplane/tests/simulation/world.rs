@@ -234,6 +234,9 @@ impl World {
         }
         self.rng.end_of_faults();
         while callers.join_next().await.is_some() {}
+        if self.rng.chance(50) {
+            self.restore_statuses(&mut snapshots);
+        }
         self.settle(readers).await
     }
 }

@@ -10,6 +10,9 @@ impl World {
     pub(super) async fn step(&mut self, snapshots: &mut Snapshots) -> Result<(), String> {
         let statuses = &self.statuses;
         snapshots.statuses.push((Instant::now(), statuses.epoch(), Box::new(statuses.save())));
+        if self.rng.chance(25) && self.restore_statuses(snapshots) {
+            return Ok(());
+        }
         if self.rng.chance(10) {
             snapshots.cache = Some(Box::new(self.cache.save()));
         } else if self.rng.chance(4) {
@@ -28,8 +31,6 @@ impl World {
             self.fail_over(snapshots).await?;
         } else if self.rng.chance(3) {
             self.recreate_topic(snapshots).await?;
-        } else if self.rng.chance(5) {
-            self.restore_statuses(snapshots);
         } else {
             self.inject_fault().await;
         }

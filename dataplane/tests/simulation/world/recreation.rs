@@ -21,7 +21,10 @@ impl World {
         if read.iter().any(|offsets| offsets.values().all(|next| *next == 0)) {
             return Ok(());
         }
+        // It soon grows past what it had when that was little.
+        let is_small = read.iter().all(|offsets| offsets.values().sum::<Offset>() < 20);
         match self.rng.below(3) {
+            _ if is_small => self.recreate_without_processors(&read).await?,
             0 => self.recreate_without_processors(&read).await?,
             1 if self.is_read_everywhere(&read).await => self.recreate_at_once().await,
             _ => self.recreate_slowly().await,

@@ -76,13 +76,14 @@ impl World {
     }
 
     /// The cache of statuses goes back within its epoch, to what it was more than a lease ago. Other snapshots may change statuses for a moment:
-    /// see the section "What remains" of ADR 32.
-    pub(super) fn restore_statuses(&mut self, snapshots: &mut Snapshots) {
+    /// see the section "What remains" of ADR 32. False if there is no such snapshot.
+    pub(super) fn restore_statuses(&mut self, snapshots: &mut Snapshots) -> bool {
         let epoch = self.statuses.epoch();
         let is_usable = |(at, of, _): &(Instant, Epoch, _)| *of == epoch && at.elapsed() > TIMES.lease;
-        let Some(place) = snapshots.statuses.iter().position(is_usable) else { return };
+        let Some(place) = snapshots.statuses.iter().position(is_usable) else { return false };
         let (_, _, restore) = snapshots.statuses.swap_remove(place);
         restore(&self.statuses);
         self.old_statuses += 1;
+        true
     }
 }
