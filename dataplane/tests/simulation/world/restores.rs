@@ -80,8 +80,12 @@ impl World {
     pub(super) fn restore_statuses(&mut self, snapshots: &mut Snapshots) -> bool {
         let epoch = self.statuses.epoch();
         let is_usable = |(at, of, _): &(Instant, Epoch, _)| *of == epoch && at.elapsed() > TIMES.lease;
-        let Some(place) = snapshots.statuses.iter().position(is_usable) else { return false };
-        let (_, _, restore) = snapshots.statuses.swap_remove(place);
+        let saved = snapshots.statuses.iter().enumerate().filter(|(_, saved)| is_usable(saved));
+        let usable: Vec<_> = saved.map(|(place, _)| place).collect();
+        // The first ones of an epoch may be empty.
+        let pick = usize::try_from(self.rng.below(usable.len() as u64)).unwrap();
+        let Some(place) = usable.get(pick) else { return false };
+        let (_, _, restore) = snapshots.statuses.swap_remove(*place);
         restore(&self.statuses);
         self.old_statuses += 1;
         true
