@@ -119,10 +119,7 @@ impl StatusCache for FaultyStatuses {
 
     async fn renew(&self, renewal: &Renewal) -> Result<Renewed, CacheError> {
         self.host.reach_cache(unavailable)?;
-        let (inner, mut renewal) = (Arc::clone(&self.inner), renewal.clone());
-        if self.host.rng.bug == Some(Bug::LeasesNotCompared) {
-            renewal.on.values_mut().for_each(|until| *until = 0);
-        }
+        let (inner, renewal) = (Arc::clone(&self.inner), renewal.clone());
         self.host.change(unavailable, async move { inner.renew(&renewal).await }).await
     }
 
