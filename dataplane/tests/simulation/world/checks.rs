@@ -72,6 +72,13 @@ impl World {
         }
         // Long enough for an audit to act on a difference, and for one more.
         sleep(AUDIT_INTERVAL * 5).await;
+        // An audit of the views pauses for five seconds after an error, and notes its result every five seconds.
+        for _ in 0..10 {
+            if self.store.view_audit_state().await.unwrap().last_audit.is_some() {
+                break;
+            }
+            sleep(Duration::from_secs(1)).await;
+        }
         let repaired = self.views_metrics.drifts.get();
         if repaired > 0 {
             return Err(format!("audits had to repair the views {repaired} times"));
