@@ -23,11 +23,13 @@ use parking_lot::Mutex;
 use ping_core::{Generation, Minute, Offset, Partition, Positions, Seq, WriterId};
 use ping_memory::{MemoryLog, MemoryStore};
 use ping_ports::{Bounds, LogBounds, LogError, Outbox, TotalsStore};
-use tokio::sync::watch;
+use tokio::sync::Notify;
 
 #[derive(Default)]
 struct State {
-    is_deleted: watch::Sender<bool>,
+    is_deleted: AtomicBool,
+    /// Wakes consumers in the order in which they wait.
+    deleted: Notify,
     refuses_records: AtomicBool,
     /// How often it was created again.
     incarnation: AtomicU64,
@@ -45,7 +47,8 @@ pub struct Topic(Arc<State>);
 
 impl Topic {
     pub fn delete(&self) {
-        self.0.is_deleted.send_replace(true);
+        self.0.is_deleted.store(true, Ordering::Relaxed);
+        self.0.deleted.notify_waiters();
     }
 
     pub async fn create(&self, log: &MemoryLog, store: &MemoryStore) {
@@ -53,12 +56,16 @@ impl Topic {
         *self.0.earlier.lock() = writers.into_iter().map(|writer| (writer.writer, writer.last_seq)).collect();
         log.recreate();
         self.0.incarnation.fetch_add(1, Ordering::Relaxed);
-        self.0.is_deleted.send_replace(false);
+        self.0.is_deleted.store(false, Ordering::Relaxed);
     }
 
     /// Fails while it is deleted.
     pub fn exists(&self) -> Result<(), LogError> {
-        if *self.0.is_deleted.borrow() { Err(LogError("the topic does not exist (simulated)".into())) } else { Ok(()) }
+        if self.0.is_deleted.load(Ordering::Relaxed) {
+            Err(LogError("the topic does not exist (simulated)".into()))
+        } else {
+            Ok(())
+        }
     }
 
     /// It has no leader that takes records.
@@ -76,8 +83,13 @@ impl Topic {
 
     /// Returns when it is deleted.
     pub async fn deleted(&self) -> LogError {
-        // The sender is part of this topic.
-        let _ = self.0.is_deleted.subscribe().wait_for(|is_deleted| *is_deleted).await;
+        loop {
+            let deleted = self.0.deleted.notified();
+            if self.exists().is_err() {
+                break;
+            }
+            deleted.await;
+        }
         LogError("the topic was deleted (simulated)".into())
     }
 
