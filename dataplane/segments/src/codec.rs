@@ -3,7 +3,7 @@
 //! The content has a table of kinds, then the sources in order, each with the number of its bytes that it shares with the previous one and
 //! its number of rows, then the values of all rows. Names and values are apart because each compresses better alone.
 
-use std::collections::HashMap;
+use std::{cell::RefCell, collections::HashMap, io};
 
 use ping_core::{Span, Window};
 use zstd::bulk::{Compressor, Decompressor};
@@ -118,8 +118,21 @@ fn put_value<'a>(out: &mut Vec<u8>, place: Place, row: &Row<'a>, kinds: &mut Kin
     }
 }
 
-/// Decodes segments.
-pub(crate) struct Decoder(Decompressor<'static>);
+thread_local! {
+    /// One per thread: to set one up takes longer than to decode a small segment, because zstd asks the processor what it can do, and a
+    /// hypervisor has to answer.
+    static DECOMPRESSOR: RefCell<Option<Decompressor<'static>>> = const { RefCell::new(None) };
+}
+
+fn decompress(data: &[u8], length: usize) -> io::Result<Vec<u8>> {
+    DECOMPRESSOR.with_borrow_mut(|held| {
+        let decompressor = match held {
+            Some(decompressor) => decompressor,
+            None => held.insert(Decompressor::new()?),
+        };
+        decompressor.decompress(data, length)
+    })
+}
 
 /// A decoded segment, which owns the names in its rows.
 pub(crate) struct Decoded {
@@ -148,24 +161,18 @@ impl Decoded {
     }
 }
 
-impl Decoder {
-    pub(crate) fn new() -> Result<Self, FormatError> {
-        Ok(Self(Decompressor::new()?))
+/// Decodes a segment.
+pub(crate) fn decode(place: Place, data: &[u8]) -> Result<Decoded, FormatError> {
+    let mut input = Input(data);
+    match input.take(1)? {
+        [VERSION] => {}
+        other => return Err(FormatError::Version(other[0])),
     }
-
-    pub(crate) fn decode(&mut self, place: Place, data: &[u8]) -> Result<Decoded, FormatError> {
-        let mut input = Input(data);
-        match input.take(1)? {
-            [VERSION] => {}
-            other => return Err(FormatError::Version(other[0])),
-        }
-        let length = input.size()?;
-        if length > MAX_CONTENT {
-            return Err(FormatError::TooLarge);
-        }
-        let content = self.0.decompress(input.0, length)?;
-        decode_content(place, Input(&content))
+    let length = input.size()?;
+    if length > MAX_CONTENT {
+        return Err(FormatError::TooLarge);
     }
+    decode_content(place, Input(&decompress(input.0, length)?))
 }
 
 fn text(bytes: &[u8]) -> Result<&str, FormatError> {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{
-    codec::{Decoder, Encoder},
+    codec::{Encoder, decode},
     error::FormatError,
     place::{Node, Place, Segment},
     row::{Row, sum},
@@ -19,8 +19,7 @@ const MAX_ROWS: usize = 1_024;
 /// # Errors
 /// When the bytes are not segments of this place.
 pub fn merge<'a>(place: Place, segments: impl IntoIterator<Item = &'a [u8]>) -> Result<Vec<Segment>, FormatError> {
-    let mut decoder = Decoder::new()?;
-    let decoded = segments.into_iter().map(|data| decoder.decode(place, data)).collect::<Result<Vec<_>, _>>()?;
+    let decoded = segments.into_iter().map(|data| decode(place, data)).collect::<Result<Vec<_>, _>>()?;
     let mut rows: Vec<Row<'_>> = decoded.iter().flat_map(|segment| segment.rows()).collect();
     sum(&mut rows, place.family);
     let mut encoder = Encoder::new()?;

@@ -8,7 +8,7 @@ use std::{
 use ping_core::{Day, KindCounts, Minute, SourceCounts, Span, Window};
 
 use super::{
-    codec::Decoder,
+    codec::decode,
     error::FormatError,
     place::{Family, Node, Place, Segment, StoredSegment},
     row::Row,
@@ -19,9 +19,8 @@ const SLICE_LEVELS: u32 = 5;
 
 /// Calls `each` with every row.
 fn for_each(segments: &[StoredSegment], mut each: impl FnMut(&StoredSegment, Row<'_>)) -> Result<(), FormatError> {
-    let mut decoder = Decoder::new()?;
     for segment in segments {
-        decoder.decode(segment.place, &segment.data)?.rows().for_each(|row| each(segment, row));
+        decode(segment.place, &segment.data)?.rows().for_each(|row| each(segment, row));
     }
     Ok(())
 }
@@ -35,12 +34,11 @@ pub fn window_rows<'a>(
     until: Window,
 ) -> Result<Vec<(Box<str>, Window, Span)>, FormatError> {
     let mut rows: BTreeMap<(Box<str>, Window), Span> = BTreeMap::new();
-    let mut decoder = Decoder::new()?;
     for (place, data) in segments {
         if place.family != Family::Windows || Day(place.period) > until.day() {
             continue;
         }
-        for row in decoder.decode(place, data)?.rows().filter(|row| row.window < until.0) {
+        for row in decode(place, data)?.rows().filter(|row| row.window < until.0) {
             let merge = |held: &mut Span| *held = held.merge(row.span);
             rows.entry((row.source.into(), Window(row.window))).and_modify(merge).or_insert(row.span);
         }
@@ -54,10 +52,9 @@ pub fn window_rows<'a>(
 /// When the bytes are not segments.
 pub fn day_rows(segments: &[Segment], wanted: impl Fn(Day) -> bool) -> Result<Vec<(Box<str>, Day, i64)>, FormatError> {
     let mut rows: BTreeMap<(Box<str>, Day), i64> = BTreeMap::new();
-    let mut decoder = Decoder::new()?;
     let of_days = |segment: &&Segment| segment.place.family == Family::Days;
     for segment in segments.iter().filter(of_days).filter(|segment| wanted(Day(segment.place.period))) {
-        for row in decoder.decode(segment.place, &segment.data)?.rows() {
+        for row in decode(segment.place, &segment.data)?.rows() {
             *rows.entry((row.source.into(), Day(segment.place.period))).or_insert(0) += row.span.count;
         }
     }

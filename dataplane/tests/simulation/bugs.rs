@@ -7,6 +7,8 @@ pub enum Bug {
     CacheIgnoresPositions,
     /// A flush that was stopped half-way leaves a cache that readers trust.
     IncompleteCacheTrusted,
+    /// An installation during which the cache was killed leaves one that readers trust.
+    IncompleteInstallTrusted,
     /// A rebuild reads the store before the ends of the log.
     SnapshotBeforeEnds,
     /// Replayed events get another writer, so they are not recognised as counted.
@@ -57,6 +59,10 @@ pub enum Bug {
     GapsCommitted,
     /// A lane deletes what it has published only once, so that a restored store keeps it in the outbox.
     ForgottenOnce,
+    /// A log that ends before the positions is taken for the same one.
+    LogEndsNotCompared,
+    /// The records before the positions are not read.
+    RecordsNotCompared,
     /// A day is dropped too early: its ids are still committed.
     DroppedIdsCommitted,
     /// Days are dropped without what they had contributed to the views.
@@ -64,9 +70,10 @@ pub enum Bug {
 }
 
 impl Bug {
-    pub const ALL: [Self; 29] = [
+    pub const ALL: [Self; 32] = [
         Self::CacheIgnoresPositions,
         Self::IncompleteCacheTrusted,
+        Self::IncompleteInstallTrusted,
         Self::SnapshotBeforeEnds,
         Self::ReplayUnderNewWriter,
         Self::PublishedTooEarly,
@@ -92,6 +99,8 @@ impl Bug {
         Self::WriterIdsReused,
         Self::GapsCommitted,
         Self::ForgottenOnce,
+        Self::LogEndsNotCompared,
+        Self::RecordsNotCompared,
         Self::DroppedIdsCommitted,
         Self::BaseForgotten,
     ];

@@ -4,18 +4,19 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use parking_lot::Mutex;
-use ping_core::{Minute, Offset, Partition, WriterId};
-use ping_memory::{MemoryConsumer, MemoryLog};
+use ping_core::{Minute, Offset, Partition, Positions, WriterId};
+use ping_memory::{MemoryCache, MemoryConsumer, MemoryLog};
 use ping_ports::{
-    Bounds, ConsumerEvent, DeadLetter, LogBounds, LogConsumer, LogError, LogEvent, LogProducer, OutboxRow, Record,
-    TotalsStore,
+    Bounds, ConsumerEvent, CounterCache, DeadLetter, LogBounds, LogConsumer, LogError, LogEvent, LogProducer,
+    OutboxRow, Record, SourceViews, TotalsStore,
 };
-use tokio::time::sleep;
+use tokio::{select, time::sleep};
 
 use crate::{
     bugs::Bug,
     rng::{CallOutcome, Host},
     store::FaultyStore,
+    topic::{Topic, TopicOfProjection},
 };
 
 fn unavailable() -> LogError {
@@ -27,9 +28,22 @@ pub struct FaultyLog {
     pub host: Host,
     pub inner: MemoryLog,
     pub store: FaultyStore,
+    pub topic: TopicOfProjection,
+    /// The highest ends of partitions that were read; see [`Bug::LogEndsNotCompared`].
+    highest_ends: Arc<Mutex<BTreeMap<Partition, Offset>>>,
 }
 
 impl FaultyLog {
+    pub fn new(inner: &MemoryLog, store: &FaultyStore, topic: &Topic) -> Self {
+        Self {
+            host: store.host.clone(),
+            inner: inner.clone(),
+            store: store.clone(),
+            topic: TopicOfProjection::new(topic),
+            highest_ends: Arc::default(),
+        }
+    }
+
     fn records(&self, rows: &[OutboxRow]) -> Vec<(Partition, LogEvent)> {
         let renumbered = WriterId(i64::try_from(self.host.rng.below(1 << 40)).unwrap() + 1_000);
         let mut records = Vec::new();
@@ -60,6 +74,7 @@ impl LogProducer for FaultyLog {
             if self.host.rng.chance(20) {
                 self.host.pause().await;
             }
+            self.topic.takes_records()?;
             self.inner.append(*partition, Ok(event.clone()));
         }
         self.host.pause().await;
@@ -70,10 +85,13 @@ impl LogProducer for FaultyLog {
             CallOutcome::Done => Ok(()),
             CallOutcome::Lost | CallOutcome::AnswerLost => Err(unavailable()),
             CallOutcome::Late(time) => {
-                let (log, rest) = (self.inner.clone(), records[cut..].to_vec());
+                let (log, topic, rest) = (self.inner.clone(), self.topic.clone(), records[cut..].to_vec());
                 tokio::spawn(async move {
                     for (partition, event) in rest {
                         sleep(time / 4).await;
+                        if topic.takes_records().is_err() {
+                            break;
+                        }
                         log.append(partition, Ok(event));
                     }
                 });
@@ -83,7 +101,11 @@ impl LogProducer for FaultyLog {
     }
 
     async fn partitions(&self) -> Result<u32, LogError> {
-        self.host.call(unavailable, self.inner.partitions()).await
+        let partitions = async {
+            self.topic.exists()?;
+            self.inner.partitions().await
+        };
+        self.host.call(unavailable, partitions).await
     }
 
     async fn dead_letter(&self, letters: Vec<DeadLetter>) -> Result<(), LogError> {
@@ -99,11 +121,32 @@ impl LogBounds for FaultyLog {
             *self.store.early.lock() = Some(early);
             self.host.pause().await;
         }
-        self.host.call(unavailable, self.inner.bounds()).await
+        let bounds = async {
+            self.topic.exists()?;
+            self.topic.ends_are_read();
+            self.inner.bounds().await
+        };
+        let mut bounds = self.host.call(unavailable, bounds).await?;
+        if self.host.rng.bug == Some(Bug::LogEndsNotCompared) {
+            let mut highest_ends = self.highest_ends.lock();
+            for (partition, bounds) in &mut bounds {
+                let highest = highest_ends.entry(*partition).or_insert(0);
+                *highest = bounds.end.max(*highest);
+                bounds.end = *highest;
+            }
+        }
+        Ok(bounds)
     }
 
     async fn records_at(&self, offsets: &BTreeMap<Partition, Offset>) -> Result<Vec<Record>, LogError> {
-        self.host.call(unavailable, self.inner.records_at(offsets)).await
+        if self.host.rng.bug == Some(Bug::RecordsNotCompared) {
+            return Ok(Vec::new());
+        }
+        let records = async {
+            self.topic.exists()?;
+            self.inner.records_at(offsets).await
+        };
+        self.host.call(unavailable, records).await
     }
 }
 
@@ -111,30 +154,47 @@ impl LogBounds for FaultyLog {
 pub type CommittedOffsets = Arc<Mutex<BTreeMap<Partition, Offset>>>;
 
 pub struct FaultyConsumer {
-    pub host: Host,
+    pub log: FaultyLog,
     pub inner: MemoryConsumer,
     pub committed: CommittedOffsets,
+    /// Where the positions of the counters are. Those of the views are in the store.
+    pub cache: Option<Arc<MemoryCache>>,
+}
+
+impl FaultyConsumer {
+    async fn positions(&self) -> Option<Positions> {
+        match &self.cache {
+            Some(cache) => cache.positions().await.unwrap(),
+            None => self.log.store.inner.positions().await.unwrap().map(|views| views.positions),
+        }
+    }
 }
 
 #[async_trait]
 impl LogConsumer for FaultyConsumer {
     async fn next(&mut self) -> Result<ConsumerEvent, LogError> {
-        self.host.pause().await;
-        if self.host.rng.fault(2) {
+        self.log.host.pause().await;
+        if self.log.host.rng.fault(2) {
             return Err(unavailable());
         }
         // No await point may follow that takes records: `next` may be dropped while it waits.
-        self.inner.next().await
+        select! {
+            biased;
+            error = self.log.topic.deleted() => Err(error),
+            event = self.inner.next() => event,
+        }
     }
 
     async fn start(&mut self, offsets: &BTreeMap<Partition, Offset>) -> Result<(), LogError> {
-        self.host.pause().await;
+        self.log.host.pause().await;
         let mut offsets = offsets.clone();
-        if self.host.rng.bug == Some(Bug::CommittedOffsetsUsed) {
+        if self.log.host.rng.bug == Some(Bug::CommittedOffsetsUsed) {
             for (partition, offset) in &mut offsets {
                 *offset = self.committed.lock().get(partition).copied().unwrap_or(*offset);
             }
         }
+        let FaultyLog { inner, store, topic, .. } = &self.log;
+        topic.session_starts(self.positions().await, inner, &store.inner).await;
         self.inner.start(&offsets).await
     }
 

@@ -16,6 +16,7 @@ mod report;
 mod rng;
 mod statuses;
 mod store;
+mod topic;
 mod view_audit;
 mod views;
 mod world;
@@ -102,6 +103,10 @@ fn every_schedule_ends_exact() {
                 && sum.rebuilds > schedules
                 && sum.fenced > 0
                 && sum.stale > 0
+                && sum.other_logs > 0
+                && sum.outgrown > 0
+                && sum.unnoticed * 20 < sum.recreations
+                && sum.old_statuses > 0
                 && sum.statuses > schedules
                 && sum.edits > 0
                 && sum.dropped > schedules,

@@ -17,6 +17,16 @@ pub struct Report {
     pub rollbacks: u64,
     /// Events in the log that the store did not have.
     pub phantoms: u64,
+    /// Times that the topic was created again.
+    pub recreations: u64,
+    /// Of these, times that it had grown past the positions before a processor ran.
+    pub outgrown: u64,
+    /// Times that a projection was found to be of another topic.
+    pub other_logs: u64,
+    /// Schedules without a result, because nothing showed that the topic was another one.
+    pub unnoticed: u64,
+    /// Times that the cache of statuses went back within its epoch.
+    pub old_statuses: u64,
     /// Cached statuses that were compared with the rows in the end.
     pub statuses: u64,
     /// Segments that were edited, and repaired.
@@ -38,6 +48,11 @@ impl Report {
         self.restores += other.restores;
         self.rollbacks += other.rollbacks;
         self.phantoms += other.phantoms;
+        self.recreations += other.recreations;
+        self.outgrown += other.outgrown;
+        self.other_logs += other.other_logs;
+        self.unnoticed += other.unnoticed;
+        self.old_statuses += other.old_statuses;
         self.statuses += other.statuses;
         self.edits += other.edits;
         self.dropped += other.dropped;

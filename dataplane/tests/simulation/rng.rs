@@ -12,7 +12,7 @@ use std::{
 use parking_lot::Mutex;
 use ping_core::{Day, Millis};
 use ping_ports::Clock;
-use rand::{Rng, SeedableRng, rngs::StdRng};
+use rand::{Rng, SeedableRng, rngs::SmallRng};
 use tokio::time::{Instant, sleep, sleep_until};
 use uuid::{Builder, Uuid};
 
@@ -42,7 +42,7 @@ impl Clock for FastClock {
 /// The random number generator of one schedule. Clones share it.
 #[derive(Clone)]
 pub struct FaultRng {
-    rng: Arc<Mutex<StdRng>>,
+    rng: Arc<Mutex<SmallRng>>,
     faults: Arc<AtomicBool>,
     restores: Arc<AtomicU64>,
     pub bug: Option<Bug>,
@@ -50,7 +50,7 @@ pub struct FaultRng {
 
 impl FaultRng {
     pub fn new(seed: u64, bug: Option<Bug>) -> Self {
-        let rng = Arc::new(Mutex::new(StdRng::seed_from_u64(seed)));
+        let rng = Arc::new(Mutex::new(SmallRng::seed_from_u64(seed)));
         Self { rng, faults: Arc::new(AtomicBool::new(true)), restores: Arc::default(), bug }
     }
 
@@ -137,6 +137,11 @@ impl Host {
         *self.stalled.lock() = Some(Instant::now() + time);
     }
 
+    /// When it runs again, if it was ever stopped.
+    pub fn stalled_until(&self) -> Option<Instant> {
+        *self.stalled.lock()
+    }
+
     /// An await point: other tasks may run first.
     pub async fn pause(&self) {
         match self.rng.below(10) {
@@ -144,8 +149,7 @@ impl Host {
             4..8 => sleep(self.rng.millis(3)).await,
             _ => sleep(self.rng.millis(40)).await,
         }
-        let stalled = *self.stalled.lock();
-        if let Some(until) = stalled {
+        if let Some(until) = self.stalled_until() {
             sleep_until(until).await;
         }
     }

@@ -101,10 +101,16 @@ impl StatusCache for FaultyStatuses {
     async fn release(&self, id: Uuid, nodes: &[Node]) -> Result<(), CacheError> {
         self.host.reach_cache(unavailable)?;
         let (inner, nodes, bug) = (Arc::clone(&self.inner), nodes.to_vec(), self.host.rng.bug);
+        let delay = self.host.rng.millis(400);
         let release = async move {
             match bug {
                 Some(Bug::CrossingMissed) => Ok(()),
-                Some(Bug::HoldNotTaken | Bug::FilledWhileHeld) => drop_statuses(&inner, id, &nodes).await,
+                Some(Bug::HoldNotTaken) => drop_statuses(&inner, id, &nodes).await,
+                Some(Bug::FilledWhileHeld) => {
+                    // Readers have time to see both what is cached and what is stored.
+                    sleep(delay).await;
+                    drop_statuses(&inner, id, &nodes).await
+                }
                 _ => inner.release(id, &nodes).await,
             }
         };

@@ -8,7 +8,7 @@ use ping_memory::MemoryStore;
 use ping_ports::{Advance, Applied, SourceViews, StoreError, ViewPositions};
 use ping_segments::{Place, Segment, StoredSegment};
 
-use crate::{bugs::Bug, rng::Host};
+use crate::{bugs::Bug, rng::Host, topic::TopicOfProjection};
 
 pub fn unavailable() -> StoreError {
     StoreError("the views are unavailable (simulated)".into())
@@ -18,6 +18,7 @@ pub fn unavailable() -> StoreError {
 pub struct FaultyViews {
     pub host: Host,
     pub inner: Arc<MemoryStore>,
+    pub topic: TopicOfProjection,
 }
 
 #[async_trait]
@@ -49,7 +50,9 @@ impl SourceViews for FaultyViews {
         cutoffs: RetentionCutoffs,
     ) -> Result<bool, StoreError> {
         let (inner, seen, new, ends) = (Arc::clone(&self.inner), seen.cloned(), new.clone(), ends.clone());
-        self.host.change(unavailable, async move { inner.rebuild(seen.as_ref(), &new, &ends, cutoffs).await }).await
+        let generation = new.clone();
+        let rebuild = async move { inner.rebuild(seen.as_ref(), &new, &ends, cutoffs).await };
+        self.host.change(unavailable, self.topic.rebuilt(generation, unavailable, rebuild)).await
     }
 
     async fn apply_retention(&self, cutoffs: RetentionCutoffs) -> Result<(), StoreError> {

@@ -152,6 +152,14 @@ impl MemoryLog {
         }
     }
 
+    /// Deletes every record and every committed offset, and begins at offset 0 again, as a topic does that is deleted and created again.
+    /// Consumers keep their offsets, and read nothing while the log ends before them.
+    pub fn recreate(&self) {
+        let mut state = self.state.lock();
+        state.partitions.fill_with(PartitionLog::default);
+        state.committed.values_mut().for_each(BTreeMap::clear);
+    }
+
     /// Assigns each partition to another member, if there are several.
     pub fn rebalance(&self) {
         let mut state = self.state.lock();

@@ -93,6 +93,11 @@ impl MemoryStatuses {
         move |cache| *cache.state.lock() = saved
     }
 
+    /// The epoch that statuses are cached in.
+    pub fn epoch(&self) -> Epoch {
+        self.state.lock().epoch
+    }
+
     fn now(&self) -> CacheMillis {
         millis(self.started.elapsed())
     }
