@@ -72,26 +72,17 @@ impl ServerService {
         let metrics = Arc::new(RpcMetrics::register(registry));
         let (api, revocations, dead_letters) = match self.ingest {
             None => (Api::new(None, self.queries, self.clock, metrics, shutdown.clone()), None, None),
-            Some(WritePath {
-                ports,
-                settings,
-                quotas,
-                name_limits,
-                sources,
-                revocations,
-                dead_letters,
-                events,
-                event_days,
-            }) => {
-                let accepted = AcceptedIds::follow(events, event_days, &mut watchers);
-                let ingest = Ingest::start(ports, settings, Arc::new(IngestMetrics::register(registry)), &mut lanes);
-                let limiter = QuotaLimiter::start(quotas, QuotaMetrics::register(registry), &mut lanes);
-                let (limiter, sources) = limiter.with_name_limits(name_limits, sources, registry);
+            Some(path) => {
+                let accepted = AcceptedIds::follow(path.events, path.event_days, &mut watchers);
+                let ingest_metrics = Arc::new(IngestMetrics::register(registry));
+                let ingest = Ingest::start(path.ports, path.settings, ingest_metrics, &mut lanes);
+                let limiter = QuotaLimiter::start(path.quotas, QuotaMetrics::register(registry), &mut lanes);
+                let (limiter, sources) = limiter.with_name_limits(path.name_limits, path.sources, registry);
                 watchers.spawn(sources.run());
                 let clock = Arc::clone(&self.clock);
-                let revocations = Revocations { query: revocations, ingest: ingest.downgrade(), clock };
+                let revocations = Revocations { query: path.revocations, ingest: ingest.downgrade(), clock };
                 let api = Api::new(Some(ingest), self.queries, self.clock, metrics, shutdown.clone());
-                (api.with_quotas(limiter).with_accepted_ids(accepted), Some(revocations), Some(dead_letters))
+                (api.with_quotas(limiter).with_accepted_ids(accepted), Some(revocations), Some(path.dead_letters))
             }
         };
         let api = api.with_database(readiness.clone()).with_traces(self.traces);
