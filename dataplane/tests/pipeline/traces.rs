@@ -126,6 +126,7 @@ async fn the_last_spans_are_sent_when_a_program_ends() {
     pingd.record(SOURCE, "", 0).await;
     wait_until_counted(&pingd, 1).await;
     record_traced(&pingd).await;
+    wait_until_counted(&pingd, 2).await;
     assert_eq!(pingd.terminate().await, Some(0), "{}", pingd.log_tail());
     let names = [RECORD, "commit", "publish", "flush counters", "flush views"];
     let spans = collector.spans();

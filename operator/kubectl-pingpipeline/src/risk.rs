@@ -127,6 +127,7 @@ const FIELDS: &[(&str, Risk, &str)] = &[
         "with fewer days, older windows are deleted permanently; pods are replaced one by one",
     ),
     ("suspend", Risk::Moderate, "while true, the operator changes nothing and does not repair drift"),
+    ("tracing", Risk::Rolling, "servers and processors are replaced one by one"),
 ];
 
 /// Effect of splitting servers into roles, or of merging them again.
