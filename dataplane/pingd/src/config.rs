@@ -277,6 +277,7 @@ impl KafkaArgs {
             minutes_topic: self.kafka_minutes_topic.clone(),
             group: self.kafka_group.clone(),
             profile: FetchProfile::LowLatency,
+            read_traces: false,
             security: KafkaSecurity {
                 protocol: Some(self.kafka_security_protocol.clone()),
                 sasl_mechanism: self.kafka_sasl_mechanism.clone(),

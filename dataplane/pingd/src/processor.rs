@@ -24,7 +24,7 @@ pub(crate) async fn run(args: ProcessorArgs, process: ProcessArgs, shutdown: Can
     args.security.check(&[("--admin-listen", process.admin_listen())])?;
     let mut registry = Registry::default();
     let traces = TraceExport::start(&args.traces, "ping-processor", &mut registry)?;
-    let kafka = args.kafka.settings();
+    let kafka = KafkaSettings { read_traces: traces.traces().tracer().is_some(), ..args.kafka.settings() };
     let store = Arc::new(args.postgres.store()?);
     let cache = Arc::new(RedisCache::new(&args.cache.settings())?);
     let log = LogPorts {

@@ -74,7 +74,7 @@ fn add_kind_names(unknown: &mut Vec<NewNames>, limiter: &QuotaLimiter, events: &
     // Most batches have few kinds, next to each other.
     let (mut kinds, mut previous) = (HashSet::new(), "");
     for Event { kind, .. } in events {
-        if **kind != *previous && !kind.is_empty() && !limiter.knows(KIND_NAMES, "", Some(kind)) {
+        if !kind.is_empty() && **kind != *previous && !limiter.knows(KIND_NAMES, "", Some(kind)) {
             kinds.insert(&**kind);
         }
         previous = kind;

@@ -37,6 +37,7 @@ const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(2);
 pub struct KafkaConsumer {
     topic: String,
     config: ClientConfig,
+    read_traces: bool,
     /// Absent after leaving the group, until the next call joins it again.
     consumer: Option<StreamConsumer<Membership>>,
     /// An error that was received after records which are returned first.
@@ -116,7 +117,13 @@ impl KafkaConsumer {
         for (name, value) in settings.profile.settings() {
             config.set(*name, *value);
         }
-        let mut reader = Self { topic: settings.topic.clone(), config, consumer: None, failure: None };
+        let mut reader = Self {
+            topic: settings.topic.clone(),
+            config,
+            read_traces: settings.read_traces,
+            consumer: None,
+            failure: None,
+        };
         reader.join()?;
         Ok(reader)
     }
@@ -152,18 +159,18 @@ fn not_joined() -> LogError {
     LogError("the consumer has left the group".into())
 }
 
-/// The record of a message.
+/// The record of a message, without the span that published it.
 pub(super) fn record(message: &BorrowedMessage<'_>) -> Record {
     let value = message.payload().unwrap_or_default();
     Record {
         partition: message.partition(),
         offset: message.offset(),
-        trace: trace(message),
+        trace: None,
         body: record::decode(value).map_err(|why| (why, value.to_vec())),
     }
 }
 
-/// The span that published a message, if it carries that. Few messages have headers.
+/// The span that published a message, if it carries that.
 fn trace(message: &BorrowedMessage<'_>) -> Option<TraceContext> {
     let headers = message.headers()?;
     let find = || {
@@ -200,13 +207,17 @@ fn is_transient(error: &KafkaError) -> bool {
 fn poll(
     mut stream: Pin<&mut MessageStream<'_, Membership>>,
     membership: &Membership,
+    read_traces: bool,
     failure: &mut Option<KafkaError>,
     context: &mut Context<'_>,
 ) -> Poll<Result<ConsumerEvent, LogError>> {
     let mut records = Vec::new();
     while failure.is_none() && records.len() < MAX_RECORDS {
         match stream.as_mut().poll_next(context) {
-            Poll::Ready(Some(Ok(message))) => records.push(record(&message)),
+            Poll::Ready(Some(Ok(message))) => {
+                let trace = if read_traces { trace(&message) } else { None };
+                records.push(Record { trace, ..record(&message) });
+            }
             Poll::Ready(Some(Err(error))) => *failure = Some(error).filter(|error| !is_transient(error)),
             Poll::Ready(None) | Poll::Pending => break,
         }
@@ -230,13 +241,13 @@ impl LogConsumer for KafkaConsumer {
         if self.consumer.is_none() {
             self.join()?;
         }
-        let Self { consumer: Some(consumer), failure, .. } = self else { return Err(not_joined()) };
+        let Self { consumer: Some(consumer), failure, read_traces, .. } = self else { return Err(not_joined()) };
         if let Some(event) = consumer.context().next() {
             return Ok(event);
         }
         let result = {
             let mut stream = pin!(consumer.stream());
-            poll_fn(|context| poll(stream.as_mut(), consumer.context(), failure, context)).await
+            poll_fn(|context| poll(stream.as_mut(), consumer.context(), *read_traces, failure, context)).await
         };
         if consumer.client().fatal_error().is_some() {
             // A fatal error is permanent; the next call joins again with a new consumer.

@@ -19,6 +19,9 @@ pub struct KafkaSettings {
     pub group: String,
     /// How the group fetches records.
     pub profile: FetchProfile,
+    /// Whether consumers read the span that published a record. To look at the headers of a record, librdkafka allocates a buffer, also if there
+    /// are none: a sixth of the time in which a backlog is counted.
+    pub read_traces: bool,
     /// Encryption and authentication.
     pub security: KafkaSecurity,
 }
@@ -89,6 +92,7 @@ impl KafkaSettings {
             minutes_topic: None,
             group: "ping-processor".into(),
             profile: FetchProfile::LowLatency,
+            read_traces: false,
             security: KafkaSecurity::default(),
         }
     }
