@@ -10,12 +10,14 @@ use ping_core::{Day, KindCounts, Minute, SourceCounts, Span, Window};
 use super::{
     codec::decode,
     error::FormatError,
-    place::{Family, Node, Place, Segment, StoredSegment},
+    place::{Family, Node, Place, Segment, StoredSegment, hash},
     row::Row,
 };
 
 /// Levels of the tree that a slice has at most below its node: some ten thousand counts, which take a few milliseconds to read.
 const SLICE_LEVELS: u32 = 5;
+/// The same of a slice that is exported: a few thousand rows, because checkpoints wait until they are written.
+const EXPORT_LEVELS: u32 = 2;
 
 /// Calls `each` with every row.
 fn for_each(segments: &[StoredSegment], mut each: impl FnMut(&StoredSegment, Row<'_>)) -> Result<(), FormatError> {
@@ -25,20 +27,46 @@ fn for_each(segments: &[StoredSegment], mut each: impl FnMut(&StoredSegment, Row
     Ok(())
 }
 
-/// The rows of the windows before `until`, by source and window.
+/// Which windows have rows for SQL.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RowCoverage {
+    /// Windows before this one have rows of all sources.
+    pub until: Window,
+    /// Windows from `until` to before this one are being exported.
+    pub export_until: Window,
+    /// Those have rows of the sources with a lower hash.
+    pub exported: i64,
+}
+
+impl RowCoverage {
+    /// No window from here on has a row.
+    #[must_use]
+    pub fn end(self) -> Window {
+        self.until.max(self.export_until)
+    }
+
+    /// Whether `window` of `source` has a row.
+    #[must_use]
+    pub fn has(self, source: &str, window: Window) -> bool {
+        window < self.until || window < self.export_until && i64::from(hash(source)) < self.exported
+    }
+}
+
+/// The rows of the windows before `end` that `wanted` accepts, by source and window.
 ///
 /// # Errors
 /// When the bytes are not segments.
 pub fn window_rows<'a>(
     segments: impl IntoIterator<Item = (Place, &'a [u8])>,
-    until: Window,
+    end: Window,
+    wanted: impl Fn(&str, Window) -> bool,
 ) -> Result<Vec<(Box<str>, Window, Span)>, FormatError> {
     let mut rows: BTreeMap<(Box<str>, Window), Span> = BTreeMap::new();
     for (place, data) in segments {
-        if place.family != Family::Windows || Day(place.period) > until.day() {
+        if place.family != Family::Windows || Day(place.period) > end.day() {
             continue;
         }
-        for row in decode(place, data)?.rows().filter(|row| row.window < until.0) {
+        for row in decode(place, data)?.rows().filter(|row| row.window < end.0 && wanted(row.source, Window(row.window))) {
             let merge = |held: &mut Span| *held = held.merge(row.span);
             rows.entry((row.source.into(), Window(row.window))).and_modify(merge).or_insert(row.span);
         }
@@ -103,6 +131,19 @@ pub fn days_of(source: &str, segments: &[StoredSegment]) -> Result<BTreeMap<Day,
         }
     })?;
     Ok(days)
+}
+
+/// The end of the sources' hashes.
+pub const HASH_END: i64 = 1 << u32::BITS;
+
+/// The slice to export next, if sources with a hash below `exported` are, and the deepest segment lies at `deepest`; with the end of its
+/// hashes.
+#[must_use]
+pub fn export_slice(deepest: Node, exported: i64) -> (Node, i64) {
+    let depth = deepest.depth().saturating_sub(EXPORT_LEVELS);
+    let node = Node::at(u32::try_from(exported).unwrap_or(u32::MAX), depth);
+    let number = i64::from(node.0) - (1 << depth);
+    (node, (number + 1) << (u32::BITS - depth))
 }
 
 /// The slices in which to read all sources, one after the other, if the deepest segment lies at `deepest`.

@@ -88,6 +88,35 @@ async fn rows_follow_later_when_there_are_many() {
     assert_eq!(views.rows().await, (8_001, 8_021, 8_021, true), "the day's counts moved to rows of their own");
 }
 
+/// Checkpoints go on between the parts of an export, for sources that it has reached and others.
+#[tokio::test]
+async fn many_rows_are_exported_in_parts() {
+    const SOURCES: usize = 60_000;
+    let (_server, mut views) = empty_views().await;
+    let store = Arc::clone(&views.store);
+    views.count(SOURCES, THEN).await;
+    views.count(SOURCES, THEN + 300_000).await;
+    let mut between = 0;
+    loop {
+        views.count(100, THEN + 300_000).await;
+        store.export_rows(THEN + 600_000).await.unwrap();
+        if views.rows().await.3 {
+            break;
+        }
+        between += 1;
+    }
+    assert!(between > 0, "all rows were exported at once");
+    views.count(100, THEN + 300_000).await;
+    let held: Vec<(i64, i64)> =
+        sqlx::query_as("SELECT count, count(*) FROM source_windows WHERE bucket = $1 GROUP BY 1 ORDER BY 1")
+            .bind(Window::of(THEN + 300_000).0)
+            .fetch_all(&mut views.connection)
+            .await
+            .unwrap();
+    assert_eq!(held, [(1, SOURCES as i64 - 100), (between + 3, 100)]);
+    assert_eq!(views.rows().await.0, 2 * SOURCES as i64);
+}
+
 #[tokio::test]
 async fn edited_rows_are_found() {
     let (_server, mut views) = empty_views().await;

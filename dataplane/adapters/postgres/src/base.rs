@@ -81,7 +81,7 @@ pub(super) async fn copy_base(
             segments.push(Segment { place, rows: 0, events: 0, data });
         }
         let windows = segments.iter().filter(|segment| Day(segment.place.period) >= cutoffs.windows);
-        let windows = window_rows(windows.map(|segment| (segment.place, &*segment.data)), Window(i64::MAX));
+        let windows = window_rows(windows.map(|segment| (segment.place, &*segment.data)), Window(i64::MAX), |_, _| true);
         add_windows(connection, &windows.map_err(unreadable)?).await?;
         // Later days are counted in their windows.
         let days = day_rows(&segments, |day| day >= cutoffs.days && day < cutoffs.today).map_err(unreadable)?;

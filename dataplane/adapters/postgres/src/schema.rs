@@ -5,7 +5,7 @@ use sqlx::Connection;
 
 use super::{ConnectError, ImportError, PostgresStore};
 
-const MIGRATIONS: [(i64, &str, &str); 9] = [
+const MIGRATIONS: [(i64, &str, &str); 10] = [
     (1, "schema", include_str!("../migrations/0001_schema.sql")),
     (2, "sources", include_str!("../migrations/0002_sources.sql")),
     (3, "quotas", include_str!("../migrations/0003_quotas.sql")),
@@ -15,6 +15,7 @@ const MIGRATIONS: [(i64, &str, &str); 9] = [
     (9, "view audit", include_str!("../migrations/0009_view_audit.sql")),
     (10, "event retention", include_str!("../migrations/0010_event_retention.sql")),
     (11, "incarnation changes", include_str!("../migrations/0011_incarnation_changes.sql")),
+    (12, "export in parts", include_str!("../migrations/0012_export_in_parts.sql")),
 ];
 
 /// Why the schema is not up to date.
