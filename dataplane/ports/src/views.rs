@@ -54,6 +54,7 @@ pub trait SourceViews: ViewAudit {
     /// `generation`. Otherwise changes nothing and returns false: another processor has merged one of them.
     async fn replace(&self, generation: &Generation, merged: &[i64], sums: &[Segment]) -> Result<bool, StoreError>;
 
-    /// Brings tables up to date that people read with SQL, if the store has such tables. It is now `now`.
+    /// Brings tables up to date that people read with SQL, if the store has such tables, for at most a fraction of a second. It is now
+    /// `now`.
     async fn export_rows(&self, now: Millis) -> Result<(), StoreError>;
 }

@@ -24,6 +24,6 @@ pub use error::FormatError;
 pub use merge::{FAN_IN, merge};
 pub use place::{Family, Node, NodeRange, Place, Segment, SegmentQuery, StoredSegment};
 pub use read::{
-    HASH_END, NamesInViews, Ranking, RowCoverage, counts, day_rows, days_of, export_slice, kind_counts, kind_counts_in, kinds_of, slices, sources_in,
-    unique_sources, window_rows, windows_of,
+    HASH_END, NamesInViews, Ranking, RowCoverage, counts, day_rows, days_of, export_slice, kind_counts, kind_counts_in,
+    kinds_of, slices, sources_in, unique_sources, window_rows, windows_of,
 };

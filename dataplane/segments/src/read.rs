@@ -10,7 +10,7 @@ use ping_core::{Day, KindCounts, Minute, SourceCounts, Span, Window};
 use super::{
     codec::decode,
     error::FormatError,
-    place::{Family, Node, Place, Segment, StoredSegment, hash},
+    place::{Family, Node, Place, StoredSegment, hash},
     row::Row,
 };
 
@@ -27,28 +27,38 @@ fn for_each(segments: &[StoredSegment], mut each: impl FnMut(&StoredSegment, Row
     Ok(())
 }
 
-/// Which windows have rows for SQL.
+/// Which windows and days have rows for SQL.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RowCoverage {
     /// Windows before this one have rows of all sources.
-    pub until: Window,
-    /// Windows from `until` to before this one are being exported.
+    pub windows_until: Window,
+    /// Windows from `windows_until` to before this one are being exported.
     pub export_until: Window,
     /// Those have rows of the sources with a lower hash.
     pub exported: i64,
+    /// Days before this one have rows of all sources. The others are counted in their windows.
+    pub days_from: Day,
+    /// This day has rows of the sources with a lower hash.
+    pub closed: i64,
 }
 
 impl RowCoverage {
     /// No window from here on has a row.
     #[must_use]
-    pub fn end(self) -> Window {
-        self.until.max(self.export_until)
+    pub fn windows_end(self) -> Window {
+        self.windows_until.max(self.export_until)
     }
 
     /// Whether `window` of `source` has a row.
     #[must_use]
-    pub fn has(self, source: &str, window: Window) -> bool {
-        window < self.until || window < self.export_until && i64::from(hash(source)) < self.exported
+    pub fn has_window(self, source: &str, window: Window) -> bool {
+        window < self.windows_until || window < self.export_until && i64::from(hash(source)) < self.exported
+    }
+
+    /// Whether `day` of `source` has a row.
+    #[must_use]
+    pub fn has_day(self, source: &str, day: Day) -> bool {
+        day < self.days_from || day == self.days_from && i64::from(hash(source)) < self.closed
     }
 }
 
@@ -66,7 +76,9 @@ pub fn window_rows<'a>(
         if place.family != Family::Windows || Day(place.period) > end.day() {
             continue;
         }
-        for row in decode(place, data)?.rows().filter(|row| row.window < end.0 && wanted(row.source, Window(row.window))) {
+        for row in
+            decode(place, data)?.rows().filter(|row| row.window < end.0 && wanted(row.source, Window(row.window)))
+        {
             let merge = |held: &mut Span| *held = held.merge(row.span);
             rows.entry((row.source.into(), Window(row.window))).and_modify(merge).or_insert(row.span);
         }
@@ -78,12 +90,15 @@ pub fn window_rows<'a>(
 ///
 /// # Errors
 /// When the bytes are not segments.
-pub fn day_rows(segments: &[Segment], wanted: impl Fn(Day) -> bool) -> Result<Vec<(Box<str>, Day, i64)>, FormatError> {
+pub fn day_rows<'a>(
+    segments: impl IntoIterator<Item = (Place, &'a [u8])>,
+    wanted: impl Fn(&str, Day) -> bool,
+) -> Result<Vec<(Box<str>, Day, i64)>, FormatError> {
     let mut rows: BTreeMap<(Box<str>, Day), i64> = BTreeMap::new();
-    let of_days = |segment: &&Segment| segment.place.family == Family::Days;
-    for segment in segments.iter().filter(of_days).filter(|segment| wanted(Day(segment.place.period))) {
-        for row in decode(segment.place, &segment.data)?.rows() {
-            *rows.entry((row.source.into(), Day(segment.place.period))).or_insert(0) += row.span.count;
+    for (place, data) in segments.into_iter().filter(|(place, _)| place.family == Family::Days) {
+        let day = Day(place.period);
+        for row in decode(place, data)?.rows().filter(|row| wanted(row.source, day)) {
+            *rows.entry((row.source.into(), day)).or_insert(0) += row.span.count;
         }
     }
     Ok(rows.into_iter().map(|((source, day), count)| (source, day, count)).collect())

@@ -41,6 +41,12 @@ impl Views {
             (SELECT coalesce(sum(ping_count), 0)::bigint FROM daily_stats), windows_until = 'infinity' FROM stats_watermark";
         sqlx::query_as(sums).fetch_one(&mut self.connection).await.unwrap()
     }
+
+    /// The events in rows of days, whether they are used yet or not.
+    async fn past_days(&mut self) -> i64 {
+        let sum = "SELECT coalesce(sum(count), 0)::bigint FROM source_past_days";
+        sqlx::query_scalar(sum).fetch_one(&mut self.connection).await.unwrap()
+    }
 }
 
 /// A database whose views are built and empty.
@@ -65,6 +71,9 @@ async fn rows_follow_later_when_there_are_many() {
     assert_eq!(views.rows().await, (4_000, 4_010, 4_010, false));
     views.count(4_000, THEN + 300_000).await;
     assert_eq!(views.rows().await, (4_000, 4_010, 4_010, false));
+    // Nothing is exported while checkpoints are large, and a day with windows that have no rows yet is not closed.
+    store.export_rows(Day(Day::of(THEN).0 + 2).start()).await.unwrap();
+    assert_eq!(views.rows().await, (4_000, 4_010, 4_010, false));
     let until: bool = sqlx::query_scalar("SELECT windows_until = to_timestamp($1 * 300) FROM stats_watermark")
         .bind(Window::of(THEN).0)
         .fetch_one(&mut views.connection)
@@ -74,9 +83,6 @@ async fn rows_follow_later_when_there_are_many() {
     // A late event of an earlier window is complete at once.
     views.count(1, THEN - 300_000).await;
     assert_eq!(views.rows().await, (4_001, 4_011, 4_011, false));
-    // A day with windows that have no rows yet is not closed.
-    store.apply_retention(Retention::default().at(Day(Day::of(THEN).0 + 2).start())).await.unwrap();
-    assert_eq!(views.rows().await, (4_001, 4_011, 4_011, false));
     // The last checkpoint was small, so there is time to catch up.
     for _ in 0..2 {
         store.export_rows(THEN + 600_000).await.unwrap();
@@ -84,8 +90,9 @@ async fn rows_follow_later_when_there_are_many() {
     }
     views.count(10, THEN).await;
     assert_eq!(views.rows().await, (8_001, 8_021, 8_021, true));
-    store.apply_retention(Retention::default().at(Day(Day::of(THEN).0 + 2).start())).await.unwrap();
-    assert_eq!(views.rows().await, (8_001, 8_021, 8_021, true), "the day's counts moved to rows of their own");
+    store.export_rows(Day(Day::of(THEN).0 + 2).start()).await.unwrap();
+    assert_eq!(views.rows().await, (8_001, 8_021, 8_021, true));
+    assert_eq!(views.past_days().await, 8_021, "the day's counts have rows of their own");
 }
 
 /// Checkpoints go on between the parts of an export, for sources that it has reached and others.
@@ -115,6 +122,19 @@ async fn many_rows_are_exported_in_parts() {
             .unwrap();
     assert_eq!(held, [(1, SOURCES as i64 - 100), (between + 3, 100)]);
     assert_eq!(views.rows().await.0, 2 * SOURCES as i64);
+
+    let (tomorrow, mut events) = (Day(Day::of(THEN).0 + 1).start(), views.rows().await.1);
+    let mut parts = 0;
+    while views.past_days().await < events {
+        store.export_rows(tomorrow).await.unwrap();
+        views.count(100, THEN).await;
+        events += 100;
+        parts += 1;
+        assert_eq!(views.rows().await.2, events, "each event is counted in its window or in its day");
+    }
+    assert!(parts > 1, "the day was closed at once");
+    let all = (Day(i64::MIN), Day(i64::MAX));
+    assert_eq!(store.differing_rows(all.0, all.1).await.unwrap(), []);
 }
 
 #[tokio::test]
@@ -123,7 +143,7 @@ async fn edited_rows_are_found() {
     let store = Arc::clone(&views.store);
     let today = Day::of(THEN);
     views.count(10, THEN).await;
-    store.apply_retention(Retention::default().at(Day(today.0 + 1).start())).await.unwrap();
+    store.export_rows(Day(today.0 + 1).start()).await.unwrap();
     views.count(5, THEN).await;
     let all = (Day(i64::MIN), Day(i64::MAX));
     assert_eq!(store.differing_rows(all.0, all.1).await.unwrap(), []);

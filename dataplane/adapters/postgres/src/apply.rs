@@ -5,15 +5,10 @@ use std::time::Duration;
 use sqlx::{Connection, Postgres, postgres::PgArguments, query::QueryAs};
 use tokio::time::timeout;
 
-use super::{
-    PostgresStore,
-    segments::insert,
-    stats_rows::{RowLimits, add_rows},
-    view_audit::add_sums,
-};
-use ping_core::{Day, Offset, Partition, Window};
+use super::{PostgresStore, row_export::CoverageRow, segments::insert, stats_rows::add_rows, view_audit::add_sums};
+use ping_core::{Offset, Partition};
 use ping_ports::{Advance, StoreError};
-use ping_segments::{RowCoverage, Segment};
+use ping_segments::Segment;
 
 /// Milliseconds added to the call's time limit for each segment, which may have hundreds of rows.
 const TIMEOUT_MS_PER_SEGMENT: u64 = 20;
@@ -25,9 +20,9 @@ FROM source_views, unnest($1::int[]) AS g (grown) ON CONFLICT DO NOTHING";
 
 const FENCE: &str = include_str!("sql/advance_views.sql");
 
-/// The statement that moves the positions. If they were as expected, it returns the first open day and which windows
+/// The statement that moves the positions. If they were as expected, it returns which windows and days
 /// have rows.
-fn fence(advance: &Advance) -> QueryAs<'_, Postgres, (i64, i64, i64, i64), PgArguments> {
+fn fence(advance: &Advance) -> QueryAs<'_, Postgres, CoverageRow, PgArguments> {
     let next_offset = |partition| advance.to.get(partition).copied().unwrap_or_default();
     sqlx::query_as(FENCE)
         .bind(&advance.generation)
@@ -55,15 +50,13 @@ impl PostgresStore {
                 sqlx::query(GROW).bind(grown).execute(connection.get_mut()).await?;
             }
             let mut transaction = connection.get_mut().begin().await?;
-            let Some((days_from, until, export_until, exported)) = fence(advance).fetch_optional(&mut *transaction).await? else {
+            let Some(coverage) = fence(advance).fetch_optional(&mut *transaction).await? else {
                 transaction.rollback().await?;
                 return Ok(None);
             };
             insert(&mut transaction, segments).await?;
             add_sums(&mut transaction, segments, advance.from.keys().next().copied().unwrap_or_default()).await?;
-            let windows = RowCoverage { until: Window(until), export_until: Window(export_until), exported };
-            let limits = RowLimits { days_from: Day(days_from), windows };
-            let rows = add_rows(&mut transaction, segments, limits).await?;
+            let rows = add_rows(&mut transaction, segments, coverage.coverage()).await?;
             transaction.commit().await?;
             Ok(Some(rows))
         });

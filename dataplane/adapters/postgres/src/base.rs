@@ -80,11 +80,12 @@ pub(super) async fn copy_base(
             let place = place(family, node, period).map_err(|error| sqlx::Error::Decode(error.0))?;
             segments.push(Segment { place, rows: 0, events: 0, data });
         }
-        let windows = segments.iter().filter(|segment| Day(segment.place.period) >= cutoffs.windows);
-        let windows = window_rows(windows.map(|segment| (segment.place, &*segment.data)), Window(i64::MAX), |_, _| true);
+        let data = || segments.iter().map(|segment| (segment.place, &*segment.data));
+        let kept = |_: &str, window: Window| window.day() >= cutoffs.windows;
+        let windows = window_rows(data(), Window(i64::MAX), kept);
         add_windows(connection, &windows.map_err(unreadable)?).await?;
         // Later days are counted in their windows.
-        let days = day_rows(&segments, |day| day >= cutoffs.days && day < cutoffs.today).map_err(unreadable)?;
+        let days = day_rows(data(), |_, day| day >= cutoffs.days && day < cutoffs.today).map_err(unreadable)?;
         add_days(connection, &days).await?;
         yield_now().await;
     }

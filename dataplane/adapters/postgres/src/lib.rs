@@ -22,6 +22,7 @@ mod outbox;
 mod partitions;
 mod quotas;
 mod reads;
+mod row_export;
 mod row_sums;
 mod row_tables;
 mod schema;

@@ -23,7 +23,7 @@ use ping_ports::{Advance, Applied, SourceViews, StoreError, ViewPositions};
 use ping_segments::{Family, Place, Segment, StoredSegment};
 
 /// Limit of a rebuild, which reads every row.
-pub(super) const REBUILD_TIMEOUT: Duration = Duration::from_secs(60 * 60);
+const REBUILD_TIMEOUT: Duration = Duration::from_secs(60 * 60);
 /// Limit of creating or dropping partitions, which waits for readers.
 const PARTITION_TIMEOUT: Duration = Duration::from_secs(30);
 /// Stands for every partition of the log in `source_marks`.
@@ -74,15 +74,6 @@ const FILL_MARKS: &str =
     "INSERT INTO source_marks (writer, \"partition\", seq) SELECT id, $1, last_seq FROM writers WHERE id <> 0";
 const FILL_POSITIONS: &str = "INSERT INTO source_positions (\"partition\", next, as_of_ms)
 SELECT p.*, floor(extract(epoch FROM now()) * 1000)::bigint FROM unnest($1::int[], $2::bigint[]) AS p";
-
-/// Blocks `apply` until the end of the transaction: a window is counted in its day's row or by itself, never in both.
-/// Only days whose rows are complete are closed.
-const CLOSE_LOCK: &str = "SELECT days_from, least($1, rows_until / 288) FROM source_views
-WHERE days_from < least($1, rows_until / 288) FOR UPDATE";
-const CLOSE_DAYS: &str = "INSERT INTO source_past_days AS d (source, day, count)
-SELECT source, bucket / 288, sum(count)::bigint FROM source_windows WHERE bucket >= $1 * 288 AND bucket < $2 * 288
-GROUP BY 1, 2 ORDER BY 1, 2 ON CONFLICT (source, day) DO UPDATE SET count = d.count + excluded.count";
-const ADVANCE_DAYS_FROM: &str = "UPDATE source_views SET days_from = $1";
 
 /// A writer without a row was compacted; no event of it is still on its way.
 const FORGET_MARKS: &str = "DELETE FROM source_marks m WHERE NOT EXISTS (SELECT FROM writers w WHERE w.id = m.writer)";
@@ -213,19 +204,6 @@ async fn fill_segments(connection: &mut PgConnection, cutoffs: RetentionCutoffs)
     fill_unattributed(connection, &per_day, ALL_PARTITIONS).await
 }
 
-/// Moves the counts of closed days from their windows to rows of their own, unless another process has done so.
-async fn close_days(connection: &mut PgConnection, cutoffs: RetentionCutoffs) -> Result<(), sqlx::Error> {
-    let mut transaction = connection.begin().await?;
-    sqlx::raw_sql(IDLE_TIMEOUT).execute(&mut *transaction).await?;
-    let days: Option<(i64, i64)> =
-        sqlx::query_as(CLOSE_LOCK).bind(cutoffs.today.0).fetch_optional(&mut *transaction).await?;
-    if let Some((from, to)) = days {
-        sqlx::query(CLOSE_DAYS).bind(from.max(cutoffs.days.0)).bind(to).execute(&mut *transaction).await?;
-        sqlx::query(ADVANCE_DAYS_FROM).bind(to).execute(&mut *transaction).await?;
-    }
-    transaction.commit().await
-}
-
 /// Deletes what is older than `cutoffs`, and the partitions before `oldest`.
 async fn drop_expired(
     connection: &mut PgConnection,
@@ -288,9 +266,6 @@ impl SourceViews for PostgresStore {
     }
 
     async fn apply_retention(&self, cutoffs: RetentionCutoffs) -> Result<(), StoreError> {
-        let mut connection = self.write_pool.acquire().await?;
-        let result = timeout(REBUILD_TIMEOUT, close_days(connection.get_mut(), cutoffs)).await;
-        connection.finish(result)?;
         let oldest = partition_name(WINDOWS, cutoffs.windows)?;
         let mut pooled = self.write_pool.acquire().await?;
         let result = timeout(PARTITION_TIMEOUT, drop_expired(pooled.get_mut(), cutoffs, &oldest)).await;
@@ -314,6 +289,6 @@ impl SourceViews for PostgresStore {
     }
 
     async fn export_rows(&self, now: Millis) -> Result<(), StoreError> {
-        self.export_windows(now).await
+        self.export(now).await
     }
 }

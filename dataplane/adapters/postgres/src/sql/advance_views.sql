@@ -6,7 +6,7 @@
 WITH views AS MATERIALIZED (
     SELECT set_config('synchronous_commit', 'off', true),
         set_config('idle_in_transaction_session_timeout', '10s', true),
-        days_from, rows_until, export_until, exported
+        rows_until, export_until, exported, days_from, closed
     FROM source_views WHERE generation = $1 FOR SHARE),
 expected AS MATERIALIZED (
     SELECT * FROM unnest($2::int[], $3::bigint[], $4::bigint[]) AS e ("partition", expected_offset, next_offset)),
@@ -19,7 +19,7 @@ missing AS MATERIALIZED (
     WHERE m.seq > greatest((SELECT last_seq FROM writers w WHERE w.id = m.writer),
         (SELECT last_seq FROM compacted_writers c WHERE c.id = m.writer), 0)),
 fence AS MATERIALIZED (
-    SELECT days_from, rows_until, export_until, exported FROM views
+    SELECT rows_until, export_until, exported, days_from, closed FROM views
     WHERE (SELECT count(*) FROM locked) = cardinality($2) AND NOT EXISTS (SELECT FROM missing)),
 move_positions AS (
     UPDATE source_positions p SET next = e.next_offset, as_of_ms = greatest(p.as_of_ms, $8)
@@ -28,4 +28,4 @@ raise_marks AS (
     INSERT INTO source_marks AS m (writer, "partition", seq)
     SELECT m.* FROM fence, unnest($5::bigint[], $6::int[], $7::bigint[]) AS m
     ON CONFLICT (writer, "partition") DO UPDATE SET seq = greatest(m.seq, excluded.seq))
-SELECT days_from, rows_until, export_until, exported FROM fence
+SELECT rows_until, export_until, exported, days_from, closed FROM fence
