@@ -12,13 +12,13 @@ mod flows;
 mod load;
 mod network;
 mod network_namespace;
-mod reader;
 mod report;
 mod restore;
 mod rotations;
 mod test_cluster;
 #[path = "../../../dataplane/tests/identity/token_key.rs"]
 mod token_key;
+mod walkthrough;
 
 use std::time::Duration;
 

@@ -9,8 +9,8 @@ use tokio::time::sleep;
 
 use crate::{
     at,
-    reader::Reader,
     test_cluster::{TestCluster, holds},
+    walkthrough::Walkthrough,
 };
 
 /// How long a pipeline may take to be restored, or to be deleted, on two busy cores.
@@ -30,16 +30,16 @@ const BEFORE_THE_TIME: [(&str, u64); 2] = [("shop", 120), ("blog", 80)];
 const AFTER_THE_TIME: [(&str, u64); 2] = [("shop", 60), ("late", 40)];
 
 pub(crate) async fn by_the_page(cluster: &TestCluster) {
-    let mut reader = Reader::start(cluster, "docs/how-to/backup-and-restore.md").await;
-    reader.run("kubectl create secret generic pings-backup ").await;
-    reader.run("kubectl label secret pings-backup ").await;
-    reader.apply_manifest().await;
+    let mut page = Walkthrough::start(cluster, "docs/how-to/backup-and-restore.md").await;
+    page.run("kubectl create secret generic pings-backup ").await;
+    page.run("kubectl label secret pings-backup ").await;
+    page.apply_manifest().await;
     let mut acknowledged = Counts::new();
     becomes_exact(cluster, "pings").await;
     send(cluster, &IN_THE_BACKUP, &mut acknowledged).await;
-    let backup = reader.run("kubectl pingpipeline backup pings").await;
+    let backup = page.run("kubectl pingpipeline backup pings").await;
     assert!(backup.contains(" completed at "), "{backup}");
-    reader.run("kubectl wait --for=condition=BackedUp pp/pings ").await;
+    page.run("kubectl wait --for=condition=BackedUp pp/pings ").await;
 
     send(cluster, &BEFORE_THE_TIME, &mut acknowledged).await;
     sleep(OVER_A_SECOND).await;
@@ -50,20 +50,20 @@ pub(crate) async fn by_the_page(cluster: &TestCluster) {
     archive_log(cluster).await;
 
     let at_the_time = |command: String| command.replace(TIME_ON_THE_PAGE, &time.to_string());
-    reader.run_changed("kubectl pingpipeline restore-plan pings --as pings-2 --time ", at_the_time).await;
-    reader.run("kubectl apply -f pings-2.yaml").await;
-    reader.run("kubectl wait --for=condition=Ready pp/pings-2 ").await;
-    reader.run("kubectl wait --for=condition=Exact pp/pings-2 ").await;
+    page.run_changed("kubectl pingpipeline restore-plan pings --as pings-2 --time ", at_the_time).await;
+    page.run("kubectl apply -f pings-2.yaml").await;
+    page.run("kubectl wait --for=condition=Ready pp/pings-2 ").await;
+    page.run("kubectl wait --for=condition=Exact pp/pings-2 ").await;
     has(cluster, "pings-2", &then).await;
     println!("restored to {time}: {then:?}, and nothing of what followed: {acknowledged:?}");
     delete(cluster, "pings-2").await;
 
     delete(cluster, "pings").await;
-    reader.apply_manifest().await;
+    page.apply_manifest().await;
     becomes_exact(cluster, "pings-3").await;
     has(cluster, "pings-3", &acknowledged).await;
     println!("restored to the latest state: {acknowledged:?}");
-    reader.finish();
+    page.finish();
 }
 
 /// Sends events to the pipeline that is backed up.

@@ -18,7 +18,7 @@ const BUCKET: &str = "pings-backup";
 /// How long a command may take on two busy cores.
 const TIMEOUT: Duration = Duration::from_secs(600);
 
-pub(crate) struct Reader<'a> {
+pub(crate) struct Walkthrough<'a> {
     cluster: &'a TestCluster,
     store: ObjectStore,
     /// Where commands run.
@@ -29,7 +29,7 @@ pub(crate) struct Reader<'a> {
     manifests: std::vec::IntoIter<String>,
 }
 
-impl<'a> Reader<'a> {
+impl<'a> Walkthrough<'a> {
     /// Starts with the first command of a page. The cluster gets what the page expects: the plugin, and a bucket.
     pub(crate) async fn start(cluster: &'a TestCluster, path: &str) -> Self {
         let store = cluster.cluster.install_backups().await.unwrap();
@@ -38,9 +38,10 @@ impl<'a> Reader<'a> {
         create_bucket(cluster, &store, folder.path()).await;
         let text = fs::read_to_string(root().join(path)).unwrap();
         let (commands, manifests) = (page::commands(&text), page::manifests(&text));
-        let reader = Self { cluster, store, folder, commands: commands.into_iter(), manifests: manifests.into_iter() };
-        reader.shell(&format!("kubectl config set-context --current --namespace={NAMESPACE}")).await;
-        reader
+        let walkthrough =
+            Self { cluster, store, folder, commands: commands.into_iter(), manifests: manifests.into_iter() };
+        walkthrough.shell(&format!("kubectl config set-context --current --namespace={NAMESPACE}")).await;
+        walkthrough
     }
 
     /// Runs the page's next command, which has to begin with `start`; what it prints.
