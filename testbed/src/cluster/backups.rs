@@ -28,7 +28,7 @@ const PLUGINS: &str = "cnpg-system";
 pub struct ObjectStore {
     /// Its URL for pods.
     pub url: String,
-    /// Its URL for this machine, by address. Its certificate has the host of [`Self::url`].
+    /// IP address and port of its Service, which this machine reaches, too.
     pub address: String,
     /// The CA of its certificate, as PEM.
     pub ca: String,

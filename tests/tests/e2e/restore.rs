@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// How long a pipeline may take to be restored, or to be deleted, on two busy cores.
-const TIMEOUT: Duration = Duration::from_secs(420);
+const TIMEOUT: Duration = Duration::from_secs(600);
 /// How long the views and the cache may take to agree with the database.
 const PROOF_TIMEOUT: Duration = Duration::from_secs(120);
 /// The time of a restore is in whole seconds.

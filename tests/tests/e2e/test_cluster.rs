@@ -157,7 +157,8 @@ impl TestCluster {
             (path.to_string_lossy().into_owned(), content)
         };
         let (ca, _) = file(&text("/status/access/caSecret"), "ca.crt", &format!("e2e-{name}-ca.crt")).await;
-        let (token_file, token) = file(&text("/status/access/tokenSecret"), "token", &format!("e2e-{name}-token")).await;
+        let (token_file, token) =
+            file(&text("/status/access/tokenSecret"), "token", &format!("e2e-{name}-token")).await;
         let address = format!("https://{}", self.address_of(name).await);
         let credentials = vec!["--token-file".into(), token_file];
         Connection { address, server_name: text("/status/access/serverName"), ca, credentials, token }

@@ -15,7 +15,7 @@ const SIZES: &str = include_str!("restore/kustomization.yaml");
 const CA: &str = "object-store-ca";
 /// The bucket of the page. The cloud's console makes it for readers.
 const BUCKET: &str = "pings-backup";
-/// How long a command may take on two busy cores.
+/// How long a command may take on two busy cores: most wait for a pipeline.
 const TIMEOUT: Duration = Duration::from_secs(600);
 
 pub(crate) struct Walkthrough<'a> {
