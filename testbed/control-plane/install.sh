@@ -5,7 +5,8 @@
 #   install.sh                       what the tests need: control-plane, crds, helm
 #   install.sh COMPONENT...          control-plane, crds, helm; for a cluster with nodes: nodes (kubelet and kube-proxy),
 #                                    coredns, kube-router (enforces NetworkPolicies), cnpg (the CloudNativePG
-#                                    operator), containers (Debian packages)
+#                                    operator), containers (Debian packages), barman-cloud (CloudNativePG's
+#                                    plugin for backups, and an object store)
 #
 # The first run takes minutes because it builds Kubernetes from its Go modules; later runs take well under a second.
 # If KUBEBUILDER_ASSETS contains all programs, including kube-controller-manager, it is used instead of that build.
@@ -88,6 +89,25 @@ install_cnpg() {
   if [ -f "$cache/cnpg-$CNPG_VERSION/release.yaml" ]; then return; fi
   module=$(module_folder github.com/cloudnative-pg/cloudnative-pg "$CNPG_VERSION")
   replace "$cache/cnpg-$CNPG_VERSION/release.yaml" <"$module/releases/cnpg-$CNPG_VERSION.yaml"
+}
+
+# Also installs the release's manifest and, for Debian's Python, the programs that the plugin calls and an object store.
+install_barman_cloud() {
+  local module packages stamp folder=$cache/barman-cloud-$BARMAN_CLOUD_PLUGIN_VERSION
+  build_tool barman-cloud "$BARMAN_CLOUD_PLUGIN_VERSION" github.com/cloudnative-pg/plugin-barman-cloud/cmd/manager manager
+  if [ ! -f "$folder/release.yaml" ]; then
+    module=$(module_folder github.com/cloudnative-pg/plugin-barman-cloud "$BARMAN_CLOUD_PLUGIN_VERSION")
+    replace "$folder/release.yaml" <"$module/manifest.yaml"
+  fi
+  packages=$here/barman-cloud/requirements.txt
+  stamp=$({ cat "$packages"; /usr/bin/python3 --version; } | sha256sum)
+  if [ "$(cat "$folder/python.sources" 2>/dev/null)" = "$stamp" ]; then return; fi
+  say "installing Barman and moto"
+  retry /usr/bin/python3 -m pip install -q --disable-pip-version-check --root-user-action ignore --no-deps --no-compile \
+    --only-binary :all: --require-hashes --requirement "$packages" --target "$scratch/python" >&2
+  rm -rf "$folder/python"
+  mv "$scratch/python" "$folder/python"
+  printf '%s\n' "$stamp" >"$folder/python.sources"
 }
 
 install_containers() { "$repository/testbed/install.sh" containers; }
@@ -204,6 +224,7 @@ for component in "$@"; do
     kube-router) install_kube_router ;;
     cnpg) install_cnpg ;;
     containers) install_containers ;;
-    *) die "unknown component $component; use control-plane, crds, helm, nodes, coredns, kube-router, cnpg or containers" ;;
+    barman-cloud) install_barman_cloud ;;
+    *) die "unknown component $component; use control-plane, crds, helm, nodes, coredns, kube-router, cnpg, containers or barman-cloud" ;;
   esac
 done

@@ -59,6 +59,15 @@ impl Authority {
 }
 
 impl Leaf {
+    /// A certificate for the server and client `name`, which is its own authority.
+    pub fn self_signed(name: &str) -> anyhow::Result<Self> {
+        let key = KeyPair::generate()?;
+        let mut params = CertificateParams::new([name.to_owned()])?;
+        params.distinguished_name.push(DnType::CommonName, name);
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
+        Ok(Self { certificate: params.self_signed(&key)?.pem(), key: key.serialize_pem() })
+    }
+
     /// Writes `tls.crt` and `tls.key` to `folder`.
     pub fn write(&self, folder: &Path) -> anyhow::Result<()> {
         fs::write(folder.join("tls.crt"), &self.certificate)?;

@@ -3,6 +3,7 @@
 //! `testbed/control-plane/install.sh control-plane crds helm nodes coredns kube-router cnpg containers` installs what it needs.
 //! Only one cluster can run at a time because its network and its cgroups have fixed names.
 
+mod backups;
 mod network;
 mod node;
 
@@ -17,7 +18,7 @@ use futures::future::try_join_all;
 use serde::{Deserialize, Serialize};
 use tokio::process::Command;
 
-pub use self::node::Node;
+pub use self::{backups::ObjectStore, node::Node};
 use crate::{
     control_plane::{self, ControlPlane, Nodes, Options, cached},
     pid::Pid,
@@ -62,7 +63,7 @@ impl Cluster {
         remove()?;
         fs::create_dir_all(&folder)?;
         check_free_space(&folder)?;
-        let archives = archives().await?;
+        let archives = archives("cluster").await?;
         let kernel_state = KernelState;
         network::up().await?;
         let names = (1..=NODES).map(node::name).collect();
@@ -262,10 +263,10 @@ fn cloudnative_pg() -> anyhow::Result<String> {
         .replace("            cpu: 100m\n            memory: 200Mi", "            memory: 200Mi"))
 }
 
-/// The archives of all third-party images.
-async fn archives() -> anyhow::Result<Vec<PathBuf>> {
+/// The archives of a group of third-party images: `cluster` or `backups`.
+async fn archives(group: &str) -> anyhow::Result<Vec<PathBuf>> {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("cluster/images.sh");
-    let folder = tools::run(&mut Command::new(script)).await?;
+    let folder = tools::run(Command::new(script).arg(group)).await?;
     let entries = fs::read_dir(folder.trim())?.collect::<Result<Vec<_>, _>>()?;
     Ok(entries.into_iter().map(|entry| entry.path()).collect())
 }

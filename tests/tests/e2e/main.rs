@@ -13,10 +13,12 @@ mod load;
 mod network;
 mod network_namespace;
 mod report;
+mod restore;
 mod rotations;
 mod test_cluster;
 #[path = "../../../dataplane/tests/identity/token_key.rs"]
 mod token_key;
+mod walkthrough;
 
 use std::time::Duration;
 
@@ -45,6 +47,18 @@ async fn a_pipeline_lives_on_a_real_cluster() {
     retained_data_is_reused(&cluster).await;
     deletion_leaves_nothing(&cluster).await;
     report.assert_exact();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "takes minutes and needs root: make e2e"]
+async fn a_pipeline_is_restored_from_an_object_store() {
+    if !faults::is_selected("restores") {
+        println!("skipped: FAULTS selects no restores");
+        return;
+    }
+    let cluster = TestCluster::start().await;
+    the_chart_installs(&cluster).await;
+    restore::by_the_page(&cluster).await;
 }
 
 async fn the_chart_installs(cluster: &TestCluster) {

@@ -128,7 +128,12 @@ impl TestCluster {
     }
 
     pub(crate) async fn pingctl(&self, arguments: &[&str]) -> String {
-        let connection = self.connection().await;
+        self.pingctl_of(PIPELINE, arguments).await
+    }
+
+    /// Runs pingctl as a client of the named pipeline.
+    pub(crate) async fn pingctl_of(&self, pipeline: &str, arguments: &[&str]) -> String {
+        let connection = self.connection_of(pipeline).await;
         let mut all = connection.options();
         all.push("--retries=30");
         all.extend(arguments);
@@ -138,7 +143,11 @@ impl TestCluster {
     /// How clients outside of the cluster reach the servers, as `kubectl pingpipeline connect` prints it. The Secrets are read each time,
     /// because they may have been rotated.
     pub(crate) async fn connection(&self) -> Connection {
-        let pipeline = self.pipeline().await.expect("the pipeline");
+        self.connection_of(PIPELINE).await
+    }
+
+    async fn connection_of(&self, name: &str) -> Connection {
+        let pipeline = self.json(&["get", "pingpipeline", name]).await;
         let text = |pointer: &str| at(&pipeline, pointer).as_str().unwrap_or_else(|| panic!("no {pointer}")).to_owned();
         let file = async |secret: &str, key: &str, name: &str| {
             let template = format!("--output=go-template={{{{index .data \"{key}\" | base64decode}}}}");
@@ -147,9 +156,10 @@ impl TestCluster {
             std::fs::write(&path, &content).unwrap();
             (path.to_string_lossy().into_owned(), content)
         };
-        let (ca, _) = file(&text("/status/access/caSecret"), "ca.crt", "e2e-ca.crt").await;
-        let (token_file, token) = file(&text("/status/access/tokenSecret"), "token", "e2e-token").await;
-        let address = format!("https://{}", self.address().await);
+        let (ca, _) = file(&text("/status/access/caSecret"), "ca.crt", &format!("e2e-{name}-ca.crt")).await;
+        let (token_file, token) =
+            file(&text("/status/access/tokenSecret"), "token", &format!("e2e-{name}-token")).await;
+        let address = format!("https://{}", self.address_of(name).await);
         let credentials = vec!["--token-file".into(), token_file];
         Connection { address, server_name: text("/status/access/serverName"), ca, credentials, token }
     }
@@ -169,7 +179,11 @@ impl TestCluster {
 
     /// IP address and port of the servers' Service.
     pub(crate) async fn address(&self) -> String {
-        let service = self.json(&["get", "service", "demo-server"]).await;
+        self.address_of(PIPELINE).await
+    }
+
+    async fn address_of(&self, pipeline: &str) -> String {
+        let service = self.json(&["get", "service", &format!("{pipeline}-server")]).await;
         format!("{}:8080", at(&service, "/spec/clusterIP").as_str().unwrap())
     }
 
@@ -240,7 +254,12 @@ impl TestCluster {
 
     /// The total count, read from a server.
     pub(crate) async fn count(&self) -> u64 {
-        let response: Value = serde_json::from_str(&self.pingctl(&["count", "--json", "--strong"]).await).unwrap();
+        self.count_of(PIPELINE).await
+    }
+
+    pub(crate) async fn count_of(&self, pipeline: &str) -> u64 {
+        let response = self.pingctl_of(pipeline, &["count", "--json", "--strong"]).await;
+        let response: Value = serde_json::from_str(&response).unwrap();
         let count = response["pingCount"].as_str().and_then(|count| count.parse().ok());
         count.unwrap_or_else(|| panic!("{response}"))
     }
@@ -270,7 +289,7 @@ impl TestCluster {
             &["get", "nodes", "--output=wide"][..],
             &["get", "pods", "--all-namespaces", "--output=wide"],
             &["get", "events", "--all-namespaces", "--sort-by=.lastTimestamp"],
-            &["describe", "pingpipeline", PIPELINE],
+            &["describe", "pingpipelines"],
         ] {
             self.report(&mut report, arguments).await;
         }
@@ -366,6 +385,6 @@ pub(crate) fn pingctl() -> PathBuf {
 }
 
 /// The path of a program from the same build as this test.
-fn built(program: &str) -> PathBuf {
+pub(crate) fn built(program: &str) -> PathBuf {
     std::env::current_exe().unwrap().ancestors().nth(2).unwrap().join(program)
 }

@@ -30,25 +30,9 @@ fn page(path: &str) -> String {
     fs::read_to_string(root().join(path)).unwrap()
 }
 
-/// The lines of the page's `sh` blocks, in order, and the commands in its tables.
+/// The page's commands.
 fn commands(path: &str) -> Vec<String> {
-    let readme = page(path);
-    let mut commands = Vec::new();
-    let mut in_shell = false;
-    for line in readme.lines() {
-        match line {
-            "```sh" => in_shell = true,
-            "```" => in_shell = false,
-            _ if in_shell => commands.push(line.to_owned()),
-            _ if line.starts_with("| ") => {
-                commands.extend(
-                    line.split('`').skip(1).step_by(2).filter(|code| code.starts_with("make ")).map(Into::into),
-                );
-            }
-            _ => {}
-        }
-    }
-    commands
+    ping_tests::page::commands(&page(path))
 }
 
 /// A shell with the environment that earlier commands have set.
