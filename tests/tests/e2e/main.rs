@@ -9,6 +9,7 @@ mod capture;
 mod drill;
 mod faults;
 mod flows;
+mod links;
 mod load;
 mod network;
 mod network_namespace;
@@ -39,7 +40,11 @@ async fn a_pipeline_lives_on_a_real_cluster() {
     if faults::is_selected("drills") {
         drill::all(&cluster).await;
     }
+    if faults::is_selected("delays and disks") {
+        drill::delays_and_disks(&cluster).await;
+    }
     let mut report = faults::all(&mut cluster).await;
+    links::all(&cluster, &mut report).await;
     rotations::all(&cluster, &mut report).await;
     report.print();
     retained_data_is_reused(&cluster).await;

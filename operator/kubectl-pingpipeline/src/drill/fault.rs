@@ -17,6 +17,8 @@ use ping_api::{
 use rand::seq::IndexedRandom;
 
 use super::{
+    delay::{Delay, DelayArguments},
+    disk::{Disk, DiskArguments},
     partition::{self, Target},
     pods,
     server::Server,
@@ -41,6 +43,10 @@ pub(crate) enum Arguments {
     /// Block traffic from processors or servers to a component: remove it from their NetworkPolicy while the operator is suspended, and replace
     /// their pods, because most network plugins do not block open connections. Reports if the plugin did not enforce the policy.
     Partition(PartitionArguments),
+    /// Delay traffic from servers or processors to a component in both directions: a hop in their pods forwards it. Replaces the pods twice.
+    Delay(DelayArguments),
+    /// Slow down or fill the volume of Postgres or Kafka: a script in the container writes to a file that vanishes with the script.
+    Disk(DiskArguments),
 }
 
 #[derive(Args)]
@@ -78,7 +84,11 @@ pub(crate) enum Workload {
 impl Arguments {
     pub(crate) fn name(&self) -> &str {
         match self {
-            Self::Kill { name, .. } | Self::Flush { name } | Self::Partition(PartitionArguments { name, .. }) => name,
+            Self::Kill { name, .. }
+            | Self::Flush { name }
+            | Self::Partition(PartitionArguments { name, .. })
+            | Self::Delay(DelayArguments { name, .. })
+            | Self::Disk(DiskArguments { name, .. }) => name,
         }
     }
 }
@@ -92,6 +102,10 @@ pub(crate) enum Fault {
     Flush { selector: String },
     /// Blocks traffic from the pods of a NetworkPolicy, which the selector matches, to a component.
     Partition { pipeline: String, policy: String, selector: String, from: Workload, target: Target, duration: Duration },
+    /// Makes connections to a component slow.
+    Delay(Delay),
+    /// Makes the disk of a component slow or full.
+    Disk(Disk),
 }
 
 impl Fault {
@@ -105,11 +119,11 @@ impl Fault {
             Arguments::Partition(arguments) => {
                 let enabled = pipeline.spec.network_policy.enabled;
                 ensure!(enabled, "spec.networkPolicy.enabled is false, so there is no NetworkPolicy to change");
-                let component = match (arguments.from, arguments.target) {
-                    (Workload::Processor, _) => "processor",
-                    (Workload::Server, Target::Kafka) => ingest_role(&pipeline.spec.server).component(),
-                    (Workload::Server, Target::Cache) => query_role(&pipeline.spec.server).component(),
+                let target = match arguments.target {
+                    Target::Kafka => Component::Kafka,
+                    Target::Cache => Component::Cache,
                 };
+                let component = component(arguments.from, target, pipeline);
                 let names = Names::of(pipeline);
                 let labels = names.selector(component);
                 let labels: Vec<_> = labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
@@ -122,6 +136,14 @@ impl Fault {
                     duration: Duration::from_secs(arguments.seconds),
                 }
             }
+            Arguments::Delay(arguments) => {
+                let target = Component::from(arguments.target);
+                let component = component(arguments.from, target, pipeline);
+                Self::Delay(Delay::new(arguments, Names::of(pipeline), component, selector(target, pipeline)?))
+            }
+            Arguments::Disk(arguments) => {
+                Self::Disk(Disk::new(arguments, selector(arguments.target.into(), pipeline)?))
+            }
         })
     }
 
@@ -132,10 +154,13 @@ impl Fault {
 
     /// Prepares the fault, if its effect must not be confused with that of the preparation.
     pub(crate) async fn prepare(&self, cluster: &Cluster, server: &Server) -> anyhow::Result<()> {
-        if let Self::Partition { pipeline, policy, selector, target, .. } = self {
-            partition::block(cluster, server, pipeline, (policy, selector), *target).await?;
+        match self {
+            Self::Partition { pipeline, policy, selector, target, .. } => {
+                partition::block(cluster, server, pipeline, (policy, selector), *target).await
+            }
+            Self::Delay(delay) => delay.start(cluster, server).await,
+            Self::Kill { .. } | Self::Flush { .. } | Self::Disk(_) => Ok(()),
         }
-        Ok(())
     }
 
     /// Causes the fault. When this returns, the fault is over and the pipeline has to recover. Returns a description.
@@ -159,15 +184,23 @@ impl Fault {
                 self.undo(cluster).await?;
                 Ok(format!("blocked {policy} from {target:?} for {duration:?}").to_lowercase())
             }
+            Self::Delay(delay) => delay.hold(cluster).await,
+            Self::Disk(disk) => disk.burden(cluster).await,
         }
     }
 
     /// Undoes what would outlast this program. Can be called repeatedly.
     pub(crate) async fn undo(&self, cluster: &Cluster) -> anyhow::Result<()> {
-        if let Self::Partition { pipeline, .. } = self {
-            partition::unblock(cluster, pipeline).await?;
+        match self {
+            Self::Partition { pipeline, .. } => partition::unblock(cluster, pipeline)
+                .await
+                .context("the pipeline is still suspended; set its spec.suspend to false"),
+            Self::Delay(delay) => {
+                delay.stop(cluster).await.context("a hop is left; run `kubectl pingpipeline drill undo`")
+            }
+            // Ends with the script, which ends with its input.
+            Self::Disk(_) | Self::Kill { .. } | Self::Flush { .. } => Ok(()),
         }
-        Ok(())
     }
 }
 
@@ -176,10 +209,21 @@ impl Display for Fault {
         match self {
             Self::Kill { selectors } => write!(f, "kill a pod with labels {}", selectors.join(" or ")),
             Self::Flush { selector } => write!(f, "empty the cache by killing all pods with labels {selector}"),
+            Self::Delay(delay) => delay.fmt(f),
+            Self::Disk(disk) => disk.fmt(f),
             Self::Partition { from, target, duration, .. } => {
                 write!(f, "{}", format!("block every {from:?} from {target:?} for {duration:?}").to_lowercase())
             }
         }
+    }
+}
+
+/// The component label of the servers or processors that connect to `target`.
+fn component(from: Workload, target: Component, pipeline: &PingPipeline) -> &'static str {
+    match (from, target) {
+        (Workload::Processor, _) => "processor",
+        (Workload::Server, Component::Cache) => query_role(&pipeline.spec.server).component(),
+        (Workload::Server, _) => ingest_role(&pipeline.spec.server).component(),
     }
 }
 
