@@ -95,7 +95,7 @@ pub(crate) async fn run(arguments: &Arguments, connection: &ConnectionArgs, form
     let cluster = connection.connect().await?;
     let name = match &arguments.action {
         Action::Fault(fault) => fault.name(),
-        Action::Undo { name } => name,
+        Action::Undo { name } => name.as_str(),
     };
     let pipeline = cluster.find(Some(name)).await?.pop().context("no such pipeline")?;
     let fault = match &arguments.action {

@@ -34,7 +34,6 @@ pub(crate) async fn all(cluster: &TestCluster) {
 
 /// Slows connections and a disk; refuses to fill a disk that others share; removes what a killed drill left.
 pub(crate) async fn delays_and_disks(cluster: &TestCluster) {
-    wait_until_exact(cluster).await;
     let once = ["--times=1", "--for=10", "--yes", PIPELINE];
     for fault in [
         &["delay", "--target=postgres", "--milliseconds=100"][..],
@@ -43,6 +42,7 @@ pub(crate) async fn delays_and_disks(cluster: &TestCluster) {
         &["disk", "--target=postgres"],
         &["disk", "--target=kafka"],
     ] {
+        wait_until_exact(cluster).await;
         let (code, verdict) = drill(cluster, &[fault, &once].concat()).await;
         println!("drill {fault:?}: {verdict}");
         let verdict: Value = serde_json::from_str(&verdict).unwrap();
@@ -50,6 +50,7 @@ pub(crate) async fn delays_and_disks(cluster: &TestCluster) {
         assert_eq!(hops(cluster).await, 0, "a hop is left");
     }
     // The volumes are folders of this machine.
+    wait_until_exact(cluster).await;
     let full = cluster.plugin(&[&["drill", "disk", "--how=full"], &once[..]].concat()).await;
     let error = String::from_utf8(full.stderr).unwrap();
     assert!(full.status.code() == Some(2) && error.contains("which others share"), "{error}");

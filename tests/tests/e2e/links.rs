@@ -26,7 +26,7 @@ const UNAFFECTED: Duration = Duration::from_secs(10);
 const TOLERANCE: Duration = Duration::from_secs(3);
 /// Time for a change of the spec, and for an operator to lead again. The kubelet restarts it with a delay of up to some minutes.
 const TIMEOUT: Duration = Duration::from_secs(240);
-/// So much of a long cut is left then that a lease of 15 s ends, unless it is renewed.
+/// A lease lasts 15 s. After this time, a long cut lasts longer than that.
 const FIRST_LOOK: Duration = Duration::from_secs(12);
 
 const OPERATOR_NAMESPACE: &str = "ping-system";
@@ -100,7 +100,7 @@ async fn the_leader_and_the_api_server(cluster: &TestCluster, report: &mut Repor
     report.add(&name, outcome);
 }
 
-/// Nobody leads until the API server is back; servers go on.
+/// No operator leads until the API server is back; servers go on.
 async fn the_operators_and_the_api_server(cluster: &TestCluster, report: &mut Report) {
     let name = name("every operator and the API server", Direction::Both, LONG);
     if !is_selected(&name) {

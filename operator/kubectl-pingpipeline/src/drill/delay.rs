@@ -180,11 +180,9 @@ impl Delay {
 
     /// Returns when all pods are new and connections pass the hop of each.
     async fn used(&self, cluster: &Cluster, server: &Server, name: &str) -> anyhow::Result<()> {
+        rolled_out(cluster, name).await?;
         let selector = self.selector();
         let logs = LogParams { container: Some(HOP.to_owned()), limit_bytes: Some(64 * 1024), ..LogParams::default() };
-        while !is_rolled_out(&deployments(cluster).get(name).await?) {
-            sleep(POLL_INTERVAL).await;
-        }
         for pod in pods::remaining(cluster, &selector).await? {
             // A pod that the Deployment has replaced meanwhile has no log.
             while pods::remaining(cluster, &selector).await?.contains(&pod) {
@@ -205,11 +203,13 @@ impl Delay {
         labels.iter().map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>().join(",")
     }
 
-    /// Waits while connections are slow, and removes the hop. Returns a description.
+    /// Waits while connections are slow, removes the hop, and returns when all pods are without it. Returns a description.
     pub(super) async fn hold(&self, cluster: &Cluster) -> anyhow::Result<String> {
         sleep(self.duration).await;
         self.stop(cluster).await?;
         let (from, target, milliseconds) = (self.names.part(self.component), self.target, self.milliseconds);
+        let replaced = timeout(ROLLOUT_TIME, rolled_out(cluster, &from)).await;
+        replaced.with_context(|| format!("the pods of {from} were not replaced within {ROLLOUT_TIME:?}"))??;
         Ok(format!("{from} to {target:?}: +{milliseconds} ms, {:?}", self.duration).to_lowercase())
     }
 
@@ -257,6 +257,14 @@ struct HopLink {
     /// Another name of the same target.
     to: String,
     port: u16,
+}
+
+/// Returns when the pods of a Deployment are of its latest template.
+async fn rolled_out(cluster: &Cluster, deployment: &str) -> anyhow::Result<()> {
+    while !is_rolled_out(&deployments(cluster).get(deployment).await?) {
+        sleep(POLL_INTERVAL).await;
+    }
+    Ok(())
 }
 
 /// True if all pods are of the latest template and available. Pure.

@@ -24,7 +24,7 @@ const SCRIPT: &str = include_str!("disk.sh");
 const FILL_TIME: Duration = Duration::from_secs(300);
 /// Time of other steps of the script.
 const STEP_TIME: Duration = Duration::from_secs(10);
-/// A file system that is so many times larger than the claim has other users.
+/// A file system that is larger than the claim by more than this factor has other users.
 const MAX_RATIO: f64 = 2.0;
 const MIB_PER_GIB: u64 = 1024;
 const KIB_PER_MIB: u64 = 1024;
