@@ -65,7 +65,10 @@ impl FromStr for Link {
             return Err(invalid());
         }
         if !listen.ip().is_loopback() {
-            return Err(format!("{} is not a loopback address: others could connect to {to} through this", listen.ip()));
+            return Err(format!(
+                "{} is not a loopback address: others could connect to {to} through this",
+                listen.ip()
+            ));
         }
         Ok(Self { listen, to: to.to_owned() })
     }

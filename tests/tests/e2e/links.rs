@@ -43,7 +43,8 @@ pub(crate) async fn all(cluster: &TestCluster, report: &mut Report) {
     for time in [SHORT, LONG] {
         every_standby_and_the_primary(cluster, report, "Required", time).await;
     }
-    let durability = |value: Value| json!({ "spec": { "postgres": { "cluster": { "synchronous": value } } } }).to_string();
+    let durability =
+        |value: Value| json!({ "spec": { "postgres": { "cluster": { "synchronous": value } } } }).to_string();
     if is_selected(&name("every standby and the primary (Preferred)", Direction::Both, LONG)) {
         set(cluster, &durability(json!({ "dataDurability": "Preferred" })), "preferred").await;
         every_standby_and_the_primary(cluster, report, "Preferred", LONG).await;

@@ -223,14 +223,18 @@ impl Display for Delay {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let (from, target) = (format!("{:?}", self.from).to_lowercase(), format!("{:?}", self.target).to_lowercase());
         let (milliseconds, duration) = (self.milliseconds, self.duration);
-        write!(f, "delay connections of every {from} to {target} by {milliseconds} ms in each direction for {duration:?}")
+        write!(
+            f,
+            "delay connections of every {from} to {target} by {milliseconds} ms in each direction for {duration:?}"
+        )
     }
 }
 
 /// Removes the hop that a drill left in a Deployment. Returns whether there was one.
 pub(super) async fn remove(cluster: &Cluster, deployment: &str) -> anyhow::Result<bool> {
     let deployments = deployments(cluster);
-    let found = deployments.get_opt(deployment).await.with_context(|| format!("cannot read Deployment {deployment}"))?;
+    let found =
+        deployments.get_opt(deployment).await.with_context(|| format!("cannot read Deployment {deployment}"))?;
     let is_ours = |found: &Deployment| found.managed_fields().iter().any(|one| one.manager.as_deref() == Some(MANAGER));
     if !found.as_ref().is_some_and(is_ours) {
         return Ok(false);

@@ -99,7 +99,8 @@ impl Disk {
         let pod = running.iter().find(|pod| pod.metadata.deletion_timestamp.is_none());
         let pod = pod.with_context(|| format!("no pod with labels {}", self.selector))?;
         let name = pod.name_any();
-        let volume = Volume::of(pod).with_context(|| format!("pod {name} has no volume with a claim, so it has no disk of its own"))?;
+        let volume = Volume::of(pod)
+            .with_context(|| format!("pod {name} has no volume with a claim, so it has no disk of its own"))?;
         let place = Place { pod: &name, container: &volume.container };
         let kib = match self.how {
             How::Slow => 0,

@@ -245,7 +245,8 @@ async fn a_hop_that_a_killed_drill_left_is_ignored_by_the_operator_and_removed_w
             "initContainers": [{ "name": "drill-delay", "image": "pingd", "restartPolicy": "Always" }],
         } } },
     });
-    let apply = ["apply", "--server-side", "--field-manager=pingpipeline-drill", "--namespace", &test.namespace, "-f", "-"];
+    let apply =
+        ["apply", "--server-side", "--field-manager=pingpipeline-drill", "--namespace", &test.namespace, "-f", "-"];
     test.control_plane.kubectl_with_input(apply, &hop.to_string()).await.unwrap();
     test.kubectl(&["patch", "pp", "demo", "--type=merge", "-p", r#"{"spec": {"server": {"replicas": 4}}}"#]).await;
     let template = async || {

@@ -102,7 +102,8 @@ impl<'a> Cut<'a> {
         let mut lost = 0;
         for number in 0..self.lost.len() {
             let rules = self.nft(number, &format!("list table ip {}", table(number))).await;
-            let packets = rules.split("counter packets ").nth(1).and_then(|rest| rest.split(' ').next()?.parse::<u64>().ok());
+            let packets =
+                rules.split("counter packets ").nth(1).and_then(|rest| rest.split(' ').next()?.parse::<u64>().ok());
             lost += packets.unwrap_or_else(|| panic!("no counter in {rules}"));
             self.nft(number, &format!("delete table ip {}", table(number))).await;
         }

@@ -26,7 +26,10 @@ fn names_that_programs_use_lead_to_the_hop_which_uses_others() {
     let brokers = ["demo-kafka-brokers-0".to_owned(), "demo-kafka-brokers-1".to_owned()];
     let kafka = delay(Target::Kafka).links(&brokers);
     let broker = "demo-kafka-brokers-1.demo-kafka-kafka-brokers.shop";
-    assert_eq!(kafka[0], link("127.0.53.1", "demo-kafka-kafka-bootstrap.shop.svc", "demo-kafka-kafka-bootstrap.shop", 9093));
+    assert_eq!(
+        kafka[0],
+        link("127.0.53.1", "demo-kafka-kafka-bootstrap.shop.svc", "demo-kafka-kafka-bootstrap.shop", 9093)
+    );
     assert_eq!(kafka[2], link("127.0.53.3", &format!("{broker}.svc"), broker, 9093));
 }
 
@@ -56,8 +59,13 @@ fn the_hop_has_the_image_and_the_restrictions_of_the_program_and_an_end() {
     assert_eq!((&hop["image"], &hop["imagePullPolicy"]), (&json!("pingd:1"), &json!("Never")));
     assert_eq!(hop["securityContext"], json!({ "allowPrivilegeEscalation": false }));
     assert_eq!(hop["restartPolicy"], "Always");
-    let arguments =
-        ["delay", "--milliseconds=200", "--until=1900000000", "--threads=1", "--link=127.0.53.1:6379=demo-cache.shop:6379"];
+    let arguments = [
+        "delay",
+        "--milliseconds=200",
+        "--until=1900000000",
+        "--threads=1",
+        "--link=127.0.53.1:6379=demo-cache.shop:6379",
+    ];
     assert_eq!(hop["args"], json!(arguments));
     // Another manager's fields must not be touched.
     assert_eq!(pod.as_object().unwrap().len(), 2);

@@ -32,9 +32,8 @@ fn held(folder: &Path) -> u64 {
     let processes = fs::read_dir("/proc").unwrap().flatten();
     let descriptors = processes.filter_map(|process| fs::read_dir(process.path().join("fd")).ok()).flatten().flatten();
     let files = descriptors.filter(|file| {
-        fs::read_link(file.path()).is_ok_and(|target| {
-            target.starts_with(folder) && target.to_string_lossy().ends_with("(deleted)")
-        })
+        fs::read_link(file.path())
+            .is_ok_and(|target| target.starts_with(folder) && target.to_string_lossy().ends_with("(deleted)"))
     });
     files.filter_map(|file| Some(fs::metadata(file.path()).ok()?.len())).max().unwrap_or_default()
 }
@@ -121,7 +120,8 @@ fn the_volume_with_the_log_is_preferred_and_others_are_ignored() {
 fn a_drill_without_effect_is_an_error() {
     let output = |stdout: &str| Output { stdout: stdout.into(), stderr: "No space".into(), failure: None };
     let took = Duration::from_millis(15_300);
-    let describe = |how, stdout| disk(how).describe("p-1", 2048, &output(stdout), took).map_err(|error| error.to_string());
+    let describe =
+        |how, stdout| disk(how).describe("p-1", 2048, &output(stdout), took).map_err(|error| error.to_string());
     assert_eq!(describe(How::Slow, "32\n32\n"), Ok("slowed p-1: 64 writes, 15s".into()));
     assert_eq!(describe(How::Full, "full\n"), Ok("filled p-1: 2 MiB, 15s".into()));
     for how in [How::Slow, How::Full] {
