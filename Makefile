@@ -150,7 +150,7 @@ e2e: install-build install-cluster ## Installs, applies, breaks, upgrades and de
 	trap 'target/debug/cluster down' EXIT; cargo test -q --workspace --test e2e -- --ignored --nocapture
 
 .PHONY: e2e-short
-e2e-short: export FAULTS = policies,drills,every server pod killed,Postgres primary
+e2e-short: export FAULTS = access,capture,policies,drills,every server pod killed,Postgres primary
 e2e-short: e2e ## Does the same with two of the faults, the drills and the NetworkPolicies: what .ci/run runs
 
 .PHONY: bench
