@@ -1,6 +1,7 @@
 //! `kubectl pingpipeline drill`: causes failures in a running pipeline while sending events, and checks that every acknowledged
 //! event is counted exactly once.
 
+mod component;
 mod delay;
 mod disk;
 mod exec;

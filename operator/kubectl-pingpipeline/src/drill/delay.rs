@@ -21,7 +21,7 @@ use serde_json::{Value, json};
 use tokio::time::{sleep, timeout};
 
 use super::{
-    fault::{Component, Workload},
+    component::{Component, Workload},
     pods,
     server::Server,
 };

@@ -13,8 +13,8 @@ use kube::{Api, ResourceExt};
 use ping_api::quantity;
 
 use super::{
+    component::Component,
     exec::{self, Output, Place},
-    fault::Component,
     pods,
 };
 use crate::cluster::Cluster;

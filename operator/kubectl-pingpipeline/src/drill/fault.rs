@@ -5,18 +5,15 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context as _, bail, ensure};
-use clap::{Args, Subcommand, ValueEnum};
+use anyhow::{Context as _, ensure};
+use clap::{Args, Subcommand};
 use futures::future::try_join_all;
 use kube::ResourceExt;
-use ping_api::{
-    crd::PingPipeline,
-    names::{COMPONENT_LABEL, Names},
-    roles::{deployments, ingest_role, query_role},
-};
+use ping_api::{crd::PingPipeline, names::Names};
 use rand::seq::IndexedRandom;
 
 use super::{
+    component::{Component, Workload, component, selector},
     delay::{Delay, DelayArguments},
     disk::{Disk, DiskArguments},
     partition::{self, Target},
@@ -62,23 +59,6 @@ pub(crate) struct PartitionArguments {
     /// Duration in seconds.
     #[arg(long = "for", default_value_t = 15, value_parser = clap::value_parser!(u64).range(5..=3600))]
     seconds: u64,
-}
-
-/// A component with pods.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Component {
-    Server,
-    Processor,
-    Postgres,
-    Kafka,
-    Cache,
-}
-
-/// Components with an egress NetworkPolicy.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Workload {
-    Server,
-    Processor,
 }
 
 impl Arguments {
@@ -215,70 +195,5 @@ impl Display for Fault {
                 write!(f, "{}", format!("block every {from:?} from {target:?} for {duration:?}").to_lowercase())
             }
         }
-    }
-}
-
-/// The component label of the servers or processors that connect to `target`.
-fn component(from: Workload, target: Component, pipeline: &PingPipeline) -> &'static str {
-    match (from, target) {
-        (Workload::Processor, _) => "processor",
-        (Workload::Server, Component::Cache) => query_role(&pipeline.spec.server).component(),
-        (Workload::Server, _) => ingest_role(&pipeline.spec.server).component(),
-    }
-}
-
-/// Label selector for the pods of a component. Fails if the component is not managed by the pipeline.
-fn selector(component: Component, pipeline: &PingPipeline) -> anyhow::Result<String> {
-    let (names, spec) = (Names::of(pipeline), &pipeline.spec);
-    let own = |components: &[&str]| {
-        let labels = names.instance().into_iter().map(|(key, value)| format!("{key}={value}"));
-        let component = format!("{COMPONENT_LABEL} in ({})", components.join(","));
-        labels.chain([component]).collect::<Vec<_>>().join(",")
-    };
-    Ok(match component {
-        Component::Server => {
-            let roles = deployments(&spec.server).into_iter();
-            own(&roles.map(|(role, _)| role.component()).collect::<Vec<_>>())
-        }
-        Component::Processor => own(&["processor"]),
-        Component::Postgres if spec.postgres.external.is_none() => {
-            format!("cnpg.io/cluster={},cnpg.io/instanceRole=primary", names.postgres())
-        }
-        Component::Kafka if spec.kafka.external.is_none() && spec.kafka.cluster_ref.is_none() => {
-            format!("strimzi.io/name={}-kafka", names.kafka())
-        }
-        Component::Cache if spec.cache.external.is_none() => format!("app={}", names.cache()),
-        Component::Postgres | Component::Kafka | Component::Cache => bail!(
-            "{} does not run its own {}. Cause the failure by other means, then run `kubectl pingpipeline verify`",
-            names.pipeline,
-            format!("{component:?}").to_lowercase()
-        ),
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use serde_json::{Value, json};
-
-    use super::*;
-
-    fn pipeline(spec: Value) -> PingPipeline {
-        serde_json::from_value(json!({
-            "apiVersion": "pingpipeline.io/v1alpha1", "kind": "PingPipeline", "metadata": { "name": "demo" }, "spec": spec,
-        }))
-        .unwrap()
-    }
-
-    #[test]
-    fn only_managed_components_are_killed() {
-        let own = pipeline(json!({}));
-        assert_eq!(selector(Component::Cache, &own).unwrap(), "app=demo-cache");
-        assert!(selector(Component::Server, &own).unwrap().ends_with("app.kubernetes.io/component in (server)"));
-        let split = pipeline(json!({ "server": { "query": {} } }));
-        assert!(selector(Component::Server, &split).unwrap().ends_with("in (ingest,query)"));
-        let shared = pipeline(json!({ "kafka": { "clusterRef": { "name": "big", "namespace": "kafka" } } }));
-        let error = selector(Component::Kafka, &shared).unwrap_err().to_string();
-        assert!(error.contains("demo does not run its own kafka"), "{error}");
-        assert!(selector(Component::Postgres, &shared).is_ok());
     }
 }
