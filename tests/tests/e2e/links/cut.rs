@@ -92,7 +92,7 @@ impl<'a> Cut<'a> {
             let source = format!("ip saddr {{ {} }}", from.join(", "));
             let destination = if to.is_empty() { String::new() } else { format!("ip daddr {{ {} }}", to.join(", ")) };
             let chain = format!("type filter hook prerouting priority -400; {source} {destination} counter drop;");
-            cut.nft(number, &format!("table ip {} {{ chain lost {{ {chain} }} }}", table(number))).await;
+            cut.nft(number, &format!("table ip {} {{ chain lost {{ {chain} }}; }}", table(number))).await;
         }
         cut
     }
