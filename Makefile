@@ -146,7 +146,7 @@ oracle: install-build install-parts ## Compares every view with SQL over the row
 
 .PHONY: e2e e2e-short
 e2e: install-backups ## Installs, applies, breaks, upgrades, deletes and restores pipelines on a real cluster; needs root
-e2e-short: export FAULTS = policies,drills,every server pod killed,Postgres primary
+e2e-short: export FAULTS = access,capture,policies,drills,every server pod killed,Postgres primary
 e2e-short: ## Does the same with two of the faults, the drills and the NetworkPolicies: what .ci/run runs
 e2e e2e-short: install-build install-cluster
 	images/build.sh --debug

@@ -33,6 +33,8 @@ if [ -d "$to" ]; then echo "$to"; exit; fi
 scratch=$(mktemp -d "$cache/.$group-images.XXXXXX")
 trap 'rm -rf "$scratch"' EXIT
 shell="/bin/sh /bin/cat /bin/cp /bin/mkdir /bin/rm /bin/ls /bin/chmod /bin/mv /bin/date /bin/sleep /usr/bin/env /usr/bin/id"
+# What `kubectl pingpipeline drill disk` runs in the containers of Postgres and Kafka.
+disk="/bin/dd /bin/df /usr/bin/head /usr/bin/timeout /usr/bin/fallocate"
 
 image() { # image NAME TAG CONFIG PATH...
   local name=$1 tag=$2 config=$3
@@ -60,10 +62,10 @@ cluster() {
   mkdir "$scratch/lib"
   find $postgres/lib -maxdepth 1 -name '*.so' ! -name 'llvmjit*' -exec cp {} "$scratch/lib/" \;
   image postgresql $postgres_version "{\"Env\": [\"PATH=$postgres/bin:/usr/local/bin:/usr/bin:/bin\"], \"User\": \"26\"}" \
-    "$shell /usr/bin/locale $postgres/bin $scratch/lib=$postgres/lib /usr/share/postgresql/$postgres_version /usr/lib/locale/C.utf8
+    "$shell $disk /usr/bin/locale $postgres/bin $scratch/lib=$postgres/lib /usr/share/postgresql/$postgres_version /usr/lib/locale/C.utf8
      /usr/share/zoneinfo"
   image kafka $kafka_version "{\"Env\": [\"PATH=$java/bin:/usr/bin:/bin\"], \"User\": \"65532\"}" \
-    "$shell $java/bin $java/conf $java/lib /etc/java-17-openjdk $kafka=/opt/kafka/libs $cache/kafka-tools-$kafka_version=/opt/kafka/tools"
+    "$shell $disk $java/bin $java/conf $java/lib /etc/java-17-openjdk $kafka=/opt/kafka/libs $cache/kafka-tools-$kafka_version=/opt/kafka/tools"
   image redis 7 "{\"Env\": [$path], \"User\": \"65532\"}" "$shell /usr/bin/redis-server /usr/bin/redis-cli"
 }
 

@@ -10,7 +10,7 @@ use ping_services::{
     args::{CountArgs, NameLimitArgs, ProcessArgs, RetentionArgs, StatusArgs, TransportArgs},
 };
 
-use crate::man::ManArgs;
+use crate::{delay::DelayArgs, man::ManArgs};
 use ping_ingest::IngestSettings;
 use ping_kafka::{FetchProfile, KafkaSecurity, KafkaSettings};
 use ping_postgres::{ClientCertificate, PostgresOptions, PostgresStore, PostgresTls, SslMode};
@@ -41,6 +41,8 @@ pub(crate) enum Program {
     Migrate(MigrateArgs),
     /// Prints the records that are counted nowhere, with the reason, as lines of JSON
     DeadLetters(DeadLettersArgs),
+    /// Forwards connections with additional latency: for `kubectl pingpipeline drill delay`
+    Delay(DelayArgs),
     /// Writes manual pages into a folder, then exits
     Man(ManArgs),
 }

@@ -2,6 +2,7 @@
 
 mod config;
 mod dead_letters;
+mod delay;
 mod man;
 mod migrate;
 mod processor;
@@ -25,6 +26,7 @@ fn main() -> ExitCode {
         Program::Processor(args) => processor::run(args, process, shutdown).await,
         Program::Migrate(args) => migrate::run(args).await,
         Program::DeadLetters(args) => dead_letters::run(args).await,
+        Program::Delay(args) => delay::run(args, shutdown).await,
         Program::Man(args) => man::write(&args, Pingd::command()),
     })
 }

@@ -1,6 +1,10 @@
 //! `kubectl pingpipeline drill`: causes failures in a running pipeline while sending events, and checks that every acknowledged
 //! event is counted exactly once.
 
+mod component;
+mod delay;
+mod disk;
+mod exec;
 mod fault;
 mod load;
 mod outcome;
@@ -10,16 +14,17 @@ mod server;
 mod watch;
 
 use std::{
-    io::{IsTerminal, stdin},
+    io::{self, IsTerminal, stdin},
     time::Duration,
 };
 
 use anyhow::{Context as _, bail, ensure};
-use clap::Args;
+use clap::{Args, Subcommand};
 use jiff::Timestamp;
 use kube::ResourceExt;
-use ping_api::crd::PingPipeline;
+use ping_api::{crd::PingPipeline, names::Names, roles::deployments};
 use rand::Rng;
+use serde_json::json;
 
 use self::{
     fault::Fault,
@@ -41,20 +46,34 @@ const AGREEMENT_TIMEOUT: Duration = Duration::from_secs(60);
 #[derive(Args)]
 #[command(
     after_help = "Events are sent to the pipeline's servers over ports that the API server forwards. This requires permission to get the Secrets in the
-pipeline's status.access, to create pods/portforward, and to list and delete pods; `partition` also requires permission to patch the pipeline and its NetworkPolicies. The
-events have timestamps in unused minutes between 2000 and 2019, so that events of other clients do not affect the result. They stay in
-the count. Exit code 0: exact. 1: not exact, or the fault had no effect. 2: the drill could not be carried out.
+pipeline's status.access, to create pods/portforward, and to list and delete pods. `partition` also requires permission to patch the pipeline
+and its NetworkPolicies; `delay` to patch its Deployments and to get pods/log; `disk` to create pods/exec, and with `--how full` to get
+PersistentVolumeClaims. The events have timestamps in unused minutes between 2000 and 2019, so that events of other clients do not affect the
+result. They stay in the count. Exit code 0: exact. 1: not exact, or the fault had no effect. 2: the drill could not be carried out.
 
 Examples:
   kubectl pingpipeline drill kill demo --times 20
   kubectl pingpipeline drill kill demo --target postgres --target kafka
-  kubectl pingpipeline drill partition demo --from processor --target cache --for 30 --yes"
+  kubectl pingpipeline drill partition demo --from processor --target cache --for 30 --yes
+  kubectl pingpipeline drill delay demo --target postgres --milliseconds 200
+  kubectl pingpipeline drill disk demo --how slow --for 60"
 )]
 pub(crate) struct Arguments {
     #[command(subcommand)]
-    fault: fault::Arguments,
+    action: Action,
     #[command(flatten)]
     options: DrillOptions,
+}
+
+#[derive(Subcommand)]
+enum Action {
+    #[command(flatten)]
+    Fault(fault::Arguments),
+    /// Remove the hop of `delay` if a drill was killed before it could. Changes nothing else.
+    Undo {
+        /// Name of the pipeline.
+        name: String,
+    },
 }
 
 #[derive(Args)]
@@ -75,8 +94,15 @@ struct DrillOptions {
 
 pub(crate) async fn run(arguments: &Arguments, connection: &ConnectionArgs, format: Format) -> anyhow::Result<bool> {
     let cluster = connection.connect().await?;
-    let pipeline = cluster.find(Some(arguments.fault.name())).await?.pop().context("no such pipeline")?;
-    let fault = Fault::of(&arguments.fault, &pipeline)?;
+    let name = match &arguments.action {
+        Action::Fault(fault) => fault.name(),
+        Action::Undo { name } => name.as_str(),
+    };
+    let pipeline = cluster.find(Some(name)).await?.pop().context("no such pipeline")?;
+    let fault = match &arguments.action {
+        Action::Fault(fault) => Fault::of(fault, &pipeline)?,
+        Action::Undo { .. } => return undo(&cluster, &pipeline, format).await,
+    };
     ensure!(
         watch::is_healthy(&pipeline),
         "{} is not Ready, Exact and Fresh, so no drill was started; run `kubectl pingpipeline status`",
@@ -84,20 +110,59 @@ pub(crate) async fn run(arguments: &Arguments, connection: &ConnectionArgs, form
     );
     confirm(&arguments.options, &fault, &cluster, &pipeline)?;
     let mut report = Report::new(&fault);
-    let interrupted =
-        async { tokio::signal::ctrl_c().await.map_err(anyhow::Error::from).and_then(|()| bail!("interrupted")) };
     let done = tokio::select! {
         done = rounds(&arguments.options, &fault, &cluster, &pipeline, &mut report) => done,
-        interrupted = interrupted => interrupted,
+        interrupted = interrupted() => interrupted.map_err(anyhow::Error::from).and_then(|()| bail!("interrupted")),
     };
     // Whether the rounds succeeded or not.
-    fault.undo(&cluster).await.context("the pipeline is still suspended; set its spec.suspend to false")?;
+    fault.undo(&cluster).await?;
     match format {
         Format::Text => println!("{}", report.text()),
         Format::Json => println!("{}", report.json()),
     }
     done?;
     Ok(report.outcome().is_exact())
+}
+
+/// Returns at Ctrl-C, and when the system or the terminal asks this program to end.
+#[cfg(unix)]
+async fn interrupted() -> io::Result<()> {
+    use tokio::signal::unix::{SignalKind, signal};
+
+    let (mut terminate, mut hangup) = (signal(SignalKind::terminate())?, signal(SignalKind::hangup())?);
+    tokio::select! {
+        interrupted = tokio::signal::ctrl_c() => interrupted,
+        _ = terminate.recv() => Ok(()),
+        _ = hangup.recv() => Ok(()),
+    }
+}
+
+/// Returns at Ctrl-C.
+#[cfg(not(unix))]
+async fn interrupted() -> io::Result<()> {
+    tokio::signal::ctrl_c().await
+}
+
+/// Removes what a drill left that was killed.
+async fn undo(cluster: &Cluster, pipeline: &PingPipeline, format: Format) -> anyhow::Result<bool> {
+    let names = Names::of(pipeline);
+    let servers = deployments(&pipeline.spec.server).into_iter().map(|(role, _)| role.component());
+    let mut changed = Vec::new();
+    for component in servers.chain(["processor"]) {
+        let deployment = names.part(component);
+        if delay::remove(cluster, &deployment).await? {
+            changed.push(deployment);
+        }
+    }
+    match format {
+        Format::Json => println!("{}", json!({ "removedFrom": changed })),
+        Format::Text if changed.is_empty() => println!("no drill has left anything in {}", names.pipeline),
+        Format::Text => println!("removed the hop from {}", changed.join(", ")),
+    }
+    if pipeline.spec.suspend {
+        eprintln!("{} is suspended. If `drill partition` was killed, set its spec.suspend to false", names.pipeline);
+    }
+    Ok(true)
 }
 
 /// Asks for confirmation, unless `--yes` is set.

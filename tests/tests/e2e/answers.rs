@@ -14,6 +14,18 @@ const INTERVAL: Duration = Duration::from_millis(200);
 /// Counts that were read, and when.
 type Answers = Vec<(Interval, Count)>;
 
+/// What [`Reader::check`] found.
+pub(crate) struct Checked {
+    /// Counts that were read.
+    pub(crate) answers: usize,
+    /// Those that break a promise, and why.
+    pub(crate) wrong: Vec<String>,
+    /// The longest time without an acknowledged event.
+    pub(crate) no_write: Duration,
+    /// The longest time without a count.
+    pub(crate) no_count: Duration,
+}
+
 /// Reads counts, from the cache and from the database in turn, until it is stopped.
 pub(crate) struct Reader {
     task: JoinHandle<()>,
@@ -40,12 +52,13 @@ impl Reader {
     }
 
     /// Stops, and checks every answer against the calls in the file that `pingctl load --history` wrote. `before` events had been counted
-    /// when the load began. Returns how many answers were checked, and those that break a promise.
-    pub(crate) async fn check(mut self, before: i64, calls: &Path) -> (usize, Vec<String>) {
+    /// when the load began.
+    pub(crate) async fn check(mut self, before: i64, calls: &Path) -> Checked {
         self.task.abort();
         let mut history = History::after(before);
+        let mut acknowledged = Vec::new();
         for call in std::fs::read_to_string(calls).unwrap().lines() {
-            add(&mut history, &serde_json::from_str(call).unwrap());
+            acknowledged.extend(add(&mut history, &serde_json::from_str(call).unwrap()));
         }
         let mut answers = Answers::new();
         while let Ok(answer) = self.answers.try_recv() {
@@ -54,7 +67,12 @@ impl Reader {
         for (at, answer) in &answers {
             history.count(*at, *answer);
         }
-        (answers.len(), history.check().iter().map(ToString::to_string).collect())
+        Checked {
+            answers: answers.len(),
+            wrong: history.check().iter().map(ToString::to_string).collect(),
+            no_write: longest_gap(acknowledged),
+            no_count: longest_gap(answers.iter().map(|(at, _)| at.ended).collect()),
+        }
     }
 }
 
@@ -78,8 +96,15 @@ async fn read(connection: &Connection, includes: Includes) -> Option<(Interval, 
     Some((at, Count { includes, count: number("pingCount"), as_of_ms: number("asOfMs"), exact }))
 }
 
-/// Adds a line of the load's history.
-fn add(history: &mut History, call: &Value) {
+/// The longest time between two of these moments.
+fn longest_gap(mut moments: Vec<Micros>) -> Duration {
+    moments.sort_unstable();
+    let gaps = moments.windows(2).map(|pair| pair[1] - pair[0]);
+    Duration::from_micros(gaps.max().unwrap_or_default().try_into().unwrap())
+}
+
+/// Adds a line of the load's history. Returns when the event was acknowledged; none if it was not.
+fn add(history: &mut History, call: &Value) -> Option<Micros> {
     let time = |field: &str| call[field].as_i64().unwrap();
     let outcome = match call["outcome"].as_str().unwrap() {
         "acknowledged" => Outcome::Acknowledged,
@@ -88,5 +113,13 @@ fn add(history: &mut History, call: &Value) {
         other => panic!("unknown outcome {other}"),
     };
     let event = call["event_id"].as_str().unwrap().parse().unwrap();
-    history.record(event, Interval { began: time("began_us"), ended: time("ended_us") }, outcome);
+    let ended = time("ended_us");
+    history.record(event, Interval { began: time("began_us"), ended }, outcome);
+    (outcome == Outcome::Acknowledged).then_some(ended)
+}
+
+#[test]
+fn the_longest_gap_is_between_neighbours() {
+    assert_eq!(longest_gap(vec![7_000_000, 1_000_000, 2_500_000]), Duration::from_millis(4_500));
+    assert_eq!(longest_gap(Vec::new()), Duration::ZERO);
 }

@@ -15,7 +15,7 @@ use tokio::{
 };
 
 use crate::{
-    answers::Reader,
+    answers::{Checked, Reader},
     at,
     test_cluster::{Connection, PIPELINE, TestCluster, holds, pingctl},
 };
@@ -52,6 +52,10 @@ pub(crate) struct Outcome {
     pub(crate) fresh_after: Duration,
     /// Latency of the slowest ping.
     pub(crate) slowest: Duration,
+    /// The longest time without an acknowledged ping.
+    pub(crate) no_write: Duration,
+    /// The longest time without a count.
+    pub(crate) no_count: Duration,
 }
 
 pub(crate) struct Load {
@@ -101,7 +105,7 @@ impl Load {
             report.unwrap_or_else(|error| panic!("pingctl load: {error}: {}", String::from_utf8_lossy(&output.stderr)));
         let number = |pointer| at(&report, pointer).as_i64().unwrap_or_else(|| panic!("no {pointer} in {report}"));
         assert_eq!((number("/unknown"), number("/refused")), (0, 0), "{report}");
-        let (answers, wrong_answers) = self.reader.check(self.before, self.calls.path()).await;
+        let Checked { answers, wrong, no_write, no_count } = self.reader.check(self.before, self.calls.path()).await;
         // `verify` fails if the cache and the rows differ.
         let proof: Value = serde_json::from_str(&cluster.verify().await).unwrap();
         Outcome {
@@ -109,11 +113,13 @@ impl Load {
             missing: number("/acknowledged") - number("/check/grew"),
             cache_matches_rows: proof["exact"] == true && proof["cacheTotal"] == proof["rows"],
             answers,
-            wrong_answers,
+            wrong_answers: wrong,
             ready_after,
             exact_after,
             fresh_after,
             slowest: Duration::from_secs_f64(at(&report, "/latency_ms/max").as_f64().unwrap_or_default() / 1e3),
+            no_write,
+            no_count,
         }
     }
 }

@@ -9,6 +9,7 @@ mod capture;
 mod drill;
 mod faults;
 mod flows;
+mod links;
 mod load;
 mod network;
 mod network_namespace;
@@ -33,15 +34,23 @@ async fn a_pipeline_lives_on_a_real_cluster() {
     the_chart_installs(&cluster).await;
     the_example_becomes_ready(&cluster).await;
     pings_are_counted_through_the_service(&cluster).await;
-    access::only_health_endpoints_answer_without_credentials(&cluster).await;
-    capture::nothing_is_readable(&cluster).await;
+    if faults::is_selected("access") {
+        access::only_health_endpoints_answer_without_credentials(&cluster).await;
+    }
+    if faults::is_selected("capture") {
+        capture::nothing_is_readable(&cluster).await;
+    }
     if faults::is_selected("policies") {
         network::only_flows_of_the_architecture_work(&cluster).await;
     }
     if faults::is_selected("drills") {
         drill::all(&cluster).await;
     }
+    if faults::is_selected("delays and disks") {
+        drill::delays_and_disks(&cluster).await;
+    }
     let mut report = faults::all(&mut cluster).await;
+    links::all(&cluster, &mut report).await;
     rotations::all(&cluster, &mut report).await;
     report.print();
     retained_data_is_reused(&cluster).await;

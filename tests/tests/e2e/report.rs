@@ -17,14 +17,14 @@ impl Report {
     /// Prints the table and writes it to `target/e2e.md`.
     pub(crate) fn print(&self) {
         let mut table = String::from(
-            "| fault | acknowledged | lost | counted twice | Postgres = cache | wrong answers | to Ready | to Exact | to Fresh | slowest ping |\n\
-             | --- | ---: | ---: | ---: | --- | ---: | ---: | ---: | ---: | ---: |\n",
+            "| fault | acknowledged | lost | counted twice | Postgres = cache | wrong answers | to Ready | to Exact | to Fresh | slowest ping | no write for | no count for |\n\
+             | --- | ---: | ---: | ---: | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |\n",
         );
         for (fault, outcome) in &self.0 {
             let (lost, counted_twice) = (outcome.missing.max(0), (-outcome.missing).max(0));
             let _ = writeln!(
                 table,
-                "| {fault} | {} | {lost} | {counted_twice} | {} | {} of {} | {:.0} s | {:.0} s | {:.0} s | {:.1} s |",
+                "| {fault} | {} | {lost} | {counted_twice} | {} | {} of {} | {:.0} s | {:.0} s | {:.0} s | {:.1} s | {:.1} s | {:.1} s |",
                 outcome.acknowledged,
                 if outcome.cache_matches_rows { "yes" } else { "NO" },
                 outcome.wrong_answers.len(),
@@ -33,6 +33,8 @@ impl Report {
                 outcome.exact_after.as_secs_f64(),
                 outcome.fresh_after.as_secs_f64(),
                 outcome.slowest.as_secs_f64(),
+                outcome.no_write.as_secs_f64(),
+                outcome.no_count.as_secs_f64(),
             );
         }
         println!("\n{table}");

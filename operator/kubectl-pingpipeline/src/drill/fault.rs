@@ -5,18 +5,17 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context as _, bail, ensure};
-use clap::{Args, Subcommand, ValueEnum};
+use anyhow::{Context as _, ensure};
+use clap::{Args, Subcommand};
 use futures::future::try_join_all;
 use kube::ResourceExt;
-use ping_api::{
-    crd::PingPipeline,
-    names::{COMPONENT_LABEL, Names},
-    roles::{deployments, ingest_role, query_role},
-};
+use ping_api::{crd::PingPipeline, names::Names};
 use rand::seq::IndexedRandom;
 
 use super::{
+    component::{Component, Workload, component, selector},
+    delay::{Delay, DelayArguments},
+    disk::{Disk, DiskArguments},
     partition::{self, Target},
     pods,
     server::Server,
@@ -41,6 +40,10 @@ pub(crate) enum Arguments {
     /// Block traffic from processors or servers to a component: remove it from their NetworkPolicy while the operator is suspended, and replace
     /// their pods, because most network plugins do not block open connections. Reports if the plugin did not enforce the policy.
     Partition(PartitionArguments),
+    /// Delay traffic from servers or processors to a component in both directions: a hop in their pods forwards it. Replaces the pods twice.
+    Delay(DelayArguments),
+    /// Slow down or fill the volume of Postgres or Kafka: a script in the container writes to a file that vanishes with the script.
+    Disk(DiskArguments),
 }
 
 #[derive(Args)]
@@ -58,27 +61,14 @@ pub(crate) struct PartitionArguments {
     seconds: u64,
 }
 
-/// A component with pods.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Component {
-    Server,
-    Processor,
-    Postgres,
-    Kafka,
-    Cache,
-}
-
-/// Components with an egress NetworkPolicy.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Workload {
-    Server,
-    Processor,
-}
-
 impl Arguments {
     pub(crate) fn name(&self) -> &str {
         match self {
-            Self::Kill { name, .. } | Self::Flush { name } | Self::Partition(PartitionArguments { name, .. }) => name,
+            Self::Kill { name, .. }
+            | Self::Flush { name }
+            | Self::Partition(PartitionArguments { name, .. })
+            | Self::Delay(DelayArguments { name, .. })
+            | Self::Disk(DiskArguments { name, .. }) => name,
         }
     }
 }
@@ -92,6 +82,10 @@ pub(crate) enum Fault {
     Flush { selector: String },
     /// Blocks traffic from the pods of a NetworkPolicy, which the selector matches, to a component.
     Partition { pipeline: String, policy: String, selector: String, from: Workload, target: Target, duration: Duration },
+    /// Makes connections to a component slow.
+    Delay(Delay),
+    /// Makes the disk of a component slow or full.
+    Disk(Disk),
 }
 
 impl Fault {
@@ -105,11 +99,11 @@ impl Fault {
             Arguments::Partition(arguments) => {
                 let enabled = pipeline.spec.network_policy.enabled;
                 ensure!(enabled, "spec.networkPolicy.enabled is false, so there is no NetworkPolicy to change");
-                let component = match (arguments.from, arguments.target) {
-                    (Workload::Processor, _) => "processor",
-                    (Workload::Server, Target::Kafka) => ingest_role(&pipeline.spec.server).component(),
-                    (Workload::Server, Target::Cache) => query_role(&pipeline.spec.server).component(),
+                let target = match arguments.target {
+                    Target::Kafka => Component::Kafka,
+                    Target::Cache => Component::Cache,
                 };
+                let component = component(arguments.from, target, pipeline);
                 let names = Names::of(pipeline);
                 let labels = names.selector(component);
                 let labels: Vec<_> = labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
@@ -122,6 +116,14 @@ impl Fault {
                     duration: Duration::from_secs(arguments.seconds),
                 }
             }
+            Arguments::Delay(arguments) => {
+                let target = Component::from(arguments.target);
+                let component = component(arguments.from, target, pipeline);
+                Self::Delay(Delay::new(arguments, Names::of(pipeline), component, selector(target, pipeline)?))
+            }
+            Arguments::Disk(arguments) => {
+                Self::Disk(Disk::new(arguments, selector(arguments.target.into(), pipeline)?))
+            }
         })
     }
 
@@ -132,10 +134,13 @@ impl Fault {
 
     /// Prepares the fault, if its effect must not be confused with that of the preparation.
     pub(crate) async fn prepare(&self, cluster: &Cluster, server: &Server) -> anyhow::Result<()> {
-        if let Self::Partition { pipeline, policy, selector, target, .. } = self {
-            partition::block(cluster, server, pipeline, (policy, selector), *target).await?;
+        match self {
+            Self::Partition { pipeline, policy, selector, target, .. } => {
+                partition::block(cluster, server, pipeline, (policy, selector), *target).await
+            }
+            Self::Delay(delay) => delay.start(cluster, server).await,
+            Self::Kill { .. } | Self::Flush { .. } | Self::Disk(_) => Ok(()),
         }
-        Ok(())
     }
 
     /// Causes the fault. When this returns, the fault is over and the pipeline has to recover. Returns a description.
@@ -159,15 +164,23 @@ impl Fault {
                 self.undo(cluster).await?;
                 Ok(format!("blocked {policy} from {target:?} for {duration:?}").to_lowercase())
             }
+            Self::Delay(delay) => delay.hold(cluster).await,
+            Self::Disk(disk) => disk.burden(cluster).await,
         }
     }
 
     /// Undoes what would outlast this program. Can be called repeatedly.
     pub(crate) async fn undo(&self, cluster: &Cluster) -> anyhow::Result<()> {
-        if let Self::Partition { pipeline, .. } = self {
-            partition::unblock(cluster, pipeline).await?;
+        match self {
+            Self::Partition { pipeline, .. } => partition::unblock(cluster, pipeline)
+                .await
+                .context("the pipeline is still suspended; set its spec.suspend to false"),
+            Self::Delay(delay) => {
+                delay.stop(cluster).await.context("a hop is left; run `kubectl pingpipeline drill undo`")
+            }
+            // Ends with the script, which ends with its input.
+            Self::Disk(_) | Self::Kill { .. } | Self::Flush { .. } => Ok(()),
         }
-        Ok(())
     }
 }
 
@@ -176,65 +189,11 @@ impl Display for Fault {
         match self {
             Self::Kill { selectors } => write!(f, "kill a pod with labels {}", selectors.join(" or ")),
             Self::Flush { selector } => write!(f, "empty the cache by killing all pods with labels {selector}"),
+            Self::Delay(delay) => delay.fmt(f),
+            Self::Disk(disk) => disk.fmt(f),
             Self::Partition { from, target, duration, .. } => {
                 write!(f, "{}", format!("block every {from:?} from {target:?} for {duration:?}").to_lowercase())
             }
         }
-    }
-}
-
-/// Label selector for the pods of a component. Fails if the component is not managed by the pipeline.
-fn selector(component: Component, pipeline: &PingPipeline) -> anyhow::Result<String> {
-    let (names, spec) = (Names::of(pipeline), &pipeline.spec);
-    let own = |components: &[&str]| {
-        let labels = names.instance().into_iter().map(|(key, value)| format!("{key}={value}"));
-        let component = format!("{COMPONENT_LABEL} in ({})", components.join(","));
-        labels.chain([component]).collect::<Vec<_>>().join(",")
-    };
-    Ok(match component {
-        Component::Server => {
-            let roles = deployments(&spec.server).into_iter();
-            own(&roles.map(|(role, _)| role.component()).collect::<Vec<_>>())
-        }
-        Component::Processor => own(&["processor"]),
-        Component::Postgres if spec.postgres.external.is_none() => {
-            format!("cnpg.io/cluster={},cnpg.io/instanceRole=primary", names.postgres())
-        }
-        Component::Kafka if spec.kafka.external.is_none() && spec.kafka.cluster_ref.is_none() => {
-            format!("strimzi.io/name={}-kafka", names.kafka())
-        }
-        Component::Cache if spec.cache.external.is_none() => format!("app={}", names.cache()),
-        Component::Postgres | Component::Kafka | Component::Cache => bail!(
-            "{} does not run its own {}. Cause the failure by other means, then run `kubectl pingpipeline verify`",
-            names.pipeline,
-            format!("{component:?}").to_lowercase()
-        ),
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use serde_json::{Value, json};
-
-    use super::*;
-
-    fn pipeline(spec: Value) -> PingPipeline {
-        serde_json::from_value(json!({
-            "apiVersion": "pingpipeline.io/v1alpha1", "kind": "PingPipeline", "metadata": { "name": "demo" }, "spec": spec,
-        }))
-        .unwrap()
-    }
-
-    #[test]
-    fn only_managed_components_are_killed() {
-        let own = pipeline(json!({}));
-        assert_eq!(selector(Component::Cache, &own).unwrap(), "app=demo-cache");
-        assert!(selector(Component::Server, &own).unwrap().ends_with("app.kubernetes.io/component in (server)"));
-        let split = pipeline(json!({ "server": { "query": {} } }));
-        assert!(selector(Component::Server, &split).unwrap().ends_with("in (ingest,query)"));
-        let shared = pipeline(json!({ "kafka": { "clusterRef": { "name": "big", "namespace": "kafka" } } }));
-        let error = selector(Component::Kafka, &shared).unwrap_err().to_string();
-        assert!(error.contains("demo does not run its own kafka"), "{error}");
-        assert!(selector(Component::Postgres, &shared).is_ok());
     }
 }

@@ -31,6 +31,7 @@ pub(super) async fn delete(cluster: &Cluster, pod: &str, grace_period: Option<u3
     }
 }
 
-fn api(cluster: &Cluster) -> Api<Pod> {
+/// The pods of the namespace.
+pub(super) fn api(cluster: &Cluster) -> Api<Pod> {
     Api::namespaced(cluster.client.clone(), &cluster.namespace)
 }

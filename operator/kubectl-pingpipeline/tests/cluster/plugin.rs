@@ -230,6 +230,44 @@ async fn dead_letters_are_listed_and_an_event_is_recorded_again_once() {
     assert!(code == 2 && stderr.contains("no dead letter has the place pings/9/9"), "{stderr}");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hop_that_a_killed_drill_left_is_ignored_by_the_operator_and_removed_without_other_fields() {
+    let test = TestNamespace::new("plugin-undo").await;
+    let address = server(Ipv4Addr::LOCALHOST.into()).await;
+    let _operator = Operator::start(test.client.clone(), settings(&test, &format!("http://{address}")));
+    test.create("demo", json!({})).await;
+    make_all_ready(&test, "demo", 3, 2).await;
+    test.wait_for("demo", "Exact", "True").await;
+    let hop = json!({
+        "apiVersion": "apps/v1", "kind": "Deployment", "metadata": { "name": "demo-server" },
+        "spec": { "template": { "spec": {
+            "hostAliases": [{ "ip": "127.0.53.1", "hostnames": ["demo-cache"] }],
+            "initContainers": [{ "name": "drill-delay", "image": "pingd", "restartPolicy": "Always" }],
+        } } },
+    });
+    let apply =
+        ["apply", "--server-side", "--field-manager=pingpipeline-drill", "--namespace", &test.namespace, "-f", "-"];
+    test.control_plane.kubectl_with_input(apply, &hop.to_string()).await.unwrap();
+    test.kubectl(&["patch", "pp", "demo", "--type=merge", "-p", r#"{"spec": {"server": {"replicas": 4}}}"#]).await;
+    let template = async || {
+        let deployment = json_of(&test.kubectl(&["get", "deployment", "demo-server", "-o", "json"]).await);
+        let spec = &deployment["spec"]["template"]["spec"];
+        let added = [&spec["initContainers"], &spec["hostAliases"]].map(|list| list.as_array().map_or(0, Vec::len));
+        (deployment["spec"]["replicas"].as_i64(), added, spec["containers"].clone())
+    };
+    let before = crate::harness::until("the change of the spec", async || {
+        let now = template().await;
+        if now.0 == Some(4) { Ok(now) } else { Err(format!("{now:?}")) }
+    })
+    .await;
+    assert_eq!(before.1, [1, 1], "the operator removed the hop");
+    for removed in [json!(["demo-server"]), json!([])] {
+        let (code, text, stderr) = plugin(&test, &["drill", "undo", "demo", "-o", "json"]).await;
+        assert_eq!((code, &json_of(&text)["removedFrom"]), (0, &removed), "{stderr}");
+        assert_eq!(template().await, (Some(4), [0, 0], before.2.clone()));
+    }
+}
+
 /// The pod of a server, on the node that has the name of the namespace.
 async fn make_ready_server(test: &TestNamespace) {
     let labels = json!({
