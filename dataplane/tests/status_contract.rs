@@ -18,17 +18,18 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use dragonfly::Dragonfly;
 use encrypted_cache::EncryptedCache;
 use holds::{
-    a_cache_that_went_back_is_not_used, a_cache_without_a_lease_is_not_used,
+    a_cache_of_another_epoch_renews_nothing, a_cache_that_went_back_is_not_used, a_cache_without_a_lease_is_not_used,
     a_closed_cache_is_not_used_until_its_owner_opens_it, a_hold_expires, a_late_renewal_renews_nothing,
-    a_node_may_have_several_holds, nothing_is_cached_while_a_node_is_held_nor_what_was_read_before,
+    a_node_may_have_several_holds, an_epoch_begins_after_those_that_are_known,
+    nothing_is_cached_while_a_node_is_held_nor_what_was_read_before,
 };
 use reordering::Reordering;
 
 use ping_core::{KindCounts, Millis, Minute, Partition, StatusCounts, StatusRule};
 use ping_memory::MemoryStatuses;
 use ping_ports::{
-    Access, CACHE_TTL_MINUTES, CacheMillis, Cached, Listed, MAX_LISTED, NodeStatuses, Renewal, Renewed, StatusCache,
-    StatusTimes,
+    Access, CACHE_TTL_MINUTES, CacheError, CacheMillis, Cached, Epoch, Listed, MAX_LISTED, NodeStatuses, Renewal,
+    Renewed, StatusCache, StatusTimes,
 };
 use ping_redis::{RedisSettings, RedisStatuses};
 use ping_segments::Node;
@@ -88,19 +89,33 @@ async fn store(cache: &dyn StatusCache, source: &str, statuses: &NodeStatuses) {
 /// The renewal of a processor that has all partitions.
 fn renewal(partitions: u32, from: Option<CacheMillis>, as_of: Option<Millis>) -> Renewal {
     let on = (0..partitions).map(|partition| (Partition::try_from(partition).unwrap(), 0)).collect();
-    Renewal { on, partitions, from, as_of }
+    Renewal { epoch: 0, on, partitions, from, as_of }
+}
+
+/// The epoch of the cache; 0 if it has none.
+async fn epoch_of(cache: &dyn StatusCache) -> Epoch {
+    match cache.renew(&Renewal::default()).await.unwrap() {
+        Renewed::LaterEpoch(epoch) => epoch,
+        Renewed::Lost => 0,
+        Renewed::At(time) => panic!("renewed before the first epoch, at {time}"),
+    }
+}
+
+/// `renewal` in the epoch of the cache.
+async fn renew_in_epoch(cache: &dyn StatusCache, renewal: Renewal) -> Result<Renewed, CacheError> {
+    cache.renew(&Renewal { epoch: epoch_of(cache).await, ..renewal }).await
 }
 
 async fn time_of(cache: &dyn StatusCache) -> CacheMillis {
-    match cache.renew(&Renewal::default()).await.unwrap() {
+    match renew_in_epoch(cache, Renewal::default()).await.unwrap() {
         Renewed::At(time) => time,
-        Renewed::Lost => panic!("the cache has lost something"),
+        other => panic!("not renewed: {other:?}"),
     }
 }
 
 /// Begins an epoch, and waits until the cache may be used.
 async fn open(cache: &dyn StatusCache) {
-    cache.begin_epoch(Uuid::now_v7(), Access::Open).await.unwrap();
+    cache.begin_epoch(Uuid::now_v7(), Access::Open, 0).await.unwrap();
     let opened = async {
         while cache.get("a", NOW).await.unwrap().version.is_none() {
             renew(cache, None).await;
@@ -112,7 +127,7 @@ async fn open(cache: &dyn StatusCache) {
 /// Renews the lease of the only partition.
 async fn renew(cache: &dyn StatusCache, as_of: Option<Millis>) {
     let from = Some(time_of(cache).await);
-    cache.renew(&renewal(1, from, Some(as_of.unwrap_or(1)))).await.unwrap();
+    renew_in_epoch(cache, renewal(1, from, Some(as_of.unwrap_or(1)))).await.unwrap();
 }
 
 async fn drop_statuses(cache: &dyn StatusCache, nodes: &[Node]) {
@@ -182,6 +197,8 @@ contract! {
     a_cache_without_a_lease_is_not_used
     a_late_renewal_renews_nothing
     a_cache_that_went_back_is_not_used
+    a_cache_of_another_epoch_renews_nothing
+    an_epoch_begins_after_those_that_are_known
     the_watermark_is_that_of_the_slowest_partition
 }
 
@@ -190,10 +207,10 @@ async fn cached(cache: &Arc<dyn StatusCache>, source: &str, now: Minute) -> Cach
 }
 
 async fn the_watermark_is_that_of_the_slowest_partition(cache: Arc<dyn StatusCache>) {
-    cache.begin_epoch(Uuid::now_v7(), Access::Open).await.unwrap();
+    let epoch = cache.begin_epoch(Uuid::now_v7(), Access::Open, 0).await.unwrap();
     let watermark = |as_of, on: &[Partition]| {
         let on = on.iter().map(|partition| (*partition, 0)).collect();
-        Renewal { on, partitions: 2, from: None, as_of: Some(as_of) }
+        Renewal { epoch, on, partitions: 2, from: None, as_of: Some(as_of) }
     };
     assert_eq!(cache.get("a", NOW).await.unwrap().as_of, 0);
     for (as_of, on, all) in [(5_000, 0, 0), (6_000, 1, 5_000), (7_000, 0, 6_000), (4_000, 1, 6_000), (9_000, 1, 7_000)]
@@ -363,10 +380,10 @@ async fn a_server_may_read_and_cache_statuses_but_not_begin_an_epoch() {
     open(&processor).await;
     store(&server, "a", &statuses(&[("a", positive())])).await;
     assert_eq!(processor.get("a", NOW).await.unwrap().status, Cached::Decided(of(0, 1_000)));
-    let refused = server.begin_epoch(Uuid::now_v7(), Access::Open).await.unwrap_err();
+    let refused = server.begin_epoch(Uuid::now_v7(), Access::Open, 0).await.unwrap_err();
     let refused = ping_ports::chain(&refused);
     // In the words of Redis 7, and of Valkey 8.
     assert!(["can't run this command", "no permissions to run"].iter().any(|text| refused.contains(text)), "{refused}");
     assert!(server.hold(Uuid::now_v7(), &[node(&server, "a")]).await.is_err());
-    assert!(server.renew(&renewal(1, None, None)).await.is_err());
+    assert!(renew_in_epoch(&server, renewal(1, None, Some(5_000))).await.is_err());
 }

@@ -117,7 +117,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("ping-api", &["ping-runtime"]),
     ("ping-plan", &["ping-api"]),
     ("ping-operator", &["ping-api", "ping-identity", "ping-plan", "ping-proto", "ping-runtime"]),
-    ("kubectl-pingpipeline", &["ping-api", "ping-plan", "ping-proto", "ping-runtime"]),
+    ("kubectl-pingpipeline", &["ping-api", "ping-plan", "ping-client", "ping-proto", "ping-runtime"]),
     // Tests and measurements; these see what they test.
     ("ping-testbed", &["ping-runtime"]),
     ("ping-conformance", &["ping-transport"]),

@@ -2,8 +2,10 @@
 //!
 //! Transport only: one method per method of the API. Retries, deadlines and what errors mean belong to the programs. It uses another
 //! gRPC implementation than the server, so every test that calls through it also tests that the two understand each other.
+//! [`find_dead_letters`] needs no transport of its own.
 
 mod codec;
+mod dead_letters;
 mod tls;
 mod token;
 
@@ -19,6 +21,7 @@ use tonic::{
 };
 
 use codec::{EncodedCodec, MessageCodec};
+pub use dead_letters::find_dead_letters;
 pub use tls::{TlsFileError, TlsFiles};
 use token::Token;
 pub use token::{InvalidToken, SharedToken};

@@ -46,7 +46,7 @@ pub(crate) async fn run(args: &LoadArgs, settings: &Settings) -> anyhow::Result<
         (stats.acknowledged, stats.unknown())
     };
     let check = match run.config.check {
-        true => Some(Check::wait(&server, before, acknowledged, unknown, run.config.timeout).await?),
+        true => Some(Check::wait(&server, before, acknowledged, unknown).await?),
         false => None,
     };
     if let Some(history) = &run.history {

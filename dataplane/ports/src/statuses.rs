@@ -67,6 +67,8 @@ pub struct CachedStatus {
 /// What a processor tells the cache about its partitions of the log.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Renewal {
+    /// The latest epoch that this processor knows of.
+    pub epoch: Epoch,
     /// The partitions, each with the time until which this processor has renewed its lease; 0 if it has not.
     pub on: BTreeMap<Partition, CacheMillis>,
     /// How many partitions the log has; 0 if that is not known.
@@ -82,6 +84,8 @@ pub struct Renewal {
 pub enum Renewed {
     /// It was noted at this time.
     At(CacheMillis),
+    /// Nothing was changed: another processor has begun this epoch. Perhaps the cache went back before, so first hold what still runs.
+    LaterEpoch(Epoch),
     /// Nothing was changed, but the cache is not used until an epoch begins: it lacks what was written before, and so perhaps holds.
     Lost,
 }
@@ -160,12 +164,13 @@ pub trait StatusCache: Send + Sync {
     /// Ends the hold `id`, and refuses statuses that were read before.
     async fn release(&self, id: Uuid, nodes: &[Node]) -> Result<(), CacheError>;
 
-    /// Renews leases and advances the watermark of the cached statuses.
+    /// Renews leases and advances the watermark of the cached statuses, if the cache is in the epoch of the renewal.
     async fn renew(&self, renewal: &Renewal) -> Result<Renewed, CacheError>;
 
-    /// Begins an epoch: cached statuses are no longer valid. The cache is used from the next renewal on, unless `owner` or another processor
-    /// has closed it.
-    async fn begin_epoch(&self, owner: Uuid, access: Access) -> Result<(), CacheError>;
+    /// Begins an epoch later than `known`, and returns it: cached statuses are no longer valid. The cache is used from the next renewal on,
+    /// unless `owner` or another processor has closed it, or it is in an earlier epoch than `known`: then it went back, and is closed for the
+    /// time of a hold.
+    async fn begin_epoch(&self, owner: Uuid, access: Access, known: Epoch) -> Result<Epoch, CacheError>;
 }
 
 /// Whether the cache may be used in the epoch that begins.

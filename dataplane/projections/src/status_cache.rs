@@ -90,8 +90,9 @@ impl StatusUpdater {
         self.wait_until_held(None).await;
         let result = self.keep_leases(rebuild).await;
         if result.is_ok() {
-            self.state.lock().await.end_rebuild();
-            if let Err(error) = self.statuses.cache.begin_epoch(id, Access::Open).await {
+            let mut state = self.state.lock().await;
+            state.end_rebuild();
+            if let Err(error) = self.begin_epoch(&mut state, id, Access::Open).await {
                 tracing::debug!(error = chain(&error), "the cache of statuses stays closed for some seconds");
             }
         }
@@ -174,24 +175,34 @@ impl StatusUpdater {
 
     /// Begins an epoch if what is cached may be wrong.
     async fn ready(&self, state: &mut StatusState) -> Result<(), CacheError> {
-        let cache = &self.statuses.cache;
         state.expire(Instant::now());
         if let Some(rebuild) = state.rebuild() {
-            cache.begin_epoch(rebuild, Access::Closed).await?;
+            self.begin_epoch(state, rebuild, Access::Closed).await?;
         }
         if !state.is_stale(Instant::now()) {
             return Ok(());
         }
         if state.is_lost() {
             // It is opened again after all holds have expired.
-            cache.begin_epoch(Uuid::nil(), Access::Closed).await?;
+            self.begin_epoch(state, Uuid::nil(), Access::Closed).await?;
         }
-        // Those of checkpoints that run without a hold, or whose hold was lost.
+        self.hold_pending(state).await?;
+        self.begin_epoch(state, self.owner, Access::Open).await?;
+        state.epoch_begun(Instant::now());
+        Ok(())
+    }
+
+    async fn begin_epoch(&self, state: &mut StatusState, owner: Uuid, access: Access) -> Result<(), CacheError> {
+        let epoch = self.statuses.cache.begin_epoch(owner, access, state.epoch()).await?;
+        state.see_epoch(epoch);
+        Ok(())
+    }
+
+    /// Holds the nodes of checkpoints that run without a hold, or whose hold was lost.
+    async fn hold_pending(&self, state: &StatusState) -> Result<(), CacheError> {
         for (id, nodes) in state.pending() {
             self.hold(Some((id, &nodes))).await?;
         }
-        cache.begin_epoch(self.owner, Access::Open).await?;
-        state.epoch_begun(Instant::now());
         Ok(())
     }
 
@@ -210,14 +221,23 @@ impl StatusUpdater {
             }
             state.released(id);
         }
-        let renewal = state.renewal();
-        match cache.renew(&renewal).await? {
-            Renewed::At(time) => state.renewed(&renewal, time, Instant::now()),
-            Renewed::Lost => {
-                tracing::warn!("the cache of statuses went back; statuses are read from the store");
-                state.lose();
+        loop {
+            let renewal = state.renewal();
+            match cache.renew(&renewal).await? {
+                Renewed::At(time) => {
+                    state.renewed(&renewal, time, Instant::now());
+                    return Ok(());
+                }
+                Renewed::LaterEpoch(epoch) => {
+                    self.hold_pending(state).await?;
+                    state.see_epoch(epoch);
+                }
+                Renewed::Lost => {
+                    tracing::warn!("the cache of statuses went back; statuses are read from the store");
+                    state.lose();
+                    return Ok(());
+                }
             }
         }
-        Ok(())
     }
 }

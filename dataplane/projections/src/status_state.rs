@@ -7,7 +7,7 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use ping_core::{Generation, Millis, Offset, Partition};
-use ping_ports::{Advance, CacheMillis, Renewal, StatusTimes};
+use ping_ports::{Advance, CacheMillis, Epoch, Renewal, StatusTimes};
 use ping_segments::Node;
 
 /// The hold of a checkpoint.
@@ -33,6 +33,8 @@ pub(super) struct StatusState {
     stale: bool,
     /// The cache lost what was written before, perhaps also the holds of other processors.
     lost: bool,
+    /// The latest epoch that was seen; 0 if none was.
+    epoch: Epoch,
     /// A rebuild that runs.
     rebuild: Option<Uuid>,
     /// Holds that are not released yet.
@@ -55,6 +57,7 @@ impl StatusState {
             times,
             stale: true,
             lost: false,
+            epoch: 0,
             rebuild: None,
             holds: BTreeMap::new(),
             leases: BTreeMap::new(),
@@ -163,6 +166,7 @@ impl StatusState {
             self.lapses = self.lapses.max(answered + self.times.lease);
         }
         Renewal {
+            epoch: self.epoch,
             on: self.leases.clone(),
             partitions: self.partitions,
             from: self.answered.map(|(time, _)| time),
@@ -194,6 +198,15 @@ impl StatusState {
     /// Whether an epoch must begin before the cache is used. Holds may have expired when the leases have.
     pub(super) fn is_stale(&self, now: Instant) -> bool {
         self.stale || now >= self.lapses
+    }
+
+    /// The latest epoch that was seen.
+    pub(super) fn epoch(&self) -> Epoch {
+        self.epoch
+    }
+
+    pub(super) fn see_epoch(&mut self, epoch: Epoch) {
+        self.epoch = self.epoch.max(epoch);
     }
 
     /// An epoch has begun.

@@ -11,7 +11,7 @@ mod store_check;
 mod view_state;
 mod waiters;
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 pub use live::{CacheState, LIVE_MINUTES, LIVE_SOURCES, LiveCount, LiveQuery, Minutes, Ranking, Watcher};
 pub use sources::{AsOf, Point, SourceError, SourceQuery, Step};
@@ -268,7 +268,7 @@ impl CountQuery {
     /// Compares the cache with the store: its total, and the number of minutes compared.
     async fn verify_cache(&self, differences: &mut Vec<String>) -> Result<(Option<i64>, usize), StoreError> {
         let start = Minute::of(self.clock.now()).back(self.window - 2);
-        let before = self.totals.snapshot(start, Duration::ZERO).await?;
+        let mut before = self.totals.snapshot(start, Duration::ZERO).await?;
         let deadline = Instant::now() + CATCH_UP_TIMEOUT;
         let counters = loop {
             match self.cache.counters().await {
@@ -276,7 +276,9 @@ impl CountQuery {
                 // Also after an error: a connection that broke while it was idle fails once.
                 _ if Instant::now() < deadline => sleep(CATCH_UP_POLL_INTERVAL).await,
                 Ok(Some(counters)) => {
-                    differences.push(format!("the cache is {} ms behind", self.clock.now() - counters.as_of));
+                    let behind = self.clock.now() - counters.as_of;
+                    differences.push(format!("the cache is {behind} ms behind: what it lacks is late, not lost"));
+                    (before.total, before.minutes) = (0, BTreeMap::new());
                     break counters;
                 }
                 Ok(None) => {

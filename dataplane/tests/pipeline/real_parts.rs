@@ -55,6 +55,19 @@ async fn the_store_answers_when_the_cache_is_away_and_the_cache_again_when_it_is
 }
 
 #[tokio::test]
+async fn what_is_not_counted_yet_is_late_not_lost() {
+    let (_parts, server, mut processor) = pipeline().await;
+    server.ping(json!({})).await;
+    server.wait_for_count(1).await;
+    processor.kill_9().await;
+    server.ping(json!({})).await;
+    let (_, proof) = server.verify().await;
+    let differences: Vec<_> = proof["differences"].as_array().unwrap().iter().filter_map(Value::as_str).collect();
+    assert!(matches!(differences[..], [late] if late.ends_with("what it lacks is late, not lost")), "{proof}");
+    assert_eq!((&proof["total"], &proof["cacheTotal"], &proof["exact"]), (&json!("2"), &json!("1"), &json!(false)));
+}
+
+#[tokio::test]
 async fn a_broken_connection_to_the_cache_is_no_difference() {
     let (parts, server, _processor) = pipeline().await;
     server.ping(json!({})).await;

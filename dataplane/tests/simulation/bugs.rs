@@ -51,6 +51,8 @@ pub enum Bug {
     HeldTooRarely,
     /// A processor uses the statuses that another one cached, which may have counted events that this one does not know of.
     EpochNotBegun,
+    /// The leases are renewed in whatever epoch the cache is, also if it went back to an earlier one.
+    EpochsNotCompared,
     /// Events that were counted are not looked for in the store.
     StoreNotCompared,
     /// A restored store issues the same writer ids again.
@@ -70,7 +72,7 @@ pub enum Bug {
 }
 
 impl Bug {
-    pub const ALL: [Self; 32] = [
+    pub const ALL: [Self; 33] = [
         Self::CacheIgnoresPositions,
         Self::IncompleteCacheTrusted,
         Self::IncompleteInstallTrusted,
@@ -95,6 +97,7 @@ impl Bug {
         Self::OldStatusesCached,
         Self::HeldTooRarely,
         Self::EpochNotBegun,
+        Self::EpochsNotCompared,
         Self::StoreNotCompared,
         Self::WriterIdsReused,
         Self::GapsCommitted,

@@ -107,6 +107,7 @@ fn every_schedule_ends_exact() {
                 && sum.outgrown > 0
                 && sum.unnoticed * 20 < sum.recreations
                 && sum.old_statuses > 0
+                && sum.earlier_epochs > 0
                 && sum.statuses > schedules
                 && sum.edits > 0
                 && sum.dropped > schedules,

@@ -27,6 +27,8 @@ pub struct Report {
     pub unnoticed: u64,
     /// Times that the cache of statuses went back within its epoch.
     pub old_statuses: u64,
+    /// Times that it went back to an earlier one.
+    pub earlier_epochs: u64,
     /// Cached statuses that were compared with the rows in the end.
     pub statuses: u64,
     /// Segments that were edited, and repaired.
@@ -53,6 +55,7 @@ impl Report {
         self.other_logs += other.other_logs;
         self.unnoticed += other.unnoticed;
         self.old_statuses += other.old_statuses;
+        self.earlier_epochs += other.earlier_epochs;
         self.statuses += other.statuses;
         self.edits += other.edits;
         self.dropped += other.dropped;

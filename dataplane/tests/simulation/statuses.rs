@@ -6,7 +6,8 @@ use async_trait::async_trait;
 use ping_core::{KindCounts, Minute, SourceCounts, StatusCounts, StatusRule};
 use ping_memory::MemoryStatuses;
 use ping_ports::{
-    Access, CacheError, CacheVersion, Cached, CachedStatus, NodeStatuses, Renewal, Renewed, StatusCache, StatusTimes,
+    Access, CacheError, CacheVersion, Cached, CachedStatus, Epoch, NodeStatuses, Renewal, Renewed, StatusCache,
+    StatusTimes,
 };
 use ping_segments::Node;
 use tokio::time::sleep;
@@ -119,17 +120,23 @@ impl StatusCache for FaultyStatuses {
 
     async fn renew(&self, renewal: &Renewal) -> Result<Renewed, CacheError> {
         self.host.reach_cache(unavailable)?;
-        let (inner, renewal) = (Arc::clone(&self.inner), renewal.clone());
-        self.host.change(unavailable, async move { inner.renew(&renewal).await }).await
+        let (inner, mut renewal, bug) = (Arc::clone(&self.inner), renewal.clone(), self.host.rng.bug);
+        let renew = async move {
+            if bug == Some(Bug::EpochsNotCompared) {
+                renewal.epoch = inner.epoch();
+            }
+            inner.renew(&renewal).await
+        };
+        self.host.change(unavailable, renew).await
     }
 
-    async fn begin_epoch(&self, owner: Uuid, access: Access) -> Result<(), CacheError> {
+    async fn begin_epoch(&self, owner: Uuid, access: Access, known: Epoch) -> Result<Epoch, CacheError> {
         self.host.reach_cache(unavailable)?;
         if self.host.rng.bug == Some(Bug::EpochNotBegun) {
-            return Ok(());
+            return Ok(self.inner.epoch());
         }
         let inner = Arc::clone(&self.inner);
-        self.host.change(unavailable, async move { inner.begin_epoch(owner, access).await }).await
+        self.host.change(unavailable, async move { inner.begin_epoch(owner, access, known).await }).await
     }
 }
 

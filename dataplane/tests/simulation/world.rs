@@ -73,6 +73,7 @@ struct World {
     recreations: u64,
     outgrown: u64,
     old_statuses: u64,
+    earlier_epochs: u64,
 }
 
 /// Runs one schedule to its end.
@@ -111,6 +112,7 @@ impl World {
             recreations: 0,
             outgrown: 0,
             old_statuses: 0,
+            earlier_epochs: 0,
             rng,
             clock,
             fast_clock,
@@ -246,7 +248,8 @@ impl World {
         self.rng.end_of_faults();
         while callers.join_next().await.is_some() {}
         if self.rng.chance(50) {
-            self.restore_statuses(&mut snapshots);
+            let within_epoch = self.rng.chance(50);
+            self.restore_statuses(&mut snapshots, within_epoch);
         }
         self.settle(readers).await
     }

@@ -3,7 +3,9 @@
 use std::collections::BTreeSet;
 
 use ping_core::StatusCounts;
-use ping_ports::{Access, CacheError, CacheMillis, CacheVersion, Cached, Listed, NodeStatuses, StatusCache};
+use ping_ports::{
+    Access, CacheError, CacheMillis, CacheVersion, Cached, Epoch, Listed, NodeStatuses, Renewal, StatusCache,
+};
 use ping_redis::RedisStatuses;
 use ping_segments::Node;
 use uuid::Uuid;
@@ -11,7 +13,7 @@ use uuid::Uuid;
 use crate::{
     NOW, TIMES, connect,
     dragonfly::{Dragonfly, Fault, Keyspace},
-    node, of, renewal, statuses,
+    epoch_of, node, of, renewal, statuses,
 };
 
 const SOURCES: [&str; 3] = ["a", "b", "c"];
@@ -30,6 +32,9 @@ enum Step {
     Renew,
     Fill,
 }
+
+/// How a call fails, as [`Fault`].
+const FAULTS: [fn(usize) -> Fault; 3] = [Fault::Refused, Fault::OutOfMemory, Fault::Stopped];
 
 const STEPS: [Step; 5] = [Step::BeginEpoch, Step::Hold, Step::Release, Step::Renew, Step::Fill];
 
@@ -58,11 +63,24 @@ fn hold(round: i64) -> Uuid {
 }
 
 async fn perform(cache: &RedisStatuses, step: Step, round: i64) -> Result<(), CacheError> {
+    perform_in(known_epoch(cache, step).await, cache, step, round).await
+}
+
+/// The epoch that a processor must know for `step`.
+async fn known_epoch(cache: &RedisStatuses, step: Step) -> Epoch {
+    if step == Step::Renew { epoch_of(cache).await } else { 0 }
+}
+
+/// As a processor that knows `epoch`.
+async fn perform_in(epoch: Epoch, cache: &RedisStatuses, step: Step, round: i64) -> Result<(), CacheError> {
     match step {
-        Step::BeginEpoch => cache.begin_epoch(Uuid::from_u128(99), Access::Open).await,
+        Step::BeginEpoch => cache.begin_epoch(Uuid::from_u128(99), Access::Open, 0).await.map(|_| ()),
         Step::Hold => cache.hold(hold(round), &nodes(cache)).await,
         Step::Release => cache.release(hold(round), &nodes(cache)).await,
-        Step::Renew => cache.renew(&renewal(PARTITIONS, Some(START), Some(as_of(round)))).await.map(|_| ()),
+        Step::Renew => {
+            let renewal = Renewal { epoch, ..renewal(PARTITIONS, Some(START), Some(as_of(round))) };
+            cache.renew(&renewal).await.map(|_| ())
+        }
         Step::Fill => {
             for source in SOURCES {
                 if let Some(version) = cache.get(source, NOW).await?.version {
@@ -129,7 +147,7 @@ async fn cut(
     after_failure: bool,
 ) -> Result<(usize, Remaining), String> {
     let ((before, stored), mut cases, mut left) = (before, 0, Remaining::new());
-    for fault in [Fault::Refused, Fault::OutOfMemory, Fault::Stopped] {
+    for fault in FAULTS {
         for call in 1.. {
             let cache = connect(&server.url());
             server.restore(before);
@@ -140,8 +158,9 @@ async fn cut(
                     versions.push(cache.get("a", NOW).await.unwrap().version);
                 }
             }
+            let epoch = known_epoch(&cache, failing).await;
             server.fail(fault(call));
-            let outcome = perform(&cache, failing, stored + 1).await;
+            let outcome = perform_in(epoch, &cache, failing, stored + 1).await;
             if !server.stop_failing() {
                 break;
             }
@@ -172,6 +191,34 @@ async fn cut(
     Ok((cases, left))
 }
 
+/// A processor begins an epoch and writes a checkpoint; then the cache goes back to `earlier`, which is older than a lease. No renewal opens
+/// it, whichever call of it fails. Returns the number of cases.
+async fn cut_after_going_back(server: &Dragonfly, earlier: &Keyspace) -> Result<usize, String> {
+    let (lease, hold) = (TIMES.lease.as_millis(), TIMES.hold.as_millis());
+    let [lease, hold] = [lease, hold].map(|time| i64::try_from(time).unwrap());
+    let mut cases = 0;
+    for fault in FAULTS {
+        for call in 1.. {
+            let cache = connect(&server.url());
+            server.restore(earlier);
+            let epoch = cache.begin_epoch(Uuid::from_u128(99), Access::Open, 0).await.unwrap();
+            server.restore(earlier);
+            server.advance_clock(lease);
+            let renewal = Renewal { epoch, ..renewal(PARTITIONS, Some(START + hold + lease), Some(as_of(2))) };
+            server.fail(fault(call));
+            let renewed = cache.renew(&renewal).await;
+            let failed = server.stop_failing();
+            let context = |wrong| format!("{:?} after going back to {earlier:?}, {renewed:?}: {wrong}", fault(call));
+            is_true(&cache, 2).await.map_err(context)?;
+            if !failed {
+                break;
+            }
+            cases += 1;
+        }
+    }
+    Ok(cases)
+}
+
 async fn explore(server: &Dragonfly) -> Result<usize, String> {
     server.advance_clock(0);
     let empty = server.keyspace();
@@ -184,8 +231,9 @@ async fn explore(server: &Dragonfly) -> Result<usize, String> {
     if !is_true(&cache, 1).await? {
         return Err("nothing is cached".into());
     }
-    let (mut cases, mut partly_written) = (0, Remaining::new());
-    for before in [empty, closed, server.keyspace()] {
+    let open = server.keyspace();
+    let (mut cases, mut partly_written) = (cut_after_going_back(server, &open).await?, Remaining::new());
+    for before in [empty, closed, open] {
         for failing in STEPS {
             let (more, left) = cut(server, &(before.clone(), 1), failing, failing == Step::BeginEpoch).await?;
             cases += more;
@@ -219,6 +267,7 @@ async fn every_planted_bug_is_caught() {
         ("fill.lua ignores that a write is refused", "call('SET', KEYS[1], ARGV[2]", "pcall('SET', KEYS[1], ARGV[2]"),
         ("begin_epoch.lua leaves the last epoch open", "redis.call('DEL', open_key)", ""),
         ("begin_epoch.lua ignores that a deletion is refused", "call('DEL', open_key)", "pcall('DEL', open_key)"),
+        ("renew.lua takes any epoch", "tonumber(epoch) >= known", "tonumber(epoch) >= 0"),
         (
             "renew.lua ignores that a lease is refused",
             "call('HSET', leases_key, partition",

@@ -13,7 +13,8 @@ use tokio::time::sleep;
 use uuid::Uuid;
 
 use crate::{
-    NOW, TIMES, cached, connect, drop_statuses, node, of, open, positive, renew, renewal, statuses, store, time_of,
+    NOW, TIMES, cached, connect, drop_statuses, epoch_of, node, of, open, positive, renew, renew_in_epoch, renewal,
+    statuses, store, time_of,
 };
 
 pub(crate) async fn nothing_is_cached_while_a_node_is_held_nor_what_was_read_before(cache: Arc<dyn StatusCache>) {
@@ -82,13 +83,13 @@ pub(crate) async fn a_closed_cache_is_not_used_until_its_owner_opens_it(cache: A
         renew(&*cache, None).await;
         cache.get("a", NOW).await.unwrap().version.is_some()
     };
-    cache.begin_epoch(owner, Access::Closed).await.unwrap();
+    cache.begin_epoch(owner, Access::Closed, 0).await.unwrap();
     assert!(!is_open().await);
-    cache.begin_epoch(other, Access::Open).await.unwrap();
+    cache.begin_epoch(other, Access::Open, 0).await.unwrap();
     assert!(!is_open().await);
-    cache.begin_epoch(owner, Access::Open).await.unwrap();
+    cache.begin_epoch(owner, Access::Open, 0).await.unwrap();
     assert!(is_open().await);
-    cache.begin_epoch(owner, Access::Closed).await.unwrap();
+    cache.begin_epoch(owner, Access::Closed, 0).await.unwrap();
     assert!(!is_open().await);
     sleep(TIMES.hold).await;
     assert!(is_open().await);
@@ -98,10 +99,10 @@ pub(crate) async fn a_cache_without_a_lease_is_not_used(cache: Arc<dyn StatusCac
     open(&*cache).await;
     store(&*cache, "a", &statuses(&[])).await;
     // A processor learns that the log has more partitions; another one has them.
-    cache.begin_epoch(Uuid::now_v7(), Access::Open).await.unwrap();
+    let epoch = cache.begin_epoch(Uuid::now_v7(), Access::Open, 0).await.unwrap();
     let lease = |on: &[Partition], from| {
         let on = on.iter().map(|partition| (*partition, 0)).collect();
-        Renewal { on, partitions: 3, from, as_of: Some(5_000) }
+        Renewal { epoch, on, partitions: 3, from, as_of: Some(5_000) }
     };
     let now = Some(time_of(&*cache).await);
     let is_open = async || cache.get("a", NOW).await.unwrap().version.is_some();
@@ -114,15 +115,16 @@ pub(crate) async fn a_cache_without_a_lease_is_not_used(cache: Arc<dyn StatusCac
 }
 
 pub(crate) async fn a_late_renewal_renews_nothing(cache: Arc<dyn StatusCache>) {
-    cache.begin_epoch(Uuid::now_v7(), Access::Open).await.unwrap();
+    let epoch = cache.begin_epoch(Uuid::now_v7(), Access::Open, 0).await.unwrap();
     sleep(TIMES.hold).await;
     let lease = CacheMillis::try_from(TIMES.lease.as_millis()).unwrap();
     let almost = Some(time_of(&*cache).await - lease + 300);
-    cache.renew(&renewal(1, almost, Some(5_000))).await.unwrap();
+    let late = Renewal { epoch, ..renewal(1, almost, Some(5_000)) };
+    cache.renew(&late).await.unwrap();
     assert!(cache.get("a", NOW).await.unwrap().version.is_some());
     sleep(Duration::from_millis(310)).await;
     assert!(cache.get("a", NOW).await.unwrap().version.is_none());
-    cache.renew(&renewal(1, almost, Some(5_000))).await.unwrap();
+    cache.renew(&late).await.unwrap();
     assert!(cache.get("a", NOW).await.unwrap().version.is_none());
 }
 
@@ -131,9 +133,35 @@ pub(crate) async fn a_cache_that_went_back_is_not_used(cache: Arc<dyn StatusCach
     open(&*cache).await;
     let renewed_until = time_of(&*cache).await + 100_000;
     let renewal = Renewal { on: [(0, renewed_until)].into(), ..renewal(1, Some(renewed_until), Some(5_000)) };
-    assert_eq!(cache.renew(&renewal).await.unwrap(), Renewed::Lost);
+    assert_eq!(renew_in_epoch(&*cache, renewal).await.unwrap(), Renewed::Lost);
     let answer = cache.get("a", NOW).await.unwrap();
     assert_eq!((answer.version, answer.as_of), (None, 1));
+}
+
+/// A processor that knows an earlier epoch learns the later one. One that knows a later epoch closes the cache, which went back.
+pub(crate) async fn a_cache_of_another_epoch_renews_nothing(cache: Arc<dyn StatusCache>) {
+    open(&*cache).await;
+    let epoch = epoch_of(&*cache).await;
+    let renewal = |epoch| Renewal { epoch, ..renewal(1, None, Some(5_000)) };
+    assert_eq!(cache.renew(&renewal(epoch - 1)).await.unwrap(), Renewed::LaterEpoch(epoch));
+    let answer = cache.get("a", NOW).await.unwrap();
+    assert_eq!((answer.version.map(|version| version.epoch), answer.as_of), (Some(epoch), 1));
+    assert_eq!(cache.renew(&renewal(epoch + 1)).await.unwrap(), Renewed::Lost);
+    let answer = cache.get("a", NOW).await.unwrap();
+    assert_eq!((answer.version, answer.as_of), (None, 1));
+}
+
+/// The cache may have gone back, and lack holds.
+pub(crate) async fn an_epoch_begins_after_those_that_are_known(cache: Arc<dyn StatusCache>) {
+    open(&*cache).await;
+    let known = epoch_of(&*cache).await + 1_000_000_000_000;
+    let begun = cache.begin_epoch(Uuid::now_v7(), Access::Open, known).await.unwrap();
+    assert!(begun > known, "{begun} after {known}");
+    renew(&*cache, None).await;
+    assert_eq!(cache.get("a", NOW).await.unwrap().version, None);
+    sleep(TIMES.hold).await;
+    renew(&*cache, None).await;
+    assert_eq!(cache.get("a", NOW).await.unwrap().version.map(|version| version.epoch), Some(begun));
 }
 
 /// Epochs of a cache that lost everything differ from those before.

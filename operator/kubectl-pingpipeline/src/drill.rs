@@ -38,8 +38,6 @@ use crate::{
     output::Format,
 };
 
-/// Time between the first event and the fault.
-const WARM_UP: Duration = Duration::from_secs(1);
 /// Time until the cache must match a recount, once all conditions are true.
 const AGREEMENT_TIMEOUT: Duration = Duration::from_secs(60);
 
@@ -220,13 +218,13 @@ async fn round(
 ) -> anyhow::Result<Round> {
     let timeout = Duration::from_secs(options.timeout);
     let load = Load::start(server, minute, options.rate, timeout);
-    tokio::time::sleep(WARM_UP).await;
+    load.wait_for_events(timeout).await?;
     fault.prepare(cluster, server).await?;
     let mut watch = Watch::start(cluster.pipelines(), pipeline.name_any(), server.clone());
     let started = Timestamp::now();
     let fault = fault.inject(cluster).await?;
     watch.fault_ended();
-    let recovery = watch.recovery(timeout).await?;
+    let recovery = watch.recovery(server.total().await?, timeout).await?;
     let events = load.finish().await;
     let counted = server.count(minute..minute.plus(1)).await?;
     Ok(Round { started, fault, events, counted, cache_agrees: agrees(server).await?, recovery })

@@ -20,7 +20,7 @@ use crate::{
 
 /// The kubelet updates mounted files within about a minute and a half, and servers read them within seconds.
 pub(crate) const TIMEOUT: Duration = Duration::from_secs(240);
-/// After this time `pingctl` has read its token again.
+/// Each call of `pingctl` that begins ten seconds after the last reading of its token reads it again, however slow the machine is.
 const REREAD: Duration = Duration::from_secs(15);
 
 pub(crate) async fn token(cluster: &TestCluster, report: &mut Report) {

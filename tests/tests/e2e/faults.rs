@@ -2,11 +2,13 @@
 
 use std::time::{Duration, Instant};
 
+use serde_json::Value;
+
 use crate::{
     at,
     load::Load,
     report::Report,
-    test_cluster::{NAMESPACE, TestCluster},
+    test_cluster::{NAMESPACE, TestCluster, is_ready},
 };
 
 const TIMEOUT: Duration = Duration::from_secs(300);
@@ -58,12 +60,20 @@ pub(crate) async fn all(cluster: &mut TestCluster) -> Report {
     report
 }
 
-/// Kills pods without a grace period.
+/// Kills pods without a grace period, and waits until as many others are ready.
 async fn kill(cluster: &TestCluster, namespace: &str, selector: &str) {
+    let before = cluster.pods(namespace, selector).await;
     let killed = cluster
         .kubectl(&["delete", "pods", "--force", "--grace-period=0", "--selector", selector, "--namespace", namespace])
         .await;
     assert!(killed.contains("deleted"), "no pod matches {selector}: {killed}");
+    let replaced = async || {
+        let now = cluster.pods(namespace, selector).await;
+        let is_new = |pod: &&Value| before.iter().all(|old| at(old, "/metadata/uid") != at(pod, "/metadata/uid"));
+        let ready = now.iter().filter(is_new).filter(|pod| is_ready(pod)).count();
+        ready >= before.iter().filter(|pod| is_ready(pod)).count()
+    };
+    cluster.wait_until(&format!("other pods of {selector}"), TIMEOUT, replaced).await;
 }
 
 async fn kill_primary(cluster: &TestCluster) {

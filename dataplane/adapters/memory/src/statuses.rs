@@ -178,9 +178,13 @@ impl StatusCache for MemoryStatuses {
     async fn renew(&self, renewal: &Renewal) -> Result<Renewed, CacheError> {
         let (mut state, now) = (self.state.lock(), self.now());
         let lease = |partition| state.leases.get(partition).copied().unwrap_or(0);
-        if state.epoch == 0 || renewal.on.iter().any(|(partition, until)| lease(partition) < *until) {
+        let is_older = state.epoch == 0 || state.epoch < renewal.epoch;
+        if is_older || renewal.on.iter().any(|(partition, until)| lease(partition) < *until) {
             state.open_until = 0;
             return Ok(Renewed::Lost);
+        }
+        if state.epoch > renewal.epoch {
+            return Ok(Renewed::LaterEpoch(state.epoch));
         }
         let until = renewal.from.map_or(0, |from| from + millis(self.times.lease));
         for partition in renewal.on.keys() {
@@ -197,20 +201,20 @@ impl StatusCache for MemoryStatuses {
         Ok(Renewed::At(now))
     }
 
-    async fn begin_epoch(&self, owner: Uuid, access: Access) -> Result<(), CacheError> {
+    async fn begin_epoch(&self, owner: Uuid, access: Access, known: Epoch) -> Result<Epoch, CacheError> {
         let (mut state, now) = (self.state.lock(), self.now());
         let closed_until = now + millis(self.times.hold);
-        if state.epoch == 0 {
+        if state.epoch == 0 || state.epoch < known {
             // Perhaps holds were lost, too.
             state.closed.insert(Uuid::nil(), closed_until);
         }
         // Not by one: a cache that went back does not begin an epoch again that statuses were read in.
-        state.epoch += 1 + now;
+        state.epoch = state.epoch.max(known) + 1 + now;
         state.open_until = 0;
         match access {
             Access::Open => state.closed.remove(&owner),
             Access::Closed => state.closed.insert(owner, closed_until),
         };
-        Ok(())
+        Ok(state.epoch)
     }
 }

@@ -206,20 +206,24 @@ impl StatusCache for RedisStatuses {
     async fn renew(&self, renewal: &Renewal) -> Result<Renewed, CacheError> {
         let keys = [&self.epoch, &self.open, &self.leases, &self.watermarks, &self.as_of];
         let arguments = |command: &mut Cmd| {
-            command.arg(millis(self.times.lease)).arg(renewal.from.unwrap_or(0));
+            command.arg(renewal.epoch).arg(millis(self.times.lease)).arg(renewal.from.unwrap_or(0));
             command.arg(renewal.as_of.unwrap_or(0)).arg(renewal.partitions);
             for (partition, leased_until) in &renewal.on {
                 command.arg(partition).arg(leased_until);
             }
         };
-        let time: i64 = self.link.script_on(&self.renew, &keys, &arguments).await?;
-        Ok(if time < 0 { Renewed::Lost } else { Renewed::At(time) })
+        let answer: i64 = self.link.script_on(&self.renew, &keys, &arguments).await?;
+        Ok(match answer {
+            0 => Renewed::Lost,
+            time @ 1.. => Renewed::At(time),
+            epoch => Renewed::LaterEpoch(-epoch),
+        })
     }
 
-    async fn begin_epoch(&self, owner: Uuid, access: Access) -> Result<(), CacheError> {
+    async fn begin_epoch(&self, owner: Uuid, access: Access, known: Epoch) -> Result<Epoch, CacheError> {
         let arguments = |command: &mut Cmd| {
             let closes = access == Access::Closed;
-            command.arg(owner.to_string()).arg(u8::from(closes)).arg(millis(self.times.hold));
+            command.arg(owner.to_string()).arg(u8::from(closes)).arg(millis(self.times.hold)).arg(known);
         };
         self.link.script_on(&self.begin_epoch, &[&self.epoch, &self.open, &self.leases], &arguments).await
     }

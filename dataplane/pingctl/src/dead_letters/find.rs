@@ -1,7 +1,7 @@
-//! Finding dead letters, page by page.
+//! Finding dead letters.
 
 use clap::Args;
-use ping_client::Client;
+use ping_client::{Client, find_dead_letters};
 use ping_proto::{DeadLetter, DeadLettersRequest, DeadLettersResponse};
 
 use crate::{
@@ -10,9 +10,6 @@ use crate::{
     settings::Settings,
     time::{self, Millis},
 };
-
-/// Dead letters per call; the most that a server sends.
-const PAGE_SIZE: i32 = 500;
 
 /// Which dead letters.
 #[derive(Debug, Args)]
@@ -33,21 +30,13 @@ pub(super) async fn find(
     settings: &Settings,
 ) -> Result<DeadLettersResponse, Failure> {
     let server = Server::at(&settings.admin_addr(), settings, settings.timeout())?;
-    let mut request = DeadLettersRequest {
+    let request = DeadLettersRequest {
         reason: filter.reason.clone(),
         since_ms: filter.since.unwrap_or(0),
-        page_size: PAGE_SIZE,
-        page_token: String::new(),
+        ..DeadLettersRequest::default()
     };
-    let mut letters = Vec::new();
-    loop {
-        let left = limit - letters.len();
-        request.page_size = PAGE_SIZE.min(i32::try_from(left).unwrap_or(PAGE_SIZE));
-        let (answer, _) = server.call(&request, is_retryable, Client::dead_letters).await?;
-        letters.extend(answer.letters.into_iter().filter(&is_wanted));
-        request.page_token = answer.next_page_token;
-        if request.page_token.is_empty() || letters.len() >= limit {
-            return Ok(DeadLettersResponse { letters, next_page_token: request.page_token });
-        }
-    }
+    let page = async |request: &DeadLettersRequest| {
+        server.call(request, is_retryable, Client::dead_letters).await.map(|(answer, _)| answer)
+    };
+    find_dead_letters(request, limit, is_wanted, page).await
 }

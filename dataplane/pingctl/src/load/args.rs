@@ -49,8 +49,8 @@ pub(crate) struct LoadArgs {
     /// have been counted. Default for streams.
     #[arg(long)]
     no_ids: bool,
-    /// Afterwards, wait until the count has grown by exactly the number of acknowledged events; exit 1 if it does not.
-    /// Requires that no other client is sending.
+    /// Afterwards, wait until the count has grown by exactly the number of acknowledged events, for two minutes at most; exit 1 if
+    /// it does not. The report says whether events are lost or only late. Requires that no other client is sending.
     #[arg(long)]
     check: bool,
     /// Write each call to this file, as a line of JSON: event id, begin and end in microseconds since the Unix epoch, and

@@ -17,7 +17,7 @@ fn a_fixed_rate_is_kept_and_every_event_counted() {
     let acknowledged = number(&report, "/acknowledged");
     assert_eq!(acknowledged + number(&report, "/not_sent"), 500.0, "{report}");
     assert!(number(&report, "/rate") <= 500.0 && number(&report, "/seconds") >= 1.0, "{report}");
-    assert_eq!((&report["check"]["holds"], &report["check"]["grew"]), (&true.into(), &report["acknowledged"]));
+    assert_eq!((&report["check"]["verdict"], &report["check"]["grew"]), (&"exact".into(), &report["acknowledged"]));
     assert_eq!((number(&report, "/latency_samples"), &report["errors"]), (acknowledged, &serde_json::json!({})));
     server.verify("").text(0);
 }

@@ -165,10 +165,10 @@ impl World {
             recreations: self.recreations,
             outgrown: self.outgrown,
             other_logs: self.count_metrics.log_recreations.get() + self.views_metrics.log_recreations.get(),
-            unnoticed: 0,
             old_statuses: self.old_statuses,
+            earlier_epochs: self.earlier_epochs,
             statuses,
-            edits: 0,
+            ..Report::default()
         })
     }
 

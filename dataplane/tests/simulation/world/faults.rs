@@ -8,9 +8,13 @@ use super::{World, restores::Snapshots};
 impl World {
     /// Does what goes wrong next, if anything.
     pub(super) async fn step(&mut self, snapshots: &mut Snapshots) -> Result<(), String> {
-        let statuses = &self.statuses;
-        snapshots.statuses.push((Instant::now(), statuses.epoch(), Box::new(statuses.save())));
-        if self.rng.chance(25) && self.restore_statuses(snapshots) {
+        let (statuses, epoch) = (&self.statuses, self.statuses.epoch());
+        // Before its session has renewed a lease.
+        let is_new = snapshots.statuses.last().is_some_and(|(_, last, _)| *last != epoch);
+        snapshots.statuses.push((Instant::now(), epoch, Box::new(statuses.save())));
+        if self.rng.chance(25) && self.restore_statuses(snapshots, true)
+            || is_new && self.rng.chance(8) && self.restore_statuses(snapshots, false)
+        {
             return Ok(());
         }
         if self.rng.chance(10) {

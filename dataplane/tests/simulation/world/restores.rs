@@ -75,11 +75,14 @@ impl World {
         Ok(())
     }
 
-    /// The cache of statuses goes back within its epoch, to what it was more than a lease ago. Other snapshots may change statuses for a moment:
-    /// see the section "What remains" of ADR 32. False if there is no such snapshot.
-    pub(super) fn restore_statuses(&mut self, snapshots: &mut Snapshots) -> bool {
+    /// The cache of statuses goes back within its epoch, or else to an earlier one, to what it was more than a lease ago. Younger snapshots may
+    /// change statuses for a moment: see the section "What remains" of ADR 32. False if there is no such snapshot.
+    pub(super) fn restore_statuses(&mut self, snapshots: &mut Snapshots, within_epoch: bool) -> bool {
         let epoch = self.statuses.epoch();
-        let is_usable = |(at, of, _): &(Instant, Epoch, _)| *of == epoch && at.elapsed() > TIMES.lease;
+        let is_usable = |(at, of, _): &(Instant, Epoch, _)| {
+            let is_of_epoch = if within_epoch { *of == epoch } else { *of < epoch };
+            is_of_epoch && at.elapsed() > TIMES.lease
+        };
         let saved = snapshots.statuses.iter().enumerate().filter(|(_, saved)| is_usable(saved));
         let usable: Vec<_> = saved.map(|(place, _)| place).collect();
         // The first ones of an epoch may be empty.
@@ -87,7 +90,11 @@ impl World {
         let Some(place) = usable.get(pick) else { return false };
         let (_, _, restore) = snapshots.statuses.swap_remove(*place);
         restore(&self.statuses);
-        self.old_statuses += 1;
+        if within_epoch {
+            self.old_statuses += 1
+        } else {
+            self.earlier_epochs += 1
+        }
         true
     }
 }

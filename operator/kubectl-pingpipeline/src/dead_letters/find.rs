@@ -1,4 +1,4 @@
-//! Finding dead letters, page by page.
+//! Finding dead letters.
 
 use std::time::Duration;
 
@@ -6,12 +6,11 @@ use anyhow::{Context as _, ensure};
 use clap::Args;
 use jiff::{Span, SpanRelativeTo, Timestamp};
 use ping_api::{crd::PingPipeline, names::Names, roles::ingest_role};
+use ping_client::find_dead_letters;
 use ping_proto::{DeadLetter, DeadLettersRequest, DeadLettersResponse};
 
 use crate::{caller::Caller, cluster::Cluster};
 
-/// Dead letters per call; the most that a server sends.
-const PAGE_SIZE: i32 = 500;
 /// Timeout of one call. A server reads a page within a few seconds.
 pub(super) const TIMEOUT: Duration = Duration::from_secs(20);
 
@@ -54,24 +53,17 @@ pub(super) async fn find(
     let caller = Caller::connect(cluster, pipeline, role, "admin", TIMEOUT).await?;
     let component = Names::of(pipeline).part(role.component());
     ensure!(caller.is_ready().await?, "no pod of {component} is ready; see `kubectl get pods`");
-    let mut request = DeadLettersRequest {
+    let request = DeadLettersRequest {
         reason: filter.reason.clone(),
         since_ms: filter.since.unwrap_or(0),
-        page_size: PAGE_SIZE,
-        page_token: String::new(),
+        ..DeadLettersRequest::default()
     };
-    let mut letters = Vec::new();
-    loop {
-        let left = limit - letters.len();
-        request.page_size = PAGE_SIZE.min(i32::try_from(left).unwrap_or(PAGE_SIZE));
-        let answer = caller.call_with_retries("ping.v1.AdminService/DeadLetters", &request).await;
-        let answer: DeadLettersResponse = answer.context("no server listed its dead letters")?;
-        letters.extend(answer.letters.into_iter().filter(&is_wanted));
-        request.page_token = answer.next_page_token;
-        if request.page_token.is_empty() || letters.len() >= limit {
-            return Ok(DeadLettersResponse { letters, next_page_token: request.page_token });
-        }
-    }
+    let page = async |request: &DeadLettersRequest| {
+        let answer: Result<DeadLettersResponse, _> =
+            caller.call_with_retries("ping.v1.AdminService/DeadLetters", request).await;
+        answer.context("no server listed its dead letters")
+    };
+    find_dead_letters(request, limit, is_wanted, page).await
 }
 
 #[cfg(test)]

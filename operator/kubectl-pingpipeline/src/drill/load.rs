@@ -5,6 +5,7 @@ use std::{
     time::Duration,
 };
 
+use anyhow::ensure;
 use tokio::{task::JoinSet, time::Instant};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -15,6 +16,8 @@ use super::server::{Minute, PingOutcome, Server};
 const SENDERS: u16 = 8;
 /// Delay between attempts.
 const RETRY_DELAY: Duration = Duration::from_millis(200);
+/// Interval between checks whether an event was acknowledged.
+const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
 /// Numbers of events by result.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -55,6 +58,19 @@ impl Load {
             });
         }
         Self { senders, stop, events }
+    }
+
+    /// Waits until an event was acknowledged or rejected.
+    ///
+    /// # Errors
+    /// If that takes longer than `timeout`.
+    pub(crate) async fn wait_for_events(&self, timeout: Duration) -> anyhow::Result<()> {
+        let started = Instant::now();
+        while *self.events.lock().unwrap_or_else(PoisonError::into_inner) == Events::default() {
+            ensure!(started.elapsed() < timeout, "no event was acknowledged within {timeout:?}");
+            tokio::time::sleep(POLL_INTERVAL).await;
+        }
+        Ok(())
     }
 
     /// Stops sending new events, and returns when all requests have ended.

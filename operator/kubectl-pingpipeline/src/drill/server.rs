@@ -110,6 +110,13 @@ impl Server {
         Ok(response.ping_count)
     }
 
+    /// Number of events in the database.
+    pub(crate) async fn total(&self) -> anyhow::Result<i64> {
+        let request = PingCountRequest { strong: true, ..PingCountRequest::default() };
+        let response: PingCountResponse = self.call_with_retries("PingCount", &request).await?;
+        Ok(response.ping_count)
+    }
+
     /// Requests the total count, as a dashboard would, without retries.
     pub(crate) async fn freshness(&self) -> anyhow::Result<Freshness> {
         let request = PingCountRequest::default();

@@ -14,7 +14,7 @@ use super::server::{Freshness, Server};
 
 /// Interval between checks.
 const POLL_INTERVAL: Duration = Duration::from_millis(300);
-/// Time for which a pipeline must be healthy to count as recovered.
+/// Time for which a pipeline must be healthy before the times in the report are final.
 const HEALTHY_FOR: Duration = Duration::from_secs(4);
 /// A count is late if it is older than this, or if the database answered instead of the cache.
 const MAX_LAG: Duration = Duration::from_secs(2);
@@ -56,6 +56,8 @@ fn is_true(pipeline: &PingPipeline, condition: ConditionType) -> bool {
 
 struct Observations {
     last_unhealthy: [Instant; 3],
+    /// The latest total in the status.
+    total: i64,
     counts: u32,
     late: u32,
 }
@@ -68,6 +70,8 @@ impl Observations {
                 *last_unhealthy = Instant::now();
             }
         }
+        let status = pipeline.and_then(|pipeline| pipeline.status.as_ref());
+        self.total = status.and_then(|status| status.stats.as_ref()).map_or(self.total, |stats| stats.total);
     }
 
     fn count(&mut self, freshness: Option<Freshness>) {
@@ -91,7 +95,8 @@ pub(crate) struct Watch {
 impl Watch {
     pub(crate) fn start(pipelines: Api<PingPipeline>, name: String, server: Server) -> Self {
         let since = Instant::now();
-        let observations = Arc::new(Mutex::new(Observations { last_unhealthy: [since; 3], counts: 0, late: 0 }));
+        let observations = Observations { last_unhealthy: [since; 3], total: 0, counts: 0, late: 0 };
+        let observations = Arc::new(Mutex::new(observations));
         let (mut conditions, mut counts) = (JoinSet::new(), JoinSet::new());
         let shared = Arc::clone(&observations);
         conditions.spawn(async move {
@@ -117,13 +122,14 @@ impl Watch {
         self.counts.abort_all();
     }
 
-    /// Waits until the pipeline has been healthy for some time.
-    pub(crate) async fn recovery(self, timeout: Duration) -> anyhow::Result<Recovery> {
+    /// Waits until the pipeline is healthy by a status with at least `total` events: the number when the fault was over.
+    pub(crate) async fn recovery(self, total: i64, timeout: Duration) -> anyhow::Result<Recovery> {
         let ended = Instant::now();
         loop {
             tokio::time::sleep(POLL_INTERVAL).await;
             let observations = lock(&self.observations);
-            if observations.last_unhealthy.iter().chain([&ended]).all(|time| time.elapsed() > HEALTHY_FOR) {
+            let mut times = observations.last_unhealthy.iter().chain([&ended]);
+            if observations.total >= total && times.all(|time| time.elapsed() > HEALTHY_FOR) {
                 let [ready_after, exact_after, _] = observations.last_unhealthy.map(|time| time - self.since);
                 return Ok(Recovery { ready_after, exact_after, counts: observations.counts, late: observations.late });
             }
@@ -145,7 +151,7 @@ mod tests {
     #[test]
     fn a_fault_disrupts_if_most_counts_are_late() {
         let now = Instant::now();
-        let mut observations = Observations { last_unhealthy: [now; 3], counts: 0, late: 0 };
+        let mut observations = Observations { last_unhealthy: [now; 3], total: 0, counts: 0, late: 0 };
         let fresh = Freshness { from_database: false, lag: Duration::from_millis(20) };
         let recovery = |observations: &Observations| Recovery {
             counts: observations.counts,
