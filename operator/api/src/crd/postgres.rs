@@ -132,8 +132,8 @@ pub struct Synchronous {
     /// `instances`.
     #[schemars(range(min = 0, max = 8))]
     pub number: i32,
-    /// `Required` (default): writes wait until enough standbys are available. `Preferred`: writes continue with fewer standbys,
-    /// and can be lost if the primary fails.
+    /// `Required` (default): writes wait until enough standbys are available. `Preferred`: writes continue with fewer standbys
+    /// once Kubernetes reports that their pods are not ready, and can be lost if the primary fails.
     pub data_durability: DataDurability,
 }
 
