@@ -26,7 +26,7 @@ const DELAY: &str = "UPDATE source_views SET rows_until = least(rows_until, $1),
 pub(super) struct RowLoad(AtomicUsize);
 
 impl RowLoad {
-    /// Whether checkpoints have so many rows that an export would begin in vain.
+    /// Whether the last checkpoint had more than half of the rows that are written at once: an export would soon be discarded.
     pub(super) fn is_high(&self) -> bool {
         self.0.load(Ordering::Relaxed) > MAX_ROWS / 2
     }
