@@ -48,6 +48,7 @@ impl Fixture {
             topic: format!("pings-{number}"),
             dead_letter_topic: format!("dead-{number}"),
             group: format!("group-{number}"),
+            read_traces: true,
             ..KafkaSettings::new(brokers)
         };
         ensure_topics(&settings, PARTITIONS, 1).await.unwrap();
