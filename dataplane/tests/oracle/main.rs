@@ -284,7 +284,7 @@ async fn the_oracle_notices_a_wrong_row() {
     }
     for (view, spoil) in [
         ("windows", "UPDATE source_windows SET last_ms = last_ms + 1"),
-        ("days", "INSERT INTO source_past_days SELECT source, bucket / 288, 1 FROM source_windows LIMIT 1"),
+        ("days", "INSERT INTO source_past_days SELECT source, bucket / 288 - 1, 1 FROM source_windows LIMIT 1"),
         ("segments of kinds", "DELETE FROM source_segments WHERE family = 0"),
     ] {
         sqlx::query(spoil).execute(&pool).await.unwrap();
