@@ -24,9 +24,9 @@ const ALL_WINDOWS: Window = Window(i64::MAX);
 const WINDOWS_PER_EXPORT: i64 = 6;
 /// A transaction that has written this many rows is committed. They take about 50 ms.
 const ROWS_PER_EXPORT: usize = 4_096;
-/// How long a call goes on. The next one follows a quarter of a second later.
+/// A call starts no further transaction after this time. The processor calls again 250 ms later.
 const EXPORT_TIME: Duration = Duration::from_millis(200);
-/// Limit of one transaction, which waits for a checkpoint.
+/// Limit of one transaction, including its wait for running checkpoints.
 const EXPORT_TIMEOUT: Duration = Duration::from_secs(30);
 
 const COVERAGE: &str = "SELECT rows_until, export_until, exported, days_from, closed FROM source_views";
@@ -141,7 +141,7 @@ async fn write_day(connection: &mut PgConnection, slice: Node, day: Day) -> Resu
 }
 
 impl PostgresStore {
-    /// Exports for a fifth of a second. Windows wait until checkpoints have few rows.
+    /// Exports for about 200 ms. Windows wait until checkpoints have few rows.
     pub(super) async fn export(&self, now: Millis) -> Result<(), StoreError> {
         let (now, end) = (Window::of(now), Instant::now() + EXPORT_TIME);
         while Instant::now() < end {
