@@ -32,7 +32,7 @@ pub struct CountSettings {
 impl Default for CountSettings {
     fn default() -> Self {
         Self {
-            flush_records: 1_000,
+            flush_records: 4_000,
             flush_bytes: 32 << 20,
             flush_interval: Duration::from_secs(1),
             window: 60,

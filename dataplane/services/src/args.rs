@@ -116,7 +116,7 @@ impl TransportArgs {
 #[derive(Clone, Debug, Args)]
 pub struct CountArgs {
     /// Maximum number of records in one flush of the counters (approximate)
-    #[arg(long, env = env::FLUSH_RECORDS, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    #[arg(long, env = env::FLUSH_RECORDS, default_value_t = 4000, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub flush_records: u32,
     /// Maximum bytes of events in memory for one flush of the views (approximate); the next one fills while one is written
     #[arg(long, env = env::FLUSH_BYTES, default_value_t = 32 << 20, value_parser = clap::value_parser!(u64).range(64 << 10..=1 << 32))]

@@ -288,7 +288,7 @@ impl Default for ProcessorAutoscaling {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, rename_all = "camelCase")]
 pub struct Flush {
-    /// Maximum number of records per flush. Default 1000; 1 to 100,000.
+    /// Maximum number of records per flush. Default 4000; 1 to 100,000.
     #[schemars(range(min = 1, max = 100_000))]
     pub records: i32,
     /// Maximum time from the first record to the flush, in milliseconds. Default 1000; 1 to 60,000.
@@ -298,7 +298,7 @@ pub struct Flush {
 
 impl Default for Flush {
     fn default() -> Self {
-        Self { records: 1000, interval_ms: 1000 }
+        Self { records: 4000, interval_ms: 1000 }
     }
 }
 
