@@ -1,11 +1,17 @@
 //! Merges segments of the views after each flush, so that a reader finds few of them at each place.
 //!
-//! A flush waits for the merges that it made necessary. Their number is proportional to what was written, so merging never falls behind.
+//! With uniform keys, all places at a depth are full after the same flush. A flush that merged them all at once would take seconds, and
+//! the views would be late. It therefore merges for a limited time, and the next flushes merge the rest. A place that has
+//! twice as many segments as a full one does not wait any longer, so merging never falls behind.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::Arc,
+    time::Duration,
+};
 
 use parking_lot::Mutex;
-use tokio::task::yield_now;
+use tokio::{task::yield_now, time::Instant};
 
 use super::error::CountError;
 use ping_core::Generation;
@@ -18,6 +24,10 @@ const PLACES_PER_TRANSACTION: usize = 16;
 const MIN_PLACES: usize = 64;
 /// Places whose segments are counted in memory at most: about 40 MB.
 const MAX_COUNTED: usize = 1_000_000;
+/// How long a flush merges places that can wait.
+const MERGE_TIME: Duration = Duration::from_millis(250);
+/// A place with this many times the segments of a full one is merged before the flush ends.
+const OVERFULL: usize = 2;
 
 /// Merges full places.
 pub(super) struct MergeTask {
@@ -31,10 +41,48 @@ struct State {
     /// The segments that this process has added at each place since the place was merged. Those of other processes do not count: a place
     /// then has more segments than necessary, up to `fan_in` per process.
     added: BTreeMap<Place, usize>,
-    /// Places that have enough segments.
-    full: Vec<Place>,
+    /// Places that are full, the longest waiting first.
+    full: VecDeque<Place>,
+    /// Places that have too many segments to wait.
+    overfull: VecDeque<Place>,
     /// Other processes may have left full places: ask the store.
     search: bool,
+}
+
+impl State {
+    /// Notes a segment that was added at `place`.
+    fn add(&mut self, place: Place, fan_in: usize) {
+        let count = self.added.entry(place).or_insert(0);
+        *count += 1;
+        if *count == fan_in {
+            self.full.push_back(place);
+        } else if *count == OVERFULL * fan_in {
+            self.overfull.push_back(place);
+        }
+    }
+
+    /// Notes a place that the store says is full.
+    fn find(&mut self, place: Place, fan_in: usize) {
+        let count = self.added.entry(place).or_insert(0);
+        if *count < fan_in {
+            *count = fan_in;
+            self.full.push_back(place);
+        }
+    }
+
+    /// Takes up to `limit` places that are still full: overfull ones, and the others if `in_time`.
+    fn take(&mut self, fan_in: usize, limit: usize, in_time: bool) -> Vec<Place> {
+        let mut places = Vec::new();
+        while places.len() < limit {
+            let next = self.overfull.pop_front().or_else(|| if in_time { self.full.pop_front() } else { None });
+            let Some(place) = next else { break };
+            // It was overfull and full, and is merged already.
+            if self.added.get(&place).is_some_and(|added| *added >= fan_in) && !places.contains(&place) {
+                places.push(place);
+            }
+        }
+        places
+    }
 }
 
 impl MergeTask {
@@ -49,22 +97,17 @@ impl MergeTask {
 
     /// Notes segments that were added.
     pub(super) fn added(&self, segments: &[Segment]) {
-        let mut guard = self.state.lock();
-        let State { added, full, search } = &mut *guard;
+        let mut state = self.state.lock();
         for Segment { place, .. } in segments {
-            let count = added.entry(*place).or_insert(0);
-            *count += 1;
-            if *count == self.fan_in {
-                full.push(*place);
-            }
+            state.add(*place, self.fan_in);
         }
-        if added.len() > MAX_COUNTED {
-            added.clear();
-            *search = true;
+        if state.added.len() > MAX_COUNTED {
+            *state = State { search: true, ..State::default() };
         }
     }
 
-    /// Merges full places: about as many as `written` segments fill. A failure is logged; the places are then merged later.
+    /// Merges full places: about as many as `written` segments fill, for a limited time. A failure is logged; the places are then
+    /// merged later.
     pub(super) async fn merge(&self, generation: &Generation, written: usize) {
         if let Err(error) = self.merge_places(generation, written.max(MIN_PLACES)).await {
             self.search_again();
@@ -73,24 +116,32 @@ impl MergeTask {
     }
 
     async fn merge_places(&self, generation: &Generation, limit: usize) -> Result<(), CountError> {
-        if self.state.lock().search {
-            let found = self.views.full_places(self.fan_in, limit).await?;
-            let mut state = self.state.lock();
-            state.search = found.len() >= limit;
-            state.full.extend(found);
-            state.full.sort_unstable();
-            state.full.dedup();
+        let search = {
+            let state = self.state.lock();
+            state.search && state.full.is_empty()
+        };
+        if search {
+            self.search(limit).await?;
         }
+        let end = Instant::now() + MERGE_TIME;
         for _ in 0..limit.div_ceil(PLACES_PER_TRANSACTION) {
-            let places: Vec<_> = {
-                let mut state = self.state.lock();
-                let from = state.full.len().saturating_sub(PLACES_PER_TRANSACTION);
-                state.full.drain(from..).collect()
-            };
+            let in_time = Instant::now() < end;
+            let places = self.state.lock().take(self.fan_in, PLACES_PER_TRANSACTION, in_time);
             if places.is_empty() {
                 break;
             }
             self.merge_together(generation, &places).await?;
+        }
+        Ok(())
+    }
+
+    /// Asks the store for up to `limit` full places.
+    async fn search(&self, limit: usize) -> Result<(), CountError> {
+        let found = self.views.full_places(self.fan_in, limit).await?;
+        let mut state = self.state.lock();
+        state.search = found.len() >= limit;
+        for place in found {
+            state.find(place, self.fan_in);
         }
         Ok(())
     }
@@ -111,17 +162,57 @@ impl MergeTask {
             merged.extend(segments.iter().map(|segment| segment.id));
             yield_now().await;
         }
-        if !merged.is_empty() && !self.views.replace(generation, &merged, &sums).await? {
-            // Another processor was faster at one of the places. The others are still full.
-            self.state.lock().search = true;
-            return Ok(());
-        }
+        let replaced = merged.is_empty() || self.views.replace(generation, &merged, &sums).await?;
         let mut state = self.state.lock();
         for place in places {
             state.added.remove(place);
         }
+        if !replaced {
+            // Another processor was faster at one of the places. The others are still full.
+            state.search = true;
+            return Ok(());
+        }
         drop(state);
         self.added(&sums);
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ping_segments::{Family, Node};
+
+    const FAN_IN: usize = 3;
+
+    fn places(number: i32) -> Vec<Place> {
+        (0..number).map(|node| Place { family: Family::Windows, node: Node(256 + node), period: 20_000 }).collect()
+    }
+
+    fn add(state: &mut State, places: &[Place], times: usize) {
+        for _ in 0..times {
+            places.iter().for_each(|place| state.add(*place, FAN_IN));
+        }
+    }
+
+    #[test]
+    fn full_places_wait_and_overfull_ones_do_not() {
+        let (mut state, places) = (State::default(), places(4));
+        add(&mut state, &places, FAN_IN);
+        assert_eq!(state.take(FAN_IN, 9, false), []);
+        assert_eq!(state.take(FAN_IN, 1, true), places[..1]);
+        state.added.remove(&places[0]);
+        add(&mut state, &places[2..3], FAN_IN);
+        assert_eq!(state.take(FAN_IN, 9, false), places[2..3]);
+        state.added.remove(&places[2]);
+        assert_eq!(state.take(FAN_IN, 9, true), [places[1], places[3]]);
+    }
+
+    #[test]
+    fn a_place_that_the_store_found_is_merged_once() {
+        let (mut state, places) = (State::default(), places(2));
+        add(&mut state, &places[..1], FAN_IN);
+        places.iter().for_each(|place| state.find(*place, FAN_IN));
+        assert_eq!(state.take(FAN_IN, 9, true), places);
     }
 }

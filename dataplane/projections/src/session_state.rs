@@ -13,6 +13,10 @@ use super::{
 use ping_core::{LastSeqs, Offset, Partition, Positions, Seq, WriterId};
 use ping_ports::{Advance, DeadLetter, Record, TraceLinks};
 
+/// A projection that is not primary rests after a flush for as long as the flush took, and at most this long: after a slow flush it
+/// has to catch up.
+const MAX_REST: Duration = Duration::from_millis(250);
+
 /// What a session does next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Action {
@@ -108,7 +112,7 @@ pub(super) struct SessionState<T> {
     /// When the first record of the delta was read.
     first_record: Option<Instant>,
     flush: Option<RunningFlush>,
-    /// The next flush starts no earlier. A projection that is not primary leaves half of the store's time to others.
+    /// The next flush starts no earlier. A projection that is not primary leaves time of the store to others.
     rest_until: Instant,
     /// A watermark that was not flushed yet.
     watermark: Option<LogWatermark>,
@@ -257,7 +261,7 @@ impl<T: Sums> SessionState<T> {
     pub(super) fn flushed(&mut self, now: Instant) -> Option<FinishedFlush> {
         let RunningFlush { to, records, started } = self.flush.take()?;
         let time = now - started;
-        self.rest_until = now + time;
+        self.rest_until = now + time.min(MAX_REST);
         self.counted.extend(&to);
         Some(FinishedFlush { to, records, time })
     }
