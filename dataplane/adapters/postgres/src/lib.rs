@@ -33,6 +33,7 @@ mod tls;
 mod totals;
 mod view_audit;
 mod views;
+mod window_partitions;
 
 use std::{fmt, str::FromStr, time::Duration};
 
@@ -44,7 +45,7 @@ use self::{
     connections::{ConnectionPool, PoolEpoch},
     connector::Connector,
     stats_rows::RowLoad,
-    views::KnownPartitions,
+    window_partitions::KnownPartitions,
 };
 pub use self::{
     failure::ConnectError,
