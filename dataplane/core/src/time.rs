@@ -53,6 +53,9 @@ impl Minute {
 pub struct Window(pub i64);
 
 impl Window {
+    /// Windows in a day.
+    pub const PER_DAY: i64 = DAY / WINDOW;
+
     /// The window of `timestamp_ms`.
     #[must_use]
     pub fn of(timestamp_ms: Millis) -> Self {
@@ -68,7 +71,7 @@ impl Window {
     /// The day it is in.
     #[must_use]
     pub fn day(self) -> Day {
-        Day(self.0.div_euclid(DAY / WINDOW))
+        Day(self.0.div_euclid(Self::PER_DAY))
     }
 }
 
@@ -93,6 +96,12 @@ impl Day {
     #[must_use]
     pub fn first_minute(self) -> Minute {
         Minute(self.0.saturating_mul(DAY / MINUTE))
+    }
+
+    /// Its first window.
+    #[must_use]
+    pub fn first_window(self) -> Window {
+        Window(self.0.saturating_mul(Window::PER_DAY))
     }
 
     /// The day `days` earlier.

@@ -47,8 +47,8 @@ pub trait SourceViews: ViewAudit {
     /// Places that have at least `fan_in` segments; at most `limit` of them.
     async fn full_places(&self, fan_in: usize, limit: usize) -> Result<Vec<Place>, StoreError>;
 
-    /// The segments at `places`.
-    async fn segments_at(&self, places: &[Place]) -> Result<Vec<StoredSegment>, StoreError>;
+    /// The segments at `places`, of each the first `limit` in the order of their numbers.
+    async fn segments_at(&self, places: &[Place], limit: usize) -> Result<Vec<StoredSegment>, StoreError>;
 
     /// Replaces the segments with the numbers `merged` by `sums`, in one atomic step, if all of them are there and the generation is
     /// `generation`. Otherwise changes nothing and returns false: another processor has merged one of them.

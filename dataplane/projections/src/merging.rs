@@ -20,6 +20,9 @@ use ping_segments::{Place, Segment, merge};
 
 /// Places that are merged in one transaction.
 const PLACES_PER_TRANSACTION: usize = 16;
+/// Segments that are merged at one place at once, in fan-ins. A rebuild of a billion events leaves more than a thousand at a place; all of
+/// them would need more memory than a processor has.
+const MAX_FAN_INS: usize = 2;
 /// Places that are merged after a flush at least, to catch up after a rebuild or a crash.
 const MIN_PLACES: usize = 64;
 /// Places whose segments are counted in memory at most: about 40 MB.
@@ -146,17 +149,21 @@ impl MergeTask {
         Ok(())
     }
 
-    /// Merges the segments at `places` in one transaction.
+    /// Merges the segments at `places` in one transaction. A place that has many is merged in parts, of which this is one.
     async fn merge_together(&self, generation: &Generation, places: &[Place]) -> Result<(), CountError> {
-        let (mut merged, mut sums) = (Vec::new(), Vec::new());
+        let (mut merged, mut sums, mut unfinished) = (Vec::new(), Vec::new(), Vec::new());
         let mut found: BTreeMap<Place, Vec<_>> = BTreeMap::new();
-        for segment in self.views.segments_at(places).await? {
+        let limit = self.fan_in * MAX_FAN_INS;
+        for segment in self.views.segments_at(places, limit).await? {
             found.entry(segment.place).or_default().push(segment);
         }
         for (place, segments) in found {
             // Another processor may have merged the others.
             if segments.len() < self.fan_in {
                 continue;
+            }
+            if segments.len() >= limit {
+                unfinished.push(place);
             }
             sums.extend(merge(place, segments.iter().map(|segment| segment.data.as_slice()))?);
             merged.extend(segments.iter().map(|segment| segment.id));
@@ -172,6 +179,9 @@ impl MergeTask {
             state.search = true;
             return Ok(());
         }
+        for place in unfinished {
+            state.find(place, self.fan_in);
+        }
         drop(state);
         self.added(&sums);
         Ok(())
@@ -180,10 +190,15 @@ impl MergeTask {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use ping_segments::{Family, Node};
+    use ping_core::Retention;
+    use ping_memory::{MemoryStore, SystemClock};
+    use ping_ports::{Advance, Applied};
+    use ping_segments::{Changes, Family, Node};
 
-    const FAN_IN: usize = 3;
+    use super::*;
+
+    const SEGMENTS: usize = 100;
+    const FULL: usize = 3;
 
     fn places(number: i32) -> Vec<Place> {
         (0..number).map(|node| Place { family: Family::Windows, node: Node(256 + node), period: 20_000 }).collect()
@@ -191,28 +206,54 @@ mod tests {
 
     fn add(state: &mut State, places: &[Place], times: usize) {
         for _ in 0..times {
-            places.iter().for_each(|place| state.add(*place, FAN_IN));
+            places.iter().for_each(|place| state.add(*place, FULL));
         }
     }
 
     #[test]
     fn full_places_wait_and_overfull_ones_do_not() {
         let (mut state, places) = (State::default(), places(4));
-        add(&mut state, &places, FAN_IN);
-        assert_eq!(state.take(FAN_IN, 9, false), []);
-        assert_eq!(state.take(FAN_IN, 1, true), places[..1]);
+        add(&mut state, &places, FULL);
+        assert_eq!(state.take(FULL, 9, false), []);
+        assert_eq!(state.take(FULL, 1, true), places[..1]);
         state.added.remove(&places[0]);
-        add(&mut state, &places[2..3], FAN_IN);
-        assert_eq!(state.take(FAN_IN, 9, false), places[2..3]);
+        add(&mut state, &places[2..3], FULL);
+        assert_eq!(state.take(FULL, 9, false), places[2..3]);
         state.added.remove(&places[2]);
-        assert_eq!(state.take(FAN_IN, 9, true), [places[1], places[3]]);
+        assert_eq!(state.take(FULL, 9, true), [places[1], places[3]]);
     }
 
     #[test]
     fn a_place_that_the_store_found_is_merged_once() {
         let (mut state, places) = (State::default(), places(2));
-        add(&mut state, &places[..1], FAN_IN);
-        places.iter().for_each(|place| state.find(*place, FAN_IN));
-        assert_eq!(state.take(FAN_IN, 9, true), places);
+        add(&mut state, &places[..1], FULL);
+        places.iter().for_each(|place| state.find(*place, FULL));
+        assert_eq!(state.take(FULL, 9, true), places);
+    }
+
+    #[tokio::test]
+    async fn a_place_with_many_segments_is_merged_in_parts() {
+        let store = Arc::new(MemoryStore::new(Arc::new(SystemClock)));
+        let (generation, cutoffs) = (Generation::from("g"), Retention::default().at(0));
+        assert!(store.rebuild(None, &generation, &[(0, 0)].into(), cutoffs).await.unwrap());
+        for at in 0..SEGMENTS as i64 {
+            let mut changes = Changes::default();
+            changes.add("a", "", 0);
+            let segments: Vec<_> = changes.segments(cutoffs).map(Result::unwrap).collect();
+            let (from, to) = ([(0, at)].into(), [(0, at + 1)].into());
+            let advance = Advance { generation: generation.clone(), from, to, ..Advance::default() };
+            assert_eq!(store.apply(&advance, &segments).await.unwrap(), Applied::Done);
+        }
+        let merging = MergeTask::new(Arc::<MemoryStore>::clone(&store), 4);
+        let place = Place { family: Family::Kinds, node: Node::ROOT, period: 0 };
+        merging.merge_together(&generation, &[place]).await.unwrap();
+        assert_eq!(store.segments_at(&[place], SEGMENTS).await.unwrap().len(), SEGMENTS - 4 * MAX_FAN_INS + 1);
+        assert_eq!(Vec::from(merging.state.lock().full.clone()), [place]);
+        merging.search_again();
+        while !store.full_places(4, 1).await.unwrap().is_empty() {
+            merging.merge(&generation, 0).await;
+        }
+        let counts: Vec<_> = store.views().unwrap().kinds.into_values().map(|span| span.count).collect();
+        assert_eq!(counts, [SEGMENTS as i64]);
     }
 }

@@ -5,9 +5,8 @@ use std::sync::{
     atomic::{AtomicI64, Ordering},
 };
 
-use super::error::CountError;
-use ping_core::{Millis, Retention, RetentionCutoffs};
-use ping_ports::{Clock, SourceViews};
+use ping_core::{Millis, Minute, Retention, RetentionCutoffs};
+use ping_ports::{Clock, SourceViews, chain};
 
 /// Milliseconds in an hour.
 const HOUR: Millis = 60 * 60_000;
@@ -19,11 +18,13 @@ pub(super) struct RetentionTask {
     retention: Retention,
     /// The hour since the Unix epoch in which retention was last applied.
     applied_hour: AtomicI64,
+    /// The minute in which it last failed.
+    failed_minute: AtomicI64,
 }
 
 impl RetentionTask {
     pub(super) fn new(views: Arc<dyn SourceViews>, clock: Arc<dyn Clock>, retention: Retention) -> Self {
-        Self { views, clock, retention, applied_hour: AtomicI64::new(0) }
+        Self { views, clock, retention, applied_hour: AtomicI64::new(0), failed_minute: AtomicI64::new(0) }
     }
 
     /// What the views keep now.
@@ -31,13 +32,19 @@ impl RetentionTask {
         self.retention.at(self.clock.now())
     }
 
-    /// Applies retention, unless that was done within this hour.
-    pub(super) async fn apply_hourly(&self) -> Result<(), CountError> {
-        let hour = self.clock.now() / HOUR;
-        if self.applied_hour.load(Ordering::Relaxed) != hour {
-            self.views.apply_retention(self.cutoffs()).await?;
-            self.applied_hour.store(hour, Ordering::Relaxed);
+    /// Applies retention, unless that was done within this hour. A failure is logged; what it left is deleted a minute later.
+    pub(super) async fn apply_hourly(&self) {
+        let now = self.clock.now();
+        let (hour, minute) = (now / HOUR, Minute::of(now).0);
+        if self.applied_hour.load(Ordering::Relaxed) == hour || self.failed_minute.load(Ordering::Relaxed) == minute {
+            return;
         }
-        Ok(())
+        match self.views.apply_retention(self.cutoffs()).await {
+            Ok(()) => self.applied_hour.store(hour, Ordering::Relaxed),
+            Err(error) => {
+                self.failed_minute.store(minute, Ordering::Relaxed);
+                tracing::warn!(error = chain(&error), "expired counts per source not deleted; retrying in a minute");
+            }
+        }
     }
 }

@@ -175,7 +175,8 @@ impl Projection for SourceProjection {
         if let Err(error) = self.views.export_rows(self.clock.now()).await {
             tracing::warn!(error = chain(&error), "tables for SQL not updated; retrying");
         }
-        self.retention.apply_hourly().await
+        self.retention.apply_hourly().await;
+        Ok(())
     }
 
     /// Called after each [`Self::maintain`], several times per second; compares what is due.

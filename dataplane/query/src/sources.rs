@@ -11,8 +11,6 @@ const MAX_STEPS: i64 = 10_000;
 const MAX_TOP_SOURCES: u32 = 1_000;
 /// Number of sources in a ranking if the caller does not say.
 const DEFAULT_TOP_SOURCES: u32 = 10;
-/// Five-minute windows in 24 hours.
-const WINDOWS_PER_DAY: i64 = 288;
 
 /// The length of a step in a series.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -122,7 +120,7 @@ impl SourceQuery {
     /// When `source` is empty or too long, or the store does not answer.
     pub async fn stats(&self, source: &str) -> Result<AsOf<SourceSummary>, SourceError> {
         validate_source(source)?;
-        let since = Window(Window::of(self.clock.now()).0 - WINDOWS_PER_DAY + 1);
+        let since = Window(Window::of(self.clock.now()).0 - Window::PER_DAY + 1);
         let as_of = self.reader.as_of().await?;
         let summary = self.reader.summary(source, since).await?.unwrap_or_default();
         Ok(AsOf::new(summary, as_of, self.clock.now()))

@@ -21,8 +21,6 @@ const LEVEL: i32 = 1;
 const MAX_CONTENT: usize = 1 << 30;
 /// A table of so many kinds is searched by hash.
 const FEW_KINDS: usize = 32;
-/// Five-minute windows per day.
-const WINDOWS_PER_DAY: i64 = 288;
 
 /// Encodes segments. It keeps the compressor's tables, which take longer to set up than a segment to compress.
 pub(crate) struct Encoder(Compressor<'static>);
@@ -108,7 +106,7 @@ fn put_value<'a>(out: &mut Vec<u8>, place: Place, row: &Row<'a>, kinds: &mut Kin
             *last_first = first;
         }
         Family::Windows => {
-            put_signed(out, row.window - place.period * WINDOWS_PER_DAY);
+            put_signed(out, row.window - place.period * Window::PER_DAY);
             put(out, count.cast_unsigned());
             put_signed(out, first - Window(row.window).start());
             put(out, last.wrapping_sub(first).cast_unsigned());
@@ -227,7 +225,7 @@ fn value(place: Place, input: &mut Input<'_>, last_first: &mut i64) -> Result<(u
             (kind, 0, Span { count, first, last: first.wrapping_add(input.count()?) })
         }
         Family::Windows => {
-            let window = (place.period * WINDOWS_PER_DAY).wrapping_add(input.signed()?);
+            let window = (place.period * Window::PER_DAY).wrapping_add(input.signed()?);
             let count = input.count()?;
             let first = Window(window).start().wrapping_add(input.signed()?);
             (0, window, Span { count, first, last: first.wrapping_add(input.count()?) })

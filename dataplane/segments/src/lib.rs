@@ -12,6 +12,7 @@ mod changes;
 mod codec;
 mod digest;
 mod error;
+mod export;
 mod merge;
 mod place;
 mod read;
@@ -21,9 +22,10 @@ mod varint;
 pub use changes::Changes;
 pub use digest::AuditedSegment;
 pub use error::FormatError;
+pub use export::ExportSlices;
 pub use merge::{FAN_IN, merge};
 pub use place::{Family, Node, NodeRange, Place, Segment, SegmentQuery, StoredSegment};
 pub use read::{
-    HASH_END, NamesInViews, Ranking, RowCoverage, counts, day_rows, days_of, export_slice, kind_counts, kind_counts_in,
-    kinds_of, slices, sources_in, unique_sources, window_rows, windows_of,
+    NamesInViews, Ranking, RowCoverage, counts, day_rows, days_of, kind_counts, kind_counts_in, kinds_of, slices,
+    sources_in, unique_sources, window_rows, windows_of,
 };

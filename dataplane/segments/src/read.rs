@@ -16,8 +16,6 @@ use super::{
 
 /// Levels of the tree that a slice has at most below its node: some ten thousand counts, which take a few milliseconds to read.
 const SLICE_LEVELS: u32 = 5;
-/// The same of a slice that is exported: a few thousand rows, because checkpoints wait until they are written.
-const EXPORT_LEVELS: u32 = 2;
 
 /// Calls `each` with every row.
 fn for_each(segments: &[StoredSegment], mut each: impl FnMut(&StoredSegment, Row<'_>)) -> Result<(), FormatError> {
@@ -146,19 +144,6 @@ pub fn days_of(source: &str, segments: &[StoredSegment]) -> Result<BTreeMap<Day,
         }
     })?;
     Ok(days)
-}
-
-/// The end of the sources' hashes.
-pub const HASH_END: i64 = 1 << u32::BITS;
-
-/// The slice to export next, if sources with a hash below `exported` are, and the deepest segment lies at `deepest`; with the end of its
-/// hashes.
-#[must_use]
-pub fn export_slice(deepest: Node, exported: i64) -> (Node, i64) {
-    let depth = deepest.depth().saturating_sub(EXPORT_LEVELS);
-    let node = Node::at(u32::try_from(exported).unwrap_or(u32::MAX), depth);
-    let number = i64::from(node.0) - (1 << depth);
-    (node, (number + 1) << (u32::BITS - depth))
 }
 
 /// The slices in which to read all sources, one after the other, if the deepest segment lies at `deepest`.

@@ -114,6 +114,16 @@ async fn answers_get_newer_without_events(server: &Pingd) {
     }
 }
 
+/// Waits until all windows have rows for SQL. After a rebuild they follow later.
+pub async fn wait_for_rows(postgres_url: &str) {
+    let pool = sqlx::PgPool::connect(postgres_url).await.unwrap();
+    let (started, complete) = (Instant::now(), "SELECT windows_until = 'infinity' FROM stats_watermark");
+    while !sqlx::query_scalar::<_, bool>(complete).fetch_one(&pool).await.unwrap() {
+        assert!(started.elapsed() < TIMEOUT, "rows for SQL do not follow");
+        sleep(Duration::from_millis(50)).await;
+    }
+}
+
 #[tokio::test]
 async fn a_source_has_a_history_in_memory_and_on_disk() {
     let folder = tempfile::tempdir().unwrap();
@@ -141,6 +151,7 @@ async fn a_source_has_a_history_on_real_parts_and_in_tables() {
     server.record("example.com", "succeeded", SystemClock.now()).await;
     processor.restart();
     server.wait_for_source("example.com", 4).await;
+    wait_for_rows(&parts.postgres.url()).await;
     let pool = sqlx::PgPool::connect(&parts.postgres.url()).await.unwrap();
     let windows: Vec<(i64, Option<f64>, f64)> = sqlx::query_as(
         "SELECT ping_count, avg_interval_ms, extract(epoch FROM window_end - window_start)::float8 FROM window_stats

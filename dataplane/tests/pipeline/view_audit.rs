@@ -18,7 +18,10 @@ use tokio::{
     time::{Duration, sleep},
 };
 
-use crate::processes::{Pingd, pipeline};
+use crate::{
+    processes::{Pingd, pipeline},
+    sources::wait_for_rows,
+};
 
 /// What the issue promises.
 const A_MINUTE: Duration = Duration::from_secs(60);
@@ -90,6 +93,7 @@ async fn edited_counts_are_reported_and_repaired_within_a_minute() {
     .into_iter()
     .enumerate()
     {
+        wait_for_rows(&parts.postgres.url()).await;
         match edit {
             None => double_a_segment(&mut connection).await,
             Some(edit) => assert!(sqlx::query(edit).execute(&mut connection).await.unwrap().rows_affected() > 0),
@@ -104,6 +108,7 @@ async fn edited_counts_are_reported_and_repaired_within_a_minute() {
     for source in 0..SOURCES {
         server.wait_for_source(&format!("source-{source}"), rounds).await;
     }
+    wait_for_rows(&parts.postgres.url()).await;
     let rows: Vec<(String, i64, i64)> = sqlx::query_as(
         "SELECT source, sum(ping_count)::bigint, (SELECT sum(ping_count)::bigint FROM daily_stats d WHERE d.source = w.source)
         FROM window_stats w GROUP BY source",

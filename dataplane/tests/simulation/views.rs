@@ -63,8 +63,8 @@ impl SourceViews for FaultyViews {
         self.host.call(unavailable, self.inner.full_places(fan_in, limit)).await
     }
 
-    async fn segments_at(&self, places: &[Place]) -> Result<Vec<StoredSegment>, StoreError> {
-        self.host.call(unavailable, self.inner.segments_at(places)).await
+    async fn segments_at(&self, places: &[Place], limit: usize) -> Result<Vec<StoredSegment>, StoreError> {
+        self.host.call(unavailable, self.inner.segments_at(places, limit)).await
     }
 
     async fn replace(&self, generation: &Generation, merged: &[i64], sums: &[Segment]) -> Result<bool, StoreError> {

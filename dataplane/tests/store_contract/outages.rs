@@ -2,19 +2,24 @@
 
 use std::time::Duration;
 
-use ping_core::WriterId;
-use ping_ports::{CommitError, EventStore, TotalsStore};
+use ping_core::{Retention, WriterId};
+use ping_ports::{Advance, Applied, CommitError, EventStore, SourceViews, TotalsStore};
 use ping_postgres::{PostgresOptions, PostgresStore};
 use ping_testbed::Postgres;
 use sqlx::{Connection, Executor, PgConnection};
 use tokio::time::{sleep, timeout};
 
-use crate::fixture::{LEASE, batch, events};
+use crate::fixture::{LEASE, THEN, batch, events};
 
 const TIMEOUT: Duration = Duration::from_millis(300);
 
+/// A store whose calls time out before their statements give up waiting for a lock: their answers are lost.
 async fn store(server: &Postgres, timeout: Duration) -> PostgresStore {
-    let options = PostgresOptions { timeout, ..PostgresOptions::default() };
+    store_with(server, timeout, Duration::from_secs(60)).await
+}
+
+async fn store_with(server: &Postgres, timeout: Duration, lock_timeout: Duration) -> PostgresStore {
+    let options = PostgresOptions { timeout, lock_timeout, ..PostgresOptions::default() };
     let store = PostgresStore::connect(&server.url(), &options).await.unwrap();
     store.migrate().await.unwrap();
     store
@@ -137,5 +142,32 @@ async fn a_terminated_session_leaves_the_outcome_unknown() {
     ended.unwrap();
     assert!(matches!(result, Err(CommitError::Unknown(_))), "{result:?}");
     blocked.rollback().await.unwrap();
+    commit(&store, writer, 1).await.unwrap();
+}
+
+/// A backend that waits for a lock does not notice that its client has left: each retry would start one more, until there are no connections.
+#[tokio::test]
+async fn retries_during_a_rebuild_elsewhere_leave_no_backends() {
+    let server = Postgres::start().await.unwrap();
+    let store = store_with(&server, Duration::from_secs(2), TIMEOUT).await;
+    let generation = "g".to_owned();
+    assert!(store.rebuild(None, &generation, &[(0, 0)].into(), Retention::default().at(THEN)).await.unwrap());
+    let writer = store.open_writer(LEASE).await.unwrap();
+    let (mut rebuilder, mut committer) =
+        (PgConnection::connect(&server.url()).await.unwrap(), PgConnection::connect(&server.url()).await.unwrap());
+    let (mut rebuild, mut other) = (rebuilder.begin().await.unwrap(), committer.begin().await.unwrap());
+    rebuild.execute("LOCK TABLE source_views IN EXCLUSIVE MODE").await.unwrap();
+    other.execute("SELECT FROM writers FOR UPDATE").await.unwrap();
+    let advance = Advance { generation, from: [(0, 0)].into(), to: [(0, 1)].into(), ..Advance::default() };
+    for _ in 0..4 {
+        assert!(store.apply(&advance, &[]).await.is_err());
+        let result = commit(&store, writer, 1).await;
+        assert!(matches!(result, Err(CommitError::Refused(_))), "Postgres says that it is undone: {result:?}");
+    }
+    let waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'";
+    assert_eq!(sqlx::query_scalar::<_, i64>(waiting).fetch_one(&mut *other).await.unwrap(), 0);
+    rebuild.rollback().await.unwrap();
+    other.rollback().await.unwrap();
+    assert_eq!(store.apply(&advance, &[]).await.unwrap(), Applied::Done);
     commit(&store, writer, 1).await.unwrap();
 }

@@ -1,19 +1,25 @@
 //! Rows for people and reporting tools, in Postgres: complete while there are few, and later otherwise. `stats_watermark` says which.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
-use ping_core::{Day, Retention, Window};
-use ping_ports::{Advance, Applied, RowDifference, SourceViews, ViewAudit};
+use ping_core::{Day, Event, Retention, Window};
+use ping_ports::{Advance, Applied, EventStore, RowDifference, SourceViews, ViewAudit};
 use ping_postgres::{PostgresOptions, PostgresStore};
 use ping_segments::{Changes, Family};
-use sqlx::{Connection, PgConnection};
+use sqlx::{Connection, Executor, PgConnection};
+use tokio::time::timeout;
 
-use crate::fixture::{THEN, database};
+use crate::fixture::{LEASE, THEN, batch, database, event};
+
+const DAY: i64 = 86_400_000;
+/// Longer than a call takes that waits for no lock.
+const A_WHILE: Duration = Duration::from_secs(3);
 
 /// A store with views, and what to apply to them next.
 struct Views {
     store: Arc<PostgresStore>,
     connection: PgConnection,
+    generation: String,
     at: i64,
 }
 
@@ -26,7 +32,7 @@ impl Views {
         }
         let segments: Vec<_> = changes.segments(Retention::default().at(THEN)).map(Result::unwrap).collect();
         let advance = Advance {
-            generation: "g".into(),
+            generation: self.generation.clone(),
             from: [(0, self.at)].into(),
             to: [(0, self.at + 1)].into(),
             ..Advance::default()
@@ -57,7 +63,7 @@ async fn empty_views() -> (impl Sized, Views) {
     let ends = [(0, 0)].into();
     assert!(store.rebuild(None, &"g".into(), &ends, Retention::default().at(THEN)).await.unwrap());
     let connection = PgConnection::connect(&url).await.unwrap();
-    (server, Views { store, connection, at: 0 })
+    (server, Views { store, connection, generation: "g".into(), at: 0 })
 }
 
 #[tokio::test]
@@ -135,6 +141,73 @@ async fn many_rows_are_exported_in_parts() {
     assert!(parts > 1, "the day was closed at once");
     let all = (Day(i64::MIN), Day(i64::MAX));
     assert_eq!(store.differing_rows(all.0, all.1).await.unwrap(), []);
+}
+
+/// The deepest segments are of another day, so most parts of the tree have nothing to export.
+#[tokio::test]
+async fn a_quiet_day_is_exported_in_no_time_after_a_busy_one() {
+    let (_server, mut views) = empty_views().await;
+    let store = Arc::clone(&views.store);
+    let deep = "INSERT INTO source_segments (family, node, period, data)
+        SELECT family, 1 << 20, $1, '' FROM unnest('{1, 2}'::smallint[]) AS f (family)";
+    sqlx::query(deep).bind(Day::of(THEN).0 - 3).execute(&mut views.connection).await.unwrap();
+    views.count(4_000, THEN).await;
+    views.count(100, THEN + 300_000).await;
+    assert_eq!(views.rows().await, (4_000, 4_000, 4_000, false));
+    for _ in 0..20 {
+        store.export_rows(THEN + 600_000).await.unwrap();
+    }
+    assert_eq!(views.rows().await, (4_100, 4_100, 4_100, true));
+    for _ in 0..20 {
+        store.export_rows(THEN + DAY).await.unwrap();
+    }
+    assert_eq!(views.past_days().await, 4_100);
+}
+
+/// Of days whose windows have expired, of one that is not over, and of one that a wrong clock put far ahead.
+#[tokio::test]
+async fn rows_follow_a_rebuild() {
+    let (_server, mut views) = empty_views().await;
+    let store = Arc::clone(&views.store);
+    let (writer, days) = (store.open_writer(LEASE).await.unwrap(), [-400, -20, -1, 0, 5]);
+    let events = (1..).zip(days).map(|(id, day)| Event { source: "a".into(), ..event(id, THEN + day * DAY) });
+    store.commit(&batch(writer, 1, events.collect())).await.unwrap();
+    let (held, new) = ("g".to_owned(), "h".to_owned());
+    assert!(store.rebuild(Some(&held), &new, &[(0, 0)].into(), Retention::default().at(THEN)).await.unwrap());
+    assert_eq!(views.rows().await, (0, 0, 0, false), "a rebuild writes none");
+    (views.generation, views.at) = (new, 0);
+    views.count(1, THEN).await;
+    views.count(1, THEN - 20 * DAY).await;
+    for _ in 0..100 {
+        store.export_rows(THEN + 1).await.unwrap();
+        if views.rows().await.3 {
+            break;
+        }
+    }
+    assert_eq!(views.rows().await, (4, 4, 7, true));
+    // Of a day that was skipped because it had no counts.
+    views.count(1, THEN - 300 * DAY).await;
+    assert_eq!(views.rows().await, (4, 4, 8, true));
+    assert_eq!(views.past_days().await, 5, "of all days that have ended");
+    assert_eq!(store.differing_rows(Day(i64::MIN), Day(i64::MAX)).await.unwrap(), []);
+}
+
+#[tokio::test]
+async fn a_long_read_stops_neither_checkpoints_nor_retention() {
+    let (_server, mut views) = empty_views().await;
+    let store = Arc::clone(&views.store);
+    views.count(1, THEN).await;
+    views.connection.execute("BEGIN; SELECT count(*) FROM window_stats").await.unwrap();
+    timeout(A_WHILE, views.count(1, THEN - DAY)).await.expect("a new partition does not wait for readers");
+    let later = Retention::default().at(THEN + 30 * DAY);
+    let retained = timeout(A_WHILE, store.apply_retention(later)).await.expect("retention gives up early");
+    assert!(retained.is_err(), "the partitions are in use");
+    timeout(A_WHILE, views.count(1, THEN + 20 * DAY)).await.expect("no checkpoint waits behind it");
+    assert_eq!(store.differing_rows(Day(i64::MIN), Day(i64::MAX)).await.unwrap(), [], "expired rows are no difference");
+    views.connection.execute("COMMIT").await.unwrap();
+    store.apply_retention(later).await.unwrap();
+    let partitions = "SELECT count(*) FROM pg_inherits WHERE inhparent = 'source_windows'::regclass";
+    assert_eq!(sqlx::query_scalar::<_, i64>(partitions).fetch_one(&mut views.connection).await.unwrap(), 0);
 }
 
 #[tokio::test]

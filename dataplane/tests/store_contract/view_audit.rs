@@ -69,7 +69,7 @@ pub async fn merges_and_retention_keep_the_accounts_equal(fixture: &Fixture) {
     counted(fixture).await;
     let before = sums(fixture).await;
     for place in fixture.store.full_places(2, 100).await.unwrap() {
-        let held = fixture.store.segments_at(&[place]).await.unwrap();
+        let held = fixture.store.segments_at(&[place], 100).await.unwrap();
         let sum = merge(place, held.iter().map(|segment| segment.data.as_slice())).unwrap();
         let merged: Vec<_> = held.iter().map(|segment| segment.id).collect();
         assert!(fixture.store.replace(&"g".into(), &merged, &sum).await.unwrap());

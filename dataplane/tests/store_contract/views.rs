@@ -289,7 +289,7 @@ pub async fn expired_rows_are_deleted(fixture: &Fixture) {
 /// The segments of kinds, by number.
 async fn numbers(fixture: &Fixture, place: Place) -> Vec<i64> {
     let mut found: Vec<_> =
-        fixture.store.segments_at(&[place]).await.unwrap().into_iter().map(|segment| segment.id).collect();
+        fixture.store.segments_at(&[place], 100).await.unwrap().into_iter().map(|segment| segment.id).collect();
     found.sort_unstable();
     found
 }
@@ -304,7 +304,11 @@ pub async fn segments_are_merged_once(fixture: &Fixture) {
     assert_eq!(fixture.store.full_places(4, 9).await.unwrap(), []);
     assert!(fixture.store.full_places(3, 9).await.unwrap().contains(&place));
     assert_eq!(fixture.store.full_places(1, 1).await.unwrap(), [place]);
-    let found = fixture.store.segments_at(&[place]).await.unwrap();
+    let found = fixture.store.segments_at(&[place], 100).await.unwrap();
+    let days = Place { family: Family::Days, period: Day::of(THEN).0, ..place };
+    let first = fixture.store.segments_at(&[place, days], 2).await.unwrap();
+    assert_eq!(first.iter().filter(|segment| segment.place == place).collect::<Vec<_>>(), [&found[0], &found[1]]);
+    assert_eq!(first.iter().filter(|segment| segment.place == days).count(), 2);
     let sums = merge(place, found.iter().map(|segment| &*segment.data)).unwrap();
     let ids: Vec<_> = found.iter().map(|segment| segment.id).collect();
     assert_eq!((ids.len(), sums.len()), (3, 1));
@@ -337,7 +341,7 @@ pub async fn many_sources_are_found_after_many_merges(fixture: &Fixture) {
             break;
         }
         for place in full {
-            let found = fixture.store.segments_at(&[place]).await.unwrap();
+            let found = fixture.store.segments_at(&[place], 100).await.unwrap();
             let sums = merge(place, found.iter().map(|segment| &*segment.data)).unwrap();
             let ids: Vec<_> = found.iter().map(|segment| segment.id).collect();
             assert!(fixture.store.replace(&generation, &ids, &sums).await.unwrap());

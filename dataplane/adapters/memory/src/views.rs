@@ -1,6 +1,6 @@
 //! The views per source, under the same lock as the events that they are rebuilt from.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use async_trait::async_trait;
 
@@ -104,9 +104,15 @@ impl SourceViews for MemoryStore {
         Ok(counts.into_iter().filter(|(_, count)| *count >= fan_in).map(|(place, _)| place).take(limit).collect())
     }
 
-    async fn segments_at(&self, places: &[Place]) -> Result<Vec<StoredSegment>, StoreError> {
-        let places: BTreeSet<_> = places.iter().copied().collect();
-        Ok(self.select(|place| places.contains(&place)))
+    async fn segments_at(&self, places: &[Place], limit: usize) -> Result<Vec<StoredSegment>, StoreError> {
+        let mut counts: BTreeMap<_, usize> = places.iter().map(|place| (*place, 0)).collect();
+        let mut segments = self.select(|place| counts.contains_key(&place));
+        segments.retain(|segment| {
+            let count = counts.entry(segment.place).or_default();
+            *count += 1;
+            *count <= limit
+        });
+        Ok(segments)
     }
 
     async fn replace(&self, generation: &Generation, merged: &[i64], sums: &[Segment]) -> Result<bool, StoreError> {

@@ -5,13 +5,10 @@ use std::collections::BTreeMap;
 use sqlx::PgConnection;
 use tokio::task::yield_now;
 
-use super::{
-    row_tables::{add_days, add_windows},
-    segments::insert_into_base,
-};
-use ping_core::{Day, Partition, RetentionCutoffs, Window};
-use ping_segments::{FAN_IN, FormatError, Segment, day_rows, merge, window_rows};
-use ping_sql::{SegmentRow, place};
+use super::segments::insert_into_base;
+use ping_core::{Day, Partition, RetentionCutoffs};
+use ping_segments::{FAN_IN, FormatError, merge};
+use ping_sql::place;
 
 /// Segments that are read at once.
 const SEGMENTS_AT_ONCE: i64 = 256;
@@ -29,8 +26,6 @@ const ADD_SUMS: &str = "INSERT INTO source_sums AS t (family, period, \"partitio
 SELECT s.family, s.period, $3, sum(s.events)::bigint FROM ";
 const ADD_SUMS_END: &str = " WHERE s.family < 3 GROUP BY s.family, s.period
 ON CONFLICT (family, period, \"partition\") DO UPDATE SET count = t.count + excluded.count";
-const NEXT: &str = "SELECT id, family, node, period, data FROM source_base
-WHERE id > $1 AND family IN (1, 2) ORDER BY id LIMIT $2";
 const DROPPED: &str =
     "SELECT minute / 1440, sum(attributed)::bigint FROM dropped_minutes GROUP BY 1 HAVING sum(attributed) > 0";
 
@@ -57,7 +52,7 @@ pub(super) async fn merge_base(connection: &mut PgConnection) -> Result<(), sqlx
     }
 }
 
-/// Copies the base into views that are being rebuilt: segments, their sums on `partition`, and rows for SQL.
+/// Copies the base into views that are being rebuilt: segments, and their sums on `partition`.
 pub(super) async fn copy_base(
     connection: &mut PgConnection,
     cutoffs: RetentionCutoffs,
@@ -69,26 +64,7 @@ pub(super) async fn copy_base(
     sqlx::query(copy).bind(&families).bind(&first).execute(&mut *connection).await?;
     let add_sums = sqlx::AssertSqlSafe([ADD_SUMS, KEPT, ADD_SUMS_END].concat());
     sqlx::query(add_sums).bind(families).bind(first).bind(partition).execute(&mut *connection).await?;
-    let mut after = 0;
-    loop {
-        let next = sqlx::query_as::<_, SegmentRow>(NEXT).bind(after).bind(SEGMENTS_AT_ONCE);
-        let rows = next.fetch_all(&mut *connection).await?;
-        let Some((last, ..)) = rows.last() else { return Ok(()) };
-        after = *last;
-        let mut segments = Vec::new();
-        for (_, family, node, period, data) in rows {
-            let place = place(family, node, period).map_err(|error| sqlx::Error::Decode(error.0))?;
-            segments.push(Segment { place, rows: 0, events: 0, data });
-        }
-        let data = || segments.iter().map(|segment| (segment.place, &*segment.data));
-        let kept = |_: &str, window: Window| window.day() >= cutoffs.windows;
-        let windows = window_rows(data(), Window(i64::MAX), kept);
-        add_windows(connection, &windows.map_err(unreadable)?).await?;
-        // Later days are counted in their windows.
-        let days = day_rows(data(), |_, day| day >= cutoffs.days && day < cutoffs.today).map_err(unreadable)?;
-        add_days(connection, &days).await?;
-        yield_now().await;
-    }
+    Ok(())
 }
 
 /// Adds dropped events with a source to `per_day`.

@@ -33,6 +33,7 @@ mod tls;
 mod totals;
 mod view_audit;
 mod views;
+mod window_partitions;
 
 use std::{fmt, str::FromStr, time::Duration};
 
@@ -44,7 +45,7 @@ use self::{
     connections::{ConnectionPool, PoolEpoch},
     connector::Connector,
     stats_rows::RowLoad,
-    views::KnownPartitions,
+    window_partitions::KnownPartitions,
 };
 pub use self::{
     failure::ConnectError,
@@ -76,6 +77,9 @@ pub struct PostgresOptions {
     pub max_read_connections: usize,
     /// How long a call may take. After that its connection is closed, and the outcome is unknown.
     pub timeout: Duration,
+    /// How long a statement that writes waits for a lock. Then the server undoes it and says so. Should be shorter than `timeout`: while a
+    /// backend waits for a lock, it does not notice that the connection was closed, and the next call starts another backend.
+    pub lock_timeout: Duration,
 }
 
 impl Default for PostgresOptions {
@@ -86,6 +90,7 @@ impl Default for PostgresOptions {
             max_write_connections: 16,
             max_read_connections: 8,
             timeout: Duration::from_secs(5),
+            lock_timeout: Duration::from_secs(4),
         }
     }
 }
@@ -126,11 +131,12 @@ impl PostgresStore {
         let connect = options.tls.apply(connect).map_err(|error| StoreError(error.into()))?;
         let connector = Connector::new(connect, options.tls.clone());
         let epoch = PoolEpoch::default();
+        let write_settings = format!("{WRITE_SETTINGS}; SET lock_timeout = {}", millis(options.lock_timeout));
         Ok(Self {
             write_pool: ConnectionPool::new(
                 connector.clone(),
                 options.max_write_connections,
-                WRITE_SETTINGS,
+                &write_settings,
                 epoch.clone(),
             ),
             large_reads: Semaphore::new((options.max_read_connections / 2).max(1)),

@@ -21,7 +21,12 @@ FROM unnest($1::smallint[], $2::bigint[], $3::bigint[], $4::int[], $5::int[]) AS
 CROSS JOIN LATERAL (SELECT * FROM source_segments
     WHERE family = q.family AND node >= q.first_node AND node <= q.last_node
         AND period >= q.from_period AND period < q.to_period OFFSET 0) AS s";
-const DEEPEST: &str = "SELECT coalesce(max(node), 1) FROM source_segments WHERE family = $1";
+/// The segments at some places, of each the first ones.
+const AT: &str = "SELECT s.id, s.family, s.node, s.period, s.data
+FROM unnest($1::smallint[], $2::int[], $3::bigint[]) AS q (family, node, period)
+CROSS JOIN LATERAL (SELECT * FROM source_segments
+    WHERE family = q.family AND node = q.node AND period = q.period ORDER BY id LIMIT $4) AS s";
+pub(super) const DEEPEST: &str = "SELECT coalesce(max(node), 1) FROM source_segments WHERE family = $1";
 const ROLLUPS: &str = "SELECT bucket, sum(count)::bigint FROM rollups
 WHERE width_minutes = $1 AND bucket >= $2 AND bucket < $3 GROUP BY 1";
 
@@ -116,14 +121,13 @@ impl PostgresStore {
         rows.into_iter().map(|(family, node, period)| place(family, node, period)).collect()
     }
 
-    pub(super) async fn select_at(&self, places: &[Place]) -> Result<Vec<StoredSegment>, StoreError> {
-        let at = |place: &Place| SegmentQuery {
-            family: place.family,
-            periods: (place.period, place.period + 1),
-            nodes: vec![NodeRange { first: place.node, last: place.node }],
-        };
-        let queries: Vec<_> = places.iter().map(at).collect();
-        stored_segments(self.rows_of_large_read(select(&queries)).await?)
+    pub(super) async fn select_at(&self, places: &[Place], limit: usize) -> Result<Vec<StoredSegment>, StoreError> {
+        let at = sqlx::query_as(AT)
+            .bind(places.iter().map(|place| place.family.code()).collect::<Vec<_>>())
+            .bind(places.iter().map(|place| place.node.0).collect::<Vec<_>>())
+            .bind(places.iter().map(|place| place.period).collect::<Vec<_>>())
+            .bind(i64::try_from(limit).unwrap_or(i64::MAX));
+        stored_segments(self.rows_of_large_read(at).await?)
     }
 }
 

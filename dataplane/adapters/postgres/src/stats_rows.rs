@@ -1,4 +1,4 @@
-//! Rows of closed and open windows and of past days, for people and reporting tools. No program of ours reads them.
+//! Rows of closed and open windows and of past days, for people and reporting tools. Of our programs, only the audit reads them.
 //!
 //! A row costs a hundred times as much as an entry of a segment. So a checkpoint writes rows only while it has few of them. Otherwise the
 //! windows from `rows_until` on are left out, and exported from the segments later: see `row_export`.

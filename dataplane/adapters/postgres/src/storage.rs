@@ -16,8 +16,8 @@ UNION ALL SELECT 'wal', '', pg_size_bytes(current_setting('max_wal_size')) + pg_
 /// The part that a table belongs to.
 fn part(table: &str) -> StoragePart {
     match table {
-        "events" | "events_before" => StoragePart::Events,
-        "millisecond_counts" | "millisecond_counts_before" => StoragePart::MillisecondCounts,
+        "events" => StoragePart::Events,
+        "millisecond_counts" => StoragePart::MillisecondCounts,
         "rollups" => StoragePart::Rollups,
         "outbox" | "published" => StoragePart::Outbox,
         "source_windows" | "source_past_days" => StoragePart::StatsRows,

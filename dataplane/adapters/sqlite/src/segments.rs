@@ -9,8 +9,8 @@ use ping_sql::{SegmentRow, place, stored_segments};
 
 const SELECT: &str = "SELECT id, family, node, period, data FROM source_segments
 WHERE family = $1 AND node >= $2 AND node <= $3 AND period >= $4 AND period < $5";
-const AT: &str =
-    "SELECT id, family, node, period, data FROM source_segments WHERE family = $1 AND node = $2 AND period = $3";
+const AT: &str = "SELECT id, family, node, period, data FROM source_segments
+WHERE family = $1 AND node = $2 AND period = $3 ORDER BY id LIMIT $4";
 const FULL: &str = "SELECT family, node, period FROM source_segments
 GROUP BY 1, 2, 3 HAVING count(*) >= $1 ORDER BY 1, 2, 3 LIMIT $2";
 /// Rows that one statement deletes, below SQLite's limit of variables.
@@ -64,11 +64,12 @@ impl SqliteStore {
         stored_segments(rows)
     }
 
-    pub(super) async fn select_at(&self, places: &[Place]) -> Result<Vec<StoredSegment>, StoreError> {
+    pub(super) async fn select_at(&self, places: &[Place], limit: usize) -> Result<Vec<StoredSegment>, StoreError> {
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
         let (_, mut snapshot) = self.begin_read().await?;
         let mut rows: Vec<SegmentRow> = Vec::new();
         for Place { family, node, period } in places {
-            let select = sqlx::query_as(AT).bind(family.code()).bind(node.0).bind(period);
+            let select = sqlx::query_as(AT).bind(family.code()).bind(node.0).bind(period).bind(limit);
             rows.extend(select.fetch_all(&mut *snapshot).await.map_err(failed)?);
         }
         stored_segments(rows)

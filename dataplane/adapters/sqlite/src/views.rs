@@ -224,8 +224,8 @@ impl SourceViews for SqliteStore {
         self.select_full(fan_in, limit).await
     }
 
-    async fn segments_at(&self, places: &[Place]) -> Result<Vec<StoredSegment>, StoreError> {
-        self.select_at(places).await
+    async fn segments_at(&self, places: &[Place], limit: usize) -> Result<Vec<StoredSegment>, StoreError> {
+        self.select_at(places, limit).await
     }
 
     async fn replace(&self, generation: &Generation, merged: &[i64], sums: &[Segment]) -> Result<bool, StoreError> {
