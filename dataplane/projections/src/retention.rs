@@ -5,9 +5,9 @@ use std::sync::{
     atomic::{AtomicI64, Ordering},
 };
 
-use super::error::CountError;
+use super::{clock_check::agreed_time, error::CountError};
 use ping_core::{Millis, Retention, RetentionCutoffs};
-use ping_ports::{Clock, SourceViews};
+use ping_ports::{Clock, Outbox, SourceViews, chain};
 
 /// Milliseconds in an hour.
 const HOUR: Millis = 60 * 60_000;
@@ -15,15 +15,22 @@ const HOUR: Millis = 60 * 60_000;
 /// Deletes what the views no longer keep.
 pub(super) struct RetentionTask {
     views: Arc<dyn SourceViews>,
+    /// Tells the time of the store.
+    outbox: Arc<dyn Outbox>,
     clock: Arc<dyn Clock>,
     retention: Retention,
-    /// The hour since the Unix epoch in which retention was last applied.
+    /// The hour since the Unix epoch in which retention was last applied, or refused.
     applied_hour: AtomicI64,
 }
 
 impl RetentionTask {
-    pub(super) fn new(views: Arc<dyn SourceViews>, clock: Arc<dyn Clock>, retention: Retention) -> Self {
-        Self { views, clock, retention, applied_hour: AtomicI64::new(0) }
+    pub(super) fn new(
+        views: Arc<dyn SourceViews>,
+        outbox: Arc<dyn Outbox>,
+        clock: Arc<dyn Clock>,
+        retention: Retention,
+    ) -> Self {
+        Self { views, outbox, clock, retention, applied_hour: AtomicI64::new(0) }
     }
 
     /// What the views keep now.
@@ -31,13 +38,20 @@ impl RetentionTask {
         self.retention.at(self.clock.now())
     }
 
-    /// Applies retention, unless that was done within this hour.
+    /// Applies retention, unless that was done within this hour. Deletes nothing while the clocks of this process and of the store differ;
+    /// counting goes on.
     pub(super) async fn apply_hourly(&self) -> Result<(), CountError> {
-        let hour = self.clock.now() / HOUR;
-        if self.applied_hour.load(Ordering::Relaxed) != hour {
-            self.views.apply_retention(self.cutoffs()).await?;
-            self.applied_hour.store(hour, Ordering::Relaxed);
+        let now = self.clock.now();
+        if self.applied_hour.load(Ordering::Relaxed) == now / HOUR {
+            return Ok(());
         }
+        match agreed_time(now, self.outbox.outbox_watermark().await?.now) {
+            Ok(agreed) => self.views.apply_retention(self.retention.at(agreed)).await?,
+            Err(error) => {
+                tracing::error!(error = chain(&error), "old counts not deleted from the views; retrying in an hour");
+            }
+        }
+        self.applied_hour.store(now / HOUR, Ordering::Relaxed);
         Ok(())
     }
 }
