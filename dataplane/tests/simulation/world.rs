@@ -185,7 +185,7 @@ impl World {
             full_until: self.full_until.clone(),
         };
         let ports = self.log_ports(host, &log);
-        let counters = CounterProjection::new(Arc::new(cache), Arc::new(store), &ports, &settings);
+        let counters = CounterProjection::new(Arc::new(cache), Arc::new(store), self.store.clone(), &ports, &settings);
         let consumer = FaultyConsumer {
             log,
             inner: self.log.subscribe("counts"),
