@@ -183,7 +183,7 @@ impl Projection for SourceProjection {
         Ok(self.auditor.audit(self.retention.cutoffs()).await)
     }
 
-    async fn mark_suspect(&self, _: &Generation) -> Result<(), CountError> {
-        Ok(self.auditor.mark_suspect().await?)
+    async fn mark_suspect(&self, generation: &Generation) -> Result<(), CountError> {
+        Ok(self.auditor.mark_suspect(generation).await?)
     }
 }

@@ -105,9 +105,9 @@ impl ViewAuditor {
         }
     }
 
-    /// Readers learn that the views are wrong.
-    pub(super) async fn mark_suspect(&self) -> Result<(), StoreError> {
-        self.audit.mark_views_suspect().await
+    /// Readers learn that `generation` is wrong.
+    pub(super) async fn mark_suspect(&self, generation: &Generation) -> Result<(), StoreError> {
+        self.audit.mark_views_suspect(generation).await
     }
 
     /// The sums come first: without them nothing else can be judged.

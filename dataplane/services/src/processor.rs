@@ -72,11 +72,11 @@ impl<S: LogConsumer + 'static> ProcessorService<S> {
         let dropping = EventRetentionSettings::new(event_days);
         let dropping = EventRetentionTask::new(events, Arc::clone(&log.clock), dropping, retention, registry);
         let counters = CounterProjection::new(cache, totals, view_reader, &log, &settings);
-        let metrics = Arc::new(CountMetrics::register(registry, "ping_count"));
+        let metrics = Arc::new(CountMetrics::of_counters(registry));
         let counting = Processor::new(cache_log, counters, log.clone(), settings.clone(), metrics);
         let sources = SourceProjection::new(views, &log, &settings, retention);
         let sources = sources.with_statuses(statuses).with_minutes(minutes);
-        let metrics = Arc::new(CountMetrics::register(registry, "ping_views"));
+        let metrics = Arc::new(CountMetrics::of_views(registry));
         let settings = CountSettings {
             flush_interval: settings.flush_interval.min(VIEWS_FLUSH_INTERVAL),
             audit_interval: MINUTES_INTERVAL,

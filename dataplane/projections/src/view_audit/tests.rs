@@ -97,7 +97,7 @@ impl ViewAudit for FakeViews {
         Ok(differing.iter().filter(|row| (from..to).contains(&row.day)).copied().collect())
     }
 
-    async fn mark_views_suspect(&self) -> Result<(), StoreError> {
+    async fn mark_views_suspect(&self, _: &Generation) -> Result<(), StoreError> {
         Ok(())
     }
 
