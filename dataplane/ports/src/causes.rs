@@ -86,7 +86,8 @@ mod tests {
     #[test]
     fn reasons_that_change_all_the_time_are_limited_too() {
         let (mut failures, start) = (RepeatedFailures::default(), Instant::now());
-        let attempts = (0..400_u32).filter(|attempt| failures.should_report(&attempt.to_string(), start + REPORT_INTERVAL / 200 * *attempt));
+        let attempts = (0..400_u32)
+            .filter(|attempt| failures.should_report(&attempt.to_string(), start + REPORT_INTERVAL / 200 * *attempt));
         assert_eq!(attempts.count(), 2 * MAX_REASONS);
     }
 }

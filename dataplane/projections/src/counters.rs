@@ -17,8 +17,8 @@ use super::{
 };
 use ping_core::{Generation, Mark, Marks, Millis, Minute, Positions};
 use ping_ports::{
-    Advance, Applied, CacheSnapshot, Clock, CounterCache, Flush, LogBounds, LogEvent, Outbox, SourceReader, TotalsStore,
-    TraceStep, compare, has_counted,
+    Advance, Applied, CacheSnapshot, Clock, CounterCache, Flush, LogBounds, LogEvent, Outbox, SourceReader,
+    TotalsStore, TraceStep, compare, has_counted,
 };
 
 /// How often, and how long apart, an audit waits for the cache to reach its first look at the store.

@@ -84,7 +84,13 @@ async fn minutes_that_closed_while_the_views_stood_still_are_published() {
     };
     rounds(NOW).await;
     let (at, later) = (NOW + 5 * MINUTE, NOW + 10 * MINUTE);
-    let event = Event { id: Uuid::from_u128(1), timestamp_ms: at, timestamp_assumed: false, source: "a".into(), kind: "".into() };
+    let event = Event {
+        id: Uuid::from_u128(1),
+        timestamp_ms: at,
+        timestamp_assumed: false,
+        source: "a".into(),
+        kind: "".into(),
+    };
     let writer = store.open_writer(Duration::from_secs(60)).await.unwrap();
     let events = Arc::new(vec![event]);
     let batch = Batch { writer, first_seq: 1, events, partitions: 1, partition: 0, lease: Duration::from_secs(60) };
