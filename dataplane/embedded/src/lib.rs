@@ -173,6 +173,7 @@ impl<S: Store> Adapters<S> {
             cache,
             totals: store.clone(),
             views: store.clone(),
+            view_reader: store.clone(),
             log: LogPorts { outbox: store.clone(), bounds, producer, incarnations: store.clone(), clock, traces },
             cache_log: log.subscribe("counts"),
             views_log: log.subscribe("views"),

@@ -24,7 +24,8 @@ use super::{
 use crate::IngestMetrics;
 use ping_core::{Event, Seq, WriterId, partition_number};
 use ping_ports::{
-    Batch, CommitError, Committed, OutboxRow, StoreError, TraceContext, TraceLinks, TraceSpan, TraceStep, chain,
+    Batch, CommitError, Committed, OutboxRow, RepeatedFailures, StoreError, TraceContext, TraceLinks, TraceSpan,
+    TraceStep, chain,
 };
 
 /// Pause between two attempts while the store is unavailable.
@@ -53,6 +54,7 @@ pub(super) struct Lane {
     store_full: Arc<StoreFull>,
     metrics: Arc<IngestMetrics>,
     session: Option<WriterSession>,
+    failed_renewals: RepeatedFailures,
 }
 
 /// How a batch ended.
@@ -73,7 +75,8 @@ impl Lane {
         store_full: Arc<StoreFull>,
         metrics: Arc<IngestMetrics>,
     ) -> Self {
-        Self { ports, settings, queue, partitions, orphaned, store_full, metrics, session: None }
+        let failed_renewals = RepeatedFailures::default();
+        Self { ports, settings, queue, partitions, orphaned, store_full, metrics, session: None, failed_renewals }
     }
 
     /// Runs until every sender is dropped and the queue is empty, then publishes what is left and closes the writer.
@@ -262,8 +265,11 @@ impl Lane {
             }
             Ok(false) => self.abandon("its lease expired, or the store was restored"),
             Err(error) => {
-                tracing::warn!(writer = %session.writer, error = chain(&error), "lease not renewed");
-                session.renew_at = Instant::now() + RETRY;
+                let (error, now) = (chain(&error), Instant::now());
+                if self.failed_renewals.should_report(&error, now.into_std()) {
+                    tracing::warn!(writer = %session.writer, error, "lease not renewed; retrying");
+                }
+                session.renew_at = now + RETRY;
             }
         }
     }

@@ -18,7 +18,7 @@ use tokio::{
 use super::IngestPorts;
 use crate::IngestMetrics;
 use ping_core::{Seq, WriterId};
-use ping_ports::{OutboxRow, StoreError, TraceLinks, TraceSpan, TraceStep, Traces, chain};
+use ping_ports::{OutboxRow, RepeatedFailures, StoreError, TraceLinks, TraceSpan, TraceStep, Traces, chain};
 
 /// Rows kept in memory. Further rows are read from the outbox.
 const ROWS: usize = 256;
@@ -86,6 +86,7 @@ impl Publisher {
             forget_again_at: Instant::now() + FORGET_AGAIN,
             partitions_at: Instant::now(),
             partitions,
+            failures: RepeatedFailures::default(),
             metrics,
         };
         Self { rows: Some(sender), progress, task: tokio::spawn(worker.run()) }
@@ -126,6 +127,7 @@ struct Worker {
     forget_again_at: Instant,
     partitions_at: Instant,
     partitions: Arc<AtomicU32>,
+    failures: RepeatedFailures,
     metrics: Arc<IngestMetrics>,
 }
 
@@ -189,10 +191,13 @@ impl Worker {
             }
             Err(error) => {
                 self.metrics.publish_errors.inc();
+                let error = chain(&error);
                 if let Some(span) = &mut span {
-                    span.fail(chain(&error));
+                    span.fail(error.clone());
                 }
-                tracing::warn!(writer = %self.writer, error = chain(&error), "publishing failed; retrying");
+                if self.failures.should_report(&error, Instant::now().into_std()) {
+                    tracing::warn!(writer = %self.writer, error, "publishing failed; retrying");
+                }
                 sleep(RETRY).await;
             }
         }

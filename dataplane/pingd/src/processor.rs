@@ -50,6 +50,7 @@ pub(crate) async fn run(args: ProcessorArgs, process: ProcessArgs, shutdown: Can
         cache,
         cache_log: KafkaConsumer::new(&kafka)?,
         views: store.clone(),
+        view_reader: store.clone(),
         views_log: KafkaConsumer::new(&views)?,
         settings: args.count.settings(),
         retention: args.retention.retention(),

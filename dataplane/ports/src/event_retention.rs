@@ -8,6 +8,8 @@ use super::store::StoreError;
 /// How far back a store knows its events one by one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct EventCutoff {
+    /// Store time.
+    pub now: Millis,
     /// The first day whose ids are accepted; `None` if all are.
     pub first_day: Option<Day>,
     /// When `first_day` was last moved.
@@ -31,6 +33,6 @@ pub trait EventRetention: Send + Sync {
     async fn prepare_days(&self, today: Day) -> Result<(), StoreError>;
 
     /// Drops the events and the counts per millisecond before the cutoff. Each day, or part of a day, is one atomic step. Returns how
-    /// many events were dropped. `cutoffs` say what the views keep.
-    async fn drop_expired(&self, cutoffs: RetentionCutoffs) -> Result<u64, StoreError>;
+    /// many events were dropped; `None` if another program is preparing the tables or dropping. `cutoffs` say what the views keep.
+    async fn drop_expired(&self, cutoffs: RetentionCutoffs) -> Result<Option<u64>, StoreError>;
 }

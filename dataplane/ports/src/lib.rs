@@ -27,7 +27,7 @@ mod views;
 pub use advance::{Advance, Applied};
 pub use audit::{Drift, compare, has_counted};
 pub use cache::{CacheCounters, CacheError, CacheSnapshot, CounterCache, Flush, Reading};
-pub use causes::{Cause, DiskFull, chain};
+pub use causes::{Cause, DiskFull, RepeatedFailures, chain};
 pub use clock::Clock;
 pub use dead_letters::{DeadLetterReader, LetterPage, LetterPosition, LetterQuery, StoredLetter};
 pub use event_retention::{EventCutoff, EventRetention};

@@ -86,8 +86,9 @@ pub trait ViewAudit: Send + Sync {
     /// are left out.
     async fn differing_rows(&self, from: Day, to: Day) -> Result<Vec<RowDifference>, StoreError>;
 
-    /// Notes that an audit found a difference. A rebuild does not change that; the next audit that finds none does.
-    async fn mark_views_suspect(&self) -> Result<(), StoreError>;
+    /// Notes that an audit found a difference in `generation`. Does nothing when the views are of another generation. A rebuild does not change
+    /// the note; the next audit that finds no difference does.
+    async fn mark_views_suspect(&self, generation: &Generation) -> Result<(), StoreError>;
 
     /// Notes that an audit that ended at `at` found `generation` equal. Does nothing when the views are of another generation.
     async fn views_audited(&self, generation: &Generation, at: Millis) -> Result<(), StoreError>;

@@ -15,10 +15,10 @@ use super::{
     projection::{AuditOutcome, Projection, Sums},
     settings::{CountSettings, LogPorts},
 };
-use ping_core::{Generation, Mark, Marks, Minute, Positions};
+use ping_core::{Generation, Mark, Marks, Millis, Minute, Positions};
 use ping_ports::{
-    Advance, Applied, CacheSnapshot, Clock, CounterCache, Flush, LogBounds, LogEvent, TotalsStore, TraceStep, compare,
-    has_counted,
+    Advance, Applied, CacheSnapshot, Clock, CounterCache, Flush, LogBounds, LogEvent, Outbox, SourceReader,
+    TotalsStore, TraceStep, compare, has_counted,
 };
 
 /// How often, and how long apart, an audit waits for the cache to reach its first look at the store.
@@ -47,6 +47,9 @@ impl Sums for EventCounts {
 pub struct CounterProjection {
     cache: Arc<dyn CounterCache>,
     totals: Arc<dyn TotalsStore>,
+    /// Says how far the other projection has counted.
+    views: Arc<dyn SourceReader>,
+    outbox: Arc<dyn Outbox>,
     bounds: Arc<dyn LogBounds>,
     clock: Arc<dyn Clock>,
     window: i64,
@@ -54,21 +57,39 @@ pub struct CounterProjection {
 }
 
 impl CounterProjection {
-    /// A projection in `cache`, which is rebuilt from `totals` and audited against it.
+    /// A projection in `cache`, which is rebuilt from `totals` and audited against it. Writers are compacted once `views` have counted their
+    /// events, too.
     #[must_use]
     pub fn new(
         cache: Arc<dyn CounterCache>,
         totals: Arc<dyn TotalsStore>,
+        views: Arc<dyn SourceReader>,
         log: &LogPorts,
         settings: &CountSettings,
     ) -> Self {
-        let (bounds, clock) = (Arc::clone(&log.bounds), Arc::clone(&log.clock));
-        Self { cache, totals, bounds, clock, window: settings.window, compact_after: settings.compact_after }
+        let LogPorts { outbox, bounds, clock, .. } = log.clone();
+        let CountSettings { window, compact_after, .. } = *settings;
+        Self { cache, totals, views, outbox, bounds, clock, window, compact_after }
     }
 
     fn minute(&self) -> Minute {
         Minute::of(self.clock.now())
     }
+
+    /// How long ago a writer must have been closed to be compacted; `None` while a projection is empty.
+    async fn compaction_age(&self) -> Result<Option<Duration>, CountError> {
+        let Some(counters) = self.cache.read(None).await? else { return Ok(None) };
+        let counted_until = counters.as_of.min(self.views.as_of().await?);
+        let now = self.outbox.outbox_watermark().await?.now;
+        Ok(compaction_age(now, counted_until, self.compact_after))
+    }
+}
+
+/// The age at the store time `now` of what was `after` old when the projections had counted everything until `counted_until`. Marks of writers
+/// that are younger are still needed: a backlog may have records of theirs, and some of them twice.
+fn compaction_age(now: Millis, counted_until: Millis, after: Duration) -> Option<Duration> {
+    let behind = now.saturating_sub(counted_until).max(0);
+    (counted_until > 0).then(|| after.saturating_add(Duration::from_millis(behind.unsigned_abs())))
 }
 
 #[async_trait]
@@ -122,9 +143,10 @@ impl Projection for CounterProjection {
         Ok(installed)
     }
 
-    /// Compacts writers that were closed long ago, and drops their marks.
+    /// Compacts writers that were closed long ago, and drops their marks. The views then drop theirs.
     async fn maintain(&self) -> Result<(), CountError> {
-        let compacted = self.totals.compact_writers(self.compact_after).await?;
+        let Some(age) = self.compaction_age().await? else { return Ok(()) };
+        let compacted = self.totals.compact_writers(age).await?;
         if !compacted.is_empty() {
             self.cache.forget_writers(&compacted).await?;
         }
@@ -157,3 +179,6 @@ impl Projection for CounterProjection {
         Ok(self.cache.mark_suspect(generation).await?)
     }
 }
+
+#[cfg(test)]
+mod tests;

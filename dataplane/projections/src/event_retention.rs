@@ -2,8 +2,9 @@
 
 use std::{sync::Arc, time::Duration};
 
+use super::clock_check::agreed_time;
 use ping_core::{Day, Millis, Retention, kept_from, millis};
-use ping_ports::{Clock, EventCutoff, EventRetention, StoreError, chain};
+use ping_ports::{Cause, Clock, EventCutoff, EventRetention, chain};
 use prometheus_client::{
     metrics::{counter::Counter, gauge::Gauge},
     registry::Registry,
@@ -19,7 +20,7 @@ const HOUR: Millis = 60 * 60_000;
 /// How events are dropped.
 #[derive(Clone, Copy, Debug)]
 pub struct EventRetentionSettings {
-    /// Days for which events are kept, not counting today; `None` keeps all of them.
+    /// Days for which events are kept, not counting today; `None` keeps all that are not dropped yet.
     pub days: Option<i64>,
     /// Pause between two looks at the cutoff.
     pub interval: Duration,
@@ -95,7 +96,7 @@ impl EventRetentionTask {
             loop {
                 if let Err(error) = self.step(&mut dropped_at).await {
                     self.metrics.errors.inc();
-                    tracing::warn!(error = chain(&error), "old events not dropped; retrying");
+                    tracing::warn!(error = chain(&*error), "old events not dropped; retrying");
                 }
                 sleep(self.settings.interval).await;
             }
@@ -106,10 +107,15 @@ impl EventRetentionTask {
         }
     }
 
-    /// Does what is due. `dropped_at`: the hour in which this task last dropped what lay before the cutoff, and the cutoff then.
-    async fn step(&self, dropped_at: &mut Option<(i64, Option<Day>)>) -> Result<(), StoreError> {
-        let (now, cutoff) = (self.clock.now(), self.store.event_cutoff().await?);
+    /// Does what is due, if the clocks agree: the cutoff never moves back, and what is dropped is gone. `dropped_at`: the hour in which this
+    /// task last dropped what lay before the cutoff, and the cutoff then.
+    async fn step(&self, dropped_at: &mut Option<(i64, Option<Day>)>) -> Result<(), Cause> {
+        let cutoff = self.store.event_cutoff().await?;
         self.metrics.cutoff.set(cutoff.first_day.map_or(0, |day| day.start() / 1_000));
+        if self.settings.days.is_none() && cutoff.first_day.is_none() {
+            return Ok(());
+        }
+        let now = agreed_time(self.clock.now(), cutoff.now)?;
         let current = (now / HOUR, cutoff.first_day);
         match due(&self.settings, now, cutoff, *dropped_at == Some(current)) {
             Due::Nothing => {}
@@ -120,7 +126,7 @@ impl EventRetentionTask {
             Due::Prepare => self.store.prepare_days(Day::of(now)).await?,
             Due::Drop => {
                 self.store.prepare_days(Day::of(now)).await?;
-                let dropped = self.store.drop_expired(self.views.at(now)).await?;
+                let Some(dropped) = self.store.drop_expired(self.views.at(now)).await? else { return Ok(()) };
                 *dropped_at = Some(current);
                 self.metrics.dropped.inc_by(dropped);
                 if dropped > 0 {
@@ -137,36 +143,10 @@ fn due(settings: &EventRetentionSettings, now: Millis, cutoff: EventCutoff, is_d
     match first_day {
         Some(first_day) if cutoff.first_day.is_none_or(|held| held < first_day) => Due::Move(first_day),
         _ if cutoff.first_day.is_none() || now < cutoff.moved_at.saturating_add(millis(settings.grace)) => Due::Nothing,
-        _ if is_dropped => Due::Prepare,
+        _ if is_dropped || settings.days.is_none() => Due::Prepare,
         _ => Due::Drop,
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Noon of a day.
-    const NOW: Millis = 20_010 * 24 * HOUR + 12 * HOUR;
-
-    #[test]
-    fn the_cutoff_moves_before_anything_is_dropped() {
-        let settings = EventRetentionSettings::new(Some(3));
-        let cutoff = |day, moved_at| EventCutoff { first_day: Some(Day(day)), moved_at, milliseconds_from: 0 };
-        assert_eq!(due(&settings, NOW, EventCutoff::default(), false), Due::Move(Day(20_006)));
-        assert_eq!(due(&settings, NOW, cutoff(20_005, 0), false), Due::Move(Day(20_006)));
-        assert_eq!(due(&settings, NOW, cutoff(20_006, NOW - 59_000), false), Due::Nothing);
-        assert_eq!(due(&settings, NOW, cutoff(20_006, NOW - 60_000), false), Due::Drop);
-        assert_eq!(due(&settings, NOW, cutoff(20_006, NOW - 60_000), true), Due::Prepare);
-        // More days are kept than before: what was dropped stays dropped.
-        assert_eq!(due(&settings, NOW, cutoff(20_009, 0), false), Due::Drop);
-    }
-
-    #[test]
-    fn nothing_moves_without_a_setting() {
-        let settings = EventRetentionSettings::new(None);
-        assert_eq!(due(&settings, NOW, EventCutoff::default(), false), Due::Nothing);
-        let cutoff = EventCutoff { first_day: Some(Day(20_000)), ..EventCutoff::default() };
-        assert_eq!(due(&settings, NOW, cutoff, true), Due::Prepare);
-    }
-}
+mod tests;

@@ -8,6 +8,7 @@
 //!
 //! Here belongs whatever is derived from the log. Reading the results is the job of `ping-query`.
 
+mod clock_check;
 mod context;
 mod counters;
 mod crossings;

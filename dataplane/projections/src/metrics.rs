@@ -47,14 +47,27 @@ pub struct CountMetrics {
     pub log_recreations: Counter,
     /// Records of events that the store does not have.
     pub phantoms: Counter,
-    /// 1 while the cache refuses changes because it is full, else 0.
+    /// 1 while the cache refuses changes because it is full, else 0. Always 0 for the views, which are in the store.
     pub cache_full: Gauge,
 }
 
 impl CountMetrics {
-    /// Creates the handles and registers them under `prefix`: `ping_count` for the counters, `ping_views` for the views.
+    /// Registers the metrics of the counters: `ping_count_…`.
     #[must_use]
-    pub fn register(registry: &mut Registry, prefix: &str) -> Self {
+    pub fn of_counters(registry: &mut Registry) -> Self {
+        let metrics = Self::register(registry, "ping_count");
+        let help = "1 while the cache refuses changes because it is full";
+        registry.register("ping_count_cache_full", help, metrics.cache_full.clone());
+        metrics
+    }
+
+    /// Registers the metrics of the views: `ping_views_…`.
+    #[must_use]
+    pub fn of_views(registry: &mut Registry) -> Self {
+        Self::register(registry, "ping_views")
+    }
+
+    fn register(registry: &mut Registry, prefix: &str) -> Self {
         let mut counter = |name: &str, help: &str| register_counter(registry, &format!("{prefix}_{name}"), help);
         let records = counter("records", "Records read from the log");
         let duplicates = counter("duplicate_records", "Records dropped because they were already counted");
@@ -79,7 +92,6 @@ impl CountMetrics {
         let drift_events =
             gauge("drift_events", "Events by which the counts differed from the stored events at the last audit");
         let lag_records = gauge("lag_records", "Records on the assigned partitions that are not counted yet");
-        let cache_full = gauge("cache_full", "1 while the cache refuses changes because it is full");
         let as_of = Gauge::<f64, AtomicU64>::default();
         as_of.set(f64::NAN);
         let help = "Time before which every acknowledged event is counted; NaN while no partition is assigned";
@@ -105,7 +117,7 @@ impl CountMetrics {
             store_rollbacks,
             log_recreations,
             phantoms,
-            cache_full,
+            cache_full: Gauge::default(),
         }
     }
 

@@ -9,16 +9,20 @@ use super::error::CountError;
 use ping_core::{Millis, Minute};
 use ping_ports::{MinuteSummary, MinuteTopic, SourceReader, chain};
 
-/// How long after its end a minute is checked: at once, and again for events that had not reached the views.
-const CHECKS: [Millis; 5] = [0, 1_000, 3_000, 10_000, 60_000];
-/// How many of the latest closed minutes are checked.
-const CHECKED: i64 = 2;
+/// How far the views must be past the end of a minute when it is checked again, for events that had not reached them. It is checked for the
+/// first time when it ends.
+const CHECKS: [Millis; 4] = [1_000, 3_000, 10_000, 60_000];
+/// How many of the latest closed minutes are checked: as many as unique sources are kept for, but for a few that may be deleted meanwhile.
+const CHECKED: i64 = 55;
+/// Minutes that are checked at once. Their unique sources are read together.
+const AT_ONCE: i64 = 3;
 /// Milliseconds in a minute.
 const MINUTE: Millis = 60_000;
 /// Pause after an error.
 const RETRY: Duration = Duration::from_secs(5);
 
-/// Publishes a summary of each closed minute, and publishes it again when late events change it within a minute.
+/// Publishes a summary of each closed minute, and publishes it again when late events change it within a minute, or when the views had not
+/// read all of its events yet. It begins with the last hour, whether or not another processor has published that.
 pub struct MinutePublisher {
     reader: Arc<dyn SourceReader>,
     topic: Arc<dyn MinuteTopic>,
@@ -32,15 +36,21 @@ struct Published {
     summary: Option<MinuteSummary>,
 }
 
-/// The minutes to check at the time `now`, each with the number of checks it will have had by then.
-fn due(published: &BTreeMap<Minute, Published>, now: Millis) -> Vec<(Minute, usize)> {
+/// The minutes to check at the time `now`, each with the number of checks it will have had by then: the latest ones that are due, at most
+/// [`AT_ONCE`] minutes apart. Every event acknowledged before `as_of` is in the views.
+fn due(published: &BTreeMap<Minute, Published>, now: Millis, as_of: Millis) -> Vec<(Minute, usize)> {
     let current = Minute::of(now);
     let checks = |minute: Minute| {
-        let age = now - (minute.0 + 1) * MINUTE;
-        CHECKS.iter().filter(|after| age >= **after).count()
+        let past_its_end = as_of.min(now) - (minute.0 + 1) * MINUTE;
+        1 + CHECKS.iter().filter(|after| past_its_end >= **after).count()
     };
     let minutes = (current.back(CHECKED).0..current.0).map(Minute).map(|minute| (minute, checks(minute)));
-    minutes.filter(|(minute, checks)| *checks > published.get(minute).map_or(0, |done| done.checks)).collect()
+    let mut due: Vec<_> =
+        minutes.filter(|(minute, checks)| *checks > published.get(minute).map_or(0, |done| done.checks)).collect();
+    if let Some((last, _)) = due.last().copied() {
+        due.retain(|(minute, _)| *minute > last.back(AT_ONCE));
+    }
+    due
 }
 
 impl MinutePublisher {
@@ -60,7 +70,11 @@ impl MinutePublisher {
     }
 
     async fn publish_due(&self, now: Millis) -> Result<(), CountError> {
-        let due = due(&self.published.lock(), now);
+        if due(&self.published.lock(), now, now).is_empty() {
+            return Ok(());
+        }
+        let as_of = self.reader.as_of().await?;
+        let due = due(&self.published.lock(), now, as_of);
         let Some(((first, _), (last, _))) = due.first().zip(due.last()) else { return Ok(()) };
         let counts = self.reader.all_minutes(*first, Minute(last.0 + 1)).await?;
         let uniques = self.reader.uniques(*first, Minute(last.0 + 1)).await?;
@@ -83,21 +97,4 @@ impl MinutePublisher {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_minute_is_checked_when_it_closes_and_a_few_times_more() {
-        let end = 100 * MINUTE;
-        let minutes = |published: &BTreeMap<Minute, Published>, now| due(published, now);
-        let mut published = BTreeMap::new();
-        assert_eq!(minutes(&published, end), [(Minute(98), 5), (Minute(99), 1)]);
-        published.insert(Minute(98), Published { checks: 5, summary: None });
-        published.insert(Minute(99), Published { checks: 1, summary: None });
-        assert_eq!(minutes(&published, end + 999), []);
-        assert_eq!(minutes(&published, end + 1_000), [(Minute(99), 2)]);
-        published.insert(Minute(99), Published { checks: 2, summary: None });
-        assert_eq!(minutes(&published, end + 59_999), [(Minute(99), 4)]);
-        assert_eq!(minutes(&published, end + MINUTE), [(Minute(99), 5), (Minute(100), 1)]);
-    }
-}
+mod tests;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -14,7 +14,7 @@ use super::{
     settings::{CountSettings, LogPorts},
 };
 use ping_core::Partition;
-use ping_ports::{ConsumerEvent, LogConsumer, chain};
+use ping_ports::{ConsumerEvent, LogConsumer, RepeatedFailures, chain};
 
 /// One member of the group of processors.
 pub struct Processor<C, P> {
@@ -23,6 +23,7 @@ pub struct Processor<C, P> {
     assigned: Vec<Partition>,
     /// The last session met an event that the store does not have.
     check_records: bool,
+    failures: RepeatedFailures,
 }
 
 impl<C: LogConsumer, P: Projection> Processor<C, P> {
@@ -35,7 +36,8 @@ impl<C: LogConsumer, P: Projection> Processor<C, P> {
         metrics: Arc<CountMetrics>,
     ) -> Self {
         let context = Context { projection: Arc::new(projection), ports, settings, metrics };
-        Self { consumer, context, assigned: Vec::new(), check_records: false }
+        let failures = RepeatedFailures::default();
+        Self { consumer, context, assigned: Vec::new(), check_records: false, failures }
     }
 
     /// Counts until `shutdown`, then flushes what was read and returns.
@@ -48,7 +50,10 @@ impl<C: LogConsumer, P: Projection> Processor<C, P> {
                 Err(error) => {
                     self.context.metrics.errors.inc();
                     self.context.metrics.cache_full.set(i64::from(error.is_cache_full()));
-                    tracing::warn!(error = chain(&error), "counting interrupted; retrying");
+                    let error = chain(&error);
+                    if self.failures.should_report(&error, Instant::now().into_std()) {
+                        tracing::warn!(error, "counting interrupted; retrying");
+                    }
                     tokio::select! {
                         biased;
                         () = shutdown.cancelled() => SessionEnd::Shutdown,

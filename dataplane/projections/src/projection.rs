@@ -73,6 +73,6 @@ pub trait Projection: Send + Sync + 'static {
     /// Compares the projection with the store, where that is cheap.
     async fn audit(&self) -> Result<AuditOutcome, CountError>;
 
-    /// Tells readers not to use `generation`, because it is wrong.
+    /// Tells readers not to use `generation`, because it is wrong. Does nothing when it was replaced by another.
     async fn mark_suspect(&self, generation: &Generation) -> Result<(), CountError>;
 }

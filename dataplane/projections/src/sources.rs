@@ -61,7 +61,7 @@ impl SourceProjection {
     pub fn new(views: Arc<dyn SourceViews>, log: &LogPorts, settings: &CountSettings, retention: Retention) -> Self {
         let (bounds, clock) = (Arc::clone(&log.bounds), Arc::clone(&log.clock));
         Self {
-            retention: RetentionTask::new(Arc::clone(&views), Arc::clone(&clock), retention),
+            retention: RetentionTask::new(Arc::clone(&views), Arc::clone(&log.outbox), Arc::clone(&clock), retention),
             merging: MergeTask::new(Arc::clone(&views), settings.fan_in),
             auditor: ViewAuditor::new(Arc::<dyn SourceViews>::clone(&views), Arc::clone(&clock)),
             views,
@@ -184,7 +184,7 @@ impl Projection for SourceProjection {
         Ok(self.auditor.audit(self.retention.cutoffs()).await)
     }
 
-    async fn mark_suspect(&self, _: &Generation) -> Result<(), CountError> {
-        Ok(self.auditor.mark_suspect().await?)
+    async fn mark_suspect(&self, generation: &Generation) -> Result<(), CountError> {
+        Ok(self.auditor.mark_suspect(generation).await?)
     }
 }

@@ -105,9 +105,9 @@ impl ViewAuditor {
         }
     }
 
-    /// Readers learn that the views are wrong.
-    pub(super) async fn mark_suspect(&self) -> Result<(), StoreError> {
-        self.audit.mark_views_suspect().await
+    /// Readers learn that `generation` is wrong.
+    pub(super) async fn mark_suspect(&self, generation: &Generation) -> Result<(), StoreError> {
+        self.audit.mark_views_suspect(generation).await
     }
 
     /// The sums come first: without them nothing else can be judged.
@@ -162,7 +162,8 @@ impl ViewAuditor {
             return Ok(None);
         }
         let limit = scan.pace.size();
-        let segments = self.audit.audited_segments(scan.next, limit).await?;
+        let read = self.audit.audited_segments(scan.next, limit).await;
+        let segments = read.inspect_err(|_| scan.pace.failed(start, Instant::now()))?;
         let damaged: Vec<_> = segments.iter().filter(|segment| !segment.is_intact()).collect();
         let next = segments.last().filter(|_| segments.len() == limit).map(|last| last.segment.id);
         scan.stepped(start, Instant::now(), next, 0);
@@ -182,7 +183,8 @@ impl ViewAuditor {
         days.dedup();
         let after = days.get(scan.pace.size()).copied();
         let until = after.unwrap_or(Day(i64::MAX));
-        let differing = self.audit.differing_rows(scan.next, until).await?;
+        let read = self.audit.differing_rows(scan.next, until).await;
+        let differing = read.inspect_err(|_| scan.pace.failed(start, Instant::now()))?;
         let drift = RowDifference::drift(&differing);
         // Days that differ are read again, because one look alone does not count.
         state.rows_differ = drift.is_some();

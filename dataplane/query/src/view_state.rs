@@ -68,12 +68,12 @@ mod tests {
     async fn a_state_is_two_seconds_old_at_most() {
         let store = Arc::new(MemoryStore::new(Arc::new(SystemClock)));
         let state = ViewState::new(Arc::<MemoryStore>::clone(&store));
-        store.mark_views_suspect().await.unwrap();
+        let (new, cutoffs) = ("g".to_owned(), Retention::default().at(0));
+        assert!(store.rebuild(None, &new, &BTreeMap::new(), cutoffs).await.unwrap());
+        store.mark_views_suspect(&new).await.unwrap();
         assert!(!state.current().suspect, "the first answer does not wait");
         sleep(Duration::from_millis(1)).await;
         assert!(state.current().suspect);
-        let (new, cutoffs) = ("g".to_owned(), Retention::default().at(0));
-        assert!(store.rebuild(None, &new, &BTreeMap::new(), cutoffs).await.unwrap());
         store.views_audited(&new, 7).await.unwrap();
         sleep(MAX_AGE).await;
         state.current();

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use ping_core::Retention;
-use ping_ports::{CounterCache, EventRetention, LogConsumer, SourceViews, TotalsStore};
+use ping_ports::{CounterCache, EventRetention, LogConsumer, SourceReader, SourceViews, TotalsStore};
 use ping_projections::{
     CountMetrics, CountSettings, CounterProjection, EventRetentionSettings, EventRetentionTask, LogPorts,
     MinutePublisher, Processor, SourceProjection, StatusProjection,
@@ -33,6 +33,8 @@ pub struct ProcessorService<S> {
     pub cache_log: S,
     /// Stores the views per source.
     pub views: Arc<dyn SourceViews>,
+    /// Reads the views.
+    pub view_reader: Arc<dyn SourceReader>,
     /// Reads the log for the views.
     pub views_log: S,
     /// Settings of the projections.
@@ -58,6 +60,7 @@ impl<S: LogConsumer + 'static> ProcessorService<S> {
             cache,
             cache_log,
             views,
+            view_reader,
             views_log,
             settings,
             retention,
@@ -68,12 +71,12 @@ impl<S: LogConsumer + 'static> ProcessorService<S> {
         } = self;
         let dropping = EventRetentionSettings::new(event_days);
         let dropping = EventRetentionTask::new(events, Arc::clone(&log.clock), dropping, retention, registry);
-        let counters = CounterProjection::new(cache, totals, &log, &settings);
-        let metrics = Arc::new(CountMetrics::register(registry, "ping_count"));
+        let counters = CounterProjection::new(cache, totals, view_reader, &log, &settings);
+        let metrics = Arc::new(CountMetrics::of_counters(registry));
         let counting = Processor::new(cache_log, counters, log.clone(), settings.clone(), metrics);
         let sources = SourceProjection::new(views, &log, &settings, retention);
         let sources = sources.with_statuses(statuses).with_minutes(minutes);
-        let metrics = Arc::new(CountMetrics::register(registry, "ping_views"));
+        let metrics = Arc::new(CountMetrics::of_views(registry));
         let settings = CountSettings {
             flush_interval: settings.flush_interval.min(VIEWS_FLUSH_INTERVAL),
             audit_interval: MINUTES_INTERVAL,

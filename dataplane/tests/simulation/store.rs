@@ -4,11 +4,11 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use parking_lot::Mutex;
-use ping_core::{Day, Event, LastSeqs, Millis, Minute, RetentionCutoffs, Seq, TimeRange, WriterId};
+use ping_core::{Event, LastSeqs, Minute, Seq, TimeRange, WriterId};
 use ping_memory::MemoryStore;
 use ping_ports::{
-    Batch, CommitError, Committed, Counted, EventCutoff, EventRetention, EventStore, Outbox, OutboxRow,
-    OutboxWatermark, RangeCountError, Recount, Snapshot, StoreError, TotalsStore,
+    Batch, CommitError, Committed, Counted, EventStore, Outbox, OutboxRow, OutboxWatermark, RangeCountError, Recount,
+    Snapshot, StoreError, TotalsStore,
 };
 use tokio::time::sleep;
 use uuid::Uuid;
@@ -28,7 +28,7 @@ pub struct FaultyStore {
     forgotten: Arc<Mutex<BTreeMap<WriterId, Seq>>>,
 }
 
-fn unavailable() -> StoreError {
+pub fn unavailable() -> StoreError {
     StoreError("the store is unavailable (simulated)".into())
 }
 
@@ -139,36 +139,6 @@ impl Outbox for FaultyStore {
             return Ok(LastSeqs { live, ..last_seqs });
         }
         Ok(last_seqs)
-    }
-}
-
-#[async_trait]
-impl EventRetention for FaultyStore {
-    async fn event_cutoff(&self) -> Result<EventCutoff, StoreError> {
-        self.host.call(unavailable, self.inner.event_cutoff()).await
-    }
-
-    async fn move_cutoff(&self, first_day: Day, now: Millis) -> Result<(), StoreError> {
-        let inner = Arc::clone(&self.inner);
-        self.host.change(unavailable, async move { inner.move_cutoff(first_day, now).await }).await
-    }
-
-    async fn prepare_days(&self, today: Day) -> Result<(), StoreError> {
-        self.host.call(unavailable, self.inner.prepare_days(today)).await
-    }
-
-    async fn drop_expired(&self, cutoffs: RetentionCutoffs) -> Result<u64, StoreError> {
-        let (inner, bug) = (Arc::clone(&self.inner), self.host.rng.bug);
-        let drop = async move {
-            let dropped = inner.drop_expired(cutoffs).await?;
-            match bug {
-                Some(Bug::DroppedIdsCommitted) => inner.commit_dropped_ids(),
-                Some(Bug::BaseForgotten) => inner.forget_base(),
-                _ => {}
-            }
-            Ok(dropped)
-        };
-        self.host.change(unavailable, drop).await
     }
 }
 

@@ -36,9 +36,9 @@ impl ViewAudit for FaultyViews {
         self.host.call(unavailable, self.inner.differing_rows(from, to)).await
     }
 
-    async fn mark_views_suspect(&self) -> Result<(), StoreError> {
-        let inner = Arc::clone(&self.inner);
-        self.host.change(unavailable, async move { inner.mark_views_suspect().await }).await
+    async fn mark_views_suspect(&self, generation: &Generation) -> Result<(), StoreError> {
+        let (inner, generation) = (Arc::clone(&self.inner), generation.clone());
+        self.host.change(unavailable, async move { inner.mark_views_suspect(&generation).await }).await
     }
 
     async fn views_audited(&self, generation: &Generation, at: Millis) -> Result<(), StoreError> {

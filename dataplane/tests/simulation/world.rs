@@ -100,8 +100,8 @@ impl World {
             statuses: Arc::new(MemoryStatuses::new(2, statuses::TIMES)),
             committed: Arc::default(),
             ingest_metrics: Arc::new(IngestMetrics::register(&mut Registry::default())),
-            count_metrics: Arc::new(CountMetrics::register(&mut Registry::default(), "ping_count")),
-            views_metrics: Arc::new(CountMetrics::register(&mut Registry::default(), "ping_views")),
+            count_metrics: Arc::new(CountMetrics::of_counters(&mut Registry::default())),
+            views_metrics: Arc::new(CountMetrics::of_views(&mut Registry::default())),
             views_committed: Arc::default(),
             lane_handles: Arc::default(),
             servers: Vec::new(),
@@ -185,7 +185,7 @@ impl World {
             full_until: self.full_until.clone(),
         };
         let ports = self.log_ports(host, &log);
-        let counters = CounterProjection::new(Arc::new(cache), Arc::new(store), &ports, &settings);
+        let counters = CounterProjection::new(Arc::new(cache), Arc::new(store), self.store.clone(), &ports, &settings);
         let consumer = FaultyConsumer {
             log,
             inner: self.log.subscribe("counts"),

@@ -304,3 +304,23 @@ async fn views_that_are_rebuilt_while_days_are_dropped_are_complete() {
     let sums = ping_ports::ViewAudit::view_sums(&*store).await.unwrap().unwrap();
     assert_eq!(ping_ports::compare_views(None, &sums, cutoffs), None);
 }
+
+#[tokio::test]
+async fn a_day_that_someone_reads_is_left_at_once() {
+    let (_server, url) = database().await;
+    let store = store(&url).await;
+    let (today, at) = (Day::of(THEN), THEN + 5 * DAY);
+    store.move_cutoff(today, THEN).await.unwrap();
+    store.prepare_days(today).await.unwrap();
+    let writer = store.open_writer(LEASE).await.unwrap();
+    store.commit(&batch(writer, 1, vec![dated(1, at)])).await.unwrap();
+    store.move_cutoff(Day(Day::of(at).0 + 1), at).await.unwrap();
+    let mut reader = PgConnection::connect(&url).await.unwrap();
+    let mut reading = reader.begin().await.unwrap();
+    sqlx::query("SELECT count(*) FROM events").execute(&mut *reading).await.unwrap();
+    let (began, cutoffs) = (Instant::now(), Retention::default().at(at));
+    store.drop_expired(cutoffs).await.unwrap_err();
+    assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
+    reading.rollback().await.unwrap();
+    assert_eq!(store.drop_expired(cutoffs).await.unwrap(), Some(1));
+}

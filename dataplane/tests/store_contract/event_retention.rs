@@ -40,7 +40,7 @@ pub async fn keep(fixture: &Fixture, now: Millis, days: i64) -> u64 {
     let store = &fixture.store;
     store.move_cutoff(Day::of(now).back(days), now).await.unwrap();
     store.prepare_days(Day::of(now)).await.unwrap();
-    store.drop_expired(cutoffs(now)).await.unwrap()
+    store.drop_expired(cutoffs(now)).await.unwrap().unwrap()
 }
 
 async fn commit(fixture: &Fixture, events: Vec<Event>) {

@@ -123,7 +123,9 @@ pub async fn the_result_of_an_audit_is_kept(fixture: &Fixture) {
     assert_eq!(fixture.store.view_audit_state().await.unwrap(), state(false, None));
     fixture.store.views_audited(&"g".into(), THEN).await.unwrap();
     assert_eq!(fixture.store.view_audit_state().await.unwrap(), state(false, Some(THEN)));
-    fixture.store.mark_views_suspect().await.unwrap();
+    fixture.store.mark_views_suspect(&"another".into()).await.unwrap();
+    assert_eq!(fixture.store.view_audit_state().await.unwrap(), state(false, Some(THEN)));
+    fixture.store.mark_views_suspect(&"g".into()).await.unwrap();
     rebuild(fixture, Some("g"), "h").await;
     assert_eq!(fixture.store.view_audit_state().await.unwrap(), state(true, Some(THEN)), "a rebuild is no audit");
     fixture.store.views_audited(&"h".into(), THEN + 1).await.unwrap();

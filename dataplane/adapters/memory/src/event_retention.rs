@@ -11,7 +11,7 @@ use super::{state::State, store::MemoryStore};
 #[async_trait]
 impl EventRetention for MemoryStore {
     async fn event_cutoff(&self) -> Result<EventCutoff, StoreError> {
-        Ok(self.state.lock().dropped.cutoff)
+        Ok(EventCutoff { now: self.clock.now(), ..self.state.lock().dropped.cutoff })
     }
 
     async fn move_cutoff(&self, first_day: Day, now: Millis) -> Result<(), StoreError> {
@@ -27,10 +27,10 @@ impl EventRetention for MemoryStore {
         Ok(())
     }
 
-    async fn drop_expired(&self, cutoffs: RetentionCutoffs) -> Result<u64, StoreError> {
+    async fn drop_expired(&self, cutoffs: RetentionCutoffs) -> Result<Option<u64>, StoreError> {
         let mut guard = self.state.lock();
         let State { events, times, dropped, .. } = &mut *guard;
-        let Some(first_day) = dropped.cutoff.first_day else { return Ok(0) };
+        let Some(first_day) = dropped.cutoff.first_day else { return Ok(Some(0)) };
         let mut changes = Changes::default();
         let before = events.len();
         let expired: Vec<_> = events.extract_if(|id, _| dropped.refuses(*id)).map(|(_, event)| event).collect();
@@ -44,7 +44,7 @@ impl EventRetention for MemoryStore {
         segments.and_then(|segments| dropped.add(segments)).map_err(|error| StoreError(error.into()))?;
         dropped.cutoff.milliseconds_from = first_day.start();
         *times = times.split_off(&first_day.start());
-        Ok((before - events.len()) as u64)
+        Ok(Some((before - events.len()) as u64))
     }
 }
 

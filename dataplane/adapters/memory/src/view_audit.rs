@@ -46,8 +46,11 @@ impl ViewAudit for MemoryStore {
         Ok(Vec::new())
     }
 
-    async fn mark_views_suspect(&self) -> Result<(), StoreError> {
-        self.state.lock().view_audit.suspect = true;
+    async fn mark_views_suspect(&self, generation: &Generation) -> Result<(), StoreError> {
+        let mut state = self.state.lock();
+        if state.views.as_ref().is_some_and(|views| views.positions.generation == *generation) {
+            state.view_audit.suspect = true;
+        }
         Ok(())
     }
 

@@ -25,7 +25,7 @@ const DROP_PAUSE: Duration = Duration::from_secs(1);
 const ROWS_AT_ONCE: i64 = 10_000;
 /// Memory of the events that are summed at once, in bytes. Sorting them takes some 10 ms, in which a processor does nothing else.
 const SUMMED_BYTES: usize = 4 << 20;
-/// Transactions after which the base is merged.
+/// Transactions, or chunks of a day, after which the base is merged.
 const CHUNKS_PER_MERGE: usize = 50;
 /// Releases the locks of a client that is lost in the middle of its transaction.
 const IDLE_TIMEOUT: &str = "SET LOCAL idle_in_transaction_session_timeout = '60s'";
@@ -51,17 +51,18 @@ pub(super) async fn drop_events(
         if !is_of_day(EVENTS, &partition) {
             dropped += delete_events(connection, &partition, first_day, cutoffs).await?;
         } else if partition < first {
-            dropped += drop_day(connection, &partition, cutoffs).await?;
+            dropped += drop_day(connection, &partition, cutoffs, SUMMED_BYTES).await?;
         }
     }
     Ok(dropped)
 }
 
-/// Drops a day's partition.
+/// Drops a day's partition. `max_bytes`: memory of the events that are summed at once.
 async fn drop_day(
     connection: &mut PgConnection,
     partition: &str,
     cutoffs: RetentionCutoffs,
+    max_bytes: usize,
 ) -> Result<u64, sqlx::Error> {
     let mut transaction = connection.begin().await?;
     run(&mut transaction, format!("{IDLE_TIMEOUT}; {LONG_LOCK}; {LOCK_RETENTION}")).await?;
@@ -71,6 +72,7 @@ async fn drop_day(
         return Ok(0);
     }
     run(&mut transaction, format!("LOCK TABLE {partition} IN SHARE MODE")).await?;
+    check_droppable(&mut transaction, partition).await?;
     let count = AssertSqlSafe(format!(
         "WITH per_minute AS (
             SELECT timestamp_ms / 60000 AS minute, count(*) AS count, count(source) AS attributed FROM {partition} GROUP BY 1),
@@ -81,14 +83,29 @@ async fn drop_day(
     ));
     let dropped: i64 = sqlx::query_scalar(count).fetch_one(&mut *transaction).await?;
     let select = format!("SELECT source, coalesce(kind, ''), timestamp_ms FROM {partition} WHERE source IS NOT NULL");
-    let mut sums = RowSums::open(&mut transaction, &select, SUMMED_BYTES).await?;
+    let mut sums = RowSums::open(&mut transaction, &select, max_bytes).await?;
+    let mut chunk = 0;
     while let Some(segments) = sums.next(&mut transaction, cutoffs, &mut BTreeMap::new()).await? {
         insert_into_base(&mut transaction, &segments).await?;
+        chunk += 1;
+        // A merge holds all segments of a place in memory.
+        if chunk % CHUNKS_PER_MERGE == 0 {
+            merge_base(&mut transaction).await?;
+        }
     }
     merge_base(&mut transaction).await?;
     drop_tables(&mut transaction, partition).await?;
     transaction.commit().await?;
     Ok(dropped.unsigned_abs())
+}
+
+/// Fails at once if a long read is in the way of dropping `partition`: summing a day takes minutes, and would be in vain.
+async fn check_droppable(transaction: &mut PgConnection, partition: &str) -> Result<(), sqlx::Error> {
+    let mut savepoint = transaction.begin().await?;
+    // Dropping a partition also locks its table.
+    let lock = format!("{SHORT_LOCK}; LOCK TABLE ONLY {EVENTS}, ONLY {partition} IN ACCESS EXCLUSIVE MODE");
+    run(&mut savepoint, lock).await?;
+    savepoint.rollback().await
 }
 
 /// Drops `tables`. Commits wait for the lock as long as this does, so it gives up early and tries again.
@@ -199,3 +216,6 @@ pub(super) async fn drop_milliseconds(connection: &mut PgConnection, first_day: 
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

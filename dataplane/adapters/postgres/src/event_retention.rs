@@ -92,12 +92,12 @@ async fn prepare_days(connection: &mut PgConnection, today: Day) -> Result<(), s
     create_days(connection, row, today).await
 }
 
-async fn drop_expired(connection: &mut PgConnection, cutoffs: RetentionCutoffs) -> Result<u64, sqlx::Error> {
+async fn drop_expired(connection: &mut PgConnection, cutoffs: RetentionCutoffs) -> Result<Option<u64>, sqlx::Error> {
     let row = state(connection).await?;
-    let Some(first_day) = row.first_day().filter(|_| row.partitioned) else { return Ok(0) };
+    let Some(first_day) = row.first_day().filter(|_| row.partitioned) else { return Ok(None) };
     let dropped = drop_events(connection, first_day, cutoffs).await?;
     drop_milliseconds(connection, first_day).await?;
-    Ok(dropped)
+    Ok(Some(dropped))
 }
 
 #[async_trait]
@@ -106,8 +106,8 @@ impl EventRetention for PostgresStore {
         let mut connection = self.write_pool.acquire().await?;
         let result = timeout(self.timeout, state(connection.get_mut())).await;
         let row = connection.finish(result)?;
-        let RetentionRow { moved_ms, milliseconds_from, .. } = row;
-        Ok(EventCutoff { first_day: row.first_day(), moved_at: moved_ms, milliseconds_from })
+        let RetentionRow { moved_ms, milliseconds_from, now_ms, .. } = row;
+        Ok(EventCutoff { now: now_ms, first_day: row.first_day(), moved_at: moved_ms, milliseconds_from })
     }
 
     async fn move_cutoff(&self, first_day: Day, now: Millis) -> Result<(), StoreError> {
@@ -119,7 +119,7 @@ impl EventRetention for PostgresStore {
         self.on_its_own(async |connection| in_turn(connection, prepare).await).await
     }
 
-    async fn drop_expired(&self, cutoffs: RetentionCutoffs) -> Result<u64, StoreError> {
+    async fn drop_expired(&self, cutoffs: RetentionCutoffs) -> Result<Option<u64>, StoreError> {
         let drop = async |connection: &mut PgConnection| drop_expired(connection, cutoffs).await;
         self.on_its_own(async |connection| in_turn(connection, drop).await).await
     }

@@ -18,7 +18,8 @@ pub(super) const LONG_LOCK: &str = "SET LOCAL lock_timeout = '10s'";
 /// Admits one program at a time to whatever changes the tables, and no rebuild of the views meanwhile. Readers are not affected.
 pub(super) const LOCK_RETENTION: &str = "LOCK TABLE event_retention IN EXCLUSIVE MODE";
 
-const STATE: &str = "SELECT first_day, moved_ms, milliseconds_from, cutover_day, partitioned FROM event_retention";
+const STATE: &str = "SELECT first_day, moved_ms, milliseconds_from, cutover_day, partitioned,
+    floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint AS now_ms FROM event_retention";
 const PARTITIONS: &str = "SELECT c.relname::text FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
 WHERE i.inhparent = $1::regclass ORDER BY 1";
 
@@ -30,9 +31,11 @@ pub(super) struct RetentionRow {
     pub(super) milliseconds_from: i64,
     pub(super) cutover_day: Option<i32>,
     pub(super) partitioned: bool,
+    /// Store time.
+    pub(super) now_ms: i64,
 }
 
-ping_sql::from_row!(RetentionRow of sqlx::postgres::PgRow { first_day, moved_ms, milliseconds_from, cutover_day, partitioned });
+ping_sql::from_row!(RetentionRow of sqlx::postgres::PgRow { first_day, moved_ms, milliseconds_from, cutover_day, partitioned, now_ms });
 
 impl RetentionRow {
     /// The first day whose ids are accepted.

@@ -28,7 +28,8 @@ SELECT -1, day, $3, coalesce(stored.count, 0) - coalesce(known.count, 0)
 FROM unnest($1::bigint[], $2::bigint[]) AS stored (day, count) FULL JOIN (
     SELECT bucket AS day, sum(attributed)::bigint AS count FROM rollups WHERE width_minutes = 1440 GROUP BY 1) AS known USING (day)
 WHERE coalesce(stored.count, 0) <> coalesce(known.count, 0)";
-const SUSPECT: &str = "UPDATE source_audit SET suspect = true";
+const SUSPECT: &str =
+    "UPDATE source_audit SET suspect = true WHERE EXISTS (SELECT FROM source_views WHERE generation = $1)";
 const AUDITED: &str = "UPDATE source_audit SET suspect = false, audited_ms = $2
 WHERE EXISTS (SELECT FROM source_views WHERE generation = $1)";
 const STATE: &str =
@@ -92,9 +93,10 @@ impl ViewAudit for PostgresStore {
         rows.into_iter().map(difference).collect()
     }
 
-    async fn mark_views_suspect(&self) -> Result<(), StoreError> {
+    async fn mark_views_suspect(&self, generation: &Generation) -> Result<(), StoreError> {
         let mut connection = self.write_pool.acquire().await?;
-        let result = timeout(self.timeout, sqlx::query(SUSPECT).execute(connection.get_mut())).await;
+        let suspect = sqlx::query(SUSPECT).bind(generation);
+        let result = timeout(self.timeout, suspect.execute(connection.get_mut())).await;
         connection.finish(result)?;
         Ok(())
     }

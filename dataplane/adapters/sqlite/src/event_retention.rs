@@ -124,7 +124,7 @@ impl EventRetention for SqliteStore {
     async fn event_cutoff(&self) -> Result<EventCutoff, StoreError> {
         let cutoff = sqlx::query_as::<_, (Option<i64>, Millis, Millis)>(CUTOFF).fetch_one(&self.readers);
         let (first_day, moved_at, milliseconds_from) = cutoff.await.map_err(failed)?;
-        Ok(EventCutoff { first_day: first_day.map(Day), moved_at, milliseconds_from })
+        Ok(EventCutoff { now: self.clock.now(), first_day: first_day.map(Day), moved_at, milliseconds_from })
     }
 
     async fn move_cutoff(&self, first_day: Day, now: Millis) -> Result<(), StoreError> {
@@ -140,8 +140,8 @@ impl EventRetention for SqliteStore {
     }
 
     /// Between two transactions, others may write.
-    async fn drop_expired(&self, cutoffs: RetentionCutoffs) -> Result<u64, StoreError> {
-        let Some(first_day) = self.event_cutoff().await?.first_day else { return Ok(0) };
+    async fn drop_expired(&self, cutoffs: RetentionCutoffs) -> Result<Option<u64>, StoreError> {
+        let Some(first_day) = self.event_cutoff().await?.first_day else { return Ok(Some(0)) };
         let (mut after, before) = ids_before(first_day);
         let mut dropped = 0;
         loop {
@@ -164,7 +164,7 @@ impl EventRetention for SqliteStore {
             let delete = sqlx::query(DELETE_MILLISECONDS).bind(kept_from).bind(ROWS_AT_ONCE as i64);
             let deleted = delete.execute(&mut *self.writer.lock().await).await.map_err(failed)?;
             if deleted.rows_affected() < ROWS_AT_ONCE as u64 {
-                return Ok(dropped);
+                return Ok(Some(dropped));
             }
         }
     }

@@ -22,6 +22,8 @@ FROM source_views LEFT JOIN accounts ON true";
 const SEGMENTS: &str = "SELECT id, family, node, period, data, events, digest FROM source_segments
 WHERE id > $1 ORDER BY id LIMIT $2";
 const ROLLED_UP: &str = "SELECT bucket, attributed FROM rollups WHERE width_minutes = 1440";
+const SUSPECT: &str =
+    "UPDATE source_audit SET suspect = 1 WHERE EXISTS (SELECT 1 FROM source_views WHERE generation = $1)";
 const AUDITED: &str = "UPDATE source_audit SET suspect = 0, audited_ms = $2
 WHERE EXISTS (SELECT 1 FROM source_views WHERE generation = $1)";
 const STATE: &str =
@@ -83,9 +85,9 @@ impl ViewAudit for SqliteStore {
         Ok(Vec::new())
     }
 
-    async fn mark_views_suspect(&self) -> Result<(), StoreError> {
+    async fn mark_views_suspect(&self, generation: &Generation) -> Result<(), StoreError> {
         let mut writer = self.writer.lock().await;
-        sqlx::query("UPDATE source_audit SET suspect = 1").execute(&mut *writer).await.map_err(failed)?;
+        sqlx::query(SUSPECT).bind(generation).execute(&mut *writer).await.map_err(failed)?;
         Ok(())
     }
 

@@ -1,4 +1,7 @@
-use std::collections::BTreeMap;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::atomic::{AtomicUsize, Ordering},
+};
 
 use async_trait::async_trait;
 use parking_lot::Mutex;
@@ -17,6 +20,24 @@ struct FakeViews {
     segments: Mutex<Vec<AuditedSegment>>,
     differing: Mutex<Vec<RowDifference>>,
     audited: Mutex<Option<Millis>>,
+    /// Reading the rows of more days, or more segments, takes too long.
+    readable: AtomicUsize,
+    /// How often that happened.
+    timeouts: AtomicUsize,
+    /// The days before this one were read.
+    read_until: Mutex<Day>,
+}
+
+impl FakeViews {
+    /// Reads `size` items.
+    async fn read(&self, size: usize) -> Result<(), StoreError> {
+        if size <= self.readable.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        sleep(Duration::from_secs(60)).await;
+        self.timeouts.fetch_add(1, Ordering::Relaxed);
+        Err(StoreError("no answer within a minute".into()))
+    }
 }
 
 fn fake() -> Arc<FakeViews> {
@@ -49,6 +70,9 @@ fn fake() -> Arc<FakeViews> {
         segments: Mutex::new((1..).zip(&written).map(stored).collect()),
         differing: Mutex::default(),
         audited: Mutex::default(),
+        readable: AtomicUsize::new(usize::MAX),
+        timeouts: AtomicUsize::new(0),
+        read_until: Mutex::new(Day(0)),
     })
 }
 
@@ -59,16 +83,21 @@ impl ViewAudit for FakeViews {
     }
 
     async fn audited_segments(&self, after: i64, limit: usize) -> Result<Vec<AuditedSegment>, StoreError> {
+        self.read(limit).await?;
         let segments = self.segments.lock();
         Ok(segments.iter().filter(|segment| segment.segment.id > after).take(limit).cloned().collect())
     }
 
     async fn differing_rows(&self, from: Day, to: Day) -> Result<Vec<RowDifference>, StoreError> {
+        let days: BTreeSet<_> = self.sums.lock().added.keys().map(|(_, day)| Day(*day)).collect();
+        self.read(days.range(from..to).count()).await?;
+        let mut read_until = self.read_until.lock();
+        *read_until = to.max(*read_until);
         let differing = self.differing.lock();
         Ok(differing.iter().filter(|row| (from..to).contains(&row.day)).copied().collect())
     }
 
-    async fn mark_views_suspect(&self) -> Result<(), StoreError> {
+    async fn mark_views_suspect(&self, _: &Generation) -> Result<(), StoreError> {
         Ok(())
     }
 
@@ -90,15 +119,19 @@ impl Clock for Standing {
     }
 }
 
-/// Audits every quarter of a second for a minute, and returns what was found.
-async fn a_minute_of_audits(views: &Arc<FakeViews>) -> Vec<AuditOutcome> {
+/// Audits every quarter of a second for some time, and returns what was found.
+async fn audits(views: &Arc<FakeViews>, time: Duration) -> Vec<AuditOutcome> {
     let auditor = ViewAuditor::new(Arc::<FakeViews>::clone(views), Arc::new(Standing));
-    let mut outcomes = Vec::new();
-    for _ in 0..240 {
+    let (mut outcomes, started) = (Vec::new(), Instant::now());
+    while started.elapsed() < time {
         outcomes.push(auditor.audit(Retention::default().at(NOW)).await);
         sleep(Duration::from_millis(250)).await;
     }
     outcomes
+}
+
+async fn a_minute_of_audits(views: &Arc<FakeViews>) -> Vec<AuditOutcome> {
+    audits(views, Duration::from_secs(60)).await
 }
 
 /// Whether two audits found a difference without one in between that found none: only then are the views rebuilt.
@@ -145,4 +178,26 @@ async fn what_an_earlier_version_wrote_is_rebuilt_once_per_minute() {
     let outcomes = a_minute_of_audits(&views).await;
     let outdated = outcomes.iter().filter(|outcome| matches!(outcome, AuditOutcome::Outdated { .. })).count();
     assert_eq!((outdated, would_rebuild(&outcomes)), (1, false));
+}
+
+#[tokio::test(start_paused = true)]
+async fn steps_that_take_too_long_become_smaller_and_are_rare() {
+    let views = fake();
+    {
+        let (mut sums, today) = (views.sums.lock(), Day::of(NOW).0);
+        // Their windows are no longer kept.
+        for day in today - 38..today - 8 {
+            sums.committed.insert(Day(day), 3);
+            for key in [(Family::Kinds, 0), (Family::Days, day)] {
+                *sums.added.entry(key).or_insert(0) += 3;
+                *sums.held.entry(key).or_insert(0) += 3;
+            }
+        }
+    }
+    views.readable.store(4, Ordering::Relaxed);
+    let outcomes = audits(&views, Duration::from_secs(4 * 3_600)).await;
+    let timeouts = views.timeouts.load(Ordering::Relaxed);
+    assert!((2..30).contains(&timeouts), "{timeouts} in four hours");
+    assert_eq!(*views.read_until.lock(), Day(i64::MAX), "all days were read");
+    assert!(outcomes.len() > 1_000 && !would_rebuild(&outcomes));
 }
