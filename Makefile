@@ -150,7 +150,14 @@ e2e-short: export FAULTS = access,capture,policies,drills,every server pod kille
 e2e-short: ## Does the same with two of the faults, the drills and the NetworkPolicies: what .ci/run runs
 e2e e2e-short: install-build install-cluster
 	images/build.sh --debug
-	trap 'target/debug/cluster down' EXIT; cargo test -q --workspace --test e2e -- --ignored --nocapture --test-threads 1
+	trap 'target/debug/cluster down' EXIT; \
+	cargo test -q --workspace --test e2e -- --ignored --skip release:: --nocapture --test-threads 1
+
+RELEASE ?= target/release-artifacts
+.PHONY: e2e-release
+e2e-release: install-build install-cluster ## Installs a release on a real cluster from its files alone, with Helm and without: RELEASE=folder; needs root
+	trap 'target/debug/cluster down' EXIT; \
+	RELEASE='$(abspath $(RELEASE))' cargo test -q --workspace --test e2e release:: -- --ignored --nocapture
 
 .PHONY: bench
 bench: install-build install-parts install-bench ## Measures ratios to the limits of the parts, in minutes; `make bench PART` for one; writes bench/results/

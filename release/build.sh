@@ -89,17 +89,23 @@ for arch in $archs; do
   )
 done
 
-say "packing the chart"
+pack() { # pack NAME: packs the folder NAME-VERSION in $scratch/NAME
+  tar --sort=name --mtime="@$SOURCE_DATE_EPOCH" --owner=0 --group=0 --numeric-owner -C "$scratch/$1" -cf - "$1-$VERSION" |
+    gzip -n >"$TO/$1-$VERSION.tar.gz"
+}
+
+say "packing the chart and examples"
 "$helm" package charts/ping-operator --destination "$TO" >/dev/null
 release/oci-artifact.sh "$TO/ping-operator-$VERSION.tgz" "$TO/ping-operator-chart-$VERSION.oci.tar"
 cp charts/plain/install.yaml "$TO/ping-operator-$VERSION.yaml"
 
-bundle=$scratch/bundle/ping-operator-bundle-$VERSION
+bundle=$scratch/ping-operator-bundle/ping-operator-bundle-$VERSION
 "$helm" template ping-operator charts/ping-operator --namespace namespace-of-olm --no-hooks | "$RELEASE" bundle \
   --namespace namespace-of-olm --chart charts/ping-operator/Chart.yaml --example examples/demo.yaml --icon docs/images/icon.svg \
   --created "$created" "$bundle"
-tar --sort=name --mtime="@$SOURCE_DATE_EPOCH" --owner=0 --group=0 --numeric-owner -C "$scratch/bundle" -cf - . |
-  gzip -n >"$TO/ping-operator-bundle-$VERSION.tar.gz"
+pack ping-operator-bundle
+install -D -m 644 -t "$scratch/pingpipeline-examples/pingpipeline-examples-$VERSION" examples/*.yaml LICENSE
+pack pingpipeline-examples
 "$RELEASE" krew --version "$VERSION" --url "$url" "$TO" >"$TO/pingpipeline.krew.yaml"
 
 "$RELEASE" provenance --version "$VERSION" --commit "$commit" --started "$started" --builder "${BUILDER:-https://pingpipeline.io/docs/how-to/release.html#by-hand}" \

@@ -35,6 +35,8 @@ const READY_TIMEOUT: Duration = Duration::from_secs(300);
 /// counted.
 const REQUIRED_BYTES: u64 = 6 << 30;
 const CGROUPS: &str = "/sys/fs/cgroup";
+/// For clusters that name no image. `testbed/cluster/images.sh` builds it.
+const POSTGRES_IMAGE: &str = "testbed/postgresql:15";
 
 /// A running cluster with CoreDNS and the CloudNativePG operator, whose nodes enforce NetworkPolicies. Stops when dropped. Its files,
 /// including the logs, remain until the next cluster starts or [`remove`] is called.
@@ -249,7 +251,7 @@ fn remove_group(group: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The manifest of the CloudNativePG release, changed to use the locally built image and to request no CPU.
+/// The manifest of the CloudNativePG release, changed to use the locally built images and to request no CPU.
 fn cloudnative_pg() -> anyhow::Result<String> {
     let file = cached("cnpg", "CNPG_VERSION")?.join("release.yaml");
     let manifest = fs::read_to_string(&file)
@@ -257,7 +259,11 @@ fn cloudnative_pg() -> anyhow::Result<String> {
     let version = control_plane::version("CNPG_VERSION")?;
     let image = format!("ghcr.io/cloudnative-pg/cloudnative-pg:{version}");
     ensure!(manifest.contains(&image), "{} does not name {image}", file.display());
+    let variable = "        - name: OPERATOR_IMAGE_NAME\n";
+    ensure!(manifest.contains(variable), "{} does not set OPERATOR_IMAGE_NAME", file.display());
+    let postgres = format!("        - name: POSTGRES_IMAGE_NAME\n          value: {POSTGRES_IMAGE}\n");
     Ok(manifest
+        .replace(variable, &format!("{postgres}{variable}"))
         .replace(&image, &format!("testbed/cloudnative-pg:{version}"))
         .replace("imagePullPolicy: Always", "imagePullPolicy: IfNotPresent")
         .replace("            cpu: 100m\n            memory: 200Mi", "            memory: 200Mi"))

@@ -76,8 +76,14 @@ pub(crate) fn the_bundle_has_the_permissions_of_the_chart(release: &Release) {
     let deployment = plain.iter().find(|object| object["kind"] == "Deployment").unwrap();
     let pod = |spec: &Value| spec["template"]["spec"]["containers"][0].clone();
     let (given, bundled) = (pod(&deployment["spec"]), pod(&strategy["deployments"][0]["spec"]));
-    for field in ["image", "resources", "securityContext", "livenessProbe", "readinessProbe", "ports"] {
+    for field in ["resources", "securityContext", "livenessProbe", "readinessProbe", "ports"] {
         assert_eq!(given[field], bundled[field]);
+    }
+    // The names that the image archives have.
+    for container in [&given, &bundled] {
+        assert_eq!(container["image"], format!("pingpipeline/ping-operator:{VERSION}"));
+        let pingd = Value::from(format!("--image=pingpipeline/pingd:{VERSION}"));
+        assert!(container["args"].as_array().unwrap().contains(&pingd), "{container}");
     }
     // OLM chooses the namespaces.
     let rendered = bundled["args"].to_string();

@@ -16,6 +16,7 @@ fn a_release_is_complete_and_works() {
     let release = Release::build();
     every_file_has_its_checksum(&release);
     packages::archives_contain_programs_that_run(&release);
+    packages::the_examples_are_those_of_the_documentation(&release);
     packages::debian_packages_install_run_and_leave_nothing(&release);
     images::image_archives_are_layouts_with_the_programs(&release);
     images::the_chart_is_an_oci_artifact(&release);
@@ -44,6 +45,7 @@ fn every_file_has_its_checksum(release: &Release) {
         format!("ping-operator-{VERSION}.yaml"),
         format!("ping-operator-bundle-{VERSION}.tar.gz"),
         format!("ping-operator-chart-{VERSION}.oci.tar"),
+        format!("pingpipeline-examples-{VERSION}.tar.gz"),
         "pingpipeline.krew.yaml".to_owned(),
         format!("pingpipeline-{VERSION}.provenance.json"),
     ];

@@ -1,13 +1,15 @@
 //! Archives and Debian packages of the programs.
 
 use std::{
+    collections::BTreeMap,
+    ffi::OsStr,
     fs,
     path::Path,
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
 };
 
-use crate::parts::{ARCHITECTURE, PLATFORM, Release, VERSION, output};
+use crate::parts::{ARCHITECTURE, PLATFORM, Release, VERSION, output, root};
 
 const PROGRAMS: [&str; 4] = ["pingd", "pingd-dev", "pingctl", "kubectl-pingpipeline"];
 
@@ -20,6 +22,19 @@ pub(crate) fn archives_contain_programs_that_run(release: &Release) {
         assert!(folder.join("LICENSE").exists());
         assert_eq!(folder.join("man").exists(), program != "kubectl-pingpipeline", "{program}");
     }
+}
+
+pub(crate) fn the_examples_are_those_of_the_documentation(release: &Release) {
+    let name = format!("pingpipeline-examples-{VERSION}");
+    let folder = release.unpacked(&format!("{name}.tar.gz"));
+    let manifests = |folder: &Path| -> BTreeMap<_, _> {
+        let files = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+        let manifests = files.filter(|file| file.extension().is_some_and(|extension| extension == "yaml"));
+        manifests.map(|file| (file.file_name().unwrap().to_owned(), fs::read_to_string(&file).unwrap())).collect()
+    };
+    let packed = manifests(&folder.path().join(name));
+    assert!(packed.contains_key(OsStr::new("demo.yaml")));
+    assert!(packed == manifests(&root().join("examples")), "the examples of the release differ from examples/");
 }
 
 /// `dpkg` with a root folder of its own. Its packages' scripts run outside of it, because it has no shell, and see it in `DPKG_ROOT`.

@@ -6,7 +6,7 @@ use ping_history::{Count, History, Includes, Interval, Micros, Outcome};
 use serde_json::Value;
 use tokio::{process::Command, task::JoinHandle};
 
-use crate::test_cluster::{Connection, pingctl};
+use crate::{connection::Connection, test_cluster::pingctl};
 
 /// Between two counts.
 const INTERVAL: Duration = Duration::from_millis(200);

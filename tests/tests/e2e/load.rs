@@ -18,7 +18,8 @@ use tokio::{
 use crate::{
     answers::{Checked, Reader},
     at,
-    test_cluster::{Connection, PIPELINE, TestCluster, holds, pingctl},
+    connection::Connection,
+    test_cluster::{PIPELINE, TestCluster, holds, pingctl},
 };
 
 /// Pings per second. Low, because this test is about correctness.

@@ -6,6 +6,7 @@ mod access;
 mod answers;
 mod callers;
 mod capture;
+mod connection;
 mod drill;
 mod faults;
 mod flows;
@@ -13,6 +14,7 @@ mod links;
 mod load;
 mod network;
 mod network_namespace;
+mod release;
 mod report;
 mod restore;
 mod rotations;
@@ -25,7 +27,10 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use self::test_cluster::{Connection, NAMESPACE, PIPELINE, TestCluster};
+use self::{
+    connection::Connection,
+    test_cluster::{NAMESPACE, PIPELINE, TestCluster},
+};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "takes minutes and needs root: make e2e"]
@@ -162,7 +167,9 @@ async fn deletion_leaves_nothing(cluster: &TestCluster) {
     cluster.wait_until("observed change", Duration::from_secs(60), async || cluster.is_observed().await).await;
     cluster.delete_pipeline().await;
     let kinds = "clusters.postgresql.cnpg.io,kafkas,kafkatopics,kafkausers,dragonflies,deployments,statefulsets,services,persistentvolumeclaims,pods";
-    let all_deleted = async || cluster.json(&["get", kinds]).await["items"].as_array().is_some_and(Vec::is_empty);
+    // The operator may be in the same namespace.
+    let get = ["get", kinds, "--selector=app.kubernetes.io/name!=ping-operator"];
+    let all_deleted = async || cluster.json(&get).await["items"].as_array().is_some_and(Vec::is_empty);
     cluster.wait_until("deletion of all objects", Duration::from_secs(300), all_deleted).await;
     cluster
         .wait_until("deletion of all volumes", Duration::from_secs(120), async || {

@@ -21,7 +21,7 @@ use ping_tests::stand_ins;
 use serde_json::Value;
 use tokio::{process::Command, task::JoinHandle};
 
-use crate::{at, network_namespace::process_of};
+use crate::{at, connection::Connection, network_namespace::process_of};
 
 /// The namespace of the pipeline.
 pub(crate) const NAMESPACE: &str = "demo";
@@ -32,28 +32,41 @@ const VERIFY_TIMEOUT: Duration = Duration::from_secs(120);
 
 /// The name of the pipeline.
 pub(crate) const PIPELINE: &str = "demo";
+/// A kustomization that reduces `pipeline.yaml` to one replica of each component.
+pub(crate) const SIZES: &str = include_str!("sizes/kustomization.yaml");
 
 pub(crate) struct TestCluster {
     pub(crate) cluster: Cluster,
     pub(crate) pipelines: Api<PingPipeline>,
     stand_ins: JoinHandle<()>,
+    /// Folder of `pingctl` and the kubectl plugin.
+    programs: PathBuf,
+    /// The namespace of the pipeline.
+    namespace: &'static str,
 }
 
 impl TestCluster {
+    /// With the images of `images/build.sh --debug` and the programs of this build.
     pub(crate) async fn start() -> Self {
+        let images = ["pingd", "ping-operator"].map(|image| root().join(format!("target/images/{image}.tar")));
+        Self::start_with(&images, build_folder(), NAMESPACE).await
+    }
+
+    /// With the images in these archives, and with `pingctl` and the kubectl plugin from the folder `programs`. The pipeline is in `namespace`.
+    pub(crate) async fn start_with(images: &[PathBuf], programs: PathBuf, namespace: &'static str) -> Self {
         let started = Instant::now();
         let cluster = Cluster::start(Lifetime::Owned).await.unwrap();
-        for image in ["pingd", "ping-operator"] {
-            cluster.import(&root().join(format!("target/images/{image}.tar"))).await.unwrap();
+        for archive in images {
+            cluster.import(archive).await.unwrap();
         }
         let kubeconfig = cluster.control_plane().kubeconfig_path().to_owned();
         let config = Kubeconfig::read_from(&kubeconfig).unwrap();
         let config = Config::from_custom_kubeconfig(config, &KubeConfigOptions::default()).await.unwrap();
-        let pipelines = Api::namespaced(Client::try_from(config).unwrap(), NAMESPACE);
+        let pipelines = Api::namespaced(Client::try_from(config).unwrap(), namespace);
         let volumes = cluster::volumes().unwrap();
         let stand_ins = tokio::spawn(async move { stand_ins::run(&kubeconfig, volumes).await.unwrap() });
         println!("two nodes, CoreDNS and CloudNativePG were ready after {:?}", started.elapsed());
-        Self { cluster, pipelines, stand_ins }
+        Self { cluster, pipelines, stand_ins, programs, namespace }
     }
 
     /// Loads the image that an upgrade switches to, whose tag is `next`.
@@ -72,7 +85,7 @@ impl TestCluster {
     }
 
     pub(crate) async fn try_kubectl(&self, arguments: &[&str]) -> anyhow::Result<String> {
-        let all = ["--namespace", NAMESPACE].into_iter().chain(arguments.iter().copied());
+        let all = ["--namespace", self.namespace].into_iter().chain(arguments.iter().copied());
         self.cluster.control_plane().kubectl(all).await
     }
 
@@ -125,8 +138,8 @@ impl TestCluster {
 
     /// Runs `kubectl pingpipeline` in the pipeline's namespace.
     pub(crate) async fn plugin(&self, arguments: &[&str]) -> Output {
-        let all = [&["--namespace", NAMESPACE], arguments].concat();
-        self.try_run(&built("kubectl-pingpipeline"), &all).await
+        let all = [&["--namespace", self.namespace], arguments].concat();
+        self.try_run(&self.programs.join("kubectl-pingpipeline"), &all).await
     }
 
     pub(crate) async fn pingctl(&self, arguments: &[&str]) -> String {
@@ -139,31 +152,11 @@ impl TestCluster {
         let mut all = connection.options();
         all.push("--retries=30");
         all.extend(arguments);
-        self.run(&pingctl().to_string_lossy(), &all).await
+        self.run(&self.pingctl_path().to_string_lossy(), &all).await
     }
 
-    /// How clients outside of the cluster reach the servers, as `kubectl pingpipeline connect` prints it. The Secrets are read each time,
-    /// because they may have been rotated.
-    pub(crate) async fn connection(&self) -> Connection {
-        self.connection_of(PIPELINE).await
-    }
-
-    async fn connection_of(&self, name: &str) -> Connection {
-        let pipeline = self.json(&["get", "pingpipeline", name]).await;
-        let text = |pointer: &str| at(&pipeline, pointer).as_str().unwrap_or_else(|| panic!("no {pointer}")).to_owned();
-        let file = async |secret: &str, key: &str, name: &str| {
-            let template = format!("--output=go-template={{{{index .data \"{key}\" | base64decode}}}}");
-            let content = self.kubectl(&["get", "secret", secret, &template]).await;
-            let path = self.cluster.folder().join(name);
-            std::fs::write(&path, &content).unwrap();
-            (path.to_string_lossy().into_owned(), content)
-        };
-        let (ca, _) = file(&text("/status/access/caSecret"), "ca.crt", &format!("e2e-{name}-ca.crt")).await;
-        let (token_file, token) =
-            file(&text("/status/access/tokenSecret"), "token", &format!("e2e-{name}-token")).await;
-        let address = format!("https://{}", self.address_of(name).await);
-        let credentials = vec!["--token-file".into(), token_file];
-        Connection { address, server_name: text("/status/access/serverName"), ca, credentials, token }
+    fn pingctl_path(&self) -> PathBuf {
+        self.programs.join("pingctl")
     }
 
     /// Has servers recount every row; the proof as JSON. Retries while no server is ready, or the cache does not answer or is behind: that takes
@@ -184,28 +177,18 @@ impl TestCluster {
 
     /// Has a server recount every row. The admin port is not part of the Service. An error is a proof with differences, or says why there is none.
     async fn try_verify(&self) -> Result<String, String> {
-        let pods = self.pods(NAMESPACE, "app.kubernetes.io/component=server").await;
+        let pods = self.pods(self.namespace, "app.kubernetes.io/component=server").await;
         let pod = pods.iter().find(|pod| is_ready(pod)).ok_or("no server is ready")?;
         let admin = format!("https://{}:8081", at(pod, "/status/podIP").as_str().unwrap());
         // NetworkPolicies admit only Prometheus to the port.
         let connection = self.connection().await;
         let command = [&connection.options()[..], &["verify", "--json", "--admin-addr", &admin]].concat();
-        let output = self.try_run_from(process_of(pod), &pingctl().to_string_lossy(), &command).await;
+        let output = self.try_run_from(process_of(pod), &self.pingctl_path().to_string_lossy(), &command).await;
         let [printed, error] = [output.stdout, output.stderr].map(|text| String::from_utf8_lossy(&text).into_owned());
         match output.status.success() {
             true => Ok(printed),
             false => Err(if printed.is_empty() { error } else { printed }),
         }
-    }
-
-    /// IP address and port of the servers' Service.
-    pub(crate) async fn address(&self) -> String {
-        self.address_of(PIPELINE).await
-    }
-
-    async fn address_of(&self, pipeline: &str) -> String {
-        let service = self.json(&["get", "service", &format!("{pipeline}-server")]).await;
-        format!("{}:8080", at(&service, "/spec/clusterIP").as_str().unwrap())
     }
 
     /// The pods that `selector` matches in a namespace.
@@ -235,14 +218,18 @@ impl TestCluster {
     }
 
     pub(crate) async fn apply_pipeline(&self) {
-        let folder = root().join("tests/tests/e2e/pipeline");
+        self.apply_folder(&root().join("tests/tests/e2e/pipeline")).await;
+    }
+
+    /// Applies what the kustomization in a folder makes.
+    pub(crate) async fn apply_folder(&self, folder: &Path) {
         let folder = folder.to_string_lossy();
         let manifest = self.kubectl(&["kustomize", "--load-restrictor=LoadRestrictionsNone", &folder]).await;
         self.apply(&manifest).await;
     }
 
     pub(crate) async fn apply(&self, manifest: &str) {
-        let apply = ["--namespace", NAMESPACE, "apply", "--filename=-"];
+        let apply = ["--namespace", self.namespace, "apply", "--filename=-"];
         self.cluster.control_plane().kubectl_with_input(apply, manifest).await.unwrap();
     }
 
@@ -285,7 +272,7 @@ impl TestCluster {
     /// The same, as the caller of `connection`; none if no server answers at once.
     pub(crate) async fn try_count(&self, connection: &Connection) -> Option<u64> {
         let count = ["--retries=0", "--timeout=5s", "count", "--json", "--strong"];
-        let output = self.try_run(&pingctl(), &[&connection.options()[..], &count].concat()).await;
+        let output = self.try_run(&self.pingctl_path(), &[&connection.options()[..], &count].concat()).await;
         output.status.success().then(|| total(&String::from_utf8_lossy(&output.stdout)))
     }
 
@@ -365,38 +352,6 @@ fn total(printed: &str) -> u64 {
     count.unwrap_or_else(|| panic!("{response}"))
 }
 
-/// How clients reach the servers.
-#[derive(Clone)]
-pub(crate) struct Connection {
-    /// URL of the Service, by its IP address.
-    pub(crate) address: String,
-    /// Name that the servers' certificate covers.
-    pub(crate) server_name: String,
-    /// File with the CA.
-    pub(crate) ca: String,
-    /// Options of pingctl that name files with credentials.
-    credentials: Vec<String>,
-    /// The first token.
-    pub(crate) token: String,
-}
-
-impl Connection {
-    /// Options of pingctl.
-    pub(crate) fn options(&self) -> Vec<&str> {
-        let Self { address, server_name, ca, credentials, .. } = self;
-        let server = ["--addr", address, "--ca", ca, "--tls-server-name", server_name];
-        server.into_iter().chain(credentials.iter().map(String::as_str)).collect()
-    }
-
-    /// The same servers, called with the credentials in these files.
-    pub(crate) fn with_credentials(mut self, files: &[(&str, &PathBuf)]) -> Self {
-        let options =
-            files.iter().flat_map(|(option, file)| [(*option).to_owned(), file.to_string_lossy().into_owned()]);
-        self.credentials = options.collect();
-        self
-    }
-}
-
 /// Whether a condition holds for the current spec.
 pub(crate) fn holds(pipeline: &Value, condition: &str) -> bool {
     let conditions = at(pipeline, "/status/conditions").as_array().into_iter().flatten();
@@ -419,12 +374,16 @@ pub(crate) fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
 }
 
-/// The path of `pingctl`.
+/// The path of this build's `pingctl`.
 pub(crate) fn pingctl() -> PathBuf {
     built("pingctl")
 }
 
 /// The path of a program from the same build as this test.
 pub(crate) fn built(program: &str) -> PathBuf {
-    std::env::current_exe().unwrap().ancestors().nth(2).unwrap().join(program)
+    build_folder().join(program)
+}
+
+fn build_folder() -> PathBuf {
+    std::env::current_exe().unwrap().ancestors().nth(2).unwrap().to_owned()
 }

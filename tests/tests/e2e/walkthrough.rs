@@ -8,9 +8,8 @@ use serde_json::json;
 use tempfile::TempDir;
 use tokio::process::Command;
 
-use crate::test_cluster::{NAMESPACE, TestCluster, built, root};
+use crate::test_cluster::{NAMESPACE, SIZES, TestCluster, built, root};
 
-const SIZES: &str = include_str!("restore/kustomization.yaml");
 /// A Secret with the CA of the object store.
 const CA: &str = "object-store-ca";
 /// The bucket of the page. The cloud's console makes it for readers.
