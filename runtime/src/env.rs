@@ -102,6 +102,8 @@ pub const WINDOW_RETENTION_DAYS: &str = "PING_WINDOW_RETENTION_DAYS";
 pub const DAY_RETENTION_DAYS: &str = "PING_DAY_RETENTION_DAYS";
 /// Days to keep the rows of events whose ids are version 7 UUIDs, not counting today; 0 keeps all rows. Default 0.
 pub const EVENT_RETENTION_DAYS: &str = "PING_EVENT_RETENTION_DAYS";
+/// ID of the restore that the database was started from. Default: none, if it was started empty.
+pub const RESTORE_ID: &str = "PING_RESTORE_ID";
 /// Number of sources from which on new ones are refused; 0 sets no limit. Default 100000000.
 pub const MAX_SOURCES: &str = "PING_MAX_SOURCES";
 /// New names of kinds per day (UTC); 0 sets no limit. Default 10000.

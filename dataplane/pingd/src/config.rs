@@ -136,6 +136,10 @@ pub(crate) struct ProcessorArgs {
     /// Settings of the projections.
     #[command(flatten)]
     pub(crate) count: CountArgs,
+    /// ID of the restore that the database was started from: the views that came with the backup are rebuilt once. Unset: it was not
+    /// restored, so a topic that lacks what the views have counted was created again
+    #[arg(long, env = env::RESTORE_ID, value_name = "ID")]
+    pub(crate) restore_id: Option<String>,
     /// Retention of the views.
     #[command(flatten)]
     pub(crate) retention: RetentionArgs,

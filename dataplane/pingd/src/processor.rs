@@ -6,7 +6,7 @@ use crate::config::ProcessorArgs;
 use anyhow::Context;
 use ping_kafka::{FetchProfile, KafkaBounds, KafkaConsumer, KafkaMinutes, KafkaProducer, KafkaSettings};
 use ping_memory::SystemClock;
-use ping_projections::{LogPorts, MinutePublisher, StatusProjection};
+use ping_projections::{CountSettings, LogPorts, MinutePublisher, StatusProjection};
 use ping_redis::{RedisCache, RedisStatuses};
 use ping_rpc::health;
 use ping_runtime::admin::{Readiness, Router};
@@ -52,7 +52,7 @@ pub(crate) async fn run(args: ProcessorArgs, process: ProcessArgs, shutdown: Can
         views: store.clone(),
         view_reader: store.clone(),
         views_log: KafkaConsumer::new(&views)?,
-        settings: args.count.settings(),
+        settings: CountSettings { restore_id: args.restore_id, ..args.count.settings() },
         retention: args.retention.retention(),
         events: store,
         event_days: args.retention.event_days(),

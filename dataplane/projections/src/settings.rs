@@ -27,6 +27,8 @@ pub struct CountSettings {
     pub fan_in: usize,
     /// Writers that were closed this long ago are compacted into one. None of their records may still be in flight by then.
     pub compact_after: Duration,
+    /// The restore that the store was started from; `None` if it was started empty.
+    pub restore_id: Option<String>,
 }
 
 impl Default for CountSettings {
@@ -41,6 +43,7 @@ impl Default for CountSettings {
             retry: Duration::from_millis(200),
             fan_in: FAN_IN,
             compact_after: Duration::from_secs(24 * 60 * 60),
+            restore_id: None,
         }
     }
 }

@@ -1,6 +1,7 @@
 //! The projection per source: windows, days, kinds and unique sources per minute, as segments in the store.
 
 use std::{
+    collections::BTreeMap,
     panic,
     sync::{
         Arc,
@@ -22,8 +23,8 @@ use super::{
     status_cache::{StatusProjection, StatusUpdater},
     view_audit::ViewAuditor,
 };
-use ping_core::{Generation, Positions, Retention, RetentionCutoffs};
-use ping_ports::{Advance, Applied, Clock, LogBounds, LogEvent, SourceViews, TraceStep, chain};
+use ping_core::{Generation, Offset, Partition, Positions, Retention, RetentionCutoffs};
+use ping_ports::{Advance, Applied, Bounds, Clock, LogBounds, LogEvent, SourceViews, TraceStep, ViewPositions, chain};
 use ping_segments::{Changes, FormatError, Segment};
 
 impl Sums for Changes {
@@ -50,6 +51,8 @@ pub struct SourceProjection {
     auditor: ViewAuditor,
     statuses: Option<StatusUpdater>,
     minutes: Option<MinutePublisher>,
+    /// The restore that the store was started from.
+    restore_id: Option<String>,
     /// Whether the generation that was read last holds unique sources per minute. All processors that add to it must add those
     /// too. A flush into another generation is rejected, so the flag cannot be applied to the wrong one.
     unique_sources: AtomicBool,
@@ -69,6 +72,7 @@ impl SourceProjection {
             clock,
             statuses: None,
             minutes: None,
+            restore_id: settings.restore_id.clone(),
             unique_sources: AtomicBool::new(false),
         }
     }
@@ -85,10 +89,48 @@ impl SourceProjection {
         Self { minutes, ..self }
     }
 
+    /// Rebuilds the views, with positions at `offsets` where the log has them, and otherwise at its end. In the same order as the rebuild of
+    /// the counters, and for the same reason: first the ends of the log, then the rows.
+    async fn rebuild_at(
+        &self,
+        seen: Option<&Generation>,
+        offsets: &BTreeMap<Partition, Offset>,
+    ) -> Result<bool, CountError> {
+        let bounds = self.bounds.bounds().await?;
+        let next = |(partition, bounds): (&Partition, &Bounds)| {
+            let held = offsets.get(partition).filter(|next| (bounds.low..=bounds.end).contains(*next));
+            (*partition, held.copied().unwrap_or(bounds.end))
+        };
+        let positions = bounds.iter().map(next).collect();
+        let cutoffs = self.cutoffs(self.minutes.is_some());
+        let generation = new_generation(self.restore_id.as_deref());
+        let rebuild = self.views.rebuild(seen, &generation, &positions, cutoffs);
+        let rebuilt = match &self.statuses {
+            Some(statuses) => statuses.while_closed(rebuild).await?,
+            None => rebuild.await?,
+        };
+        if rebuilt {
+            tracing::info!(generation, "views per source rebuilt from the stored events");
+        }
+        Ok(rebuilt)
+    }
+
     fn cutoffs(&self, unique_sources: bool) -> RetentionCutoffs {
         let cutoffs = self.retention.cutoffs();
         if unique_sources { cutoffs } else { cutoffs.without_minutes() }
     }
+}
+
+/// A new generation of the views. It names the restore that the store was started from.
+fn new_generation(restore_id: Option<&str>) -> Generation {
+    let id = Uuid::now_v7();
+    restore_id.map_or_else(|| id.to_string(), |restore_id| format!("{id}.{restore_id}"))
+}
+
+/// Whether `generation` was built since the store was started from a backup. True if it was not.
+fn is_built_since(restore_id: Option<&str>, generation: &Generation) -> bool {
+    let built_since = generation.split_once('.').map(|(_, restore_id)| restore_id);
+    restore_id.is_none_or(|restore_id| built_since == Some(restore_id))
 }
 
 /// The segments of a checkpoint.
@@ -108,12 +150,22 @@ impl Projection for SourceProjection {
     const PRIMARY: bool = false;
     const STEP: TraceStep = TraceStep::FlushViews;
 
-    /// Rebuilds the views first, if minutes are published and the views do not hold unique sources per minute yet.
+    /// Rebuilds the views first, if minutes are published and the views do not hold unique sources per minute yet, or if they came with a
+    /// backup: then their positions may be of another topic. Phantoms after these positions are still read.
     async fn positions(&self) -> Result<Option<Positions>, CountError> {
         let mut held = self.views.positions().await?;
-        if let Some(views) = held.as_ref().filter(|views| self.minutes.is_some() && !views.unique_sources) {
-            self.rebuild(Some(&views.positions.generation)).await?;
-            held = self.views.positions().await?;
+        if let Some(ViewPositions { positions: Positions { generation, offsets, .. }, unique_sources }) = &held {
+            if !is_built_since(self.restore_id.as_deref(), generation) {
+                tracing::info!(
+                    generation,
+                    "the store was started from a backup: rebuilding the views that came with it"
+                );
+                self.rebuild_at(Some(generation), offsets).await?;
+                held = self.views.positions().await?;
+            } else if self.minutes.is_some() && !unique_sources {
+                self.rebuild(Some(generation)).await?;
+                held = self.views.positions().await?;
+            }
         }
         self.unique_sources.store(held.as_ref().is_some_and(|views| views.unique_sources), Ordering::Relaxed);
         self.merging.search_again();
@@ -148,21 +200,8 @@ impl Projection for SourceProjection {
         Ok(applied)
     }
 
-    /// In the same order as the rebuild of the counters, and for the same reason: first the ends of the log, then the rows.
     async fn rebuild(&self, seen: Option<&Generation>) -> Result<bool, CountError> {
-        let bounds = self.bounds.bounds().await?;
-        let ends = bounds.iter().map(|(partition, bounds)| (*partition, bounds.end)).collect();
-        let cutoffs = self.cutoffs(self.minutes.is_some());
-        let generation = Uuid::now_v7().to_string();
-        let rebuild = self.views.rebuild(seen, &generation, &ends, cutoffs);
-        let rebuilt = match &self.statuses {
-            Some(statuses) => statuses.while_closed(rebuild).await?,
-            None => rebuild.await?,
-        };
-        if rebuilt {
-            tracing::info!(generation, "views per source rebuilt from the stored events");
-        }
-        Ok(rebuilt)
+        self.rebuild_at(seen, &BTreeMap::new()).await
     }
 
     async fn maintain(&self) -> Result<(), CountError> {
@@ -186,5 +225,19 @@ impl Projection for SourceProjection {
 
     async fn mark_suspect(&self, generation: &Generation) -> Result<(), CountError> {
         Ok(self.auditor.mark_suspect(generation).await?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_views_that_came_with_the_last_restore_are_built_before_it() {
+        let (never, first) = (new_generation(None), new_generation(Some("first")));
+        assert!(is_built_since(None, &never) && is_built_since(None, &first));
+        assert!(is_built_since(Some("first"), &first));
+        assert!(!is_built_since(Some("first"), &never));
+        assert!(!is_built_since(Some("second"), &first), "the restored pipeline was backed up and restored");
     }
 }

@@ -44,7 +44,7 @@ const DEAD_LETTERS: &str = "pings-dead-letter";
 const SOURCES: usize = 20;
 
 /// Records `count` events of all sources.
-async fn record(server: &Pingd, count: usize) {
+pub async fn record(server: &Pingd, count: usize) {
     let event = |number| json!({"eventId": Uuid::now_v7(), "source": format!("source-{}", number % SOURCES), "kind": "succeeded"});
     let events: Vec<_> = (0..count).map(event).collect();
     let started = Instant::now();
@@ -145,7 +145,7 @@ impl Reader {
 }
 
 /// Waits until cache and views have `count` events, and their watermarks are later than `since`; returns how long it took.
-async fn wait_for_exact(server: &Pingd, count: i64, since: i64) -> Duration {
+pub async fn wait_for_exact(server: &Pingd, count: i64, since: i64) -> Duration {
     let (started, http) = (Instant::now(), reqwest::Client::new());
     loop {
         let (total, sum) = (total(&server.api, &http).await, sum_of_sources(&server.api, &http).await);
@@ -160,7 +160,7 @@ async fn wait_for_exact(server: &Pingd, count: i64, since: i64) -> Duration {
 }
 
 /// Every source has as many events in the views as in the table.
-async fn assert_sources_agree(parts: &Parts, server: &Pingd) {
+pub async fn assert_sources_agree(parts: &Parts, server: &Pingd) {
     let pool = PgPool::connect(&parts.postgres.url()).await.unwrap();
     let rows = "SELECT source, count(*) FROM events WHERE source IS NOT NULL GROUP BY 1";
     let rows: BTreeMap<String, i64> = sqlx::query_as(rows).fetch_all(&pool).await.unwrap().into_iter().collect();
@@ -174,7 +174,7 @@ async fn assert_sources_agree(parts: &Parts, server: &Pingd) {
 }
 
 /// The reasons of all dead letters.
-fn dead_letters(parts: &Parts, count: usize) -> Vec<String> {
+pub fn dead_letters(parts: &Parts, count: usize) -> Vec<String> {
     let mut config = ClientConfig::new();
     let consumer: BaseConsumer =
         config.set("bootstrap.servers", parts.kafka.brokers()).set("group.id", "letters").create().unwrap();
@@ -191,7 +191,7 @@ fn dead_letters(parts: &Parts, count: usize) -> Vec<String> {
 }
 
 /// Waits until the server reports that `incarnation` has changed since `went_back`, with at least this many phantoms.
-async fn reports_change(server: &Pingd, incarnation: &str, went_back: i64, phantoms: i64) {
+pub async fn reports_change(server: &Pingd, incarnation: &str, went_back: i64, phantoms: i64) {
     let started = Instant::now();
     loop {
         let (_, answer) = server.call("PingCount", &json!({})).await.unwrap();
@@ -217,7 +217,7 @@ async fn pingctl(server: &Pingd, arguments: &[&str]) -> Value {
 }
 
 /// A pipeline with 1,500 events in a backup of Postgres, and 2,000 that came later.
-async fn backed_up() -> (Parts, Pingd, Pingd) {
+pub async fn backed_up() -> (Parts, Pingd, Pingd) {
     let (mut parts, server, processor) = pipeline().await;
     record(&server, 1_500).await;
     wait_for_exact(&server, 1_500, 0).await;

@@ -16,6 +16,7 @@ mod original_client;
 mod processes;
 mod protocols;
 mod real_parts;
+mod restores;
 mod silent_parts;
 mod sources;
 mod statuses;

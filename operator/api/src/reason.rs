@@ -122,6 +122,8 @@ reasons! {
     Plaintext => "Turn on TLS for the connection named in the message, then change the spec.",
     /// Every acknowledged event is counted exactly once.
     CountedOnce => "Nothing.",
+    /// Every acknowledged event is counted exactly once. In the last seven days, the pipeline was created from a backup.
+    Restored => "Nothing. Events that were acknowledged after the restored time can be sent again, with the same ids.",
     /// The count is exact for what Postgres has. In the last seven days, Postgres lacked acknowledged events: it was restored, or a failover lost commits.
     StoreWentBack => "List the missing events with `kubectl pingpipeline dead-letters NAME`, and decide whether to resend them: see the runbook of `PingPipelineDatabaseRestored`.",
     /// Every acknowledged event is counted exactly once. In the last seven days, the topic was created again.

@@ -7,7 +7,7 @@ use ping_api::{crd::status::Stats, reason::Reason};
 use crate::condition::{ConditionValue, whole_second};
 
 /// How long a change is shown, in milliseconds: a week. Dead letters are kept for a month by default.
-const SHOWN_FOR_MS: i64 = 7 * 24 * 60 * 60 * 1000;
+pub(crate) const SHOWN_FOR_MS: i64 = 7 * 24 * 60 * 60 * 1000;
 
 /// What exists in several incarnations.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -29,6 +29,7 @@ pub mod read;
 pub mod reconcile;
 pub mod references;
 pub mod report;
+pub mod restored;
 pub mod run;
 pub mod scope;
 pub mod server_connection;

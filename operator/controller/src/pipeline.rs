@@ -1,5 +1,6 @@
 //! A validated pipeline: all defaults are set and all references resolved. Later steps do not read the raw spec.
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use ping_api::{
     crd::{
         DeletionPolicy, Durability, MonitoringSpec, NetworkPolicySpec, SecretKey,
@@ -34,6 +35,8 @@ pub struct Pipeline {
     pub hibernate: bool,
     /// The system of record.
     pub postgres: Postgres,
+    /// The restore that Postgres was started from; `None` if it was started empty, and until its cluster exists.
+    pub restore: Option<Restore>,
     /// Kafka, its topics and how to connect.
     pub kafka: Kafka,
     /// The cache of counters.
@@ -68,6 +71,15 @@ pub struct Pipeline {
     pub issued: Vec<IssuedSecret>,
     /// Settings that could lose acknowledged events, one clause each. Always empty for `Exact`.
     pub durability_risks: Vec<String>,
+}
+
+/// A restore of Postgres from a backup. A cluster that outlives its PingPipeline keeps it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Restore {
+    /// UID of the cluster.
+    pub id: String,
+    /// When the cluster was created.
+    pub at: Time,
 }
 
 /// The system of record.

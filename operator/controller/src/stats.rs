@@ -30,6 +30,7 @@ use crate::{
     error::chain,
     incarnation::{is_new, last_changed_at},
     report::{patch_status, publish_event},
+    restored::{self, came_with_backup},
     server_connection::{Count, StatsError},
     storage::Estimate,
 };
@@ -81,10 +82,8 @@ async fn refresh(pipeline: &PingPipeline, interval: Duration, context: &Context)
     };
     let estimate = count.as_ref().and_then(|count| estimate(count.as_ref().ok()?, status));
     let change = count.as_ref().and_then(|count| count.as_ref().ok()?.incarnation_change);
-    let fresh_within_ms = pipeline.spec.monitoring.fresh_within_ms;
-    let generation = pipeline.metadata.generation.unwrap_or_default();
     let now = Timestamp::now();
-    let (stats, conditions) = evaluate(status, count, fresh_within_ms, generation, now);
+    let (stats, conditions) = evaluate(status, count, pipeline, now);
     if let Some(stats) = &stats {
         context.metrics.total(&pipeline_name, stats.total);
     }
@@ -129,15 +128,15 @@ fn is_due(
     before.stats.as_ref() != stats && is_old
 }
 
-/// The stats and conditions that follow from `count`; `None` means that no server is ready. Pure.
+/// The stats and conditions of `pipeline` that follow from `count`; `None` means that no server is ready. Pure.
 #[must_use]
 pub fn evaluate(
     before: &PingPipelineStatus,
     count: Option<Result<Count, StatsError>>,
-    fresh_within_ms: i64,
-    generation: i64,
+    pipeline: &PingPipeline,
     now: Timestamp,
 ) -> (Option<Stats>, Vec<Condition>) {
+    let generation = pipeline.metadata.generation.unwrap_or_default();
     let is_answered = matches!(count, Some(Ok(_)));
     let (mut stats, exact, fresh, storage) = match count {
         None => {
@@ -149,8 +148,11 @@ pub fn evaluate(
             (before.stats.clone(), value.clone(), value.clone(), value)
         }
         Some(Ok(count)) => {
+            let change = count.incarnation_change.filter(|change| !came_with_backup(change, before));
+            let count = Count { incarnation_change: change, ..count };
+            let fresh = freshness(&count, pipeline.spec.monitoring.fresh_within_ms);
             let stats = stats(before, &count, now);
-            (Some(stats), exactness(&count, now), freshness(&count, fresh_within_ms), storage_low(&count, before))
+            (Some(stats), exactness(&count, before, pipeline, now), fresh, storage_low(&count, before))
         }
     };
     let values = [(ConditionType::Exact, exact), (ConditionType::Fresh, fresh), (ConditionType::StorageLow, storage)];
@@ -182,7 +184,7 @@ fn stays_low(previous: &Condition, value: &ConditionValue) -> bool {
 fn stays_changed(previous: &Condition, value: &ConditionValue, stats: Option<&Stats>) -> bool {
     let is_shown = stats.is_some_and(|stats| stats.incarnation_changed_at.is_some());
     let was_shown = [Reason::StoreWentBack, Reason::LogRecreated].map(Reason::as_str).contains(&&*previous.reason);
-    is_shown && was_shown && value.reason == Reason::CountedOnce
+    is_shown && was_shown && [Reason::CountedOnce, Reason::Restored].contains(&value.reason)
 }
 
 fn estimate(count: &Count, status: &PingPipelineStatus) -> Option<Estimate> {
@@ -201,12 +203,16 @@ fn storage_low(count: &Count, status: &PingPipelineStatus) -> ConditionValue {
     }
 }
 
-fn exactness(count: &Count, now: Timestamp) -> ConditionValue {
+fn exactness(count: &Count, before: &PingPipelineStatus, pipeline: &PingPipeline, now: Timestamp) -> ConditionValue {
     match (count.exact, count.views_differ) {
-        (true, false) => match count.incarnation_change.filter(|change| change.is_shown(now)) {
-            Some(change) => change.exact(),
-            None => ConditionValue::met(Reason::CountedOnce, "every acknowledged event is counted exactly once"),
-        },
+        (true, false) => {
+            let change = count.incarnation_change.filter(|change| change.is_shown(now));
+            let recovery = pipeline.spec.postgres.cluster.as_ref().and_then(|cluster| cluster.recovery.as_ref());
+            let counted =
+                || ConditionValue::met(Reason::CountedOnce, "every acknowledged event is counted exactly once");
+            let of_change = change.map(|change| change.exact());
+            of_change.or_else(|| restored::exact(recovery, before, now)).unwrap_or_else(counted)
+        }
         (true, true) => ConditionValue::not_met(
             Reason::ViewsDiffer,
             "the counts per source differ from the stored events and are being rebuilt from them; the total is exact",

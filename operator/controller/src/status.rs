@@ -52,6 +52,7 @@ pub fn status(
                 access: Some(access(validated)),
                 endpoints: Some(endpoints(validated)),
                 postgres_volume: postgres::volume(validated, state),
+                restored_at: validated.restore.as_ref().map(|restore| restore.at.clone()),
                 ..PingPipelineStatus::default()
             };
             (values, of_spec)

@@ -67,6 +67,7 @@ pub fn validate(pipeline: &PingPipeline, state: &ClusterState) -> Result<Pipelin
     let fingerprints = Fingerprints::new(&names, &postgres, &kafka, &cache, state);
     let mut validated = Pipeline {
         uid: pipeline.uid().unwrap_or_default(),
+        restore: recovery::restore(&postgres, &names, state),
         durability: spec.durability,
         deletion_policy: spec.deletion_policy,
         hibernate: spec.hibernate,

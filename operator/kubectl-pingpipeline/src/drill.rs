@@ -6,6 +6,7 @@ mod delay;
 mod disk;
 mod exec;
 mod fault;
+mod fields;
 mod load;
 mod outcome;
 mod partition;
@@ -67,7 +68,7 @@ pub(crate) struct Arguments {
 enum Action {
     #[command(flatten)]
     Fault(fault::Arguments),
-    /// Remove the hop of `delay` if a drill was killed before it could. Changes nothing else.
+    /// Remove what a drill left that was killed before it could: the hop of `delay`, the suspension of `partition`. Changes nothing else.
     Undo {
         /// Name of the pipeline.
         name: String,
@@ -141,9 +142,13 @@ async fn interrupted() -> io::Result<()> {
     tokio::signal::ctrl_c().await
 }
 
-/// Removes what a drill left that was killed.
+/// Removes what a drill left that was killed. The operator restores the NetworkPolicy of a partition when the pipeline is resumed; the script of
+/// `disk` has ended with its input, and the other faults leave nothing.
 async fn undo(cluster: &Cluster, pipeline: &PingPipeline, format: Format) -> anyhow::Result<bool> {
     let names = Names::of(pipeline);
+    let unblocked = partition::unblock(cluster, &names.pipeline).await?;
+    let suspended = unblocked.as_ref().unwrap_or(pipeline).spec.suspend;
+    let resumed = unblocked.is_some() && !suspended;
     let servers = deployments(&pipeline.spec.server).into_iter().map(|(role, _)| role.component());
     let mut changed = Vec::new();
     for component in servers.chain(["processor"]) {
@@ -153,12 +158,19 @@ async fn undo(cluster: &Cluster, pipeline: &PingPipeline, format: Format) -> any
         }
     }
     match format {
-        Format::Json => println!("{}", json!({ "removedFrom": changed })),
-        Format::Text if changed.is_empty() => println!("no drill has left anything in {}", names.pipeline),
-        Format::Text => println!("removed the hop from {}", changed.join(", ")),
+        Format::Json => println!("{}", json!({ "removedFrom": changed, "resumed": resumed })),
+        Format::Text if changed.is_empty() && !resumed => println!("no drill has left anything in {}", names.pipeline),
+        Format::Text => {
+            if resumed {
+                println!("resumed {}", names.pipeline);
+            }
+            if !changed.is_empty() {
+                println!("removed the hop from {}", changed.join(", "));
+            }
+        }
     }
-    if pipeline.spec.suspend {
-        eprintln!("{} is suspended. If `drill partition` was killed, set its spec.suspend to false", names.pipeline);
+    if suspended {
+        eprintln!("{} stays suspended, because someone else has set its spec.suspend", names.pipeline);
     }
     Ok(true)
 }

@@ -20,15 +20,14 @@ pub(crate) async fn all(cluster: &TestCluster) {
         assert_eq!((code, &verdict["verdict"]), (0, &Value::from("exact")));
         assert!(verdict["acknowledged"].as_u64().unwrap() > 0, "{verdict}");
     }
-    let policy = || async { cluster.json(&["get", "networkpolicy", "demo-processor"]).await["spec"]["egress"].clone() };
-    let before = policy().await;
+    let before = egress(cluster).await;
     for target in ["kafka", "cache"] {
         let partition = ["partition", PIPELINE, "--target", target, "--times=1", "--for=10", "--yes"];
         let (code, verdict) = drill(cluster, &partition).await;
         let verdict: Value = serde_json::from_str(&verdict).unwrap();
         println!("drill partition from {target}: {verdict}");
         assert_eq!((code, &verdict["verdict"]), (0, &Value::from("exact")), "{verdict}");
-        assert_eq!(policy().await, before, "the network policy was not restored");
+        assert_eq!(egress(cluster).await, before, "the network policy was not restored");
     }
 }
 
@@ -66,10 +65,24 @@ async fn a_killed_drill_is_undone(cluster: &TestCluster) {
     }
     for removed in ["[\"demo-server\"]", "[]"] {
         let (code, undone) = drill(cluster, &["undo", PIPELINE]).await;
-        assert_eq!((code, undone.trim()), (0, &*format!("{{\"removedFrom\":{removed}}}")));
+        assert_eq!((code, undone.trim()), (0, &*format!("{{\"removedFrom\":{removed},\"resumed\":false}}")));
         assert_eq!(hops(cluster).await, 0);
     }
     cluster.cluster.wait_until_ready(NAMESPACE, "deployment/demo-server").await.unwrap();
+    wait_until_exact(cluster).await;
+    let before = egress(cluster).await;
+    tokio::select! {
+        output = cluster.plugin(&["drill", "partition", PIPELINE, "--for=600", "--yes"]) => panic!("ended: {output:?}"),
+        () = cluster.wait_until("a partition", TIMEOUT, async || egress(cluster).await != before) => {}
+    }
+    let (code, undone) = drill(cluster, &["undo", PIPELINE]).await;
+    assert_eq!((code, undone.trim()), (0, "{\"removedFrom\":[],\"resumed\":true}"));
+    cluster.wait_until("the network policy", TIMEOUT, async || egress(cluster).await == before).await;
+}
+
+/// What the network policy of the processors allows.
+async fn egress(cluster: &TestCluster) -> Value {
+    cluster.json(&["get", "networkpolicy", "demo-processor"]).await["spec"]["egress"].clone()
 }
 
 /// Containers and names that drills have added to servers and processors.

@@ -55,6 +55,7 @@ pub(crate) async fn by_the_page(cluster: &TestCluster) {
     page.run("kubectl wait --for=condition=Ready pp/pings-2 ").await;
     page.run("kubectl wait --for=condition=Exact pp/pings-2 ").await;
     has(cluster, "pings-2", &then).await;
+    says_what_was_restored(cluster, "pings-2", &format!("its state of {time}")).await;
     println!("restored to {time}: {then:?}, and nothing of what followed: {acknowledged:?}");
     delete(cluster, "pings-2").await;
 
@@ -62,6 +63,7 @@ pub(crate) async fn by_the_page(cluster: &TestCluster) {
     page.apply_manifest().await;
     becomes_exact(cluster, "pings-3").await;
     has(cluster, "pings-3", &acknowledged).await;
+    says_what_was_restored(cluster, "pings-3", "the latest state that was archived").await;
     println!("restored to the latest state: {acknowledged:?}");
     page.finish();
 }
@@ -97,6 +99,14 @@ async fn has(cluster: &TestCluster, pipeline: &str, expected: &Counts) {
         proof["exact"] == true && proof["rows"] == number && proof["cacheTotal"] == number
     };
     cluster.wait_until(&format!("{pipeline}: {total} rows, and the same in the cache"), PROOF_TIMEOUT, recounted).await;
+}
+
+/// `Exact` names the state that was restored, and does not mistake the new topic for one that was created again.
+async fn says_what_was_restored(cluster: &TestCluster, pipeline: &str, state: &str) {
+    let pipeline = cluster.json(&["get", "pingpipeline", pipeline]).await;
+    let mut conditions = at(&pipeline, "/status/conditions").as_array().into_iter().flatten();
+    let exact = conditions.find(|condition| condition["type"] == "Exact").unwrap();
+    assert!(exact["reason"] == "Restored" && exact["message"].as_str().unwrap().contains(state), "{exact}");
 }
 
 async fn sources(cluster: &TestCluster, pipeline: &str) -> BTreeMap<String, u64> {

@@ -28,6 +28,9 @@ pub struct PingPipelineStatus {
     /// The data volume of each Postgres instance. Absent for an external Postgres.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub postgres_volume: Option<PostgresVolume>,
+    /// When the cluster of Postgres was created from `spec.postgres.cluster.recovery`. Absent if Postgres was started empty.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub restored_at: Option<Time>,
     /// Count and freshness, as a server last reported them.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stats: Option<Stats>,

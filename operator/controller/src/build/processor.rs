@@ -34,6 +34,7 @@ pub(super) fn build(pipeline: &Pipeline, desired: &mut Desired) {
         env::value(names::FLUSH_RECORDS, &spec.flush.records.to_string()),
         env::value(names::FLUSH_INTERVAL_MS, &spec.flush.interval_ms.to_string()),
     ]);
+    variables.extend(pipeline.restore.as_ref().map(|restore| env::value(names::RESTORE_ID, &restore.id)));
     variables.extend(pipeline.kafka.minutes.as_ref().map(|topic| env::value(names::KAFKA_MINUTES_TOPIC, &topic.name)));
     variables.extend(spec.pod.env.iter().cloned());
     let scaled = spec.autoscaling.as_ref().filter(|_| !pipeline.hibernate);

@@ -1,10 +1,17 @@
-use ping_api::crd::status::PostgresVolume;
+use ping_api::crd::{PingPipelineSpec, status::PostgresVolume};
 
 use super::*;
 use crate::{
     incarnation::{Incarnation, IncarnationChange},
     storage::Usage,
 };
+
+/// Of generation 1, without settings.
+fn pipeline() -> PingPipeline {
+    let mut pipeline = PingPipeline::new("demo", PingPipelineSpec::default());
+    pipeline.metadata.generation = Some(1);
+    pipeline
+}
 
 fn count(total: i64, lag_ms: i64) -> Option<Result<Count, StatsError>> {
     Some(Ok(Count {
@@ -23,10 +30,10 @@ fn count(total: i64, lag_ms: i64) -> Option<Result<Count, StatsError>> {
 #[test]
 fn the_same_answer_changes_nothing() {
     let now = Timestamp::from_second(1_000).unwrap();
-    let (stats, conditions) = evaluate(&PingPipelineStatus::default(), count(5, 10), 5000, 1, now);
+    let (stats, conditions) = evaluate(&PingPipelineStatus::default(), count(5, 10), &pipeline(), now);
     let before = PingPipelineStatus { stats, conditions, ..PingPipelineStatus::default() };
     let later = Timestamp::from_second(1_050).unwrap();
-    let again = evaluate(&before, count(5, 700), 5000, 1, later);
+    let again = evaluate(&before, count(5, 700), &pipeline(), later);
     assert_eq!(again, (before.stats.clone(), before.conditions.clone()));
 }
 
@@ -34,12 +41,12 @@ fn the_same_answer_changes_nothing() {
 fn conditions_are_written_at_once_and_totals_at_most_once_per_interval() {
     let at = |second| Timestamp::from_second(second).unwrap();
     let due = |before: &PingPipelineStatus, count, second| {
-        let (stats, conditions) = evaluate(before, count, 5000, 1, at(second));
+        let (stats, conditions) = evaluate(before, count, &pipeline(), at(second));
         is_due(before, stats.as_ref(), &conditions, Duration::from_secs(10), at(second))
     };
     let nothing = PingPipelineStatus::default();
     assert!(due(&nothing, count(5, 10), 1_000));
-    let (stats, conditions) = evaluate(&nothing, count(5, 10), 5000, 1, at(1_000));
+    let (stats, conditions) = evaluate(&nothing, count(5, 10), &pipeline(), at(1_000));
     let before = PingPipelineStatus { stats, conditions, ..nothing };
     assert!(!due(&before, count(6, 10), 1_009), "another total, within the interval");
     assert!(due(&before, count(6, 10), 1_010));
@@ -52,7 +59,7 @@ fn conditions_are_written_at_once_and_totals_at_most_once_per_interval() {
 fn missing_audits_show_in_the_age_of_the_last_one() {
     let last_audit = |second| {
         let now = Timestamp::from_second(second).unwrap();
-        evaluate(&PingPipelineStatus::default(), count(5, 10), 5000, 1, now).0.unwrap().last_audit.unwrap()
+        evaluate(&PingPipelineStatus::default(), count(5, 10), &pipeline(), now).0.unwrap().last_audit.unwrap()
     };
     assert_eq!([990, 1_054, 1_055, 8_194, 8_195].map(last_audit), ["<1m", "<1m", "1m", "119m", "2h"]);
 }
@@ -60,9 +67,9 @@ fn missing_audits_show_in_the_age_of_the_last_one() {
 #[test]
 fn without_an_answer_the_last_stats_are_kept_and_the_conditions_are_unknown() {
     let now = Timestamp::from_second(1_000).unwrap();
-    let (stats, conditions) = evaluate(&PingPipelineStatus::default(), count(5, 10), 5000, 1, now);
+    let (stats, conditions) = evaluate(&PingPipelineStatus::default(), count(5, 10), &pipeline(), now);
     let before = PingPipelineStatus { stats, conditions, ..PingPipelineStatus::default() };
-    let (stats, conditions) = evaluate(&before, None, 5000, 1, now);
+    let (stats, conditions) = evaluate(&before, None, &pipeline(), now);
     assert_eq!(stats, before.stats);
     assert!(conditions.iter().all(|condition| condition.status == "Unknown" && condition.reason == "NotServing"));
 }
@@ -70,7 +77,7 @@ fn without_an_answer_the_last_stats_are_kept_and_the_conditions_are_unknown() {
 #[test]
 fn a_count_older_than_configured_is_not_fresh() {
     let now = Timestamp::from_second(1_000).unwrap();
-    let (_, conditions) = evaluate(&PingPipelineStatus::default(), count(5, 5001), 5000, 1, now);
+    let (_, conditions) = evaluate(&PingPipelineStatus::default(), count(5, 5001), &pipeline(), now);
     assert_eq!(conditions[1].reason, "Lagging");
 }
 
@@ -78,10 +85,10 @@ fn a_count_older_than_configured_is_not_fresh() {
 fn views_that_differ_are_not_exact_and_say_so() {
     let now = Timestamp::from_second(1_000).unwrap();
     let answer = |views_differ| count(5, 10).map(|count| count.map(|count| Count { views_differ, ..count }));
-    let (stats, conditions) = evaluate(&PingPipelineStatus::default(), answer(true), 5000, 1, now);
+    let (stats, conditions) = evaluate(&PingPipelineStatus::default(), answer(true), &pipeline(), now);
     assert_eq!((conditions[0].status.as_str(), conditions[0].reason.as_str()), ("False", "ViewsDiffer"));
     assert_eq!(stats.unwrap().views_audit.as_deref(), Some("differ"));
-    let (stats, conditions) = evaluate(&PingPipelineStatus::default(), answer(false), 5000, 1, now);
+    let (stats, conditions) = evaluate(&PingPipelineStatus::default(), answer(false), &pipeline(), now);
     assert_eq!((conditions[0].status.as_str(), stats.unwrap().views_audit.as_deref()), ("True", Some("<1m")));
 }
 
@@ -94,7 +101,7 @@ fn exact_says_for_a_week_that_the_store_went_back_also_if_another_server_does_no
     };
     let mut status = PingPipelineStatus::default();
     let mut exact = |answer, second| {
-        let (stats, conditions) = evaluate(&status, answer, 5000, 1, at(second));
+        let (stats, conditions) = evaluate(&status, answer, &pipeline(), at(second));
         status = PingPipelineStatus { stats, conditions, ..PingPipelineStatus::default() };
         (status.conditions[0].status.clone(), status.conditions[0].reason.clone())
     };
@@ -106,6 +113,28 @@ fn exact_says_for_a_week_that_the_store_went_back_also_if_another_server_does_no
     assert_eq!(exact(None, 1_004).0, "Unknown");
     assert_eq!(exact(answer(true, Some(change)), 1_005), met("StoreWentBack"));
     assert_eq!(exact(answer(true, Some(change)), 1_000 + 7 * 86_400), met("CountedOnce"));
+}
+
+#[test]
+fn a_restore_is_told_from_a_topic_that_was_created_again_later() {
+    let at = |second| Timestamp::from_second(second).unwrap();
+    let mut pipeline = pipeline();
+    let cluster = serde_json::from_value(json!({ "recovery": { "pipeline": "old" } })).unwrap();
+    pipeline.spec.postgres.cluster = Some(cluster);
+    let mut status = PingPipelineStatus { restored_at: Some(Time(at(1_000))), ..PingPipelineStatus::default() };
+    let mut exact = |change, second| {
+        let answer = count(5, 10).map(|count| count.map(|count| Count { incarnation_change: change, ..count }));
+        let (stats, conditions) = evaluate(&status, answer, &pipeline, at(second));
+        let announced = is_new(status.stats.as_ref(), stats.as_ref());
+        status = PingPipelineStatus { stats, conditions, ..status.clone() };
+        (status.conditions[0].reason.clone(), announced)
+    };
+    let noticed = |noticed_ms| Some(IncarnationChange { of: Incarnation::Log, noticed_ms, phantom_events: 0 });
+    assert_eq!(exact(None, 1_100), ("Restored".into(), false));
+    assert_eq!(exact(noticed(999_000), 1_101), ("Restored".into(), false), "of the pipeline that was backed up");
+    assert_eq!(exact(noticed(1_102_000), 1_102), ("LogRecreated".into(), true));
+    assert_eq!(exact(None, 1_103), ("LogRecreated".into(), false), "of a server that has just started");
+    assert_eq!(exact(noticed(1_102_000), 1_102 + 7 * 86_400), ("CountedOnce".into(), false));
 }
 
 const GIB: i64 = 1 << 30;
@@ -122,22 +151,22 @@ fn stored(used: i64) -> (PingPipelineStatus, Option<Result<Count, StatsError>>) 
 fn a_volume_that_was_low_stays_so_while_no_server_answers() {
     let now = Timestamp::from_second(1_000).unwrap();
     let (nothing, answer) = stored(8);
-    let (stats, conditions) = evaluate(&nothing, answer, 5000, 1, now);
+    let (stats, conditions) = evaluate(&nothing, answer, &pipeline(), now);
     assert_eq!((conditions[2].status.as_str(), conditions[2].reason.as_str()), ("True", "AlmostFull"));
     assert_eq!(stats.as_ref().unwrap().storage.as_deref(), Some("90%"));
     let before = PingPipelineStatus { stats, conditions, ..nothing };
     for silent in [None, Some(Err(StatsError::Unconnected)), count(5, 10)] {
-        let (_, conditions) = evaluate(&before, silent, 5000, 1, now);
+        let (_, conditions) = evaluate(&before, silent, &pipeline(), now);
         assert_eq!(conditions[2], before.conditions[2]);
     }
-    let (_, conditions) = evaluate(&before, stored(3).1, 5000, 1, now);
+    let (_, conditions) = evaluate(&before, stored(3).1, &pipeline(), now);
     assert_eq!((conditions[2].status.as_str(), conditions[2].reason.as_str()), ("False", "Sufficient"));
 }
 
 #[test]
 fn without_a_measurement_or_a_volume_it_is_unknown_whether_storage_is_low() {
     let now = Timestamp::from_second(1_000).unwrap();
-    let reason = |answer| evaluate(&PingPipelineStatus::default(), answer, 5000, 1, now).1[2].reason.clone();
+    let reason = |answer| evaluate(&PingPipelineStatus::default(), answer, &pipeline(), now).1[2].reason.clone();
     assert_eq!(reason(count(5, 10)), "NotMeasured");
     assert_eq!(reason(stored(8).1), "VolumeUnknown");
 }
@@ -146,10 +175,10 @@ fn without_a_measurement_or_a_volume_it_is_unknown_whether_storage_is_low() {
 fn figures_of_the_storage_are_written_at_most_once_per_interval() {
     let at = |second| Timestamp::from_second(second).unwrap();
     let (nothing, answer) = stored(3);
-    let (stats, conditions) = evaluate(&nothing, answer, 5000, 1, at(1_000));
+    let (stats, conditions) = evaluate(&nothing, answer, &pipeline(), at(1_000));
     let before = PingPipelineStatus { stats, conditions, ..nothing };
     let due = |used, second| {
-        let (stats, conditions) = evaluate(&before, stored(used).1, 5000, 1, at(second));
+        let (stats, conditions) = evaluate(&before, stored(used).1, &pipeline(), at(second));
         is_due(&before, stats.as_ref(), &conditions, Duration::from_secs(10), at(second))
     };
     assert!(!due(3, 1_040) && !due(4, 1_009) && due(4, 1_010));
@@ -158,7 +187,7 @@ fn figures_of_the_storage_are_written_at_most_once_per_interval() {
     // The summary is the same, and the message has another growth.
     let answer = || stored(3).1.map(|count| count.map(|count| Count { storage: not_growing(count.storage), ..count }));
     let evaluated = |before: &PingPipelineStatus, second| {
-        let (stats, conditions) = evaluate(before, answer(), 5000, 1, at(second));
+        let (stats, conditions) = evaluate(before, answer(), &pipeline(), at(second));
         let due = is_due(before, stats.as_ref(), &conditions, Duration::from_secs(10), at(second));
         (due, PingPipelineStatus { stats, conditions, ..before.clone() })
     };

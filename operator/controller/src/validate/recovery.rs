@@ -6,11 +6,16 @@ use ping_api::{
         backup::{Recovery, RecoveryStore},
         postgres::PostgresCluster,
     },
+    kinds::Kind,
     names::Names,
 };
 
 use super::invalid::{Invalid, conflicting};
-use crate::external::cnpg::ObservedCluster;
+use crate::{
+    cluster_state::ClusterState,
+    external::cnpg::ObservedCluster,
+    pipeline::{Postgres, Restore},
+};
 
 /// Rejects a recovery that cannot be done, or whose new backups would end up among the old ones. `live` is the cluster, if it exists.
 pub(super) fn recovery(
@@ -41,6 +46,14 @@ pub(super) fn recovery(
         ))),
         Some(Ok(_)) | None => Ok(()),
     }
+}
+
+/// The restore that Postgres was started from, if its cluster exists.
+pub(super) fn restore(postgres: &Postgres, names: &Names, state: &ClusterState) -> Option<Restore> {
+    let Postgres::Cluster(cluster) = postgres else { return None };
+    cluster.recovery.as_ref()?;
+    let metadata = &state.live.get(&names.key(Kind::Cluster, names.postgres()))?.metadata;
+    Some(Restore { id: metadata.uid.clone()?, at: metadata.creation_timestamp.clone()? })
 }
 
 /// The same as the rules in the CRD, for API servers that do not evaluate them.

@@ -110,6 +110,29 @@ fn credentials_are_those_of_the_destination_or_the_identity_of_the_pods() {
 }
 
 #[test]
+fn processors_and_the_status_name_the_restore_once_the_cluster_exists() {
+    let after = |cluster_exists: bool, value: Option<Value>| {
+        let mut pipeline = demo();
+        cluster(&mut pipeline).recovery = value.map(recovery);
+        let restored = json!({
+            "metadata": { "uid": "c1", "creationTimestamp": "2026-11-21T03:00:00Z" },
+            "spec": { "bootstrap": { "recovery": { "source": "origin" } } },
+        });
+        let mut state = empty();
+        state.live = live_of(cluster_exists.then(|| live(Kind::Cluster, "default", "demo-postgres", restored)));
+        let deployment = object(&pipeline, &state, Kind::Deployment, "demo-processor");
+        let variables = deployment["spec"]["template"]["spec"]["containers"][0]["env"].as_array().unwrap().clone();
+        let id = variables.into_iter().find(|variable| variable["name"] == "PING_RESTORE_ID");
+        let status = status_of(&pipeline, &state, &applied(&pipeline, &state, &[]));
+        (id.map(|variable| variable["value"].clone()), status.restored_at.map(|at| at.0.to_string()))
+    };
+    let old = || Some(json!({ "pipeline": "old" }));
+    assert_eq!(after(true, old()), (Some(json!("c1")), Some("2026-11-21T03:00:00Z".into())));
+    assert_eq!(after(false, old()), (None, None));
+    assert_eq!(after(true, None), (None, None));
+}
+
+#[test]
 fn an_impossible_recovery_is_refused() {
     let refused = |value: Value| refusal(|pipeline| cluster(pipeline).recovery = Some(recovery(value))).to_string();
     assert!(refused(json!({})).contains("set objectStore, pipeline or volumeSnapshots"));

@@ -12,23 +12,18 @@ use std::{
 use anyhow::Context as _;
 use clap::{Args, ValueEnum};
 use k8s_openapi::api::{apps::v1::Deployment, core::v1::Container};
-use kube::{
-    Api, ResourceExt,
-    api::{LogParams, Patch, PatchParams},
-};
+use kube::{Api, api::LogParams};
 use ping_api::names::Names;
 use serde_json::{Value, json};
 use tokio::time::{sleep, timeout};
 
 use super::{
     component::{Component, Workload},
-    pods,
+    fields, pods,
     server::Server,
 };
 use crate::cluster::Cluster;
 
-/// Field manager of the hop.
-const MANAGER: &str = "pingpipeline-drill";
 /// The hop's container.
 const HOP: &str = "drill-delay";
 /// What the hop logs when the first connection passes it.
@@ -112,9 +107,7 @@ impl Delay {
         let until = SystemTime::now() + ROLLOUT_TIME + self.duration;
         let until = until.duration_since(SystemTime::UNIX_EPOCH)?.as_secs();
         let patch = self.patch(&name, program, &self.links(&brokers), until);
-        let params = PatchParams::apply(MANAGER).force();
-        deployments
-            .patch(&name, &params, &Patch::Apply(&patch))
+        fields::add(&deployments, &name, &patch)
             .await
             .with_context(|| format!("cannot add a hop to Deployment {name}"))?;
         let image = program.image.as_deref().unwrap_or_default();
@@ -232,19 +225,7 @@ impl Display for Delay {
 
 /// Removes the hop that a drill left in a Deployment. Returns whether there was one.
 pub(super) async fn remove(cluster: &Cluster, deployment: &str) -> anyhow::Result<bool> {
-    let deployments = deployments(cluster);
-    let found =
-        deployments.get_opt(deployment).await.with_context(|| format!("cannot read Deployment {deployment}"))?;
-    let is_ours = |found: &Deployment| found.managed_fields().iter().any(|one| one.manager.as_deref() == Some(MANAGER));
-    if !found.as_ref().is_some_and(is_ours) {
-        return Ok(false);
-    }
-    // A manager that applies no fields gives up those that it applied before.
-    let nothing = json!({ "apiVersion": "apps/v1", "kind": "Deployment", "metadata": { "name": deployment } });
-    let params = PatchParams::apply(MANAGER).force();
-    let patched = deployments.patch(deployment, &params, &Patch::Apply(&nothing)).await;
-    patched.with_context(|| format!("cannot remove the hop from Deployment {deployment}"))?;
-    Ok(true)
+    Ok(fields::remove(&deployments(cluster), deployment).await?.is_some())
 }
 
 fn deployments(cluster: &Cluster) -> Api<Deployment> {

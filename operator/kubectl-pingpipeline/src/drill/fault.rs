@@ -174,7 +174,8 @@ impl Fault {
         match self {
             Self::Partition { pipeline, .. } => partition::unblock(cluster, pipeline)
                 .await
-                .context("the pipeline is still suspended; set its spec.suspend to false"),
+                .map(drop)
+                .context("the pipeline is still suspended; run `kubectl pingpipeline drill undo`"),
             Self::Delay(delay) => {
                 delay.stop(cluster).await.context("a hop is left; run `kubectl pingpipeline drill undo`")
             }

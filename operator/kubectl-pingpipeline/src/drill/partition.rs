@@ -10,15 +10,18 @@ use k8s_openapi::api::{
     networking::v1::{NetworkPolicy, NetworkPolicyEgressRule},
 };
 use kube::{
-    Api, ResourceExt,
+    Api, Resource, ResourceExt,
     api::{Patch, PatchParams},
 };
-use serde_json::json;
+use ping_api::crd::PingPipeline;
+use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use super::{pods, server::Server, watch::is_late};
+use super::{fields, pods, server::Server, watch::is_late};
 use crate::cluster::Cluster;
 
+/// Annotation of a pipeline that a drill has suspended.
+const DRILL_ANNOTATION: &str = "pingpipeline.io/drill";
 /// Interval between checks.
 const POLL_INTERVAL: Duration = Duration::from_millis(300);
 /// Time until the operator must have suspended the pipeline.
@@ -59,19 +62,17 @@ pub(super) async fn block(
     Ok(())
 }
 
-/// Lets the operator restore the NetworkPolicy. Can be called repeatedly.
-pub(super) async fn unblock(cluster: &Cluster, pipeline: &str) -> anyhow::Result<()> {
-    let resume = json!({ "spec": { "suspend": null } });
-    cluster.pipelines().patch(pipeline, &PatchParams::default(), &Patch::Merge(resume)).await?;
-    Ok(())
+/// Lets the operator restore the NetworkPolicy, unless someone else has suspended the pipeline, too. Returns the pipeline if a drill had
+/// suspended it. Can be called repeatedly.
+pub(super) async fn unblock(cluster: &Cluster, pipeline: &str) -> anyhow::Result<Option<PingPipeline>> {
+    fields::remove(&cluster.pipelines(), pipeline).await
 }
 
 /// Suspends the pipeline, and returns when the operator has observed it.
 async fn suspend(cluster: &Cluster, pipeline: &str) -> anyhow::Result<()> {
     let pipelines = cluster.pipelines();
-    let patch = json!({ "spec": { "suspend": true } });
-    let generation =
-        pipelines.patch(pipeline, &PatchParams::default(), &Patch::Merge(patch)).await?.metadata.generation;
+    let suspended = fields::add(&pipelines, pipeline, &suspension(pipeline)).await;
+    let generation = suspended.with_context(|| format!("cannot suspend {pipeline}"))?.metadata.generation;
     let observed = async {
         while pipelines.get(pipeline).await?.status.and_then(|status| status.observed_generation) < generation {
             tokio::time::sleep(POLL_INTERVAL).await;
@@ -81,6 +82,16 @@ async fn suspend(cluster: &Cluster, pipeline: &str) -> anyhow::Result<()> {
     tokio::time::timeout(SUSPEND_TIMEOUT, observed)
         .await
         .context("the operator does not respond; check that it is running")?
+}
+
+/// The suspension, and for people who find it, where it comes from. Pure.
+fn suspension(pipeline: &str) -> Value {
+    let note = "suspended by drill partition; kubectl pingpipeline drill undo ends it";
+    json!({
+        "apiVersion": PingPipeline::api_version(&()), "kind": PingPipeline::kind(&()),
+        "metadata": { "name": pipeline, "annotations": { DRILL_ANNOTATION: note } },
+        "spec": { "suspend": true },
+    })
 }
 
 async fn remove_rule(cluster: &Cluster, policy: &str, target: Target) -> anyhow::Result<()> {
@@ -152,8 +163,6 @@ async fn counts_stay_late(server: &Server) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::Value;
-
     use super::*;
 
     #[test]

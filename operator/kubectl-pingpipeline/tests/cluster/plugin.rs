@@ -189,18 +189,7 @@ async fn a_server_is_asked_to_verify_over_a_forwarded_port_with_its_ca_and_the_f
 async fn dead_letters_are_listed_and_an_event_is_recorded_again_once() {
     let test = TestNamespace::new("plugin-letters").await;
     test.create("demo", json!({})).await;
-    let host = "demo-server.plugin-letters.svc";
-    let (ca, certificate) = tls::issue(host);
-    let access = json!({
-        "url": format!("https://{host}:8080"), "serverName": host, "caSecret": "demo-ca", "tokenSecret": "demo-token", "hint": "",
-    });
-    let status = json!({ "status": { "access": access } }).to_string();
-    test.kubectl(&["patch", "pp", "demo", "--subresource=status", "--type=merge", "-p", &status]).await;
-    set_secret(&test, &test.namespace, "demo-ca", json!({ "ca.crt": ca })).await;
-    set_secret(&test, &test.namespace, "demo-token", json!({ "token": "the first token" })).await;
-    let (address, _connections) = tls::in_front_of(server(Ipv4Addr::LOCALHOST.into()).await, &certificate).await;
-    kubelet::start(&test, "plugin-letters", own_address(), address).await;
-    make_ready_server(&test).await;
+    make_reachable(&test).await;
     let list = crate::harness::until("a list", async || {
         let (code, text, stderr) = plugin(&test, &["dead-letters", "demo", "-o", "json"]).await;
         if code == 0 { Ok(json_of(&text)) } else { Err(stderr) }
@@ -266,6 +255,75 @@ async fn a_hop_that_a_killed_drill_left_is_ignored_by_the_operator_and_removed_w
         assert_eq!((code, &json_of(&text)["removedFrom"]), (0, &removed), "{stderr}");
         assert_eq!(template().await, (Some(4), [0, 0], before.2.clone()));
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pipeline_that_a_killed_drill_left_suspended_is_resumed_unless_someone_else_suspended_it() {
+    let test = TestNamespace::new("plugin-killed").await;
+    test.create("demo", json!({})).await;
+    make_reachable(&test).await;
+    let conditions = ["Ready", "Exact", "Fresh"].map(|kind| {
+        let time = "2026-11-30T10:00:00Z";
+        json!({ "type": kind, "status": "True", "reason": "Ready", "message": "", "lastTransitionTime": time })
+    });
+    let status = json!({ "status": { "observedGeneration": 1, "conditions": conditions } }).to_string();
+    test.kubectl(&["patch", "pp", "demo", "--subresource=status", "--type=merge", "-p", &status]).await;
+    let found = async || {
+        let pipeline = test.pipelines().get("demo").await.unwrap();
+        (
+            pipeline.spec.suspend,
+            pipeline.metadata.annotations.is_some_and(|all| all.contains_key("pingpipeline.io/drill")),
+        )
+    };
+    // There is no operator, so the drill waits after it has suspended the pipeline. Then it is killed.
+    let mut drill = Command::new(env!("CARGO_BIN_EXE_kubectl-pingpipeline"));
+    drill.args(["--namespace", &test.namespace, "drill", "partition", "demo", "--yes"]).kill_on_drop(true);
+    let mut drill = drill.env("KUBECONFIG", test.control_plane.kubeconfig_path()).spawn().unwrap();
+    let suspended = crate::harness::until("a suspended pipeline", async || {
+        if found().await == (true, true) { Ok(()) } else { Err("it is not suspended".into()) }
+    });
+    tokio::select! {
+        ended = drill.wait() => panic!("the drill ended: {ended:?}"),
+        () = suspended => drill.kill().await.unwrap(),
+    }
+    let undo = async || {
+        let (code, text, stderr) = plugin(&test, &["drill", "undo", "demo", "-o", "json"]).await;
+        assert_eq!(code, 0, "{stderr}");
+        (json_of(&text)["resumed"].as_bool().unwrap(), stderr.contains("stays suspended"), found().await)
+    };
+    assert_eq!(undo().await, (true, false, (false, false)));
+    assert_eq!(undo().await, (false, false, (false, false)), "there is nothing left");
+
+    let suspension = json!({
+        "apiVersion": "pingpipeline.io/v1alpha1", "kind": "PingPipeline", "metadata": { "name": "demo" }, "spec": { "suspend": true },
+    });
+    let suspend_as = async |manager: &str| {
+        let manager = format!("--field-manager={manager}");
+        let apply =
+            ["apply", "--server-side", &manager, "--force-conflicts", "--namespace", &test.namespace, "-f", "-"];
+        test.control_plane.kubectl_with_input(apply, &suspension.to_string()).await.unwrap();
+    };
+    suspend_as("pingpipeline-drill").await;
+    suspend_as("a-user").await;
+    assert_eq!(undo().await, (false, true, (true, false)), "the user's suspension stays");
+    assert_eq!(undo().await, (false, true, (true, false)));
+}
+
+/// Makes the servers of `demo` reachable over a forwarded port, with a CA and a token.
+async fn make_reachable(test: &TestNamespace) {
+    let host = format!("demo-server.{}.svc", test.namespace);
+    let (ca, certificate) = tls::issue(&host);
+    let access = json!({
+        "url": format!("https://{host}:8080"), "serverName": host, "caSecret": "demo-ca", "tokenSecret": "demo-token", "hint": "",
+    });
+    let status = json!({ "status": { "access": access } }).to_string();
+    test.kubectl(&["patch", "pp", "demo", "--subresource=status", "--type=merge", "-p", &status]).await;
+    set_secret(test, &test.namespace, "demo-ca", json!({ "ca.crt": ca })).await;
+    set_secret(test, &test.namespace, "demo-token", json!({ "token": "the first token" })).await;
+    let (address, _) = tls::in_front_of(server(Ipv4Addr::LOCALHOST.into()).await, &certificate).await;
+    // The API server does not connect to loopback.
+    kubelet::start(test, &test.namespace, own_address(), address).await;
+    make_ready_server(test).await;
 }
 
 /// The pod of a server, on the node that has the name of the namespace.

@@ -1,3 +1,5 @@
+use kube::ResourceExt;
+
 use super::*;
 
 fn delay(target: Target) -> Delay {
