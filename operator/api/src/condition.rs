@@ -49,6 +49,10 @@ condition_types! {
 }
 
 impl ConditionType {
+    /// The condition types of the components.
+    pub const COMPONENTS: [Self; 5] =
+        [Self::PostgresReady, Self::KafkaReady, Self::CacheReady, Self::ServerReady, Self::ProcessorReady];
+
     /// True for the condition types that are written with the stats, by a separate field manager.
     #[must_use]
     pub fn is_from_stats(self) -> bool {

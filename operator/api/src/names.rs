@@ -33,6 +33,8 @@ pub const SECRETS_ANNOTATION: &str = "pingpipeline.io/secrets";
 pub const FORCE_ANNOTATION: &str = "pingpipeline.io/force-delete";
 /// Finalizer of a PingPipeline.
 pub const FINALIZER: &str = "pingpipeline.io/teardown";
+/// The plugin of CloudNativePG that makes backups.
+pub const BARMAN_PLUGIN: &str = "barman-cloud.cloudnative-pg.io";
 
 /// Length of the readable part of a unique name.
 const READABLE_BYTES: usize = 24;

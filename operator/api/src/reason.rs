@@ -88,7 +88,7 @@ reasons! {
     UnsafeForExact => "Change the settings named in the message, or set `durability: BestEffort`.",
     /// The change would lose data, or is not possible.
     Irreversible => "Revert the change, or use the alternative given in the message.",
-    /// The spec was rejected, so nothing is changed.
+    /// The spec was rejected. Until it is accepted, only certificates and keys are renewed, and components are not checked.
     Refused => "See `Stalled` for what to correct.",
     /// The pipeline is being deleted.
     Deleting => "Wait. Deletion takes at most a minute.",

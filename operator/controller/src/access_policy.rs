@@ -26,6 +26,8 @@ pub const SERVER_POLICY: &str = "server.yaml";
 pub const PROCESSOR_POLICY: &str = "processor.yaml";
 /// File with the CAs of callers' certificates.
 pub const CLIENT_CA: &str = "client-ca.crt";
+/// File with the keys of the cluster's own issuer.
+pub const CLUSTER_KEYS: &str = "jwks-cluster.json";
 /// Name of the cluster's own issuer in rules.
 const CLUSTER: &str = "cluster";
 
@@ -103,7 +105,7 @@ pub fn render<'a>(
     let mut issuers: Vec<Issuer> =
         server.authentication.issuers.iter().map(|wanted| issuer(wanted, &read, &mut files)).collect();
     if let Some(ClusterKeys { audiences, issuer }) = cluster {
-        let file = put(&mut files, "jwks-cluster.json", &issuer.keys);
+        let file = put(&mut files, CLUSTER_KEYS, &issuer.keys);
         issuers.push(Issuer {
             name: CLUSTER.into(),
             issuer: issuer.issuer.clone(),

@@ -114,7 +114,7 @@ pub async fn apply(desired: &Desired, state: &ClusterState, owner: &Owner, conte
             None => apply_one(object, &mut applied, owner, context).await,
         }
     }
-    prune(desired, state, &mut applied, context).await;
+    prune(desired, state, &mut applied, owner, context).await;
     applied
 }
 
@@ -210,14 +210,18 @@ async fn check_ownership(key: &Key, owner: &Owner, api: &Api<DynamicObject>) -> 
     }
 }
 
-/// Deletes objects of the pipeline that are not desired. Data is never pruned.
-async fn prune(desired: &Desired, state: &ClusterState, applied: &mut Applied, context: &Context) {
-    let wanted = |key: &Key| applied.desired.contains(key) || desired.keep.contains(key) || key.kind.holds_data();
-    let leftovers: Vec<&Key> = state.live.0.keys().filter(|key| !wanted(key)).collect();
-    for key in leftovers {
-        let Some(object) = state.live.get(key).filter(|object| object.metadata.deletion_timestamp.is_none()) else {
-            continue;
-        };
+/// Applies the objects in `renewals`, which exist, and leaves all others of the pipeline as they are.
+pub async fn apply_renewals(renewals: &Desired, state: &ClusterState, owner: &Owner, context: &Context) -> Applied {
+    let mut applied = Applied::unchanged(state);
+    for object in &renewals.objects {
+        apply_one(object, &mut applied, owner, context).await;
+    }
+    applied
+}
+
+/// Deletes objects of the pipeline that are not desired.
+async fn prune(desired: &Desired, state: &ClusterState, applied: &mut Applied, owner: &Owner, context: &Context) {
+    for (key, object) in leftovers(desired, &state.live, owner) {
         match delete(key, object, DeleteParams::background(), context).await {
             Ok(()) => {
                 applied.live.0.remove(key);
@@ -228,6 +232,20 @@ async fn prune(desired: &Desired, state: &ClusterState, applied: &mut Applied, c
             }
         }
     }
+}
+
+/// The objects of the pipeline that are not desired. Data is never among them. What a deleted pipeline retained with its Postgres is, if this
+/// pipeline uses that Postgres again.
+fn leftovers<'a>(desired: &Desired, live: &'a ObservedObjects, owner: &Owner) -> Vec<(&'a Key, &'a DynamicObject)> {
+    let wanted: BTreeSet<&Key> = desired.objects.iter().map(|object| &object.key).chain(&desired.keep).collect();
+    let uses_postgres = wanted.iter().any(|key| key.kind == Kind::Cluster);
+    let is_ours = |object: &DynamicObject| match ownership(object, owner) {
+        Ownership::Own => true,
+        Ownership::Released => uses_postgres,
+        Ownership::Other(_) => false,
+    };
+    let unwanted = live.0.iter().filter(|(key, _)| !wanted.contains(key) && !key.kind.holds_data());
+    unwanted.filter(|(_, object)| object.metadata.deletion_timestamp.is_none() && is_ours(object)).collect()
 }
 
 /// Deletes this object, identified by its UID. A missing object is not an error.
@@ -244,5 +262,42 @@ pub(crate) async fn delete(
     match context.api_of(key).delete(&key.name, &params).await {
         Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => Ok(()),
         other => other.map(|_| ()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ping_api::names::{NAMESPACE_LABEL, Names, OWNER_ANNOTATION, OWNER_UID_ANNOTATION, PIPELINE_LABEL};
+
+    use super::*;
+
+    /// An object of pipeline `demo` with this owner UID in its annotations; without one, it was retained by an earlier `demo`.
+    fn object(kind: Kind, uid: Option<&str>) -> (Key, DynamicObject) {
+        let key = Key::new(kind, "team", "demo-postgres");
+        let mut annotations = BTreeMap::from([(OWNER_ANNOTATION, "team/demo")]);
+        annotations.extend(uid.map(|uid| (OWNER_UID_ANNOTATION, uid)));
+        let object = json!({ "metadata": {
+            "name": key.name, "labels": { PIPELINE_LABEL: "demo", NAMESPACE_LABEL: "team" }, "annotations": annotations,
+        } });
+        (key, serde_json::from_value(object).unwrap())
+    }
+
+    /// The kinds that are pruned, of a store and a schedule for backups.
+    fn pruned(uid: Option<&str>, desired: &Desired) -> Vec<Kind> {
+        let owner = Owner { names: Names { namespace: "team".into(), pipeline: "demo".into() }, uid: "1".into() };
+        let kinds = [Kind::Cluster, Kind::ObjectStore, Kind::ScheduledBackup];
+        let live = ObservedObjects(kinds.map(|kind| object(kind, uid)).into());
+        leftovers(desired, &live, &owner).into_iter().map(|(key, _)| key.kind).collect()
+    }
+
+    #[test]
+    fn backups_that_a_deleted_pipeline_retained_are_pruned_only_by_one_that_uses_its_postgres() {
+        let backups = [Kind::ScheduledBackup, Kind::ObjectStore];
+        let (external, mut managed) = (Desired::default(), Desired::default());
+        managed.push(Kind::Cluster, "team", "demo-postgres", json!({}));
+        assert_eq!(pruned(Some("1"), &external), backups, "the pipeline's own");
+        assert!(pruned(None, &external).is_empty(), "the retained data needs them");
+        assert_eq!(pruned(None, &managed), backups);
+        assert!(pruned(Some("2"), &managed).is_empty(), "another pipeline's");
     }
 }

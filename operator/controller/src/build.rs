@@ -13,6 +13,7 @@ mod secrets;
 mod server;
 mod workload;
 
+pub(crate) use self::kafka::CLUSTER_LABEL;
 use crate::{desired::Desired, pipeline::Pipeline};
 
 /// Builds all objects in the order in which they are applied: configuration first, then the parts that workloads depend on, then

@@ -61,6 +61,15 @@ pub struct WantedCertificate {
     pub lifetime: i64,
 }
 
+impl WantedCertificate {
+    /// The certificate in `data` once more, for `lifetime` seconds; `None` if there is none, or it is malformed.
+    #[must_use]
+    pub fn again(data: &SecretData, component: &'static str, lifetime: i64) -> Option<Self> {
+        let parsed::Parsed { names, usages, .. } = parsed::Parsed::first(&data.get(CERTIFICATE)?.0)?;
+        Some(Self { component, names, usages, lifetime })
+    }
+}
+
 /// What a certificate may be used for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Usage {

@@ -4,7 +4,7 @@ use k8s_openapi::{
     apimachinery::pkg::apis::meta::v1::{Condition, Time},
     jiff::Timestamp,
 };
-use ping_api::{condition::ConditionType, reason::Reason};
+use ping_api::{condition::ConditionType, crd::status::PingPipelineStatus, reason::Reason};
 
 /// Status, reason and message of a condition.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -61,6 +61,12 @@ pub fn conditions(
             }
         })
         .collect()
+}
+
+/// The condition `kind`, if it has been reported.
+#[must_use]
+pub fn find(status: &PingPipelineStatus, kind: ConditionType) -> Option<&Condition> {
+    status.conditions.iter().find(|condition| condition.type_ == kind.to_string())
 }
 
 /// One condition, with the time of its last transition.

@@ -12,7 +12,12 @@ use kube::{
 };
 use ping_api::kinds::{Dependency, Key, Kind};
 
-use crate::{cluster_state::Platform, connections::Connections, index::Index, metrics::Metrics};
+use crate::{
+    cluster_state::Platform,
+    connections::Connections,
+    index::{Index, PipelineName},
+    metrics::Metrics,
+};
 
 /// Shared by all reconciles.
 pub struct Context {
@@ -48,6 +53,13 @@ impl Context {
     #[must_use]
     pub fn api_of(&self, key: &Key) -> Api<DynamicObject> {
         self.api(key.kind, &key.namespace)
+    }
+
+    /// Removes everything that is kept about a pipeline, because it is gone.
+    pub fn forget(&self, pipeline: &PipelineName) {
+        self.metrics.forget(pipeline);
+        self.index.remove(pipeline);
+        self.connections.remove(pipeline);
     }
 }
 

@@ -14,6 +14,7 @@ use kube::runtime::{
     events::EventType,
     predicates,
     reflector::{self, Store},
+    watcher::Event,
 };
 use ping_api::{crd::PingPipeline, names::Names};
 use tokio_util::sync::CancellationToken;
@@ -89,6 +90,19 @@ impl Reconciler {
         Action::requeue(delay)
     }
 
+    /// Forgets a pipeline that was deleted. Its teardown has done that, unless someone removed the finalizer.
+    fn observe(&self, event: &Event<PingPipeline>) {
+        if let Event::Delete(pipeline) = event {
+            self.forget(&Names::of(pipeline).into());
+        }
+    }
+
+    /// Removes everything that is kept about a pipeline that no longer exists.
+    fn forget(&self, name: &PipelineName) {
+        self.failures.lock().unwrap_or_else(PoisonError::into_inner).remove(name);
+        self.context.forget(name);
+    }
+
     fn retry_delay(&self, name: &PipelineName) -> Duration {
         let failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
         let count = failures.get(name).copied().unwrap_or(1);
@@ -110,10 +124,15 @@ pub async fn run(
     let (store, writer) = reflector::store();
     publish(store.clone());
     let metrics = context.metrics.clone();
+    let reconciler = Arc::new(Reconciler { context: context.clone(), failures: Mutex::default() });
     let changed = predicates::generation.combine(predicates::annotations).combine(predicates::finalizers);
     let pipelines = scope
         .pipelines(&context.client)
         .reflect(writer)
+        .inspect({
+            let reconciler = reconciler.clone();
+            move |event| event.iter().for_each(|event| reconciler.observe(event))
+        })
         .applied_objects()
         .predicate_filter(changed, kube::runtime::PredicateConfig::default())
         .inspect({
@@ -126,8 +145,7 @@ pub async fn run(
         let (metrics, store) = (metrics.clone(), store.clone());
         move |()| store.state().iter().for_each(|pipeline| metrics.queued(Names::of(pipeline).into()))
     });
-    let watches = watch(context.clone(), scope, Triggers { some, all }, shutdown.clone());
-    let reconciler = Arc::new(Reconciler { context, failures: Mutex::default() });
+    let watches = watch(context, scope, Triggers { some, all }, shutdown.clone());
     let controller = Controller::for_stream(pipelines, store)
         .with_config(Config::default().concurrency(CONCURRENCY).debounce(DEBOUNCE))
         .reconcile_on(some_triggers)
@@ -136,12 +154,14 @@ pub async fn run(
         .run(
             async |pipeline, reconciler: Arc<Reconciler>| reconciler.run(&pipeline).await,
             |pipeline, error: &ReconcileError, reconciler: Arc<Reconciler>| reconciler.retry(&pipeline, error),
-            reconciler,
+            reconciler.clone(),
         )
         .for_each(|result| {
-            // A pipeline that was deleted while it waited is never reconciled.
+            // A pipeline that was deleted while it waited is never reconciled. One that was deleted during its reconcile is noticed here again.
             if let Err(Error::ObjectNotFound(deleted)) = result {
-                metrics.dequeued(&PipelineName::from(&*deleted));
+                let deleted = PipelineName::from(&*deleted);
+                metrics.dequeued(&deleted);
+                reconciler.forget(&deleted);
             }
             std::future::ready(())
         });

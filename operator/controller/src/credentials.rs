@@ -86,6 +86,16 @@ fn certificates(
     Ok(issued)
 }
 
+/// The certificates that a spec may need: the name of the Secret, the component, and the lifetime in seconds.
+pub(crate) fn known_certificates(names: &Names) -> [(String, &'static str, i64); 4] {
+    [
+        (names.cache_certificate(), "cache", CACHE_CERTIFICATE_LIFETIME),
+        (names.server_certificate(), "server", PORT_CERTIFICATE_LIFETIME),
+        (names.processor_certificate(), "processor", PORT_CERTIFICATE_LIFETIME),
+        (names.operator_certificate(), "operator", PORT_CERTIFICATE_LIFETIME),
+    ]
+}
+
 /// The certificates that the spec needs, by the name of their Secret.
 fn wanted_certificates(pipeline: &PingPipeline, names: &Names) -> Vec<(String, WantedCertificate)> {
     let (spec, mut wanted) = (&pipeline.spec, Vec::new());

@@ -19,6 +19,9 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(2);
 /// A leader that cannot renew its lease for this long gives up. The first failure happens at most 8 seconds after the last
 /// success, so the leader stops before its lease expires.
 const RENEWAL_TIMEOUT: Duration = Duration::from_secs(4);
+/// Failures that are further apart have a success in between. Without one, the next failure follows within 13 seconds: the retry delay, and two
+/// requests that each reach the timeouts for connecting, writing and reading.
+const LONGEST_GAP: Duration = Duration::from_secs(LEASE_SECONDS);
 
 /// The lease that determines the leader.
 pub struct Election(LeaseManager);
@@ -66,7 +69,7 @@ impl Election {
 
     /// Renews the lease until it is lost. At `shutdown`, releases it.
     pub async fn hold(&self, shutdown: &CancellationToken) {
-        let mut failing_since = None;
+        let mut lapse = Lapse::default();
         loop {
             tokio::select! {
                 () = shutdown.cancelled() => {
@@ -76,12 +79,11 @@ impl Election {
                     return;
                 }
                 state = self.0.changed() => match state {
-                    Ok(true) => failing_since = None,
+                    Ok(true) => lapse = Lapse::default(),
                     Ok(false) => return,
                     Err(error) => {
                         tracing::warn!(error = chain(&error), "cannot renew the lease");
-                        let since: Instant = *failing_since.get_or_insert_with(Instant::now);
-                        if since.elapsed() >= RENEWAL_TIMEOUT {
+                        if lapse.fail(Instant::now()) >= RENEWAL_TIMEOUT {
                             return;
                         }
                         tokio::time::sleep(RETRY_DELAY).await;
@@ -89,5 +91,47 @@ impl Election {
                 },
             }
         }
+    }
+}
+
+/// Failures to renew the lease without a success in between: the times of the first and the last one. The lease manager does not report a
+/// success, so the time between failures tells.
+#[derive(Debug, Default)]
+struct Lapse(Option<(Instant, Instant)>);
+
+impl Lapse {
+    /// Records a failure at `now`. Returns for how long renewals have failed.
+    fn fail(&mut self, now: Instant) -> Duration {
+        let first = match self.0 {
+            Some((first, last)) if now.duration_since(last) < LONGEST_GAP => first,
+            Some(_) | None => now,
+        };
+        self.0 = Some((first, now));
+        now.duration_since(first)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// How long renewals have failed at the last of these failures, each given by the seconds since the one before.
+    fn failing_for(gaps: &[u64]) -> Duration {
+        let (mut lapse, mut now) = (Lapse::default(), Instant::now());
+        let mut failing = lapse.fail(now);
+        for gap in gaps {
+            now += Duration::from_secs(*gap);
+            failing = lapse.fail(now);
+        }
+        failing
+    }
+
+    #[test]
+    fn a_leader_gives_up_after_failures_in_a_row_and_not_after_failures_days_apart() {
+        assert!(failing_for(&[1, 1, 1]) < RENEWAL_TIMEOUT);
+        assert!(failing_for(&[3, 3]) >= RENEWAL_TIMEOUT);
+        assert!(failing_for(&[13]) >= RENEWAL_TIMEOUT, "requests that reach their timeouts");
+        assert!(failing_for(&[2 * 86_400]) < RENEWAL_TIMEOUT, "the lease was renewed in between");
+        assert!(failing_for(&[3, 60, 3]) < RENEWAL_TIMEOUT, "a second lapse begins with its own first failure");
     }
 }

@@ -1,8 +1,8 @@
 //! The operator: turns one PingPipeline into a running pipeline, and reports its state in the status.
 //!
 //! A reconcile is read → validate → build → apply → status. Each step is a function in the file of the same name; `reconcile`
-//! is these steps in order. After read, `credentials` issues certificates and passwords that are missing or due. Only `read` and `apply`
-//! (and `report`, which writes the status) talk to the cluster.
+//! is these steps in order. After read, `credentials` issues certificates and passwords that are missing or due. For a spec that `validate` refuses,
+//! `renewal` takes the place of `build`. Only `read` and `apply` (and `report`, which writes the status) talk to the cluster.
 
 pub mod access_policy;
 pub mod apply;
@@ -18,6 +18,7 @@ pub mod credentials;
 pub mod desired;
 pub mod error;
 pub mod external;
+pub mod gauges;
 pub mod incarnation;
 pub mod index;
 pub mod issued;
@@ -28,6 +29,7 @@ pub mod pipeline;
 pub mod read;
 pub mod reconcile;
 pub mod references;
+pub mod renewal;
 pub mod report;
 pub mod restored;
 pub mod run;

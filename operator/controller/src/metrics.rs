@@ -110,10 +110,14 @@ impl Metrics {
         );
         registry.register("dependency_served", "Whether the API server serves an API", metrics.served.clone());
         registry.register("leader", "Whether this process is the leader", metrics.leader.clone());
-        registry.register("pipeline_ready", "Whether a pipeline is ready", metrics.ready.clone());
+        registry.register(
+            "pipeline_ready",
+            "Whether a pipeline is ready, or while it is suspended, whether its components are; absent while it hibernates",
+            metrics.ready.clone(),
+        );
         registry.register(
             "pipeline_backed_up",
-            "Whether backups are made when they are due; absent without spec.postgres.cluster.backup",
+            "Whether backups are made when they are due; absent without spec.postgres.cluster.backup, and while the pipeline hibernates",
             metrics.backed_up.clone(),
         );
         registry.register(
@@ -187,17 +191,14 @@ impl Metrics {
         self.served.get_or_create(&label).set(i64::from(served));
     }
 
-    /// Whether a pipeline is ready.
-    pub fn pipeline(&self, pipeline: &PipelineName, ready: bool) {
-        self.ready.get_or_create(&label(pipeline)).set(i64::from(ready));
+    /// Whether a pipeline is ready; `None` removes the metric.
+    pub fn ready(&self, pipeline: &PipelineName, ready: Option<bool>) {
+        set(&self.ready, pipeline, ready);
     }
 
-    /// Whether backups of a pipeline are made when they are due; `None` if it has none.
+    /// Whether backups of a pipeline are made when they are due; `None` removes the metric.
     pub fn backed_up(&self, pipeline: &PipelineName, backed_up: Option<bool>) {
-        match backed_up {
-            Some(backed_up) => drop(self.backed_up.get_or_create(&label(pipeline)).set(i64::from(backed_up))),
-            None => drop(self.backed_up.remove(&label(pipeline))),
-        }
+        set(&self.backed_up, pipeline, backed_up);
     }
 
     /// The count that a server of a pipeline reported.
@@ -226,6 +227,13 @@ impl Metrics {
     /// Whether this process is the leader.
     pub fn leads(&self, leads: bool) {
         self.leader.set(i64::from(leads));
+    }
+}
+
+fn set(gauges: &Family<PipelineLabel, Gauge>, pipeline: &PipelineName, value: Option<bool>) {
+    match value {
+        Some(value) => drop(gauges.get_or_create(&label(pipeline)).set(i64::from(value))),
+        None => drop(gauges.remove(&label(pipeline))),
     }
 }
 

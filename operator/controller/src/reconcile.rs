@@ -16,9 +16,10 @@ use ping_api::{
 use serde_json::json;
 
 use crate::{
-    apply::{Applied, apply},
+    apply::{Applied, apply, apply_renewals},
     build::build,
     certificates::CertificateError,
+    cluster_state::ObservedObjects,
     connections::settings,
     context::Context,
     credentials::issue,
@@ -27,6 +28,7 @@ use crate::{
     metrics::Outcome,
     ownership::Owner,
     read::{ReadError, read, references},
+    renewal::renewals,
     report::{ReportError, report},
     status::status,
     teardown::{TeardownError, teardown},
@@ -73,7 +75,8 @@ pub async fn reconcile(pipeline: &PingPipeline, context: &Context) -> Result<(Ou
     }
 }
 
-/// The five steps. An invalid or suspended pipeline is not built, and nothing is applied for it.
+/// The five steps. An invalid or suspended pipeline is not built. For an invalid one, Secrets that expire or rotate are renewed; for a suspended
+/// one, nothing is applied.
 async fn run_steps(pipeline: &PingPipeline, context: &Context) -> Result<(Outcome, Action), ReconcileError> {
     let mut state = read(pipeline, context).await?;
     issue(pipeline, &mut state, Timestamp::now())?;
@@ -85,19 +88,24 @@ async fn run_steps(pipeline: &PingPipeline, context: &Context) -> Result<(Outcom
         }
     }
     let desired = validated.as_ref().ok().filter(|_| !pipeline.spec.suspend).map(build);
-    context.index.set(&Names::of(pipeline).into(), watched_objects(pipeline, desired.as_ref()));
-    let applied = match &desired {
-        Some(desired) => apply(desired, &state, &Owner::of(pipeline), context).await,
-        None => Applied::unchanged(&state),
+    context.index.set(&Names::of(pipeline).into(), watched_objects(pipeline, desired.as_ref(), &state.live));
+    let owner = Owner::of(pipeline);
+    let applied = match (&desired, &validated) {
+        (Some(desired), _) => apply(desired, &state, &owner, context).await,
+        (None, Err(_)) if !pipeline.spec.suspend => {
+            let renewals = renewals(pipeline, &state, Timestamp::now())?;
+            apply_renewals(&renewals, &state, &owner, context).await
+        }
+        (None, _) => Applied::unchanged(&state),
     };
     let status = status(pipeline, validated.as_ref(), &state, &applied, Timestamp::now());
     Ok(report(pipeline, status, applied, context).await?)
 }
 
 /// Every object that this reconcile reads or creates. Watch events on them trigger the next reconcile.
-fn watched_objects(pipeline: &PingPipeline, desired: Option<&Desired>) -> BTreeSet<Key> {
-    let created = desired.into_iter().flat_map(|desired| &desired.objects).map(|object| object.key.clone());
-    references(pipeline).into_iter().chain(created).collect()
+fn watched_objects(pipeline: &PingPipeline, desired: Option<&Desired>, live: &ObservedObjects) -> BTreeSet<Key> {
+    let created = desired.into_iter().flat_map(|desired| &desired.objects).map(|object| &object.key);
+    references(pipeline).into_iter().chain(created.chain(live.0.keys()).cloned()).collect()
 }
 
 /// The patch contains the resource version, so that it cannot overwrite finalizers that others set in the meantime.

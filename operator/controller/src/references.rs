@@ -1,5 +1,6 @@
 //! The Secrets and ConfigMaps that a spec names. Without a check, anyone who may create a PingPipeline could read any Secret of the namespace, or
-//! have it sent to an address of their choice, so each of them needs a label that allows it. Pure.
+//! have it sent to an address of their choice, so each of them needs a label that allows it. `imagePullSecrets` do not: the kubelet sends them only to
+//! the registries that they are for. Pure.
 
 use std::collections::BTreeSet;
 

@@ -21,8 +21,10 @@ use serde_json::json;
 
 use crate::{
     apply::{Applied, ApplyError, Change, server_side},
+    condition::find,
     context::Context,
     error::chain,
+    gauges,
     metrics::Outcome,
 };
 
@@ -73,16 +75,17 @@ pub async fn report(
     }
     let is = |kind: ConditionType| find(&status, kind).is_some_and(|condition| condition.status == "True");
     let name = Names::of(pipeline).into();
-    context.metrics.pipeline(&name, is(ConditionType::Ready));
-    let has_backup = pipeline.spec.postgres.cluster.as_ref().is_some_and(|cluster| cluster.backup.is_some());
-    context.metrics.backed_up(&name, has_backup.then(|| is(ConditionType::BackedUp)));
+    context.metrics.ready(&name, gauges::ready(&status));
+    context.metrics.backed_up(&name, gauges::backed_up(&pipeline.spec, &status));
     if let Some((_, error)) = applied.failures.into_iter().next() {
         return Err(ReportError::Apply { source: error, progress: !applied.changes.is_empty() });
     }
     Ok(match (is(ConditionType::Ready), is(ConditionType::Stalled)) {
         (true, _) if is_unwatched(pipeline) => (Outcome::Settled, Action::requeue(UNWATCHED)),
         (true, _) => (Outcome::Settled, Action::requeue(SETTLED)),
-        (false, true) if is_about_the_spec(&status) => (Outcome::Refused, Action::requeue(SETTLED)),
+        (false, true) if is_about_the_spec(&status) && !is_unwatched(pipeline) => {
+            (Outcome::Refused, Action::requeue(SETTLED))
+        }
         (false, true) => (Outcome::Refused, Action::requeue(UNWATCHED)),
         (false, false) => (Outcome::Waiting, Action::requeue(waiting(pipeline, &status))),
     })
@@ -151,10 +154,6 @@ fn own_part(status: &PingPipelineStatus) -> PingPipelineStatus {
     own.stats = None;
     own.conditions.retain(|condition| !from_stats(condition));
     own
-}
-
-fn find(status: &PingPipelineStatus, kind: ConditionType) -> Option<&Condition> {
-    status.conditions.iter().find(|condition| condition.type_ == kind.to_string())
 }
 
 async fn report_change(pipeline: &PingPipeline, change: &Change, context: &Context) {

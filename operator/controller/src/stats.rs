@@ -25,7 +25,7 @@ use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    condition::{ConditionValue, condition, whole_second},
+    condition::{ConditionValue, condition, find, whole_second},
     context::Context,
     error::chain,
     incarnation::{is_new, last_changed_at},
@@ -65,12 +65,8 @@ async fn refresh(pipeline: &PingPipeline, interval: Duration, context: &Context)
         return;
     };
     let names = Names::of(pipeline);
-    let serving = status
-        .conditions
-        .iter()
-        .any(|condition| condition.type_ == ConditionType::ServerReady.to_string() && condition.status == "True");
     let pipeline_name = names.clone().into();
-    let count = match serving {
+    let count = match may_serve(status) {
         true => match context.connections.get(&pipeline_name) {
             Some(connection) => Some(connection.count().await),
             // No spec has been accepted since this operator started.
@@ -102,6 +98,11 @@ async fn refresh(pipeline: &PingPipeline, interval: Duration, context: &Context)
     if let Some((reason, message)) = new_change.map(|change| change.describe()) {
         publish_event(pipeline, EventType::Warning, reason.as_str(), message, context).await;
     }
+}
+
+/// True unless no server is ready. Whether one is ready is unknown while the spec is refused.
+fn may_serve(status: &PingPipelineStatus) -> bool {
+    find(status, ConditionType::ServerReady).is_some_and(|ready| ready.status != "False")
 }
 
 /// Whether to write `stats` and `conditions`: at once if a condition changed, and otherwise if the stats did and are as old as `interval`.

@@ -43,7 +43,9 @@ pub fn status(
     let previous = pipeline.status.clone().unwrap_or_default();
     let generation = pipeline.metadata.generation.unwrap_or_default();
     let (values, of_spec) = match validated {
-        Err(invalid) => (refused(invalid), previous.clone()),
+        Err(invalid) => {
+            (refused(invalid), PingPipelineStatus { components: Some(unknown_components()), ..previous.clone() })
+        }
         Ok(validated) => {
             let input = StatusInput { pipeline: validated, state, applied, now };
             let (values, components) = evaluate(pipeline, &input);
@@ -66,16 +68,27 @@ pub fn status(
     }
 }
 
-/// Conditions of a rejected spec. Pods keep running, and the conditions of components are kept.
+/// Conditions of a rejected spec. What runs follows from an earlier spec, so whether it is complete is unknown. Conditions that follow from a spec
+/// alone, such as `Durable`, are kept: they describe what runs.
 fn refused(invalid: &Invalid) -> Vec<(ConditionType, ConditionValue)> {
     let reason = invalid.reason();
     let message = invalid.to_string();
-    let unchanged = ConditionValue::not_met(Reason::Refused, "nothing is changed until this is corrected");
-    vec![
+    let unchanged =
+        ConditionValue::not_met(Reason::Refused, "only certificates and keys are renewed until this is corrected");
+    let unchecked = ConditionValue::unknown(Reason::Refused, "not checked until the spec is accepted; see Stalled");
+    let observed = ConditionType::COMPONENTS.into_iter().chain([ConditionType::BackedUp]);
+    let mut values: Vec<_> = observed.map(|kind| (kind, unchecked.clone())).collect();
+    values.extend([
         (ConditionType::Ready, ConditionValue::not_met(reason, &message)),
         (ConditionType::Reconciling, unchanged),
         (ConditionType::Stalled, ConditionValue::met(reason, message)),
-    ]
+    ]);
+    values
+}
+
+fn unknown_components() -> Components {
+    let [postgres, kafka, cache, server, processor] = [(); 5].map(|()| "-".to_owned());
+    Components { postgres, kafka, cache, server, processor }
 }
 
 /// Conditions of a valid pipeline, and the summary of each component.

@@ -1,12 +1,14 @@
 //! Deletion in stages: workloads, then topics, users and Postgres, then Kafka, then its nodes. Objects that are not removed in
 //! time are left and listed in an event.
 
+mod volumes;
+
 use std::time::Duration;
 
-use k8s_openapi::{api::core::v1::PersistentVolumeClaim, jiff::Timestamp};
+use k8s_openapi::jiff::Timestamp;
 use kube::{
     Api, ResourceExt,
-    api::{DeleteParams, DynamicObject, Patch, PatchParams, Preconditions},
+    api::{DeleteParams, DynamicObject, Patch, PatchParams},
     runtime::{controller::Action, events::EventType},
 };
 use ping_api::{
@@ -33,8 +35,6 @@ use crate::{
 pub const STRIP_SECONDS: i64 = 20;
 /// After this many seconds, the pipeline is removed even if objects are left.
 pub const GIVE_UP_SECONDS: i64 = 45;
-/// The schema's limit for the pods of a cache.
-const MAX_CACHE_PODS: u32 = 5;
 /// Interval between reconciles. Watches usually trigger them earlier.
 const POLL_INTERVAL: Duration = Duration::from_secs(2);
 
@@ -87,9 +87,14 @@ pub struct DeletionOptions {
 /// Determines the next step. Pure.
 #[must_use]
 pub fn plan(live: &ObservedObjects, options: DeletionOptions) -> Plan {
-    let retained = |key: &Key| options.policy == DeletionPolicy::Retain && key.kind.is_retained();
+    // What someone else deletes, for example with its namespace, cannot be kept. Its finalizers must not block that.
+    let retained = |key: &Key, object: &DynamicObject| {
+        options.policy == DeletionPolicy::Retain
+            && key.kind.is_retained()
+            && object.metadata.deletion_timestamp.is_none()
+    };
     let mut plan = Plan::default();
-    for (key, object) in live.0.iter().filter(|(key, _)| retained(key)) {
+    for (key, object) in live.0.iter().filter(|(key, object)| retained(key, object)) {
         plan.retained.push(key.clone());
         let owned = !object.owner_references().is_empty() || object.annotations().contains_key(OWNER_UID_ANNOTATION);
         if owned {
@@ -98,7 +103,8 @@ pub fn plan(live: &ObservedObjects, options: DeletionOptions) -> Plan {
     }
     let giving_up = options.age >= GIVE_UP_SECONDS;
     for stage in 0..4 {
-        for (key, object) in live.0.iter().filter(|(key, _)| stage_of(key.kind) == stage && !retained(key)) {
+        let of_stage = |key: &Key, object: &DynamicObject| stage_of(key.kind) == stage && !retained(key, object);
+        for (key, object) in live.0.iter().filter(|(key, object)| of_stage(key, object)) {
             plan.waiting.push(key.clone());
             let topic = key.kind == Kind::KafkaTopic;
             match object.metadata.deletion_timestamp {
@@ -144,6 +150,9 @@ pub async fn teardown(pipeline: &PingPipeline, context: &Context) -> Result<Acti
         patch(key, &release, context).await?;
     }
     for (key, object) in plan.delete.iter().filter_map(|key| live.get(key).map(|object| (key, object))) {
+        if key.kind == Kind::KafkaNodePool {
+            volumes::delete_of_pool(&key.name, &names, context).await?;
+        }
         delete(key, object, context).await?;
     }
     for key in &plan.strip {
@@ -210,7 +219,7 @@ async fn report_waiting(pipeline: &PingPipeline, plan: &Plan, context: &Context)
 /// Deletes the cache's volumes if requested, lists what is kept, and removes the finalizer.
 async fn finish(pipeline: &PingPipeline, names: &Names, plan: &Plan, context: &Context) -> Result<(), TeardownError> {
     if pipeline.spec.deletion_policy == DeletionPolicy::Delete && pipeline.spec.cache.external.is_none() {
-        delete_cache_volumes(names, context).await?;
+        volumes::delete_of_cache(names, context).await?;
     }
     if !plan.retained.is_empty() {
         let note = format!("Kept {}. A new PingPipeline with the same name will use it again", list(&plan.retained));
@@ -228,10 +237,7 @@ async fn finish(pipeline: &PingPipeline, names: &Names, plan: &Plan, context: &C
         );
         publish_event(pipeline, EventType::Warning, "DeletionBlocked", note, context).await;
     }
-    let name = names.clone().into();
-    context.metrics.forget(&name);
-    context.index.remove(&name);
-    context.connections.remove(&name);
+    context.forget(&names.clone().into());
     let finalizers: Vec<&String> = pipeline.finalizers().iter().filter(|name| *name != FINALIZER).collect();
     let body = json!({ "metadata": { "finalizers": finalizers, "resourceVersion": pipeline.resource_version() } });
     let api = Api::<PingPipeline>::namespaced(context.client.clone(), &names.namespace);
@@ -251,24 +257,6 @@ async fn unreadable_namespace(
     let namespace = pipeline.spec.kafka.cluster_ref.as_ref().and_then(|reference| reference.namespace.clone());
     let Some(namespace) = namespace.filter(|namespace| *namespace != names.namespace) else { return Ok(None) };
     Ok((read::grants(&namespace, context).await? == Grants::Unreadable).then_some(namespace))
-}
-
-/// The Dragonfly operator does not delete them. They are deleted one by one, by the names that its StatefulSet gives them, because the
-/// right to delete a collection would cover every volume of the namespace.
-async fn delete_cache_volumes(names: &Names, context: &Context) -> Result<(), TeardownError> {
-    let api = Api::<PersistentVolumeClaim>::namespaced(context.client.clone(), &names.namespace);
-    let refused = |source| TeardownError::Refused { what: "the cache's volumes".into(), source };
-    for number in 0..MAX_CACHE_PODS {
-        let name = format!("df-{}-{number}", names.cache());
-        let found = api.get_metadata_opt(&name).await.map_err(refused)?;
-        let Some(volume) = found.filter(|volume| volume.labels().get("app") == Some(&names.cache())) else { continue };
-        let same = Preconditions { uid: volume.uid(), resource_version: None };
-        match api.delete(&name, &DeleteParams::background().preconditions(same)).await {
-            Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => {}
-            other => other.map(|_| ()).map_err(refused)?,
-        }
-    }
-    Ok(())
 }
 
 fn list(keys: &[Key]) -> String {

@@ -57,7 +57,7 @@ impl Reported {
         metrics.dependency(Dependency::ALL[0], true);
         metrics.total(pipeline, 1);
         metrics.leads(is_well);
-        metrics.pipeline(pipeline, is_well);
+        metrics.ready(pipeline, Some(is_well));
         metrics.backed_up(pipeline, Some(is_well));
         let usage = Usage { used: if is_well { 50 } else { 99 }, wal: 0, growth_per_day: None };
         let volume = PostgresVolume { bytes: 100, holds_wal: false };

@@ -8,7 +8,10 @@ use kube::{
     Api, ResourceExt,
     api::{ApiResource, DynamicObject, GroupVersionKind, ObjectMeta, PostParams, TypeMeta},
 };
-use ping_api::{crd::PingPipeline, names::Names};
+use ping_api::{
+    crd::PingPipeline,
+    names::{BARMAN_PLUGIN, Names},
+};
 use serde_json::json;
 use tokio::time::{Instant, sleep};
 
@@ -19,8 +22,6 @@ use crate::{
 
 /// How often the state of the backup is read.
 const POLL_INTERVAL: Duration = Duration::from_secs(2);
-/// The plugin of CloudNativePG that makes backups.
-const BARMAN: &str = "barman-cloud.cloudnative-pg.io";
 
 #[derive(Args)]
 pub(crate) struct Arguments {
@@ -95,7 +96,7 @@ fn backup(pipeline: &PingPipeline) -> DynamicObject {
     let spec = json!({
         "cluster": { "name": names.postgres() },
         "method": "plugin",
-        "pluginConfiguration": { "name": BARMAN },
+        "pluginConfiguration": { "name": BARMAN_PLUGIN },
     });
     DynamicObject { types: Some(types), metadata, data: json!({ "spec": spec }) }
 }

@@ -33,7 +33,7 @@ pub(crate) struct Arguments {
 
 /// What the object store has.
 #[derive(Debug, Default, PartialEq)]
-struct Window {
+struct RecoveryWindow {
     first: Option<Timestamp>,
     last_backup: Option<Timestamp>,
 }
@@ -49,7 +49,7 @@ pub(crate) async fn run(arguments: &Arguments, connection: &ConnectionArgs, form
         "{} has no backups: spec.postgres.cluster.backup is not set",
         arguments.name
     );
-    let window = window(&cluster, pipeline).await?;
+    let window = recovery_window(&cluster, pipeline).await?;
     let possible = possible(&window, arguments.time);
     let notes = notes(pipeline, &window);
     let manifest = manifest(pipeline, &arguments.new, arguments.time)?;
@@ -76,18 +76,18 @@ fn store(spec: &PingPipelineSpec) -> Option<&ObjectStore> {
 }
 
 /// What the Barman Cloud plugin reports in the status of the ObjectStore.
-async fn window(cluster: &Cluster, pipeline: &PingPipeline) -> anyhow::Result<Window> {
+async fn recovery_window(cluster: &Cluster, pipeline: &PingPipeline) -> anyhow::Result<RecoveryWindow> {
     let name = Names::of(pipeline).postgres();
     let api: Api<DynamicObject> =
         Api::namespaced_with(cluster.client.clone(), &cluster.namespace, &Kind::ObjectStore.api_resource());
     let store = api.get_opt(&name).await.context("cannot read the ObjectStore")?;
     let status = store.map(|store| store.data["status"]["serverRecoveryWindow"][&name].clone()).unwrap_or_default();
     let time = |field: &str| status[field].as_str().and_then(|time| time.parse().ok());
-    Ok(Window { first: time("firstRecoverabilityPoint"), last_backup: time("lastSuccessfulBackupTime") })
+    Ok(RecoveryWindow { first: time("firstRecoverabilityPoint"), last_backup: time("lastSuccessfulBackupTime") })
 }
 
 /// Whether the state at `time` can be restored.
-fn possible(window: &Window, time: Option<Timestamp>) -> Result<(), String> {
+fn possible(window: &RecoveryWindow, time: Option<Timestamp>) -> Result<(), String> {
     match (window.first, time) {
         (None, _) => {
             Err("no backup has ended yet, so nothing can be restored. Run: kubectl pingpipeline backup".into())
@@ -101,7 +101,7 @@ fn possible(window: &Window, time: Option<Timestamp>) -> Result<(), String> {
 }
 
 /// What to know before the manifest is applied.
-fn notes(pipeline: &PingPipeline, window: &Window) -> Vec<String> {
+fn notes(pipeline: &PingPipeline, window: &RecoveryWindow) -> Vec<String> {
     let mut notes = Vec::new();
     if let (Some(first), Some(last)) = (window.first, window.last_backup) {
         notes.push(format!("Every time since {first} can be restored; the last base backup is from {last}."));
@@ -152,13 +152,15 @@ mod tests {
 
     #[test]
     fn only_times_in_the_window_can_be_restored() {
-        let window =
-            Window { first: Some(time("2026-11-01T02:00:00Z")), last_backup: Some(time("2026-11-20T02:00:00Z")) };
+        let window = RecoveryWindow {
+            first: Some(time("2026-11-01T02:00:00Z")),
+            last_backup: Some(time("2026-11-20T02:00:00Z")),
+        };
         assert_eq!(possible(&window, None), Ok(()));
         assert_eq!(possible(&window, Some(time("2026-11-01T02:00:00Z"))), Ok(()));
         assert!(possible(&window, Some(time("2026-11-01T01:59:59Z"))).unwrap_err().contains("the oldest backup"));
         assert!(possible(&window, Some(time("2999-01-01T00:00:00Z"))).unwrap_err().contains("in the future"));
-        assert!(possible(&Window::default(), None).unwrap_err().contains("no backup has ended yet"));
+        assert!(possible(&RecoveryWindow::default(), None).unwrap_err().contains("no backup has ended yet"));
     }
 
     #[test]

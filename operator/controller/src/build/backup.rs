@@ -8,7 +8,7 @@ use ping_api::{
         postgres::PostgresCluster,
     },
     kinds::Kind,
-    names::Names,
+    names::{BARMAN_PLUGIN, Names},
 };
 
 use super::metadata::data_metadata;
@@ -32,7 +32,6 @@ use crate::{
 pub(super) const COMPONENT: &str = "postgres";
 /// The database, and the user who owns it.
 pub(super) const DATABASE: &str = "pings";
-const BARMAN: &str = "barman-cloud.cloudnative-pg.io";
 /// Name of the cluster that is restored, within the spec of the new one.
 const ORIGIN: &str = "origin";
 
@@ -101,7 +100,7 @@ pub(super) fn origin(recovery: &Recovery, pipeline: &Pipeline) -> Option<Externa
 fn plugin(store: String, server: Option<String>, is_wal_archiver: Option<bool>) -> Plugin {
     let mut parameters = BTreeMap::from([("barmanObjectName".to_owned(), store)]);
     parameters.extend(server.map(|server| ("serverName".to_owned(), server)));
-    Plugin { name: BARMAN, is_wal_archiver, parameters }
+    Plugin { name: BARMAN_PLUGIN, is_wal_archiver, parameters }
 }
 
 fn object_store(store: &ObjectStore, retention: Option<&str>) -> ObjectStoreSpec {
@@ -144,7 +143,7 @@ fn scheduled_backup(backup: &Backup, cluster: &str) -> ScheduledBackupSpec {
         cluster: LocalName { name: cluster.into() },
         schedule: format!("0 {}", backup.schedule.trim()),
         method: "plugin",
-        plugin_configuration: LocalName { name: BARMAN.into() },
+        plugin_configuration: LocalName { name: BARMAN_PLUGIN.into() },
         backup_owner_reference: "self",
     }
 }

@@ -28,7 +28,7 @@ use crate::{
 
 const COMPONENT: &str = "kafka";
 /// Strimzi's label for the Kafka cluster of an object. Strimzi ignores topics without it.
-const CLUSTER_LABEL: &str = "strimzi.io/cluster";
+pub(crate) const CLUSTER_LABEL: &str = "strimzi.io/cluster";
 /// Time after which a compacted topic closes a segment, in milliseconds (one hour).
 const SEGMENT_MS: i64 = 3_600_000;
 /// A compacted topic is compacted when at least this fraction of it is new.

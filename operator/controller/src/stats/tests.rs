@@ -206,3 +206,16 @@ fn lags_are_coarse() {
     let texts = [-5, 999, 1_000, 119_000, 180_000, 7_200_000].map(lag);
     assert_eq!(texts, ["<1s", "<1s", "1s", "119s", "3m", "2h"]);
 }
+
+#[test]
+fn servers_are_asked_while_the_spec_is_refused_and_not_before_they_are_ready() {
+    let status = |server: Option<&ConditionValue>| {
+        let now = Timestamp::UNIX_EPOCH;
+        let conditions = server.map(|value| condition(None, ConditionType::ServerReady, value, 1, now));
+        PingPipelineStatus { conditions: conditions.into_iter().collect(), ..PingPipelineStatus::default() }
+    };
+    assert!(may_serve(&status(Some(&ConditionValue::met(Reason::Ready, "")))));
+    assert!(may_serve(&status(Some(&ConditionValue::unknown(Reason::Refused, "")))));
+    assert!(!may_serve(&status(Some(&ConditionValue::not_met(Reason::Provisioning, "")))));
+    assert!(!may_serve(&status(None)));
+}

@@ -166,6 +166,24 @@ async fn a_suspended_pipeline_is_not_repaired() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_pipeline_whose_finalizer_was_removed_by_hand_is_forgotten() {
+    let test = TestNamespace::new("life-forgotten").await;
+    let operator = Operator::plain(&test);
+    test.create("demo", json!({ "deletionPolicy": "Delete" })).await;
+    let is_reported = || operator.metrics().contains(r#"pipeline_ready{namespace="life-forgotten",name="demo"}"#);
+    until("its metric", async || is_reported().then_some(()).ok_or_else(|| operator.metrics())).await;
+    let topics = api(&test, Kind::KafkaTopic, &test.namespace);
+    until("a topic", async || topics.get_opt("demo-pings").await.unwrap().ok_or("none".to_owned())).await;
+    // Its deletion waits for a topic operator, so the operator does not remove the finalizer itself.
+    let blocked = json!({ "metadata": { "finalizers": ["strimzi.io/topic-operator"] } });
+    topics.patch("demo-pings", &PatchParams::default(), &Patch::Merge(blocked)).await.unwrap();
+    test.pipelines().delete("demo", &DeleteParams::default()).await.unwrap();
+    let removed = json!({ "metadata": { "finalizers": null } });
+    test.pipelines().patch("demo", &PatchParams::default(), &Patch::Merge(removed)).await.unwrap();
+    until("no metric", async || (!is_reported()).then_some(()).ok_or_else(|| operator.metrics())).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_failure_of_strimzi_is_quoted() {
     let test = TestNamespace::new("life-refused").await;
     let _operator = Operator::plain(&test);

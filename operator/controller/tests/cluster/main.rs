@@ -14,6 +14,8 @@ mod isolation;
 mod leaders;
 mod life;
 mod refusals;
+mod renewal;
 mod rights;
 mod roles;
 mod sources;
+mod volumes;

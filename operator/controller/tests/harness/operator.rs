@@ -16,7 +16,7 @@ use ping_operator::{
     run::{Settings, lead},
     scope::Scope,
 };
-use prometheus_client::registry::Registry;
+use prometheus_client::{encoding::text::encode, registry::Registry};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -29,6 +29,7 @@ use super::{
 pub(crate) struct Operator {
     shutdown: CancellationToken,
     task: JoinHandle<()>,
+    registry: Registry,
 }
 
 /// How the operator of a test runs: one namespace, no election.
@@ -50,11 +51,17 @@ impl Operator {
     pub(crate) fn start(client: Client, settings: Settings) -> Self {
         let shutdown = CancellationToken::new();
         let working = shutdown.clone();
-        let task = tokio::spawn(async move {
-            let metrics = Arc::new(Metrics::register(&mut Registry::default()));
-            lead(client, &settings, metrics, working).await;
-        });
-        Self { shutdown, task }
+        let mut registry = Registry::default();
+        let metrics = Arc::new(Metrics::register(&mut registry));
+        let task = tokio::spawn(async move { lead(client, &settings, metrics, working).await });
+        Self { shutdown, task, registry }
+    }
+
+    /// What `/metrics` would return.
+    pub(crate) fn metrics(&self) -> String {
+        let mut text = String::new();
+        encode(&mut text, &self.registry).unwrap();
+        text
     }
 
     /// Starts one for `test`; its servers do not answer.

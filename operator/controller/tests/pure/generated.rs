@@ -105,7 +105,7 @@ fn exported() -> String {
     metrics.reconcile_finished(Outcome::Settled, Duration::ZERO);
     metrics.request("GET", 200);
     metrics.dependency(Dependency::ALL[0], true);
-    metrics.pipeline(&pipeline, true);
+    metrics.ready(&pipeline, Some(true));
     metrics.backed_up(&pipeline, Some(true));
     metrics.total(&pipeline, 1);
     let usage = Usage { used: 1, wal: 0, growth_per_day: None };

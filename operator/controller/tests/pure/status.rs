@@ -30,7 +30,7 @@ fn deployment(ready: i32) -> Value {
     json!({ "observedGeneration": 1, "replicas": ready, "updatedReplicas": ready, "availableReplicas": ready })
 }
 
-fn all_ready() -> Vec<(Kind, &'static str, Value)> {
+pub(crate) fn all_ready() -> Vec<(Kind, &'static str, Value)> {
     vec![
         (Kind::Cluster, "demo-postgres", healthy_cluster()),
         (Kind::Kafka, "demo-kafka", strimzi_ready()),
@@ -45,7 +45,7 @@ fn all_ready() -> Vec<(Kind, &'static str, Value)> {
     ]
 }
 
-fn state() -> ClusterState {
+pub(crate) fn state() -> ClusterState {
     let pods = json!({ "metadata": { "generation": 1 }, "status": { "observedGeneration": 1, "readyReplicas": 2 } });
     ClusterState { cache_pods: Some(live(Kind::StatefulSet, "default", "demo-cache", pods).1), ..empty() }
 }
@@ -224,14 +224,20 @@ fn external_parts_are_ready_when_their_secrets_are_there_and_durability_is_unver
 }
 
 #[test]
-fn a_refused_spec_stalls_and_keeps_what_was_known() {
+fn a_refused_spec_stalls_and_keeps_only_what_follows_from_the_accepted_one() {
     let mut pipeline = demo();
     pipeline.status = Some(status_of(&demo(), &state(), &applied(&demo(), &state(), &all_ready())));
     pipeline.spec.processor.replicas = 99;
     let status = status_of(&pipeline, &state(), &Applied::default());
     assert_eq!(condition(&status, "Stalled").0, "True");
     assert_eq!(condition(&status, "Ready").1, "Invalid");
-    assert_eq!(condition(&status, "PostgresReady").0, "True");
+    for observed in ["PostgresReady", "KafkaReady", "CacheReady", "ServerReady", "ProcessorReady", "BackedUp"] {
+        let (status, reason, _) = condition(&status, observed);
+        assert_eq!((status.as_str(), reason.as_str()), ("Unknown", "Refused"), "{observed}");
+    }
+    assert_eq!(condition(&status, "Durable").0, "True");
+    assert_eq!(status.components.unwrap().postgres, "-");
+    assert_eq!(status.endpoints.unwrap().server, "demo-server.default.svc:8080");
 }
 
 #[test]

@@ -62,6 +62,16 @@ fn retain_keeps_the_data_and_removes_the_owner_reference() {
 }
 
 #[test]
+fn a_retained_topic_that_goes_with_its_namespace_does_not_block_it() {
+    let live = world(&[(Kind::KafkaTopic, deleting()), (Kind::Cluster, json!({}))]);
+    let early = plan(&live, RETAIN);
+    assert_eq!((kinds(&early.retained), kinds(&early.waiting)), (vec![Kind::Cluster], vec![Kind::KafkaTopic]));
+    assert!(early.strip.is_empty() && !early.done, "Strimzi may still remove its finalizer");
+    let late = plan(&live, DeletionOptions { age: STRIP_SECONDS, ..RETAIN });
+    assert_eq!(kinds(&late.strip), [Kind::KafkaTopic]);
+}
+
+#[test]
 fn a_topic_whose_operator_is_gone_is_released_together_with_its_kafka() {
     let live = world(&[(Kind::KafkaTopic, deleting()), (Kind::Kafka, json!({}))]);
     assert!(plan(&live, DELETE).strip.is_empty());

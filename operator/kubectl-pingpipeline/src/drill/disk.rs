@@ -14,7 +14,7 @@ use ping_api::quantity;
 
 use super::{
     component::Component,
-    exec::{self, Output, Place},
+    exec::{self, Container, Output},
     pods,
 };
 use crate::cluster::Cluster;
@@ -101,22 +101,22 @@ impl Disk {
         let name = pod.name_any();
         let volume = Volume::of(pod)
             .with_context(|| format!("pod {name} has no volume with a claim, so it has no disk of its own"))?;
-        let place = Place { pod: &name, container: &volume.container };
+        let container = Container { pod: &name, name: &volume.container };
         let kib = match self.how {
             How::Slow => 0,
-            How::Full => self.space(cluster, place, &volume).await?,
+            How::Full => self.space(cluster, container, &volume).await?,
         };
         let (started, time) = (Instant::now(), self.time());
-        let output = exec::run(cluster, place, self.command(&volume.folder, kib), time).await?;
+        let output = exec::run(cluster, container, self.command(&volume.folder, kib), time).await?;
         self.describe(&name, kib, &output, started.elapsed())
     }
 
     /// How many KiB to occupy.
-    async fn space(&self, cluster: &Cluster, place: Place<'_>, volume: &Volume) -> anyhow::Result<u64> {
+    async fn space(&self, cluster: &Cluster, container: Container<'_>, volume: &Volume) -> anyhow::Result<u64> {
         let command = ["df", "-Pk", &volume.folder].map(str::to_owned).to_vec();
-        let output = exec::run(cluster, place, command, STEP_TIME).await?;
+        let output = exec::run(cluster, container, command, STEP_TIME).await?;
         let space = Space::parse(&output.stdout)
-            .with_context(|| format!("df in container {} printed no sizes: {}", place.container, reason(&output)))?;
+            .with_context(|| format!("df in container {} printed no sizes: {}", container.name, reason(&output)))?;
         let claims: Api<PersistentVolumeClaim> = Api::namespaced(cluster.client.clone(), &cluster.namespace);
         let claim = claims.get(&volume.claim).await.with_context(|| format!("cannot read claim {}", volume.claim))?;
         let capacity = claim.status.and_then(|status| quantity::parse(&status.capacity?.get("storage")?.0));

@@ -17,11 +17,11 @@ const MAX_OUTPUT: u64 = 1024 * 1024;
 /// Time for the connection, besides that of the command.
 const CONNECT_TIME: Duration = Duration::from_secs(20);
 
-/// Where a command runs.
+/// A container of a pod.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Place<'a> {
+pub(super) struct Container<'a> {
     pub(super) pod: &'a str,
-    pub(super) container: &'a str,
+    pub(super) name: &'a str,
 }
 
 /// What a command printed.
@@ -37,7 +37,7 @@ pub(super) struct Output {
 /// `pods/exec`.
 pub(super) async fn run(
     cluster: &Cluster,
-    Place { pod, container }: Place<'_>,
+    Container { pod, name: container }: Container<'_>,
     command: Vec<String>,
     time: Duration,
 ) -> anyhow::Result<Output> {
