@@ -37,7 +37,7 @@ async fn has_admitted(
 #[async_trait]
 impl QuotaStore for SqliteStore {
     async fn settle(&self, claims: &[(Arc<str>, BucketClaim)]) -> Result<Vec<BucketGrant>, StoreError> {
-        let mut writer = self.writer.lock().await;
+        let mut writer = self.writer().await?;
         let now = self.clock.now();
         let settle = async {
             let mut transaction = begin_write(&mut writer).await?;
@@ -76,7 +76,7 @@ impl QuotaStore for SqliteStore {
     }
 
     async fn admit_names(&self, budget: &str, per_day: u64, names: &[Name]) -> Result<NamesAdmitted, StoreError> {
-        let mut writer = self.writer.lock().await;
+        let mut writer = self.writer().await?;
         let now = self.clock.now();
         let today = Day::of(now);
         let day_ends_in = Duration::from_millis(until_next_day(now).unsigned_abs());
@@ -106,7 +106,7 @@ impl QuotaStore for SqliteStore {
     }
 
     async fn forget_expired_quotas(&self) -> Result<(), StoreError> {
-        let mut writer = self.writer.lock().await;
+        let mut writer = self.writer().await?;
         let now = self.clock.now();
         let forget = async {
             sqlx::query(FORGET_BUCKETS).bind(now.saturating_mul(1_000_000)).execute(&mut *writer).await?;
