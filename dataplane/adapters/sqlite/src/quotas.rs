@@ -16,11 +16,13 @@ ON CONFLICT (bucket) DO UPDATE SET full_at = excluded.full_at";
 const FORGET_BUCKETS: &str = "DELETE FROM quota_buckets WHERE full_at < $1";
 
 const ARE_VIEWS_BUILT: &str = "SELECT EXISTS (SELECT 1 FROM source_views)";
+/// Kinds of all sources, whose source is empty, are known for good. They are few: the second search reads all names of their budget.
 const HAS_ADMITTED: &str = "SELECT EXISTS (SELECT 1 FROM quota_names
-    WHERE budget = $1 AND day IN ($2, $2 - 1) AND source = $3 AND is_kind = $4 AND kind = $5)";
+    WHERE budget = $1 AND day IN ($2, $2 - 1) AND source = $3 AND is_kind = $4 AND kind = $5)
+OR $3 = '' AND EXISTS (SELECT 1 FROM quota_names WHERE budget = $1 AND source = '' AND is_kind = $4 AND kind = $5)";
 const USED: &str = "SELECT count(*) FROM quota_names WHERE budget = $1 AND day = $2";
 const ADD_NAME: &str = "INSERT INTO quota_names (budget, day, source, is_kind, kind) VALUES ($1, $2, $3, $4, $5)";
-const FORGET_NAMES: &str = "DELETE FROM quota_names WHERE day < $1";
+const FORGET_NAMES: &str = "DELETE FROM quota_names WHERE day < $1 AND source <> ''";
 
 async fn has_admitted(
     transaction: &mut Transaction<'_, Sqlite>,
