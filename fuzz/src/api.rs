@@ -8,7 +8,7 @@ use http_body_util::{BodyExt, Full};
 use ping_core::{Retention, StatusRule, Threshold};
 use ping_memory::{MemoryCache, MemoryStatuses, MemoryStore, SystemClock};
 use ping_query::{CountQuery, SourceQuery, StatusQuery};
-use ping_rpc::{Access, AccessMetrics, Api, Health, MaybeCors, Queries, Reflection, RpcMetrics, StatusLabels};
+use ping_rpc::{Access, AccessMetrics, Api, Health, Hosts, MaybeCors, Queries, Reflection, RpcMetrics, StatusLabels};
 use ping_runtime::admin::Readiness;
 use ping_transport::{Account, Body, Budget, RequestScope, TransportMetrics, TrustedProxies};
 use prometheus_client::registry::Registry;
@@ -58,7 +58,8 @@ impl Server {
         let api = Api::new(None, Some(queries), clock, metrics, CancellationToken::new());
         let health = runtime.block_on(async { Health::report(&mut JoinSet::new(), &Readiness::default()) });
         let budget = Budget::new(64 << 20, Arc::new(TransportMetrics::register(&mut registry)));
-        let access = Access::new(None, Reflection::Open, Vec::new(), AccessMetrics::register(&mut registry));
+        let access =
+            Access::new(None, Reflection::Open, Vec::new(), Hosts::All, AccessMetrics::register(&mut registry));
         let service = BoxCloneService::new(ping_rpc::service(api, &health, access).expect("valid descriptors"));
         Self { runtime, service, budget }
     }

@@ -1,9 +1,6 @@
 //! How long the views per source keep what they hold.
 
-use crate::{
-    source_counts::SourceCounts,
-    time::{Day, Millis, Minute},
-};
+use crate::time::{Day, Millis, Minute};
 
 /// Minutes whose unique sources are kept.
 const MINUTES: i64 = 60;
@@ -52,15 +49,6 @@ pub struct RetentionCutoffs {
 }
 
 impl RetentionCutoffs {
-    /// `counts` without anything that is too old to be kept.
-    #[must_use]
-    pub fn keep(self, mut counts: SourceCounts) -> SourceCounts {
-        counts.windows.retain(|(_, window), _| window.day() >= self.windows);
-        counts.days.retain(|(_, day), _| *day >= self.days);
-        counts.minutes.retain(|(minute, _)| self.minutes.is_some_and(|first| *minute >= first));
-        counts
-    }
-
     /// The same without unique sources per minute. One row per source and minute is a quarter of the work, so they are only
     /// kept when minutes are published.
     #[must_use]

@@ -34,19 +34,4 @@ impl SourceCounts {
         self.minutes.insert((Minute::of(timestamp_ms), source.into()));
         true
     }
-
-    /// Adds all of `other`.
-    pub fn merge(&mut self, other: &Self) {
-        let merge = |held: &mut Span, span: &Span| *held = held.merge(*span);
-        for (key, span) in &other.windows {
-            self.windows.entry(key.clone()).and_modify(|held| merge(held, span)).or_insert(*span);
-        }
-        for (key, span) in &other.kinds {
-            self.kinds.entry(key.clone()).and_modify(|held| merge(held, span)).or_insert(*span);
-        }
-        for (key, count) in &other.days {
-            *self.days.entry(key.clone()).or_insert(0) += count;
-        }
-        self.minutes.extend(other.minutes.iter().cloned());
-    }
 }

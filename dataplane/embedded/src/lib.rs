@@ -92,7 +92,11 @@ async fn serve<S: Store>(
     let store = Arc::clone(&adapters.store);
     health::watch(&mut tasks, &readiness, "store", move || {
         let store = Arc::clone(&store);
-        async move { store.outbox_watermark().await }
+        async move {
+            store.outbox_watermark().await?;
+            // Without claims, this begins and ends a transaction that writes.
+            store.settle(&[]).await
+        }
     });
     let store = Arc::clone(&adapters.store);
     tasks.spawn(StorageWatch::new(store.clone(), store, &mut registry).run());

@@ -46,7 +46,7 @@ pub struct Certificate<'a> {
 /// What a call proves its caller with. A token counts before a certificate.
 #[derive(Clone, Copy, Debug)]
 pub struct Credentials<'a> {
-    /// The header `authorization`, or an error if there are several.
+    /// The header `authorization`. A request with several of them has no caller to authenticate.
     pub authorization: Option<&'a [u8]>,
     /// The certificate of the connection.
     pub certificate: Option<Certificate<'a>>,

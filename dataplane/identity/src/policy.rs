@@ -12,7 +12,7 @@ use crate::{
     identity::Identity,
     issuer::Issuer,
     pattern::Pattern,
-    permission::{Permission, Permissions},
+    permission::Permissions,
     quota::{CallerQuota, Quota},
 };
 
@@ -93,18 +93,15 @@ impl AccessPolicy {
             bind_source: false,
         })
     }
-
-    /// The permissions of anonymous callers.
-    #[must_use]
-    pub fn allows_anonymous(&self, permission: Permission) -> bool {
-        self.anonymous.contains(permission)
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::grants::Extent::{All, One};
+    use crate::{
+        grants::Extent::{All, One},
+        permission::Permission,
+    };
 
     const POLICY: &str = r#"
 tokens:

@@ -18,14 +18,16 @@ enum Slot {
     Event(usize),
     /// It repeats this event of the batch.
     Repeat(usize),
-    /// It has the id of an event of the batch, but other content.
-    Conflict,
+    /// It has the id of an event of the batch, but other content: this one of the conflicting events.
+    Conflict(usize),
 }
 
 /// The distinct events of a batch, and what became of each submitted event.
 #[derive(Debug, Default)]
 pub(super) struct Assembly {
     pub(super) events: Arc<Vec<Event>>,
+    /// Events that the batch does not have. The store may have one of them.
+    conflicting: Vec<Event>,
     slots: Vec<Slot>,
     submissions: Vec<usize>,
 }
@@ -54,7 +56,10 @@ impl Assembly {
                     distinct.push(event);
                 }
                 Some(first) if event.repeats(&distinct[first]) => self.slots.push(Slot::Repeat(first)),
-                Some(_) => self.slots.push(Slot::Conflict),
+                Some(_) => {
+                    self.slots.push(Slot::Conflict(self.conflicting.len()));
+                    self.conflicting.push(event);
+                }
             }
         }
     }
@@ -71,18 +76,18 @@ impl Assembly {
         let receipt = |count: &usize| {
             let mut receipt = Receipt::default();
             for (place, slot) in slots.by_ref().take(*count).enumerate() {
-                let (index, first) = match slot {
-                    Slot::Event(index) => (*index, true),
-                    Slot::Repeat(index) => (*index, false),
-                    Slot::Conflict => {
-                        receipt.conflicts.push(place);
-                        continue;
-                    }
+                let (event, first) = match slot {
+                    Slot::Event(index) => (&self.events[*index], Some(*index)),
+                    Slot::Repeat(index) => (&self.events[*index], None),
+                    Slot::Conflict(index) => (&self.conflicting[*index], None),
                 };
-                let event = &self.events[index];
-                if stored.get(&event.id).is_some_and(|stored| !event.repeats(stored)) {
+                let is_conflict = match stored.get(&event.id) {
+                    Some(stored) => !event.repeats(stored),
+                    None => matches!(slot, Slot::Conflict(_)),
+                };
+                if is_conflict {
                     receipt.conflicts.push(place);
-                } else if first && !known.contains(&event.id) {
+                } else if let Some(index) = first.filter(|_| !known.contains(&event.id)) {
                     receipt.accepted += 1;
                     receipt.token = batch.map(|batch| token(batch, index, event));
                 }
@@ -109,6 +114,7 @@ pub(super) fn assemble(submissions: Vec<Vec<Event>>) -> Assembly {
     let mut distinct = Vec::with_capacity(total);
     let mut assembly = Assembly {
         events: Arc::default(),
+        conflicting: Vec::new(),
         slots: Vec::with_capacity(total),
         submissions: Vec::with_capacity(submissions.len()),
     };
@@ -172,5 +178,16 @@ mod tests {
         let receipts = assembly.receipts(&known, &stored, Some(&batch(&assembly)));
         assert_eq!(receipts[0], Receipt::default());
         assert_eq!(receipts[1].conflicts, [0]);
+    }
+
+    #[test]
+    fn a_retry_is_no_conflict_because_of_another_content_before_it() {
+        let assembly = assemble(vec![vec![event(1, 6)], vec![event(1, 5), event(1, 7)], vec![event(1, 5)]]);
+        let id = Uuid::from_u128(1);
+        let (known, stored) = (HashSet::from([id]), HashMap::from([(id, event(1, 5))]));
+        let receipts = assembly.receipts(&known, &stored, Some(&batch(&assembly)));
+        let conflicts: Vec<_> = receipts.iter().map(|receipt| receipt.conflicts.as_slice()).collect();
+        assert_eq!(conflicts, [[0].as_slice(), &[1], &[]]);
+        assert!(receipts.iter().all(|receipt| receipt.accepted == 0));
     }
 }

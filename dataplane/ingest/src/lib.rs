@@ -67,7 +67,7 @@ impl Default for IngestSettings {
 /// The acknowledgement: these events are durable.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Receipt {
-    /// How many events were new; the others had been acknowledged before.
+    /// How many events are known to be new: none of them if the answer to the commit was lost. The others had been acknowledged before.
     pub accepted: usize,
     /// Identifies the last new event, so that a reader can wait until it is counted.
     pub token: Option<Token>,

@@ -62,7 +62,7 @@ impl Server {
     pub(crate) async fn call<Q: Clone, A, F: Future<Output = Result<Response<A>, Status>>>(
         &self,
         message: &Q,
-        retryable: fn(&Status) -> bool,
+        retryable: impl FnMut(&Status) -> bool,
         method: impl Fn(&Client, Request<Q>) -> F,
     ) -> Result<(A, u32), Failure> {
         let attempt = || {

@@ -33,7 +33,7 @@ const MAX_CONCURRENT_CALLS: usize = 32;
   pingctl ping -n 1000")]
 pub(crate) struct PingArgs {
     /// When it happened: RFC 3339, a date (UTC) or milliseconds since 1970. Default: when the server receives it.
-    #[arg(long, value_name = "TIME", value_parser = time::parse_time, allow_negative_numbers = true)]
+    #[arg(long, value_name = "TIME", value_parser = time::parse_event_time, allow_negative_numbers = true)]
     at: Option<Millis>,
     /// Idempotency key (UUID): the same id with the same content is counted once. Default: a new one.
     #[arg(long, value_name = "UUID", value_parser = parse_uuid, conflicts_with = "number")]

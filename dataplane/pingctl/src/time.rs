@@ -29,6 +29,24 @@ pub(crate) fn parse_time(text: &str) -> Result<Millis, String> {
     })
 }
 
+/// Parses a time, but not 1970-01-01, which is 0: to the API, that means no time. `meaning` says what it means there.
+fn parse_set_time(text: &str, meaning: &str) -> Result<Millis, String> {
+    match parse_time(text)? {
+        0 => Err(meaning.to_owned()),
+        time => Ok(time),
+    }
+}
+
+/// Parses when an event happened.
+pub(crate) fn parse_event_time(text: &str) -> Result<Millis, String> {
+    parse_set_time(text, "to the API, 0 means now; leave the option out for now, or write a time from the year 2000 on")
+}
+
+/// Parses the end of a range.
+fn parse_end(text: &str) -> Result<Millis, String> {
+    parse_set_time(text, "to the API, an end of 0 means no end; leave the option out for no end, or write a later time")
+}
+
 /// Parses a positive duration such as 500ms, 90s, 1h30m or 2d.
 pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
     let span = text.parse::<Span>().map_err(|_| "not a duration; write 500ms, 90s, 1h30m or 2d")?;
@@ -55,7 +73,7 @@ pub(crate) struct RangeArgs {
     #[arg(long, value_name = "TIME", value_parser = parse_time, allow_negative_numbers = true)]
     from: Option<Millis>,
     /// Only events before this time.
-    #[arg(long, value_name = "TIME", value_parser = parse_time, allow_negative_numbers = true)]
+    #[arg(long, value_name = "TIME", value_parser = parse_end, allow_negative_numbers = true)]
     to: Option<Millis>,
 }
 
@@ -81,6 +99,15 @@ mod tests {
         assert_eq!(parse_time("2024-10-14"), Ok(1_728_864_000_000));
         assert_eq!(parse_time("2024-10-14T17:18:51"), Ok(1_728_926_331_000));
         assert!(parse_time("yesterday").unwrap_err().contains("write 2026"));
+    }
+
+    #[test]
+    fn a_time_that_the_api_would_take_for_none_is_refused() {
+        for epoch in ["0", "1970-01-01", "1970-01-01T01:00:00+01:00"] {
+            assert!(parse_end(epoch).unwrap_err().contains("no end"), "{epoch}");
+            assert!(parse_event_time(epoch).unwrap_err().contains("now"), "{epoch}");
+        }
+        assert_eq!((parse_end("1"), parse_event_time("-5")), (Ok(1), Ok(-5)));
     }
 
     #[test]

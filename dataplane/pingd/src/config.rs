@@ -105,7 +105,8 @@ pub(crate) struct ServerArgs {
     /// Postgres.
     #[command(flatten)]
     pub(crate) postgres: PostgresArgs,
-    /// URL of Postgres for queries, with a user who may only read [default: that of --postgres-url]
+    /// URL of Postgres for queries, with a user who may only read. It names the primary: a standby is refused [default: that of
+    /// --postgres-url]
     #[arg(long, env = env::POSTGRES_READ_URL, hide_env_values = true)]
     pub(crate) postgres_read_url: Option<String>,
     /// Kafka.

@@ -14,7 +14,7 @@ pub enum Name {
     Source(Box<str>),
     /// A kind of a source. An empty one means "ping".
     Kind {
-        /// The source.
+        /// The source. An empty one stands for all sources.
         source: Box<str>,
         /// The kind.
         kind: Box<str>,
@@ -29,6 +29,12 @@ impl Name {
             Self::Source(source) => (source, None),
             Self::Kind { source, kind } => (source, Some(kind)),
         }
+    }
+
+    /// Whether it is a kind of all sources. The views have none, so what the budget admitted is their only record, and is kept.
+    #[must_use]
+    pub fn is_of_all_sources(&self) -> bool {
+        self.parts().0.is_empty()
     }
 }
 
@@ -50,14 +56,14 @@ pub trait QuotaStore: Send + Sync {
     /// are in the order of the claims, whose buckets are distinct.
     async fn settle(&self, claims: &[(Arc<str>, BucketClaim)]) -> Result<Vec<BucketGrant>, StoreError>;
 
-    /// Which of the names, each with a budget, the views have or the budget admitted today or yesterday. All of them as long as the views are
-    /// not built.
+    /// Which of the names, each with a budget, the views have or the budget admitted today or yesterday; kinds of all sources, on any day. All
+    /// of them as long as the views are not built.
     async fn known_names(&self, names: &[(Arc<str>, Name)]) -> Result<Vec<bool>, StoreError>;
 
     /// Admits `names`, which are distinct, on the account of `budget`: all of them, or none if the budget would then have admitted more than
-    /// `per_day` names today. A name that it admitted today or yesterday is not counted again.
+    /// `per_day` names today. A name that it admitted today or yesterday is not counted again, and a kind of all sources never.
     async fn admit_names(&self, budget: &str, per_day: u64, names: &[Name]) -> Result<NamesAdmitted, StoreError>;
 
-    /// Deletes buckets that are full, and days before yesterday.
+    /// Deletes buckets that are full, and names of days before yesterday, but for kinds of all sources.
     async fn forget_expired_quotas(&self) -> Result<(), StoreError>;
 }

@@ -1,5 +1,8 @@
 //! Statistics, rankings and series per source.
 
+#[cfg(test)]
+mod tests;
+
 use std::{collections::BTreeMap, sync::Arc};
 
 use ping_core::{Day, MAX_SOURCE_BYTES, Millis, Minute, Retention, Span, TimeRange, Window};
@@ -94,6 +97,16 @@ pub enum SourceError {
         /// Start of the requested range.
         start: Millis,
     },
+    /// The range starts before the retention of the days.
+    #[error(
+        "daily counts per source are kept since {since} (--day-retention-days), but time_range starts at {start}; use a later start"
+    )]
+    DaysExpired {
+        /// Start of the oldest day that is kept.
+        since: Millis,
+        /// Start of the requested range.
+        start: Millis,
+    },
     /// The limit of a ranking is out of range.
     #[error("limit must be between 1 and {MAX_TOP_SOURCES}; it is {0}")]
     Limit(i64),
@@ -138,7 +151,10 @@ impl SourceQuery {
         };
         let split = range.map(|range| range.whole_windows().ok_or(SourceError::Unaligned)).transpose()?;
         if let Some((first, _)) = split.as_ref().and_then(|split| split.windows.first()) {
-            self.check_retention(first.start())?;
+            self.check_windows(first.start())?;
+        }
+        if let Some((first, _)) = split.as_ref().and_then(|split| split.days.first()) {
+            self.check_days(first.start())?;
         }
         let as_of = self.reader.as_of().await?;
         let top = self.reader.top(split.as_ref(), limit).await?;
@@ -199,10 +215,11 @@ impl SourceQuery {
             return Err(SourceError::StepTooShort);
         }
         if step == Step::Day {
+            self.check_days(start)?;
             let days = self.reader.days(source, Day::of(start), Day::of(end)).await?;
             return Ok(days.into_iter().map(|(day, count)| (day.0, (count, None))).collect());
         }
-        self.check_retention(start)?;
+        self.check_windows(start)?;
         let mut spans: BTreeMap<i64, Span> = BTreeMap::new();
         for (window, span) in self.reader.windows(source, Window::of(start), Window::of(end)).await? {
             let index = window.start().div_euclid(step.millis());
@@ -212,9 +229,15 @@ impl SourceQuery {
     }
 
     /// Refuses to report deleted windows as windows without events.
-    fn check_retention(&self, start: Millis) -> Result<(), SourceError> {
+    fn check_windows(&self, start: Millis) -> Result<(), SourceError> {
         let since = self.retention.at(self.clock.now()).windows.start();
         if start < since { Err(SourceError::Expired { since, start }) } else { Ok(()) }
+    }
+
+    /// Refuses to report deleted days as days without events.
+    fn check_days(&self, start: Millis) -> Result<(), SourceError> {
+        let since = self.retention.at(self.clock.now()).days.start();
+        if start < since { Err(SourceError::DaysExpired { since, start }) } else { Ok(()) }
     }
 }
 

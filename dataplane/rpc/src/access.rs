@@ -15,7 +15,7 @@ use ping_identity::{
 use ping_ports::TraceContext;
 use ping_transport::RequestScope;
 
-use super::{errors, metrics::AccessMetrics, requirement::Requirement};
+use super::{errors, hosts::Hosts, metrics::AccessMetrics, requirement::Requirement};
 
 /// Shortest time between two log lines about refused callers. Metrics count all of them.
 const LOG_INTERVAL: Duration = Duration::from_secs(1);
@@ -41,21 +41,23 @@ struct Settings {
     reflection: Reflection,
     /// Origins of pages that may call from a browser.
     origins: Vec<HeaderValue>,
+    hosts: Hosts,
     metrics: AccessMetrics,
     last_log: Mutex<Option<Instant>>,
 }
 
 impl Access {
     /// Access by the policy of `authenticator`, or for everyone if there is none. `origins` are the origins of the pages, other than
-    /// the server's own, that may call from a browser.
+    /// the server's own, that may call from a browser, and `hosts` the hosts that requests may name.
     #[must_use]
     pub fn new(
         authenticator: Option<Authenticator>,
         reflection: Reflection,
         origins: Vec<HeaderValue>,
+        hosts: Hosts,
         metrics: AccessMetrics,
     ) -> Self {
-        Self(Arc::new(Settings { authenticator, reflection, origins, metrics, last_log: Mutex::default() }))
+        Self(Arc::new(Settings { authenticator, reflection, origins, hosts, metrics, last_log: Mutex::default() }))
     }
 
     /// Who may use reflection.
@@ -65,6 +67,10 @@ impl Access {
 
     pub(super) fn origins(&self) -> &[HeaderValue] {
         &self.0.origins
+    }
+
+    pub(super) fn hosts(&self) -> Hosts {
+        self.0.hosts
     }
 
     /// Whether the page works without a token.

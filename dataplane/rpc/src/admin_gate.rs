@@ -51,6 +51,9 @@ where
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let path = request.uri().path();
         let refusal = Refusal::new(&request);
+        if let Err(error) = self.access.hosts().check(&request) {
+            return ready(Ok(refusal.response(error))).boxed();
+        }
         match self.access.admit(&request, requirement::of_admin(path)) {
             Admission::Admitted(session) => forward(self.service.clone(), request, session),
             Admission::Refused(error) => ready(Ok(refusal.response(error))).boxed(),

@@ -162,7 +162,9 @@ pub(super) fn query(error: &QueryError) -> ConnectError {
 pub(super) fn source(error: &SourceError) -> ConnectError {
     let field = match error {
         SourceError::Store(error) => return unavailable(error),
-        SourceError::Expired { .. } => return ConnectError::out_of_range(error.to_string()),
+        SourceError::Expired { .. } | SourceError::DaysExpired { .. } => {
+            return ConnectError::out_of_range(error.to_string());
+        }
         SourceError::InvalidSource(_) => "source",
         SourceError::StepTooShort | SourceError::TooManySteps(_) => "step",
         SourceError::Unaligned => "time_range",

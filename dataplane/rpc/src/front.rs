@@ -76,6 +76,10 @@ where
     }
 
     fn call(&mut self, mut request: Request<Body<B>>) -> Self::Future {
+        if let Err(error) = self.access.hosts().check(&request) {
+            let refusal = complete(Protocol::of(request.headers()).answer(error));
+            return Box::pin(std::future::ready(Ok(refusal)));
+        }
         if page::is_asked_for(request.method(), request.uri().path()) {
             let page = if self.access.is_page_open() { page::open() } else { page::locked() };
             return Box::pin(std::future::ready(Ok(page.map(Either::Left))));

@@ -6,7 +6,7 @@ use anyhow::{Context, bail, ensure};
 use clap::{Args, ValueEnum};
 use http::HeaderValue;
 use ping_identity::{Authenticator, PolicyWatch};
-use ping_rpc::{Access, AccessMetrics, Reflection};
+use ping_rpc::{Access, AccessMetrics, Hosts, Reflection};
 use ping_runtime::env;
 use ping_transport::Tls;
 use prometheus_client::{metrics::counter::Counter, registry::Registry};
@@ -28,7 +28,8 @@ pub struct PortSecurityArgs {
     /// without a restart
     #[arg(long, env = env::ACCESS_POLICY, value_name = "FILE")]
     pub access_policy: Option<PathBuf>,
-    /// Listen on other addresses than loopback without an access policy: anyone who reaches the port may do everything
+    /// Without an access policy, listen on other addresses than loopback, and answer requests to any host name: anyone who reaches the
+    /// port may do everything
     #[arg(long, env = env::INSECURE, num_args = 0..=1, default_value_t = false, default_missing_value = "true")]
     pub insecure: bool,
 }
@@ -151,8 +152,9 @@ impl SecurityArgs {
             (Some(ReflectionArg::Authenticated), _) | (None, Some(_)) => Reflection::Authenticated,
             (Some(ReflectionArg::Off), _) => Reflection::Off,
         };
-        let access =
-            Access::new(authenticator, reflection, self.cors_origins.clone(), AccessMetrics::register(registry));
+        let hosts = if authenticator.is_some() || port.insecure { Hosts::All } else { Hosts::Local };
+        let (origins, metrics) = (self.cors_origins.clone(), AccessMetrics::register(registry));
+        let access = Access::new(authenticator, reflection, origins, hosts, metrics);
         Ok(Security { tls, admin_tls, access })
     }
 }

@@ -164,3 +164,28 @@ async fn an_open_server_does_not_listen_where_others_can_reach_it() {
     let pingd = Pingd::dev(&["--memory", "--insecure"]).await;
     pingd.ping(json!({})).await;
 }
+
+/// The page of a host whose name resolves to 127.0.0.1 has the origin of the server.
+#[tokio::test]
+async fn an_open_server_answers_requests_to_localhost_and_addresses_only() {
+    let get = async |url: String, host: &str| {
+        let answer = reqwest::Client::new().get(url).header("host", host).send().await.unwrap();
+        (answer.status().as_u16(), answer.text().await.unwrap())
+    };
+    let open = Pingd::dev(&["--memory"]).await;
+    for url in [format!("{}/", open.api), format!("{}/metrics", open.admin)] {
+        for host in ["localhost:8080", "127.0.0.1", "[::1]:8080"] {
+            assert_eq!(get(url.clone(), host).await.0, 200, "{host}");
+        }
+        let (status, text) = get(url.clone(), "evil.example:8080").await;
+        assert!(status == 403 && text.contains("--insecure"), "{status} {text}");
+    }
+    let ping = reqwest::Client::new().post(format!("{}/ping.v1.PingService/Ping", open.api)).json(&json!({}));
+    assert_eq!(ping.header("host", "evil.example").send().await.unwrap().status(), 403);
+    open.wait_for_count(0).await;
+
+    let insecure = Pingd::dev(&["--memory", "--insecure"]).await;
+    assert_eq!(get(format!("{}/", insecure.api), "pings.example").await.0, 200);
+    let (closed, _policy) = server(&[]).await;
+    assert_eq!(get(format!("{}/", closed.api), "pings.example").await.0, 401, "it needs a token by any name");
+}

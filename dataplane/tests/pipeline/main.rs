@@ -6,6 +6,7 @@ mod cloud_events;
 mod collector;
 mod embedded;
 mod events;
+mod full_disk;
 mod full_volume;
 mod incarnations;
 mod known_bugs;

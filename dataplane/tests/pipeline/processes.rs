@@ -111,9 +111,9 @@ impl Pingd {
         text
     }
 
-    /// Starts `pingd server` or `pingd processor` of the build at `path`.
+    /// Starts a program of the build at `path`.
     pub async fn start_build(path: &str, program: &str, env: Vec<(&'static str, String)>) -> Self {
-        let pingd = Self::start_at(path, program, &[], program == "server", env);
+        let pingd = Self::start_at(path, program, &[], program != "processor", env);
         pingd.wait_ready().await;
         pingd
     }

@@ -135,7 +135,10 @@ mod every {
 mod timed {
     contract! {
         [memory sqlite]
-        quotas: [a_new_day_has_a_new_budget]
+        quotas: [
+            a_new_day_has_a_new_budget
+            a_kind_of_all_sources_stays_known
+        ]
     }
 }
 

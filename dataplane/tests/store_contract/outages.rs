@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use ping_core::{Retention, WriterId};
-use ping_ports::{Advance, Applied, CommitError, EventStore, SourceViews, TotalsStore};
+use ping_ports::{Advance, Applied, CommitError, EventStore, SourceViews, TotalsStore, chain};
 use ping_postgres::{PostgresOptions, PostgresStore};
 use ping_testbed::Postgres;
 use sqlx::{Connection, Executor, PgConnection};
@@ -60,6 +60,22 @@ async fn an_idle_store_does_not_notice_a_restart() {
     sleep(Duration::from_millis(1_100)).await;
     commit(&store, writer, 2).await.unwrap();
     assert_eq!(store.count(None).await.unwrap().count, 2);
+}
+
+#[tokio::test]
+async fn a_standby_is_refused_until_it_is_the_primary() {
+    let primary = Postgres::start().await.unwrap();
+    store(&primary, Duration::from_secs(5)).await;
+    let standby = Postgres::start_standby(primary.port()).await.unwrap();
+    let refused = PostgresStore::connect(&standby.url(), &PostgresOptions::default()).await.unwrap_err();
+    let refused = chain(&refused);
+    assert!(
+        refused.contains("it is a standby, which may lack the latest events; use the address of the primary"),
+        "{refused}"
+    );
+    standby.promote().await.unwrap();
+    let store = PostgresStore::connect(&standby.url(), &PostgresOptions::default()).await.unwrap();
+    assert_eq!(store.count(None).await.unwrap().count, 0);
 }
 
 #[tokio::test]

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use futures::future::join_all;
 use ping_core::{BucketClaim, BucketGrant, NANOS_PER_SECOND, Nanos, Retention};
-use ping_ports::{Name, QuotaStore};
+use ping_ports::{Name, QuotaStore, SourceViews};
 use ping_postgres::{PostgresOptions, PostgresStore};
 use sqlx::{Connection, Executor, PgConnection};
 
@@ -142,6 +142,49 @@ pub async fn names_in_the_views_and_admitted_ones_are_known(fixture: &Fixture) {
     let other = fixture.store.known_names(&[(Arc::from("y"), source("d"))]).await.unwrap();
     assert_eq!(other, [false], "another budget has not admitted it");
     assert_eq!(ask(&[]).await, [false; 0]);
+}
+
+/// Builds views without events.
+async fn build_views(store: &dyn SourceViews) {
+    assert!(store.rebuild(None, &"first".to_owned(), &[].into(), Retention::default().at(THEN)).await.unwrap());
+}
+
+/// A server that was just started remembers nothing, so it asks the store, after the day's budget has been used up.
+async fn is_known_to_a_new_server(store: &dyn QuotaStore) {
+    assert_eq!(store.known_names(&[("x".into(), kind("", "old"))]).await.unwrap(), [true]);
+    let new = ["a", "b", "c"].map(|name| kind("", name));
+    let admitted = async |names: &[Name]| store.admit_names("x", 3, names).await.unwrap().admitted;
+    assert!(admitted(&new).await && admitted(&[kind("", "old")]).await && !admitted(&[kind("", "new")]).await);
+}
+
+pub async fn a_kind_of_all_sources_stays_known(fixture: &Fixture) {
+    build_views(&*fixture.store).await;
+    let names = [kind("", "old"), kind("a", "old"), source("a")];
+    assert_eq!(admit(fixture, "x", &names).await, (true, 3));
+    fixture.advance(Duration::from_secs(3 * 86_400)).await;
+    fixture.store.forget_expired_quotas().await.unwrap();
+    let names: Vec<_> = names.into_iter().map(|name| (Arc::from("x"), name)).collect();
+    assert_eq!(
+        fixture.store.known_names(&names).await.unwrap(),
+        [true, false, false],
+        "the others would be in the views"
+    );
+    is_known_to_a_new_server(&*fixture.store).await;
+}
+
+/// The clock of Postgres is that of the machine, so the row is dated back.
+#[tokio::test]
+async fn postgres_knows_a_kind_of_all_sources_that_it_admitted_three_days_ago() {
+    let (_server, url) = database().await;
+    let store = PostgresStore::connect(&url, &PostgresOptions::default()).await.unwrap();
+    store.migrate().await.unwrap();
+    build_views(&store).await;
+    store.admit_names("x", 3, &[kind("", "old"), source("a")]).await.unwrap();
+    let mut connection = PgConnection::connect(&url).await.unwrap();
+    connection.execute("UPDATE quota_names SET day = day - 3; UPDATE quota_days SET day = day - 3").await.unwrap();
+    store.forget_expired_quotas().await.unwrap();
+    assert_eq!(store.known_names(&[("x".into(), source("a"))]).await.unwrap(), [false]);
+    is_known_to_a_new_server(&store).await;
 }
 
 pub async fn full_buckets_are_forgotten_and_others_are_not(fixture: &Fixture) {

@@ -9,10 +9,11 @@ use ping_core::{BucketClaim, BucketGrant, Day, until_next_day};
 use ping_ports::{Name, NamesAdmitted, QuotaStore, StoreError};
 use ping_segments::{NamesInViews, SegmentQuery};
 
-/// Whether the budget has admitted the name today or yesterday.
+/// Whether the budget has admitted the name today or yesterday; a kind of all sources, on any day.
 fn has_admitted(days: &AdmittedNames, today: Day, budget: &str, name: &Name) -> bool {
-    let mut recent = days.range(today.back(1)..);
-    recent.any(|(_, budgets)| budgets.get(budget).is_some_and(|names| names.contains(name)))
+    let first = if name.is_of_all_sources() { Day(i64::MIN) } else { today.back(1) };
+    let mut counted = days.range(first..);
+    counted.any(|(_, budgets)| budgets.get(budget).is_some_and(|names| names.contains(name)))
 }
 
 #[async_trait]
@@ -64,7 +65,13 @@ impl QuotaStore for MemoryStore {
         let now = self.clock.now();
         let quotas = &mut self.state.lock().quotas;
         quotas.buckets.retain(|_, full_at| *full_at > now.saturating_mul(1_000_000));
-        quotas.names = quotas.names.split_off(&Day::of(now).back(1));
+        for (_, budgets) in quotas.names.range_mut(..Day::of(now).back(1)) {
+            for names in budgets.values_mut() {
+                names.retain(Name::is_of_all_sources);
+            }
+            budgets.retain(|_, names| !names.is_empty());
+        }
+        quotas.names.retain(|_, budgets| !budgets.is_empty());
         Ok(())
     }
 }

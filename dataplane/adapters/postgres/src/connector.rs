@@ -22,15 +22,23 @@ impl Connector {
         Self { options, tls }
     }
 
-    /// Opens a connection.
+    /// Opens a connection to a primary. A standby may lack what was acknowledged, so counts that it answers would be wrong.
     pub(super) async fn connect(&self) -> Result<PgConnection, ConnectError> {
+        let mut connection = self.log_in().await.map_err(|error| self.failed(&error))?;
+        let is_standby = sqlx::query_scalar("SELECT pg_is_in_recovery()").fetch_one(&mut connection).await;
+        if is_standby.map_err(|error| self.failed(&error))? {
+            return Err(ConnectError::standby(&self.options));
+        }
+        Ok(connection)
+    }
+
+    async fn log_in(&self) -> Result<PgConnection, Error> {
         match self.options.connect().await {
             // The certificate and its key are two files. They may have been replaced between the two reads; the next attempt finds a
             // pair.
             Err(error) if self.tls.client.is_some() && is_tls(&error) => self.options.connect().await,
             connected => connected,
         }
-        .map_err(|error| self.failed(&error))
     }
 
     /// Describes why connecting failed.

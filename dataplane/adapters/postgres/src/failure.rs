@@ -30,6 +30,7 @@ const CHECK_URL: &str = "check --postgres-url";
 const CHECK_TLS: &str =
     "check --postgres-root-cert, and that the host in --postgres-url is one that the certificate covers";
 const TURN_ON_TLS: &str = "no password was sent. Turn on ssl in Postgres, or see --postgres-sslmode";
+const USE_PRIMARY: &str = "use the address of the primary, also in --postgres-read-url";
 const CHECK_FILES: &str = "check --postgres-root-cert, --postgres-client-cert and --postgres-client-key";
 
 impl ConnectError {
@@ -62,6 +63,12 @@ impl ConnectError {
     /// A certificate or key cannot be read.
     pub(super) fn unreadable(options: &PgConnectOptions, reason: String) -> Self {
         Self { remedy: CHECK_FILES, ..Self::with_reason(options, reason) }
+    }
+
+    /// The server is a standby.
+    pub(super) fn standby(options: &PgConnectOptions) -> Self {
+        let reason = "it is a standby, which may lack the latest events".to_owned();
+        Self { remedy: USE_PRIMARY, ..Self::with_reason(options, reason) }
     }
 
     /// No connection within `limit`: the server does not answer, or every connection is in use.

@@ -19,10 +19,10 @@ SELECT bucket FROM unnest($1::text[]) AS missing (bucket) ORDER BY bucket COLLAT
 /// A bucket can be deleted between its insertion and the claim, but not again and again.
 const ATTEMPTS: usize = 3;
 
-/// But for those in the views, which are in segments.
+/// But for those in the views, which are in segments. Kinds of all sources, whose source is empty, are known for good.
 const KNOWN: &str = "SELECT NOT EXISTS (SELECT FROM source_views)
     OR EXISTS (SELECT FROM quota_names q WHERE q.budget = n.budget AND q.source = n.source AND q.is_kind = n.is_kind
-        AND q.kind = n.kind AND q.day >= floor(extract(epoch FROM now()) / 86400)::bigint - 1)
+        AND q.kind = n.kind AND (q.source = '' OR q.day >= floor(extract(epoch FROM now()) / 86400)::bigint - 1))
 FROM unnest($1::text[], $2::text[], $3::boolean[], $4::text[]) WITH ORDINALITY AS n (budget, source, is_kind, kind, position)
 ORDER BY n.position";
 
@@ -33,7 +33,7 @@ ON CONFLICT (budget, day) DO UPDATE SET used = d.used RETURNING used";
 const ADMITTED_BEFORE: &str = "SELECT n.position FROM unnest($2::text[], $3::boolean[], $4::text[])
     WITH ORDINALITY AS n (source, is_kind, kind, position)
     JOIN quota_names q ON q.budget = $1 AND q.source = n.source AND q.is_kind = n.is_kind AND q.kind = n.kind
-WHERE q.day >= $5";
+WHERE q.source = '' OR q.day >= $5";
 const ADD_NAMES: &str = "INSERT INTO quota_names AS q (budget, source, is_kind, kind, day)
 SELECT $1, *, $5 FROM unnest($2::text[], $3::boolean[], $4::text[])
 ON CONFLICT (budget, source, is_kind, kind) DO UPDATE SET day = excluded.day";
@@ -46,7 +46,7 @@ const FORGET_BUCKETS: &str = "DELETE FROM quota_buckets WHERE bucket = ANY (ARRA
     WHERE full_at < (extract(epoch FROM now() - interval '1 minute') * 1000000000)::bigint LIMIT $1 FOR UPDATE SKIP LOCKED))";
 const FORGET_NAMES: &str = "DELETE FROM quota_names WHERE ctid = ANY (ARRAY(
     SELECT ctid FROM quota_names
-    WHERE day < floor(extract(epoch FROM now()) / 86400)::bigint - 1 LIMIT $1 FOR UPDATE SKIP LOCKED))";
+    WHERE source <> '' AND day < floor(extract(epoch FROM now()) / 86400)::bigint - 1 LIMIT $1 FOR UPDATE SKIP LOCKED))";
 const FORGET_DAYS: &str = "DELETE FROM quota_days WHERE (budget, day) IN (
     SELECT budget, day FROM quota_days
     WHERE day < floor(extract(epoch FROM now()) / 86400)::bigint - 1 LIMIT $1 FOR UPDATE SKIP LOCKED)";

@@ -128,7 +128,7 @@ impl EventRetention for SqliteStore {
     }
 
     async fn move_cutoff(&self, first_day: Day, now: Millis) -> Result<(), StoreError> {
-        let mut writer = self.writer.lock().await;
+        let mut writer = self.writer().await?;
         let moved = sqlx::query(MOVE).bind(first_day.0).bind(now).execute(&mut *writer);
         moved.await.map_err(failed)?;
         Ok(())
@@ -145,7 +145,7 @@ impl EventRetention for SqliteStore {
         let (mut after, before) = ids_before(first_day);
         let mut dropped = 0;
         loop {
-            let mut writer = self.writer.lock().await;
+            let mut writer = self.writer().await?;
             let mut transaction = begin_write(&mut writer).await.map_err(failed)?;
             let next = sqlx::query_as::<_, Row>(NEXT).bind(after).bind(before).bind(ROWS_AT_ONCE as i64);
             let rows = next.fetch_all(&mut *transaction).await.map_err(failed)?;
@@ -156,13 +156,13 @@ impl EventRetention for SqliteStore {
                 _ => break,
             }
         }
-        while dropped > 0 && merge_base(&mut *self.writer.lock().await).await.map_err(failed)? {}
+        while dropped > 0 && merge_base(&mut *self.writer().await?).await.map_err(failed)? {}
         let kept_from = first_day.start();
         let set = sqlx::query(SET_MILLISECONDS_FROM).bind(kept_from);
-        set.execute(&mut *self.writer.lock().await).await.map_err(failed)?;
+        set.execute(&mut *self.writer().await?).await.map_err(failed)?;
         loop {
             let delete = sqlx::query(DELETE_MILLISECONDS).bind(kept_from).bind(ROWS_AT_ONCE as i64);
-            let deleted = delete.execute(&mut *self.writer.lock().await).await.map_err(failed)?;
+            let deleted = delete.execute(&mut *self.writer().await?).await.map_err(failed)?;
             if deleted.rows_affected() < ROWS_AT_ONCE as u64 {
                 return Ok(Some(dropped));
             }

@@ -15,7 +15,7 @@ const NOTE: &str = "UPDATE source_audit SET
 #[async_trait]
 impl Incarnations for SqliteStore {
     async fn note_change(&self, of: Incarnation, phantoms: i64, at: Millis) -> Result<(), StoreError> {
-        let mut writer = self.writer.lock().await;
+        let mut writer = self.writer().await?;
         let note = sqlx::query(NOTE).bind(of.code()).bind(phantoms).bind(at).bind(at - SAME_CHANGE);
         note.execute(&mut *writer).await.map_err(failed)?;
         Ok(())

@@ -10,6 +10,8 @@ mod quotas;
 mod segments;
 mod sources;
 mod storage;
+#[cfg(test)]
+mod tests;
 mod totals;
 mod view_audit;
 mod views;
@@ -19,7 +21,6 @@ use std::{
     io,
     path::{Path, PathBuf},
     sync::Arc,
-    time::Duration,
 };
 
 use sqlx::{
@@ -27,7 +28,7 @@ use sqlx::{
     migrate::MigrateError,
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, MutexGuard};
 
 use ping_core::Millis;
 use ping_ports::{Cause, Clock, DiskFull, StoreError};
@@ -58,6 +59,8 @@ const DISK_FULL: &str = "13";
 /// Implements every store port.
 pub struct SqliteStore {
     writer: Mutex<SqliteConnection>,
+    /// Opens the writer again.
+    writing: SqliteConnectOptions,
     readers: SqlitePool,
     clock: Arc<dyn Clock>,
     /// Held while this store is open, so that no other process opens the file.
@@ -105,7 +108,20 @@ impl SqliteStore {
         sqlx::query(close).bind(clock.now()).execute(&mut writer).await.map_err(failed)?;
         let readers = SqlitePoolOptions::new().max_connections(MAX_READERS).test_before_acquire(false);
         let readers = readers.connect_lazy_with(options.create_if_missing(false).pragma("query_only", "on"));
-        Ok(Self { writer: Mutex::new(writer), readers, clock, _lock: lock })
+        Ok(Self { writer: Mutex::new(writer), writing, readers, clock, _lock: lock })
+    }
+
+    /// The connection for writing, which one caller has at a time.
+    ///
+    /// SQLite rolls back by itself when the disk is full or fails. sqlx then believes that a transaction is still open and refuses to
+    /// begin another, so the connection is replaced.
+    async fn writer(&self) -> Result<MutexGuard<'_, SqliteConnection>, StoreError> {
+        let mut writer = self.writer.lock().await;
+        // A transaction that was dropped has been rolled back when the ping is answered.
+        if writer.ping().await.is_err() || writer.is_in_transaction() {
+            *writer = self.writing.connect().await.map_err(failed)?;
+        }
+        Ok(writer)
     }
 
     /// The time before the transaction, and a transaction that reads one snapshot.
@@ -154,9 +170,4 @@ fn cause(error: sqlx::Error) -> Cause {
     let is_disk_full = error.as_database_error().and_then(|error| error.code()).is_some_and(|code| code == DISK_FULL);
     let cause = SqlError(error).into();
     if is_disk_full { DiskFull(cause).into() } else { cause }
-}
-
-/// A duration in milliseconds. One of more than 292 million years saturates.
-fn millis(duration: Duration) -> Millis {
-    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }

@@ -5,8 +5,8 @@ use std::{collections::HashSet, sync::Arc, time::Duration};
 use async_trait::async_trait;
 use uuid::Uuid;
 
-use super::{SqliteStore, begin_write, failed, millis, where_in};
-use ping_core::{LastSeqs, Millis, Seq, WriterId};
+use super::{SqliteStore, begin_write, failed, where_in};
+use ping_core::{LastSeqs, Millis, Seq, WriterId, millis};
 use ping_ports::{Batch, Committed, Outbox, OutboxRow, OutboxWatermark, StoreError};
 use ping_sql::outbox_payload;
 
@@ -68,12 +68,12 @@ impl Outbox for SqliteStore {
 
     async fn forget(&self, writer: WriterId, seq: Seq) -> Result<(), StoreError> {
         let query = sqlx::query(FORGET).bind(writer.0).bind(seq);
-        query.execute(&mut *self.writer.lock().await).await.map_err(failed)?;
+        query.execute(&mut *self.writer().await?).await.map_err(failed)?;
         Ok(())
     }
 
     async fn claim_orphan(&self, lease: Duration) -> Result<Option<WriterId>, StoreError> {
-        let mut writer = self.writer.lock().await;
+        let mut writer = self.writer().await?;
         let now = self.clock.now();
         let claim = async {
             let mut transaction = begin_write(&mut writer).await?;

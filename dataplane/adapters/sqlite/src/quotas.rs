@@ -16,11 +16,13 @@ ON CONFLICT (bucket) DO UPDATE SET full_at = excluded.full_at";
 const FORGET_BUCKETS: &str = "DELETE FROM quota_buckets WHERE full_at < $1";
 
 const ARE_VIEWS_BUILT: &str = "SELECT EXISTS (SELECT 1 FROM source_views)";
+/// Kinds of all sources, whose source is empty, are known for good. They are few: the second search reads all names of their budget.
 const HAS_ADMITTED: &str = "SELECT EXISTS (SELECT 1 FROM quota_names
-    WHERE budget = $1 AND day IN ($2, $2 - 1) AND source = $3 AND is_kind = $4 AND kind = $5)";
+    WHERE budget = $1 AND day IN ($2, $2 - 1) AND source = $3 AND is_kind = $4 AND kind = $5)
+OR $3 = '' AND EXISTS (SELECT 1 FROM quota_names WHERE budget = $1 AND source = '' AND is_kind = $4 AND kind = $5)";
 const USED: &str = "SELECT count(*) FROM quota_names WHERE budget = $1 AND day = $2";
 const ADD_NAME: &str = "INSERT INTO quota_names (budget, day, source, is_kind, kind) VALUES ($1, $2, $3, $4, $5)";
-const FORGET_NAMES: &str = "DELETE FROM quota_names WHERE day < $1";
+const FORGET_NAMES: &str = "DELETE FROM quota_names WHERE day < $1 AND source <> ''";
 
 async fn has_admitted(
     transaction: &mut Transaction<'_, Sqlite>,
@@ -37,7 +39,7 @@ async fn has_admitted(
 #[async_trait]
 impl QuotaStore for SqliteStore {
     async fn settle(&self, claims: &[(Arc<str>, BucketClaim)]) -> Result<Vec<BucketGrant>, StoreError> {
-        let mut writer = self.writer.lock().await;
+        let mut writer = self.writer().await?;
         let now = self.clock.now();
         let settle = async {
             let mut transaction = begin_write(&mut writer).await?;
@@ -76,7 +78,7 @@ impl QuotaStore for SqliteStore {
     }
 
     async fn admit_names(&self, budget: &str, per_day: u64, names: &[Name]) -> Result<NamesAdmitted, StoreError> {
-        let mut writer = self.writer.lock().await;
+        let mut writer = self.writer().await?;
         let now = self.clock.now();
         let today = Day::of(now);
         let day_ends_in = Duration::from_millis(until_next_day(now).unsigned_abs());
@@ -106,7 +108,7 @@ impl QuotaStore for SqliteStore {
     }
 
     async fn forget_expired_quotas(&self) -> Result<(), StoreError> {
-        let mut writer = self.writer.lock().await;
+        let mut writer = self.writer().await?;
         let now = self.clock.now();
         let forget = async {
             sqlx::query(FORGET_BUCKETS).bind(now.saturating_mul(1_000_000)).execute(&mut *writer).await?;

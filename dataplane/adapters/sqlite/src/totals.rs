@@ -5,8 +5,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use sqlx::{QueryBuilder, Sqlite};
 
-use super::{SqliteStore, begin_write, failed, millis};
-use ping_core::{Millis, Minute, Seq, TimeRange, WriterId};
+use super::{SqliteStore, begin_write, failed};
+use ping_core::{Millis, Minute, Seq, TimeRange, WriterId, millis};
 use ping_ports::{Counted, DroppedEvents, RangeCountError, Recount, Snapshot, StoreError, TotalsStore, WriterTotal};
 
 const TOTAL: &str = "SELECT coalesce(sum(total), 0) FROM writers";
@@ -86,7 +86,7 @@ impl TotalsStore for SqliteStore {
     }
 
     async fn compact_writers(&self, age: Duration) -> Result<Vec<WriterId>, StoreError> {
-        let mut writer = self.writer.lock().await;
+        let mut writer = self.writer().await?;
         let before: Millis = self.clock.now().saturating_sub(millis(age));
         let compact = async {
             let mut transaction = begin_write(&mut writer).await?;

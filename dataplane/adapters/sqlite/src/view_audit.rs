@@ -86,13 +86,13 @@ impl ViewAudit for SqliteStore {
     }
 
     async fn mark_views_suspect(&self, generation: &Generation) -> Result<(), StoreError> {
-        let mut writer = self.writer.lock().await;
+        let mut writer = self.writer().await?;
         sqlx::query(SUSPECT).bind(generation).execute(&mut *writer).await.map_err(failed)?;
         Ok(())
     }
 
     async fn views_audited(&self, generation: &Generation, at: Millis) -> Result<(), StoreError> {
-        let mut writer = self.writer.lock().await;
+        let mut writer = self.writer().await?;
         sqlx::query(AUDITED).bind(generation).bind(at).execute(&mut *writer).await.map_err(failed)?;
         Ok(())
     }

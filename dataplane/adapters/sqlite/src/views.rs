@@ -142,7 +142,7 @@ impl SourceViews for SqliteStore {
         if let Some(ahead) = ahead_of_store(advance.writers(), &self.last_seqs(&writers).await?) {
             return Ok(Applied::Stale(ahead.to_string()));
         }
-        let mut writer = self.writer.lock().await;
+        let mut writer = self.writer().await?;
         let apply = async {
             let mut transaction = begin_write(&mut writer).await?;
             let held = positions(&mut transaction).await?;
@@ -173,7 +173,7 @@ impl SourceViews for SqliteStore {
         let (now, mut snapshot) = self.begin_read().await?;
         let AddedUp { segments, writers, unattributed } = add_up(&mut snapshot, cutoffs).await?;
         drop(snapshot);
-        let mut writer = self.writer.lock().await;
+        let mut writer = self.writer().await?;
         let install = async {
             let mut transaction = begin_write(&mut writer).await?;
             let held: Option<Generation> =
@@ -200,7 +200,7 @@ impl SourceViews for SqliteStore {
     }
 
     async fn apply_retention(&self, cutoffs: RetentionCutoffs) -> Result<(), StoreError> {
-        let mut writer = self.writer.lock().await;
+        let mut writer = self.writer().await?;
         let apply_retention = async {
             let mut transaction = begin_write(&mut writer).await?;
             let forget = "DELETE FROM source_marks WHERE writer NOT IN (SELECT id FROM writers)";
@@ -229,7 +229,7 @@ impl SourceViews for SqliteStore {
     }
 
     async fn replace(&self, generation: &Generation, merged: &[i64], sums: &[Segment]) -> Result<bool, StoreError> {
-        let mut writer = self.writer.lock().await;
+        let mut writer = self.writer().await?;
         let replace = async {
             let mut transaction = begin_write(&mut writer).await?;
             let held: Option<Generation> =

@@ -70,6 +70,9 @@ fn a_count_honours_its_range() {
     assert_eq!(server.count("--to 1729036800001"), 3);
     let backwards = server.ctl("count --from 2025-01-02 --to 2025-01-01 --json").error(4);
     assert!(backwards["error"]["message"].as_str().unwrap().contains("swap the bounds"));
+    assert!(server.ctl("count --to 1970-01-01").stderr(2).contains("an end of 0 means no end"));
+    assert!(server.ctl("ping --at 0").stderr(2).contains("0 means now"));
+    assert_eq!(server.count("--strong"), 4);
 }
 
 #[test]

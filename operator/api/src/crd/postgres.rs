@@ -160,7 +160,7 @@ pub struct ExternalPostgres {
     /// Secret key that holds the connection URI: `postgres://user:password@host:port/database`.
     pub uri: SecretKey,
     /// Secret key that holds the URI with which servers answer queries, for a user who may only read (`GRANT pg_read_all_data`).
-    /// Absent: `uri`.
+    /// It names the primary: a standby is refused. Absent: `uri`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub read_uri: Option<SecretKey>,
     /// Encryption of all connections. It takes precedence over `sslmode` in the URI. Default: verified TLS with a public CA.
