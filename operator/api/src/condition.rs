@@ -26,7 +26,7 @@ condition_types! {
     ServerReady,
     /// all processors are available and run the current version
     ProcessorReady,
-    /// the failure of a single machine cannot lose an acknowledged event
+    /// every acknowledged event is on disk in `synchronous.number` + 1 Postgres instances (at least two), which the scheduler prefers to place on different nodes; `kubectl get pods -o wide` shows where they are
     Durable,
     /// the write-ahead log is archived, and the last base backup that was due has been made
     BackedUp,

@@ -91,8 +91,8 @@ use self::{
 ]))]
 pub struct PingPipelineSpec {
     /// Guarantee behind an acknowledgement. `Exact` (default): no acknowledged event is lost or counted twice, even if any
-    /// single machine fails; settings that could lose an event are rejected. `BestEffort`: such settings are allowed, and the
-    /// condition `Durable` lists them.
+    /// single Postgres instance or Kafka broker fails; settings that could lose an event are rejected. `BestEffort`: such
+    /// settings are allowed, and the condition `Durable` lists them.
     pub durability: Durability,
     /// What happens to the data (Postgres cluster, Kafka cluster, topics, volumes) when this object is deleted. `Retain`
     /// (default) keeps it, and an event lists it; a new PingPipeline with the same name uses it again. `Delete` removes it.

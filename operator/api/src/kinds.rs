@@ -126,6 +126,22 @@ impl Kind {
         matches!(self, Self::Kafka | Self::KafkaTopic | Self::KafkaUser | Self::PingReferenceGrant)
     }
 
+    /// True for kinds of which other objects of a pipeline use one by its name, or by the name of the Secret that its operator makes.
+    #[must_use]
+    pub fn is_referred_to(self) -> bool {
+        matches!(
+            self,
+            Self::ServiceAccount
+                | Self::Secret
+                | Self::Deployment
+                | Self::Cluster
+                | Self::ObjectStore
+                | Self::Kafka
+                | Self::KafkaUser
+                | Self::Dragonfly
+        )
+    }
+
     /// True for kinds that hold data. They are never pruned.
     #[must_use]
     pub fn holds_data(self) -> bool {

@@ -5,6 +5,7 @@ pub mod compare;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use futures::future::join_all;
 use kube::{
     Api, ResourceExt,
     api::{DeleteParams, DynamicObject, Patch, PatchParams, Preconditions},
@@ -33,7 +34,7 @@ pub struct Applied {
     pub missing: BTreeSet<Dependency>,
     /// Objects that were written.
     pub changes: Vec<Change>,
-    /// Objects that could not be written. All others were.
+    /// Objects that could not be written. All others were, unless someone else has one to which they would refer.
     pub failures: BTreeMap<Key, ApplyError>,
     /// Keys of all desired objects.
     pub desired: BTreeSet<Key>,
@@ -102,10 +103,15 @@ impl Applied {
     }
 }
 
-/// Applies `desired` to the cluster. Failures are part of the result, so that one object does not block the others.
+/// Applies `desired` to the cluster. Failures are part of the result, so that one object does not block the others. Nothing is written if
+/// someone else has an object to which others would refer.
 pub async fn apply(desired: &Desired, state: &ClusterState, owner: &Owner, context: &Context) -> Applied {
     let mut applied = Applied::unchanged(state);
     applied.desired = desired.objects.iter().map(|object| object.key.clone()).collect();
+    applied.failures = conflicts(desired, state, owner, context).await;
+    if !applied.failures.is_empty() {
+        return applied;
+    }
     for object in &desired.objects {
         match object.key.kind.dependency().filter(|dependency| !state.dependencies.contains(dependency)) {
             Some(dependency) => {
@@ -116,6 +122,24 @@ pub async fn apply(desired: &Desired, state: &ClusterState, owner: &Owner, conte
     }
     prune(desired, state, &mut applied, owner, context).await;
     applied
+}
+
+/// The desired objects to which others refer by name, and which someone else has. With someone else's Postgres, for example, servers would
+/// read its password from its Secret, and NetworkPolicies would cut off its other clients.
+async fn conflicts(
+    desired: &Desired,
+    state: &ClusterState,
+    owner: &Owner,
+    context: &Context,
+) -> BTreeMap<Key, ApplyError> {
+    let is_served = |kind: Kind| kind.dependency().is_none_or(|dependency| state.dependencies.contains(&dependency));
+    let keys = desired.objects.iter().map(|object| &object.key);
+    let unseen = keys.filter(|key| key.kind.is_referred_to() && is_served(key.kind) && state.live.get(key).is_none());
+    let checks = unseen.map(|key| async move {
+        let error = check_ownership(key, owner, &context.api_of(key)).await.err()?;
+        Some((key.clone(), error))
+    });
+    join_all(checks).await.into_iter().flatten().collect()
 }
 
 async fn apply_one(object: &Object, applied: &mut Applied, owner: &Owner, context: &Context) {

@@ -11,6 +11,7 @@ mod recovery;
 mod references;
 mod scaling;
 mod secrets;
+mod shared_topics;
 mod sources;
 mod tls;
 mod tracing;
@@ -31,7 +32,7 @@ use ping_api::{
     roles::{Role, deployments},
 };
 
-pub use self::{invalid::Invalid, kafka::topics_of_others};
+pub use self::{invalid::Invalid, shared_topics::topics_of_others};
 use self::{invalid::conflicting, secrets::Fingerprints};
 use crate::{
     cluster_state::ClusterState,
@@ -64,7 +65,7 @@ pub fn validate(pipeline: &PingPipeline, state: &ClusterState) -> Result<Pipelin
     secrets::own(&names, state)?;
     references::local(spec, &names, state)?;
     let security = access::access(spec, &names, state)?;
-    let fingerprints = Fingerprints::new(&names, &postgres, &kafka, &cache, state);
+    let fingerprints = Fingerprints::new(spec, &names, &postgres, &kafka, &cache, state);
     let mut validated = Pipeline {
         uid: pipeline.uid().unwrap_or_default(),
         restore: recovery::restore(&postgres, &names, state),
@@ -201,7 +202,7 @@ fn workloads(spec: &PingPipelineSpec) -> Result<(), Invalid> {
     Ok(())
 }
 
-/// Checks the CIDRs of trusted proxies. ServerDeployment would not start with an invalid one.
+/// Checks the CIDRs of trusted proxies. Servers would not start with an invalid one.
 fn proxies(networks: &[String]) -> Result<(), Invalid> {
     match networks.iter().find(|network| network.parse::<IpNet>().is_err()) {
         Some(network) => Err(Invalid::Conflicting(format!(

@@ -33,6 +33,11 @@ async fn reconcile(client: &ClusterClient, dragonfly: &DynamicObject) -> anyhow:
         number(dragonfly, "/spec/replicas") == 1,
         "{name} requests several replicas, but this stand-in supports one"
     );
+    let (own, wanted) = (labels(&name), &dragonfly.data["spec"]["podMetadata"]["labels"]);
+    if let Some((label, _)) = wanted.as_object().into_iter().flatten().find(|(label, _)| !own[label.as_str()].is_null())
+    {
+        anyhow::bail!("spec.podMetadata.labels of {name}: cannot override operator-managed label {label}");
+    }
     client.apply(service(dragonfly, &name, &namespace)).await?;
     let set = client.apply(stateful_set(dragonfly, &name, &namespace)).await?;
     let phase = text(dragonfly, "/status/phase");

@@ -64,12 +64,12 @@ pub struct Snapshot {
     #[schemars(length(max = 100))]
     pub schedule: String,
     /// Volume of each pod. Default 5Gi.
-    pub storage: Storage,
+    pub storage: Storage<5>,
 }
 
 impl Default for Snapshot {
     fn default() -> Self {
-        Self { schedule: "*/15 * * * *".into(), storage: Storage::of("5Gi") }
+        Self { schedule: "*/15 * * * *".into(), storage: Storage::default() }
     }
 }
 

@@ -50,7 +50,7 @@ pub struct KafkaSpec {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, rename_all = "camelCase")]
 #[schemars(extend("x-kubernetes-validations" = [
-    rule("has(self.controllers) == has(oldSelf.controllers)", "controllers cannot be added or removed later, because they hold the cluster's metadata. Delete this pipeline (its data is retained) and create it again"),
+    rule("has(self.controllers) == has(oldSelf.controllers)", "controllers cannot be added or removed later, because they hold the cluster's metadata. Keep them as they are, or create a PingPipeline with another name"),
 ]))]
 pub struct KafkaCluster {
     /// Kafka version, e.g. `4.3.1`. Absent: Strimzi's default.
@@ -71,14 +71,14 @@ pub struct NodePool {
     #[schemars(range(min = 1, max = 99))]
     pub replicas: i32,
     /// Volume of each node. Default 20Gi.
-    pub storage: Storage,
+    pub storage: Storage<20>,
     /// CPU and memory of each node. Default: requests of 200m CPU and 2Gi memory, memory limit of 2Gi.
     pub resources: Resources,
 }
 
 impl Default for NodePool {
     fn default() -> Self {
-        Self { replicas: 3, storage: Storage::of("20Gi"), resources: Resources::of("200m", "2Gi") }
+        Self { replicas: 3, storage: Storage::default(), resources: Resources::of("200m", "2Gi") }
     }
 }
 
@@ -111,7 +111,12 @@ impl KafkaClusterRef {
 #[serde(rename_all = "camelCase")]
 pub struct ExternalKafka {
     /// Addresses of one or more brokers, as `host:port`.
-    #[schemars(length(min = 1, max = 32))]
+    #[schemars(length(min = 1, max = 32), inner(length(max = 300)), extend("x-kubernetes-validations" = [
+        rule(
+            "self.all(address, address.matches('^([A-Za-z0-9._-]+|[[][0-9A-Fa-f:.]+[]]):[0-9]{1,5}$'))",
+            "each address is host:port, such as broker:9092. Add what is missing",
+        ),
+    ]))]
     pub bootstrap_servers: Vec<String>,
     /// TLS settings. Absent: connections are not encrypted.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -80,7 +80,7 @@ impl Default for PostgresCluster {
         Self {
             instances: 3,
             image: None,
-            storage: Storage::of("10Gi"),
+            storage: Storage::default(),
             wal_storage: None,
             resources: Resources::of("200m", "1Gi"),
             parameters: BTreeMap::new(),
@@ -92,11 +92,11 @@ impl Default for PostgresCluster {
     }
 }
 
-/// A persistent volume.
+/// A persistent volume. `GIB` is the default of `size`, in GiB. It differs from field to field.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(default, rename_all = "camelCase")]
-pub struct Storage {
-    /// Size in bytes with a suffix, for example `10Gi` (default). It cannot be reduced.
+#[serde(rename_all = "camelCase")]
+pub struct Storage<const GIB: u32 = 10> {
+    /// Size in bytes with a suffix, for example `50Gi`. Default: 10Gi for Postgres, 20Gi for Kafka, 5Gi for the cache. It cannot be reduced.
     #[schemars(length(max = 32), extend("x-kubernetes-validations" = [
         rule("isQuantity(self)", "not a quantity; use a value such as 10Gi"),
         rule(
@@ -104,23 +104,28 @@ pub struct Storage {
             "a volume cannot shrink. Keep the size, or create a second PingPipeline with the smaller size and copy the data",
         ),
     ]))]
+    #[serde(default = "Storage::<GIB>::default_size")]
     pub size: String,
     /// StorageClass. Absent: the cluster's default class.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub storage_class: Option<String>,
 }
 
-impl Storage {
+impl<const GIB: u32> Storage<GIB> {
     /// A volume of `size` in the default StorageClass.
     #[must_use]
     pub fn of(size: &str) -> Self {
         Self { size: size.into(), storage_class: None }
     }
+
+    fn default_size() -> String {
+        format!("{GIB}Gi")
+    }
 }
 
-impl Default for Storage {
+impl<const GIB: u32> Default for Storage<GIB> {
     fn default() -> Self {
-        Self::of("10Gi")
+        Self::of(&Self::default_size())
     }
 }
 

@@ -18,8 +18,8 @@ use super::{
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, rename_all = "camelCase")]
 pub struct ServerSpec {
-    /// Number of pods. Default 3; 0 to 100. Ignored if `autoscaling` is set.
-    #[schemars(range(min = 0, max = 100))]
+    /// Number of pods. Default 3; 1 to 100. Ignored if `autoscaling` is set. To run none, set `spec.hibernate`.
+    #[schemars(range(min = 1, max = 100))]
     pub replicas: i32,
     /// Scale the number of pods by CPU usage. Absent: `replicas` applies.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -86,9 +86,9 @@ impl Default for ServerSpec {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, rename_all = "camelCase")]
 pub struct ServerRole {
-    /// Number of pods; 0 to 100. Absent: the value in `spec.server`. Ignored if `autoscaling` is set here.
+    /// Number of pods; 1 to 100. Absent: the value in `spec.server`. Ignored if `autoscaling` is set here.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 0, max = 100))]
+    #[schemars(range(min = 1, max = 100))]
     pub replicas: Option<i32>,
     /// Scale the number of pods by CPU usage. Absent: `replicas` applies, or if that is absent too, the settings in `spec.server`.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -102,8 +102,8 @@ pub struct ServerRole {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, rename_all = "camelCase")]
 pub struct ProcessorSpec {
-    /// Number of pods. Default 2; 0 to 100, at most one per partition. Ignored if `autoscaling` is set.
-    #[schemars(range(min = 0, max = 100))]
+    /// Number of pods. Default 2; 1 to 100, at most one per partition. Ignored if `autoscaling` is set. To run none, set `spec.hibernate`.
+    #[schemars(range(min = 1, max = 100))]
     pub replicas: i32,
     /// Scale the number of pods by consumer lag. Absent: `replicas` applies.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -68,7 +68,8 @@ fn spec(pipeline: &Pipeline, wanted: &Wanted, name: &str) -> DragonflySpec {
         snapshot: wanted.snapshot.as_ref().map(snapshot),
         // It would admit the whole namespace, and policies add up. See `network`.
         network_policy_enabled: false,
-        pod_metadata: PodMetadata { labels: pipeline.names.labels(COMPONENT), annotations },
+        // The Dragonfly operator refuses labels that it sets itself: `app` and the `app.kubernetes.io/…` that we give to other pods.
+        pod_metadata: PodMetadata { labels: pipeline.names.ownership(), annotations },
         topology_spread_constraints: vec![apart],
         pod_security_context: restricted(USER),
         container_security_context: SecurityContext {

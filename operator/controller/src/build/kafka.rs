@@ -2,7 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use k8s_openapi::{api::networking::v1::NetworkPolicyPeer, apimachinery::pkg::apis::meta::v1::ObjectMeta};
+use k8s_openapi::{
+    api::{
+        core::v1::{Affinity, PodAffinityTerm, PodAntiAffinity, WeightedPodAffinityTerm},
+        networking::v1::NetworkPolicyPeer,
+    },
+    apimachinery::pkg::apis::meta::v1::ObjectMeta,
+};
 use ping_api::{
     crd::{
         DeletionPolicy,
@@ -20,7 +26,7 @@ use crate::{
         ExternalObject,
         strimzi::{
             Acl, AclResource, Authorization, Empty, EntityOperator, KafkaBrokers, KafkaSpec, Listener, NodePoolSpec,
-            PoolStorage, TopicSpec, Typed, UserSpec, Volume,
+            PoolPod, PoolStorage, PoolTemplate, TopicSpec, Typed, UserSpec, Volume,
         },
     },
     pipeline::{Authentication, CleanupPolicy, KafkaMode, Pipeline, SharedKafka, Topic},
@@ -80,7 +86,7 @@ fn managed_cluster(pipeline: &Pipeline, cluster: &KafkaCluster, name: &str, desi
     ];
     for (part, pool, roles) in pools.into_iter().flatten() {
         let pool_name = pipeline.names.part(part);
-        let spec = node_pool(pipeline, pool, roles);
+        let spec = node_pool(pipeline, pool, &pool_name, roles);
         let metadata = in_cluster(data_metadata(pipeline, &pool_name, COMPONENT), name);
         desired.push(Kind::KafkaNodePool, namespace, &pool_name, ExternalObject { metadata, spec });
     }
@@ -141,7 +147,7 @@ fn broker_config(pipeline: &Pipeline, brokers: i32) -> BTreeMap<&'static str, Va
     .into()
 }
 
-fn node_pool(pipeline: &Pipeline, pool: &NodePool, roles: Vec<&'static str>) -> NodePoolSpec {
+fn node_pool(pipeline: &Pipeline, pool: &NodePool, name: &str, roles: Vec<&'static str>) -> NodePoolSpec {
     NodePoolSpec {
         replicas: pool.replicas,
         roles,
@@ -157,7 +163,25 @@ fn node_pool(pipeline: &Pipeline, pool: &NodePool, roles: Vec<&'static str>) -> 
             }],
         },
         resources: resources(&pool.resources),
+        template: PoolTemplate { pod: PoolPod { affinity: apart(name) } },
     }
+}
+
+/// Prefers a node without another pod of this pool, as CloudNativePG does for Postgres.
+fn apart(pool: &str) -> Affinity {
+    let pod_affinity_term = PodAffinityTerm {
+        label_selector: Some(selector([("strimzi.io/pool-name".to_owned(), pool.to_owned())].into())),
+        topology_key: "kubernetes.io/hostname".into(),
+        ..PodAffinityTerm::default()
+    };
+    let anti_affinity = PodAntiAffinity {
+        preferred_during_scheduling_ignored_during_execution: Some(vec![WeightedPodAffinityTerm {
+            pod_affinity_term,
+            weight: 100,
+        }]),
+        ..PodAntiAffinity::default()
+    };
+    Affinity { pod_anti_affinity: Some(anti_affinity), ..Affinity::default() }
 }
 
 fn topics(pipeline: &Pipeline, cluster: &str, namespace: &str, desired: &mut Desired) {

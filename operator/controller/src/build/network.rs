@@ -55,8 +55,11 @@ fn own(pipeline: &Pipeline, component: &str) -> LabelSelector {
     selector(pipeline.names.selector(component))
 }
 
+/// The pods of the cache: `app` alone may be anyone's label.
 fn cache_pods(pipeline: &Pipeline) -> LabelSelector {
-    selector([("app".to_owned(), pipeline.names.cache())].into())
+    let mut labels = pipeline.names.ownership();
+    labels.insert("app".into(), pipeline.names.cache());
+    selector(labels)
 }
 
 fn push(

@@ -1,4 +1,4 @@
-//! ServerDeployment: Deployment, Service and autoscaler, for both roles or for each role.
+//! The servers: Deployment, Service and autoscaler, for both roles or for each role.
 
 use k8s_openapi::{
     api::{

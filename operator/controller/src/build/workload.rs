@@ -85,6 +85,8 @@ fn budget(pipeline: &Pipeline, role: &str, metadata: ObjectMeta) -> PodDisruptio
         spec: Some(PodDisruptionBudgetSpec {
             max_unavailable: Some(IntOrString::Int(1)),
             selector: Some(selector(pipeline.names.selector(role))),
+            // Otherwise a pod that is not ready blocks the drain of its node, although it serves no one.
+            unhealthy_pod_eviction_policy: Some("AlwaysAllow".into()),
             ..PodDisruptionBudgetSpec::default()
         }),
         ..PodDisruptionBudget::default()

@@ -2,7 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use k8s_openapi::api::{core::v1::ResourceRequirements, networking::v1::NetworkPolicyPeer};
+use k8s_openapi::api::{
+    core::v1::{Affinity, ResourceRequirements},
+    networking::v1::NetworkPolicyPeer,
+};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -86,6 +89,22 @@ pub struct NodePoolSpec {
     pub storage: PoolStorage,
     /// CPU and memory.
     pub resources: ResourceRequirements,
+    /// Settings of what Strimzi makes for the pool.
+    pub template: PoolTemplate,
+}
+
+/// Settings of what Strimzi makes for a pool.
+#[derive(Clone, Debug, Serialize)]
+pub struct PoolTemplate {
+    /// Settings of its pods.
+    pub pod: PoolPod,
+}
+
+/// Settings of the pods of a pool.
+#[derive(Clone, Debug, Serialize)]
+pub struct PoolPod {
+    /// On which nodes they run.
+    pub affinity: Affinity,
 }
 
 /// Volumes of a pool.
@@ -239,6 +258,14 @@ pub struct ListenerStatus {
     pub name: String,
     /// `host:port[,host:port…]`.
     pub bootstrap_servers: Option<String>,
+}
+
+/// The part of a `KafkaNodePool.spec` that we read.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct ObservedNodePool {
+    /// Roles: `controller`, `broker`.
+    pub roles: Vec<String>,
 }
 
 /// The part of a `KafkaTopic.spec` that we read.

@@ -35,11 +35,12 @@ fn postgres_risks(cluster: &PostgresCluster) -> Vec<String> {
                 .into(),
         );
     }
-    let forbidden = [("fsync", &["on", "true", "yes", "1"][..]), ("full_page_writes", &["on", "true", "yes", "1"][..])];
-    for (parameter, safe) in forbidden.into_iter().chain([("synchronous_commit", &["on", "remote_apply"][..])]) {
-        if let Some(value) = cluster.parameters.get(parameter)
-            && !safe.contains(&value.to_ascii_lowercase().as_str())
-        {
+    let on = &["on", "true", "yes", "1"][..];
+    let checked = [("fsync", on), ("full_page_writes", on), ("synchronous_commit", &["on", "remote_apply"][..])];
+    for (parameter, value) in &cluster.parameters {
+        // Postgres ignores the case of names and of these values.
+        let safe = checked.iter().find(|(name, _)| name.eq_ignore_ascii_case(parameter)).map(|(_, safe)| *safe);
+        if safe.is_some_and(|safe| !safe.contains(&value.to_ascii_lowercase().as_str())) {
             found.push(format!(
                 "spec.postgres.cluster.parameters.{parameter} is \"{value}\", so an acknowledged event may not be on disk yet \
                  (remove the parameter)"

@@ -3,9 +3,8 @@
 use ping_api::{
     crd::{
         SecretKey,
-        kafka::{ExternalKafka, KafkaClusterRef, KafkaSpec, SaslMechanism},
+        kafka::{ExternalKafka, KafkaCluster, KafkaClusterRef, KafkaSpec, SaslMechanism},
     },
-    grant::GrantKind,
     kinds::{Key, Kind},
     names::Names,
     reason::Reason,
@@ -14,10 +13,11 @@ use ping_api::{
 use super::{
     invalid::{Invalid, conflicting},
     references,
+    shared_topics::{self, topics_of_others},
 };
 use crate::{
     cluster_state::ClusterState,
-    external::strimzi::{ObservedTopic, StrimziStatus},
+    external::strimzi::{ObservedNodePool, ObservedTopic, StrimziStatus},
     pipeline::{Authentication, CleanupPolicy, Connection, Credentials, Kafka, KafkaMode, SharedKafka, Topic},
 };
 
@@ -47,15 +47,19 @@ pub(super) fn kafka(spec: &KafkaSpec, names: &Names, state: &ClusterState) -> Re
             let all =
                 [("topic", Some(&topic)), ("deadLetterTopic", Some(&dead_letter)), ("minutesTopic", minutes.as_ref())];
             for (field, topic) in all {
-                check_shared_topic(field, topic, (reference, &namespace), names, state)?;
+                shared_topics::check(field, topic, (reference, &namespace), names, state)?;
             }
         }
     }
     let (mode, connection) = match (reference, &spec.external) {
         (Some(reference), _) => shared_kafka(reference, namespace, names, state),
-        (None, Some(external)) => (KafkaMode::External(external.clone()), Some(external_connection(external))),
+        (None, Some(external)) => {
+            check_addresses(external)?;
+            (KafkaMode::External(external.clone()), Some(external_connection(external)))
+        }
         (None, None) => {
             let cluster = spec.cluster.clone().unwrap_or_default();
+            check_controllers(&cluster, names, state)?;
             if topic.replicas > cluster.brokers.replicas {
                 return Err(Invalid::Conflicting(format!(
                     "spec.kafka.topic.replicas is {}, but there are {} brokers, and a topic cannot have more replicas than \
@@ -131,67 +135,6 @@ fn distinct_names(topics: [(&str, Option<&Topic>); 3]) -> Result<(), Invalid> {
     Ok(())
 }
 
-/// Topics that `spec` names outside of the pipeline's prefix in a shared Kafka, each with its field. The operator uses them, if they exist
-/// and are granted, but neither creates nor changes nor deletes them.
-#[must_use]
-pub fn topics_of_others(spec: &KafkaSpec, names: &Names) -> Vec<(&'static str, String)> {
-    let named = [
-        ("topic", &spec.topic.name),
-        ("deadLetterTopic", &spec.dead_letter_topic.name),
-        ("minutesTopic", &spec.minutes_topic.name),
-    ];
-    let prefix = names.topic_prefix();
-    let named = named.into_iter().filter(|_| spec.cluster_ref.is_some());
-    let named = named.filter_map(|(field, name)| Some((field, name.clone()?)));
-    named.filter(|(_, name)| !name.starts_with(&prefix)).collect()
-}
-
-/// Checks that a topic of someone else may be used, exists, and is what the spec says that it is.
-fn check_shared_topic(
-    field: &str,
-    topic: Option<&Topic>,
-    (reference, namespace): (&KafkaClusterRef, &str),
-    names: &Names,
-    state: &ClusterState,
-) -> Result<(), Invalid> {
-    let Some(topic) = topic.filter(|topic| !topic.own) else { return Ok(()) };
-    let field = format!("spec.kafka.{field}");
-    if namespace != names.namespace {
-        references::granted(&format!("{field}.name"), namespace, (GrantKind::KafkaTopic, &topic.name), names, state)?;
-    }
-    let Some(live) = state.shared_topics.get(&topic.name) else {
-        return Err(Invalid::Refused(
-            Reason::ReferenceMissing,
-            format!(
-                "{field}.name is {}, but Kafka {namespace}/{} has no KafkaTopic of that name, and the operator creates only topics whose \
-                 names start with {}. Remove the name, or have the owner of {namespace} create the KafkaTopic",
-                topic.name,
-                reference.name,
-                names.topic_prefix()
-            ),
-        ));
-    };
-    let in_sync = live.config.get("min.insync.replicas").and_then(number).unwrap_or(1);
-    for (setting, wanted, found) in [
-        ("partitions", topic.partitions, live.partitions.unwrap_or(1)),
-        ("replicas", topic.replicas, live.replicas.unwrap_or(1)),
-        ("minInSyncReplicas", topic.min_in_sync_replicas, in_sync),
-    ] {
-        if i64::from(wanted) != found {
-            return Err(Invalid::Conflicting(format!(
-                "the topic {} has {setting} {found}, but the spec says {wanted}, and the operator does not change topics of others. Set \
-                 spec.kafka.topic.{setting} to {found}, or remove {field}.name",
-                topic.name
-            )));
-        }
-    }
-    Ok(())
-}
-
-fn number(value: &serde_json::Value) -> Option<i64> {
-    value.as_i64().or_else(|| value.as_str()?.parse().ok())
-}
-
 /// A Secret that has the name of one of our users, but was not made for it, is someone else's.
 fn check_users(namespace: &str, names: &Names, state: &ClusterState) -> Result<(), Invalid> {
     for role in ["server", "processor"] {
@@ -220,6 +163,49 @@ fn check_partitions(topic: &Topic, namespace: &str, state: &ClusterState) -> Res
             topic.partitions, topic.object
         ))),
         _ => Ok(()),
+    }
+}
+
+/// Rejects adding or removing controllers of a Kafka that exists. The rule in the CRD does not apply while `spec.kafka.cluster` is or was
+/// absent, nor to a Kafka that an earlier pipeline retained.
+fn check_controllers(cluster: &KafkaCluster, names: &Names, state: &ClusterState) -> Result<(), Invalid> {
+    let pool = |part: &str| {
+        let key = names.key(Kind::KafkaNodePool, names.part(part));
+        state.live.observe::<ObservedNodePool, StrimziStatus>(&key)
+    };
+    let separate = match (pool("broker"), pool("controller")) {
+        (Some(brokers), _) => !brokers.spec.roles.iter().any(|role| role == "controller"),
+        (None, Some(_)) => true,
+        (None, None) => return Ok(()),
+    };
+    let kafka = names.key(Kind::Kafka, names.kafka());
+    let other_name = "create a PingPipeline with another name";
+    match (cluster.controllers.is_some(), separate) {
+        (true, false) => Err(Invalid::Irreversible(format!(
+            "spec.kafka.cluster.controllers is set, but the brokers of {kafka} hold its metadata, which cannot move to other nodes. Remove \
+             controllers, or {other_name}"
+        ))),
+        (false, true) => Err(Invalid::Irreversible(format!(
+            "spec.kafka.cluster.controllers is absent, but the controllers of {kafka} hold its metadata, which cannot move to the brokers. \
+             Set controllers as before, or {other_name}"
+        ))),
+        (true, true) | (false, false) => Ok(()),
+    }
+}
+
+/// The same as the rule in the CRD, for API servers that do not evaluate it. NetworkPolicies allow the ports of these addresses only.
+fn check_addresses(external: &ExternalKafka) -> Result<(), Invalid> {
+    let is_address = |server: &String| {
+        server.rsplit_once(':').is_some_and(|(host, port)| {
+            let is_host = !host.is_empty() && (host.starts_with('[') || !host.contains([':', '/', ',']));
+            is_host && port.parse::<u16>().is_ok_and(|port| port > 0)
+        })
+    };
+    match external.bootstrap_servers.iter().find(|server| !is_address(server)) {
+        Some(server) => Err(Invalid::Conflicting(format!(
+            "spec.kafka.external.bootstrapServers contains \"{server}\", which is not host:port. Set both, for example broker:9092"
+        ))),
+        None => Ok(()),
     }
 }
 

@@ -24,7 +24,7 @@ pub(super) fn recovery(
     live: Option<&ObservedCluster>,
 ) -> Result<(), Invalid> {
     let Some(recovery) = &cluster.recovery else { return Ok(()) };
-    sources(recovery)?;
+    origins(recovery)?;
     if live.is_some_and(|live| live.bootstrap.recovery.is_none()) {
         return Err(Invalid::Irreversible(format!(
             "spec.postgres.cluster.recovery is set, but the cluster {} exists and has data of its own. Remove recovery, or \
@@ -57,7 +57,7 @@ pub(super) fn restore(postgres: &Postgres, names: &Names, state: &ClusterState) 
 }
 
 /// The same as the rules in the CRD, for API servers that do not evaluate them.
-fn sources(recovery: &Recovery) -> Result<(), Invalid> {
+fn origins(recovery: &Recovery) -> Result<(), Invalid> {
     let Recovery { object_store, pipeline, volume_snapshots, target_time } = recovery;
     let has_log = object_store.is_some() || pipeline.is_some();
     match (object_store, pipeline) {

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use k8s_openapi::ByteString;
+use k8s_openapi::{ByteString, api::core::v1::EnvVar};
 use kube::api::DynamicObject;
 use ping_api::{
-    crd::SecretKey,
+    crd::{PingPipelineSpec, SecretKey, workload::PodSpec},
     kinds::{Key, Kind},
     names::{Names, SECRETS_ANNOTATION},
     reason::Reason,
@@ -39,6 +39,7 @@ const PENDING: &str = "pending";
 /// One fingerprint per workload, over the Secret keys that it reads at startup. While a Secret is missing, the previous fingerprint
 /// is kept, so that rotating a Secret by deleting and recreating it causes only one restart.
 pub(super) struct Fingerprints<'a> {
+    spec: &'a PingPipelineSpec,
     names: &'a Names,
     postgres: &'a Postgres,
     cache: &'a Cache,
@@ -48,13 +49,14 @@ pub(super) struct Fingerprints<'a> {
 
 impl<'a> Fingerprints<'a> {
     pub(super) fn new(
+        spec: &'a PingPipelineSpec,
         names: &'a Names,
         postgres: &'a Postgres,
         kafka: &Kafka,
         cache: &'a Cache,
         state: &'a ClusterState,
     ) -> Self {
-        Self { names, postgres, cache, connection: kafka.connection.clone(), state }
+        Self { spec, names, postgres, cache, connection: kafka.connection.clone(), state }
     }
 
     /// Fingerprint for servers of `role`.
@@ -64,7 +66,8 @@ impl<'a> Fingerprints<'a> {
             Postgres::External(external) if role.queries() => external.read_uri.clone(),
             Postgres::External(_) | Postgres::Cluster(_) => None,
         };
-        self.workload(connection.map(|Connection { server, .. }| server), "server", role.component(), read_uri)
+        let credentials = connection.map(|Connection { server, .. }| server);
+        self.workload(credentials, ("server", &self.spec.server.pod), role.component(), read_uri)
     }
 
     /// Fingerprints for processors and the cache.
@@ -78,7 +81,7 @@ impl<'a> Fingerprints<'a> {
             key(self.names.cache_certificate(), "tls.crt"),
         ];
         Checksums {
-            processor: self.workload(processor, "processor", "processor", None),
+            processor: self.workload(processor, ("processor", &self.spec.processor.pod), "processor", None),
             cache: fingerprint(self.names, &read_at_start, self.state).or(before).unwrap_or_else(|| PENDING.into()),
         }
     }
@@ -87,7 +90,7 @@ impl<'a> Fingerprints<'a> {
     fn workload(
         &self,
         credentials: Option<&Credentials>,
-        program: &str,
+        (program, pod): (&str, &PodSpec),
         component: &str,
         read_uri: Option<SecretKey>,
     ) -> String {
@@ -99,10 +102,17 @@ impl<'a> Fingerprints<'a> {
         let mut keys = vec![uri];
         keys.extend(read_uri.into_iter().chain(self.cache.login(self.names, program).password).chain(ca));
         keys.extend(credentials.into_iter().flat_map(credential_keys));
+        keys.extend(pod.env.iter().filter_map(secret_of));
         let deployment = self.names.key(Kind::Deployment, self.names.part(component));
         let before = previous(self.state, &deployment, "/spec/template/metadata");
         fingerprint(self.names, &keys, self.state).or(before).unwrap_or_else(|| PENDING.into())
     }
+}
+
+/// The Secret key from which `variable` has its value.
+fn secret_of(variable: &EnvVar) -> Option<SecretKey> {
+    let selected = variable.value_from.as_ref()?.secret_key_ref.as_ref()?;
+    Some(SecretKey { name: selected.name.clone(), key: selected.key.clone() })
 }
 
 fn credential_keys(credentials: &Credentials) -> Vec<SecretKey> {

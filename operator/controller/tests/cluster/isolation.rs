@@ -17,6 +17,7 @@ use crate::harness::{
         api, grant, make_kafka, make_pods_ready, make_secrets, revoke, set_allowed_secret, set_secret, set_user_secret,
     },
     operator::{Operator, settings},
+    shape::shape,
     until,
 };
 
@@ -247,6 +248,38 @@ async fn an_object_with_stolen_labels_is_neither_changed_nor_deleted() {
     let after = [users.get(&user).await.unwrap(), secrets.get("bystander").await.unwrap()];
     for (before, after) in before.iter().zip(&after) {
         assert_eq!((before.uid(), before.resource_version()), (after.uid(), after.resource_version()), "{after:?}");
+    }
+}
+
+/// A Postgres, Kafka or cache of someone else with the name of the pipeline's: no pod uses it, and no NetworkPolicy isolates it.
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_made_that_would_use_a_component_of_someone_else() {
+    let listener = json!({ "name": "tls", "port": 9093, "type": "internal", "tls": true });
+    for (kind, part, spec) in [
+        (Kind::Cluster, "postgres", json!({ "instances": 1, "storage": { "size": "1Gi" } })),
+        (Kind::Kafka, "kafka", json!({ "kafka": { "listeners": [listener] } })),
+        (Kind::Dragonfly, "cache", json!({ "replicas": 1 })),
+    ] {
+        let test = TestNamespace::new(&format!("iso-taken-{part}")).await;
+        let (name, resource) = (format!("demo-{part}"), kind.api_resource());
+        let theirs = json!({
+            "apiVersion": resource.api_version, "kind": resource.kind, "metadata": { "name": name }, "spec": spec,
+        });
+        let objects = api(&test, kind, &test.namespace);
+        let before = objects.patch(&name, &PatchParams::apply("team"), &Patch::Apply(theirs)).await.unwrap();
+        let _operator = Operator::plain(&test);
+        test.create("demo", json!({})).await;
+        let words = format!("{} {}/{name} already exists", kind.name(), test.namespace);
+        becomes(&test, "demo", "Stalled", "NameConflict", &words).await;
+        let made: Vec<String> = shape(&test).await.into_keys().collect();
+        assert!(made.is_empty(), "{made:?}");
+        let after = objects.get(&name).await.unwrap();
+        assert_eq!((after.uid(), after.resource_version()), (before.uid(), before.resource_version()), "untouched");
+        objects.delete(&name, &DeleteParams::default()).await.unwrap();
+        until("servers", async || {
+            api(&test, Kind::Deployment, &test.namespace).get_opt("demo-server").await.unwrap().ok_or("none".to_owned())
+        })
+        .await;
     }
 }
 

@@ -29,6 +29,9 @@ fn at_creation() -> Vec<(Value, &'static str)> {
         (json!({ "kafka": { "cluster": { "brokers": { "replicas": 2 } } } }), "at least 3 brokers"),
         (json!({ "kafka": { "topic": { "minInSyncReplicas": 4, "replicas": 3 } } }), "Kafka would accept no writes"),
         (json!({ "kafka": { "topic": { "partitions": 0 } } }), "should be greater than or equal to 1"),
+        (json!({ "server": { "replicas": 0 } }), "should be greater than or equal to 1"),
+        (json!({ "server": { "query": { "replicas": 0 } } }), "should be greater than or equal to 1"),
+        (json!({ "processor": { "replicas": 0 } }), "should be greater than or equal to 1"),
         (json!({ "kafka": { "clusterRef": { "name": "a' | sh" } } }), "should match"),
         (json!({ "kafka": { "clusterRef": { "name": "a", "namespace": "$(sh)" } } }), "should match"),
         (json!({ "kafka": { "cluster": {}, "clusterRef": { "name": "a" } } }), "set only one of"),
@@ -92,6 +95,7 @@ fn backups() -> Vec<(Value, &'static str)> {
 /// Connections to external components that are refused at creation, and words of the refusal.
 fn connections() -> Vec<(Value, &'static str)> {
     vec![
+        (json!({ "kafka": { "external": { "bootstrapServers": ["a:1", "broker"] } } }), "Add what is missing"),
         (json!({ "cache": { "dragonfly": {}, "external": { "url": "redis://a:6379" } } }), "not both"),
         (json!({ "cache": { "external": { "url": "redis://:password@a:6379" } } }), "should match"),
         (

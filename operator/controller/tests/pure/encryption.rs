@@ -9,7 +9,7 @@ use ping_api::{
     kinds::{Key, Kind},
 };
 use ping_operator::{cluster_state::ClusterState, credentials::issue, validate::validate};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::fixture::{applied, condition, demo, empty, example, issued, now, object, refusal, status_of, with_secret};
 
@@ -72,7 +72,7 @@ fn pods_mount_no_private_key_of_an_authority() {
         let volumes = deployment["spec"]["template"]["spec"]["volumes"].as_array().unwrap();
         for secret in ["demo-postgres-ca", "demo-ca"] {
             let volume = volumes.iter().find(|volume| volume["secret"]["secretName"] == secret).unwrap();
-            assert_eq!(volume["secret"]["items"], serde_json::json!([{ "key": "ca.crt", "path": "ca.crt" }]));
+            assert_eq!(volume["secret"]["items"], json!([{ "key": "ca.crt", "path": "ca.crt" }]));
         }
         assert!(volumes.iter().all(|volume| volume["secret"]["secretName"] != "demo-ca-keys"));
     }
@@ -82,16 +82,44 @@ fn pods_mount_no_private_key_of_an_authority() {
     assert!(keys("demo-ca-keys").contains(&"signer.key".to_owned()));
 }
 
+/// The cluster after CloudNativePG and Strimzi have written the Secrets of `pipeline`, which is called `demo`.
+fn started(pipeline: &PingPipeline) -> ClusterState {
+    let mut state = issued(pipeline);
+    for (name, key) in [
+        ("demo-postgres-app", "uri"),
+        ("demo-kafka-server", "password"),
+        ("demo-kafka-processor", "password"),
+        ("demo-kafka-cluster-ca-cert", "ca.crt"),
+    ] {
+        with_secret(&mut state, "default", name, &[(key, "value")]);
+    }
+    state
+}
+
+#[test]
+fn a_changed_secret_of_a_variable_restarts_the_pods_that_have_the_variable() {
+    let mut pipeline = demo();
+    let licence = json!({ "name": "LICENCE", "valueFrom": { "secretKeyRef": { "name": "licence", "key": "key" } } });
+    pipeline.spec.processor.pod.env = vec![serde_json::from_value(licence).unwrap()];
+    let fingerprints = |licence: &str| {
+        let mut state = started(&pipeline);
+        // The operator's own are random.
+        with_secret(&mut state, "default", "demo-cache-login", &[("server", "value"), ("processor", "value")]);
+        with_secret(&mut state, "default", "licence", &[("key", licence)]);
+        ["demo-server", "demo-processor"].map(|name| {
+            let deployment = object(&pipeline, &state, Kind::Deployment, name);
+            deployment["spec"]["template"]["metadata"]["annotations"].clone()
+        })
+    };
+    let (before, after) = (fingerprints("one"), fingerprints("two"));
+    assert_eq!(before[0], after[0]);
+    assert_ne!(before[1], after[1]);
+}
+
 /// The kubelet updates the files of CAs and certificates; only what pods read at their start restarts them.
 #[test]
 fn a_renewed_certificate_restarts_the_cache_and_nothing_else() {
-    let mut state = issued(&demo());
-    for (name, key) in
-        [("demo-postgres-app", "uri"), ("demo-kafka-server", "password"), ("demo-kafka-processor", "password")]
-    {
-        with_secret(&mut state, "default", name, &[(key, "value")]);
-    }
-    with_secret(&mut state, "default", "demo-kafka-cluster-ca-cert", &[("ca.crt", "value")]);
+    let mut state = started(&demo());
     let fingerprints = |state: &ClusterState| {
         let of =
             |kind, name: &str, at: &str| object(&demo(), state, kind, name).pointer(at).unwrap()["annotations"].clone();

@@ -5,7 +5,7 @@ use std::time::Duration;
 use kube::CustomResourceExt;
 use ping_api::{
     condition::ConditionType,
-    crd::{PingPipeline, status::PostgresVolume},
+    crd::{PingPipeline, cache::Snapshot, kafka::NodePool, status::PostgresVolume},
     grant::PingReferenceGrant,
     kinds::Dependency,
     names::Names,
@@ -15,7 +15,7 @@ use ping_operator::{
     metrics::{Metrics, Outcome},
     storage::{Estimate, Usage},
 };
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::fixture::example;
 
@@ -155,6 +155,50 @@ fn metrics_known(text: &str, known: &str) -> usize {
             assert!(names.into_iter().any(|name| known.contains(&format!("`{name}`"))), "{metric} is exported nowhere");
         })
         .count()
+}
+
+/// The schema of a field of the spec.
+fn schema_of(path: &str) -> Value {
+    let crd = serde_json::to_value(PingPipeline::crd()).unwrap();
+    let mut schema = &crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"];
+    for name in path.split('.') {
+        schema = &schema["properties"][name];
+    }
+    assert!(schema.is_object(), "no field {path}");
+    schema.clone()
+}
+
+#[test]
+fn a_volume_with_only_a_storage_class_has_the_size_that_is_documented() {
+    for (volume, size) in [
+        ("postgres.cluster.storage", "10Gi"),
+        ("kafka.cluster.brokers.storage", "20Gi"),
+        ("kafka.cluster.controllers.storage", "20Gi"),
+        ("cache.dragonfly.snapshot.storage", "5Gi"),
+    ] {
+        assert_eq!(schema_of(volume)["properties"]["size"]["default"], size, "{volume}");
+        assert_eq!(schema_of(volume)["default"]["size"], size, "{volume}");
+    }
+    let partial = json!({ "storage": { "storageClass": "fast" } });
+    let (brokers, snapshot): (NodePool, Snapshot) =
+        (serde_json::from_value(partial.clone()).unwrap(), serde_json::from_value(partial).unwrap());
+    assert_eq!((&*brokers.storage.size, &*snapshot.storage.size), ("20Gi", "5Gi"));
+}
+
+/// A pipeline without servers or processors would be `Ready`. `hibernate` is for that.
+#[test]
+fn no_number_of_pods_may_be_zero() {
+    for number in [
+        "server.replicas",
+        "server.autoscaling.minReplicas",
+        "server.ingest.replicas",
+        "server.ingest.autoscaling.minReplicas",
+        "server.query.replicas",
+        "processor.replicas",
+        "processor.autoscaling.minReplicas",
+    ] {
+        assert!(schema_of(number)["minimum"].as_f64() >= Some(1.0), "{number}");
+    }
 }
 
 #[test]

@@ -184,6 +184,30 @@ fn a_topic_of_someone_else_needs_a_grant_that_names_it_and_is_never_created_chan
     assert!(reason == Reason::Invalid && message.contains("replicas 3, but the spec says 4"), "{message}");
 }
 
+/// A default of Kafka is no setting, and the spec has no setting for the partitions of the other topics.
+#[test]
+fn a_topic_of_someone_else_must_say_what_it_is_and_the_remedy_is_one_that_helps() {
+    let named = [(GrantKind::Kafka, "events"), (GrantKind::KafkaTopic, "orders")];
+    let mut state = with_topic("orders", &named);
+    let mut pipeline = example("existing-parts");
+    pipeline.spec.kafka.topic.name = Some("orders".into());
+    state.shared_topics.get_mut("orders").unwrap().replicas = None;
+    let (reason, message) = rejection(&pipeline, &state);
+    assert_eq!(reason, Reason::Invalid);
+    assert!(message.contains("cannot see, but the spec says 3"), "{message}");
+    assert!(message.contains("Name a topic whose KafkaTopic has spec.replicas: 3, or remove"), "{message}");
+    state.shared_topics.get_mut("orders").unwrap().replicas = Some(3);
+    state.shared_topics.get_mut("orders").unwrap().config.clear();
+    let (_, message) = rejection(&pipeline, &state);
+    assert!(message.contains("KafkaTopic has spec.config.\"min.insync.replicas\": 2"), "{message}");
+
+    let mut pipeline = example("existing-parts");
+    pipeline.spec.kafka.dead_letter_topic.name = Some("orders".into());
+    let (_, message) = rejection(&pipeline, &with_topic("orders", &named));
+    assert!(message.contains("has partitions 12, but the pipeline needs 1"), "{message}");
+    assert!(message.ends_with("spec.partitions: 1, or remove spec.kafka.deadLetterTopic.name"), "{message}");
+}
+
 /// Two tenants whose joined names are equal, with the most hostile names: no object of one has the name of an object of the other, and no
 /// permission of one covers a topic or group of the other.
 #[test]

@@ -3,11 +3,14 @@
 
 use std::collections::BTreeSet;
 
-use ping_api::crd::{PingPipeline, workload::ServerRole};
+use ping_api::{
+    crd::{PingPipeline, workload::ServerRole},
+    kinds::Kind,
+};
 use ping_operator::{build::build, validate::validate};
 use serde_json::{Value, json};
 
-use crate::fixture::{demo, empty};
+use crate::fixture::{demo, empty, object};
 
 const PORTS: [i64; 9] = [53, 5432, 6379, 8000, 8080, 8081, 9093, 9187, 9999];
 /// The namespace of the pipeline.
@@ -32,12 +35,28 @@ fn component(pipeline: &str, component: &str) -> Pod {
     pod(component, HOME, labels)
 }
 
+/// The labels that the Dragonfly operator gives to its pods, and those that we ask it for.
+fn cache_labels() -> Value {
+    let mut labels = object(&demo(), &empty(), Kind::Dragonfly, "demo-cache")["spec"]["podMetadata"]["labels"].clone();
+    for (name, value) in
+        [("app", "demo-cache"), ("app.kubernetes.io/name", "dragonfly"), ("app.kubernetes.io/part-of", "dragonfly")]
+    {
+        let before = labels[name].take();
+        assert!(
+            before.is_null(),
+            "the Dragonfly operator refuses this object, because it sets the label {name} itself"
+        );
+        labels[name] = json!(value);
+    }
+    labels
+}
+
 /// The pods of the pipeline, and those of other operators and callers.
 fn honest(servers: &[&str]) -> Vec<Pod> {
     let mut pods: Vec<Pod> = servers.iter().chain(&["processor"]).map(|name| component("demo", name)).collect();
     pods.extend([
         pod("postgres", HOME, json!({ "cnpg.io/cluster": "demo-postgres", "cnpg.io/podRole": "instance" })),
-        pod("cache", HOME, json!({ "app": "demo-cache", "app.kubernetes.io/name": "dragonfly" })),
+        pod("cache", HOME, cache_labels()),
         pod("kafka", HOME, json!({ "strimzi.io/cluster": "demo-kafka" })),
         pod("operator", "ping-system", json!({ "app.kubernetes.io/name": "ping-operator" })),
         pod("cloudnative-pg", "cnpg-system", json!({ "app.kubernetes.io/name": "cloudnative-pg" })),
@@ -49,8 +68,8 @@ fn honest(servers: &[&str]) -> Vec<Pod> {
     pods
 }
 
-/// Every honest pod again in another namespace, a pod without labels and one of another pipeline next to the honest ones, and a pod in
-/// the namespace of each other operator.
+/// Every honest pod again in another namespace, a pod without labels, one of another pipeline and one with the label `app` of the cache next
+/// to the honest ones, and a pod in the namespace of each other operator.
 fn hostile(honest: &[Pod]) -> Vec<Pod> {
     let mut pods: Vec<Pod> = honest
         .iter()
@@ -62,6 +81,7 @@ fn hostile(honest: &[Pod]) -> Vec<Pod> {
     for name in ["server", "processor"] {
         pods.push(Pod { name: format!("{name} of other"), ..component("other", name) });
     }
+    pods.push(pod("namesake of the cache", HOME, json!({ "app": "demo-cache" })));
     pods
 }
 

@@ -4,7 +4,7 @@ use k8s_openapi::api::core::v1::EnvVar;
 use ping_api::{
     crd::{
         Durability, PingPipeline, SecretKey,
-        kafka::{KafkaCluster, NodePool},
+        kafka::{ExternalKafka, KafkaCluster, NodePool},
         postgres::{DataDurability, ExternalPostgres, PostgresCluster, Storage, Synchronous},
         sources::Threshold,
         tls::ConnectionTls,
@@ -39,6 +39,13 @@ const UNSAFE: &[(&str, Spoil)] = &[
     }),
     ("parameters.fsync is \"off\"", |pipeline| {
         cluster(pipeline).parameters.insert("fsync".into(), "off".into());
+    }),
+    ("parameters.Fsync is \"off\"", |pipeline| {
+        cluster(pipeline).parameters.insert("Fsync".into(), "off".into());
+    }),
+    ("parameters.SYNCHRONOUS_COMMIT is \"local\"", |pipeline| {
+        let parameters = [("SYNCHRONOUS_COMMIT", "local"), ("synchronous_commit", "on")];
+        cluster(pipeline).parameters.extend(parameters.map(|(name, value)| (name.to_owned(), value.to_owned())));
     }),
     ("parameters.full_page_writes is \"OFF\"", |pipeline| {
         cluster(pipeline).parameters.insert("full_page_writes".into(), "OFF".into());
@@ -169,8 +176,39 @@ fn partitions_are_not_taken_away_even_when_the_pipeline_was_created_again() {
     assert!(invalid.to_string().contains("Set 12"), "{invalid}");
 }
 
+#[test]
+fn controllers_are_neither_added_nor_removed_even_when_the_pipeline_was_created_again() {
+    let refusal = |pools: &[(&str, &[&str])], controllers: bool| {
+        let mut pipeline = demo();
+        let controllers = controllers.then(NodePool::default);
+        pipeline.spec.kafka.cluster = Some(KafkaCluster { controllers, ..KafkaCluster::default() });
+        let pool = |(name, roles): &(&str, &[&str])| {
+            live(Kind::KafkaNodePool, "default", name, json!({ "spec": { "roles": roles } }))
+        };
+        let mut state = empty();
+        state.live = live_of(pools.iter().map(pool));
+        validate(&pipeline, &state).err()
+    };
+    let combined = [("demo-broker", &["controller", "broker"][..])];
+    let separate = [("demo-broker", &["broker"][..]), ("demo-controller", &["controller"][..])];
+    assert_eq!([refusal(&[], true), refusal(&combined, false), refusal(&separate, true)], [None, None, None]);
+    for (pools, controllers, words) in [
+        (&combined[..], true, "Remove controllers"),
+        (&separate[..], false, "Set controllers as before"),
+        (&separate[1..], false, "Set controllers as before"),
+    ] {
+        let invalid = refusal(pools, controllers).unwrap();
+        assert!(matches!(&invalid, Invalid::Irreversible(message) if message.contains(words)), "{invalid}");
+    }
+}
+
 fn collector(pipeline: &mut PingPipeline, endpoint: &str) {
     pipeline.spec.tracing.endpoint = Some(endpoint.into());
+}
+
+fn addresses(pipeline: &mut PingPipeline, addresses: &[&str]) {
+    let bootstrap_servers = addresses.iter().map(|&address| address.to_owned()).collect();
+    pipeline.spec.kafka.external = Some(ExternalKafka { bootstrap_servers, tls: None, sasl: None });
 }
 
 /// Invalid settings, and part of the message.
@@ -204,6 +242,13 @@ const UNFIT: &[(&str, Spoil)] = &[
     ("labels.unknown is \"\"", |pipeline| pipeline.spec.sources.status.labels.unknown.clear()),
     ("three different labels", |pipeline| pipeline.spec.sources.status.labels.positive = "unknown".into()),
     ("is not a CIDR. Set", |pipeline| pipeline.spec.server.trusted_proxies = vec!["10.0.0.1".into()]),
+    ("bootstrapServers contains \"broker\", which is not host:port", |pipeline| {
+        addresses(pipeline, &["a:9092", "broker"])
+    }),
+    ("bootstrapServers contains \":9092\"", |pipeline| addresses(pipeline, &[":9092"])),
+    ("bootstrapServers contains \"a:0\"", |pipeline| addresses(pipeline, &["a:0"])),
+    ("bootstrapServers contains \"ssl://a:1\"", |pipeline| addresses(pipeline, &["ssl://a:1"])),
+    ("bootstrapServers contains \"::1\"", |pipeline| addresses(pipeline, &["[::1]:9092", "::1"])),
     ("both called pings", |pipeline| pipeline.spec.kafka.minutes_topic.name = Some("pings".into())),
     ("both called pings-dead-letter", |pipeline| {
         pipeline.spec.kafka.minutes_topic.name = Some("pings-dead-letter".into());
