@@ -6,15 +6,20 @@ use bytes::Bytes;
 use connectrpc::{
     CodecFormat, ConnectError, Dispatcher, Payload, RequestContext,
     dispatcher::{MethodDescriptor, RequestStream, StreamingResult, UnaryResult},
+    envelope,
 };
 use futures::StreamExt;
 use parking_lot::Mutex;
 use ping_transport::{BUDGET_TIMEOUT, Charge, RequestScope, STREAM_WINDOW_BYTES};
 
-use super::{cloud_events, errors, json_error, json_shape, limits};
+use super::{
+    cloud_events,
+    credit::{self, Arrival, Credit},
+    errors, json_error, json_shape, limits,
+};
 
-/// The charges of the messages that a stream has delivered, in order. An extension of the streams' contexts; the handler takes one
-/// per message and holds it until the message's events are committed.
+/// The charges of the messages that a stream has delivered, in order. An extension of the streams' contexts. A handler of batches takes
+/// one per message and holds it until the message's events are committed.
 #[derive(Clone, Default)]
 pub(super) struct StreamCharges(Arc<Mutex<VecDeque<Charge>>>);
 
@@ -58,11 +63,15 @@ impl<D: Dispatcher> Dispatcher for Guard<D> {
         let call = self.0.call_unary(path, context, request, format);
         let path = path.to_owned();
         Box::pin(async move {
-            let _scope = scope;
             let result = call.await;
-            match body {
+            let result = match body {
                 Some(body) => result.map_err(|error| json_error::explain(error, &path, &body)),
                 None => result,
+            };
+            let bytes = result.as_ref().map_or(0, |answer| answer.body.len());
+            match scope {
+                Some(scope) if !scope.account.hold_answer(bytes) => Err(errors::out_of_memory()),
+                _ => result,
             }
         })
     }
@@ -111,10 +120,11 @@ impl<D: Dispatcher> Dispatcher for Guard<D> {
         }
         let charges = StreamCharges::default();
         context.extensions_mut().insert(charges.clone());
-        let admitted = Admission { path: path.into(), format, scope, charges };
-        let requests = requests.then(move |message| {
-            let admitted = admitted.clone();
-            async move { admitted.admit(message).await }
+        let admission = Admission { path: path.into(), format, scope, charges };
+        let credit = context.extensions_mut().remove::<Arc<Credit>>();
+        let requests = credit::arrivals(requests, credit).then(move |(message, arrival)| {
+            let admission = admission.clone();
+            async move { admission.admit(message, arrival).await }
         });
         self.0.call_bidi_streaming(path, context, Box::pin(requests), format)
     }
@@ -132,11 +142,11 @@ fn convert(form: cloud_events::Form, context: &RequestContext, body: &[u8]) -> R
     }
 }
 
-/// Charges the decoded form of a single message until the call ends.
+/// Charges a single message, with its decoded form, until the call ends.
 fn admit(path: &str, context: &RequestContext, message: &[u8], format: CodecFormat) -> Result<(), ConnectError> {
     let cost = cost(path, message, format)?;
     match scope(context) {
-        Some(scope) if !scope.account.try_hold(cost - message.len()) => Err(errors::out_of_memory()),
+        Some(scope) if !scope.account.try_hold_message(cost) => Err(errors::out_of_memory()),
         _ => Ok(()),
     }
 }
@@ -162,14 +172,32 @@ struct Admission {
 }
 
 impl Admission {
-    async fn admit(&self, message: Result<Bytes, ConnectError>) -> Result<Bytes, ConnectError> {
+    async fn admit(
+        &self,
+        message: Result<Bytes, ConnectError>,
+        arrival: Option<Arrival>,
+    ) -> Result<Bytes, ConnectError> {
         let account = &self.scope.account;
         let message = message.map_err(|error| if account.is_exhausted() { errors::out_of_memory() } else { error })?;
         let cost = cost(&self.path, &message, self.format)?;
-        let charge = account.charge(cost, BUDGET_TIMEOUT).await.ok_or_else(errors::out_of_memory)?;
+        let (charge, bytes) = match arrival {
+            Some(Arrival { mut charge, bytes }) => {
+                charge.shrink(cost);
+                (charge, bytes)
+            }
+            None => {
+                let charge = account.charge(cost, BUDGET_TIMEOUT).await.ok_or_else(errors::out_of_memory)?;
+                (charge, envelope::HEADER_SIZE + message.len())
+            }
+        };
         // What the body charged for this message while it arrived is covered by the message's own charge now.
-        account.release_body();
-        self.charges.0.lock().push_back(charge);
+        account.release_body(bytes);
+        let mut charges = self.charges.0.lock();
+        if !limits::receives_batches(&self.path) {
+            // The handler asks for the next message when it is done with the last one.
+            charges.clear();
+        }
+        charges.push_back(charge);
         Ok(message)
     }
 }

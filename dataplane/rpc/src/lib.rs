@@ -12,6 +12,7 @@ mod admin_gate;
 mod api;
 mod audit;
 mod cloud_events;
+mod credit;
 mod dead_letters;
 mod deadline;
 mod errors;

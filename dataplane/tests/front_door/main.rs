@@ -6,6 +6,7 @@ mod attack;
 mod browsers;
 mod clients;
 mod limits;
+mod memory;
 mod outages;
 #[path = "../pipeline/processes.rs"]
 mod processes;
