@@ -4,13 +4,14 @@ use std::{collections::VecDeque, sync::Arc};
 
 use bytes::Bytes;
 use connectrpc::{
-    CodecFormat, ConnectError, Dispatcher, Payload, RequestContext,
+    CodecFormat, ConnectError, Dispatcher, EncodedStream, Payload, RequestContext,
     dispatcher::{MethodDescriptor, RequestStream, StreamingResult, UnaryResult},
     envelope,
 };
 use futures::StreamExt;
 use parking_lot::Mutex;
 use ping_transport::{BUDGET_TIMEOUT, Charge, RequestScope, STREAM_WINDOW_BYTES};
+use tokio_util::sync::CancellationToken;
 
 use super::{
     cloud_events,
@@ -30,12 +31,30 @@ impl StreamCharges {
     }
 }
 
-/// Dispatches calls whose messages are within the limits and the budget.
-pub(super) struct Guard<D>(pub(super) D);
+/// Dispatches calls whose messages are within the limits and the budget. At shutdown, streams end.
+pub(super) struct Guard<D> {
+    pub(super) dispatcher: D,
+    pub(super) shutdown: CancellationToken,
+}
+
+impl<D> Guard<D> {
+    /// The same answer, which ends at shutdown. Streams of batches stop reading instead: what they have read is acknowledged.
+    fn until_shutdown(&self, path: &str, call: StreamingResult) -> StreamingResult {
+        if limits::receives_batches(path) {
+            return call;
+        }
+        let shutdown = self.shutdown.clone();
+        Box::pin(async move {
+            let answer = call.await?;
+            Ok(answer
+                .map_body(|messages| -> EncodedStream { Box::pin(messages.take_until(shutdown.cancelled_owned())) }))
+        })
+    }
+}
 
 impl<D: Dispatcher> Dispatcher for Guard<D> {
     fn lookup(&self, path: &str) -> Option<MethodDescriptor> {
-        let method = self.0.lookup(path)?;
+        let method = self.dispatcher.lookup(path)?;
         // Health and reflection bring their own.
         let limits = method.limits.unwrap_or_else(|| limits::of(path));
         Some(method.with_limits(limits))
@@ -60,7 +79,7 @@ impl<D: Dispatcher> Dispatcher for Guard<D> {
         // The body stays charged until the call ends, because the scope holds its charges.
         let scope = scope(&context).cloned();
         let body = (format == CodecFormat::Json).then(|| request.bytes().clone());
-        let call = self.0.call_unary(path, context, request, format);
+        let call = self.dispatcher.call_unary(path, context, request, format);
         let path = path.to_owned();
         Box::pin(async move {
             let result = call.await;
@@ -86,7 +105,8 @@ impl<D: Dispatcher> Dispatcher for Guard<D> {
         if let Err(error) = admit(path, &context, &request, format) {
             return Box::pin(async { Err(error) });
         }
-        let call = self.0.call_server_streaming(path, context, request.clone(), format);
+        let call = self.dispatcher.call_server_streaming(path, context, request.clone(), format);
+        let call = self.until_shutdown(path, call);
         if format != CodecFormat::Json {
             return call;
         }
@@ -101,7 +121,7 @@ impl<D: Dispatcher> Dispatcher for Guard<D> {
         requests: RequestStream,
         format: CodecFormat,
     ) -> UnaryResult {
-        self.0.call_client_streaming(path, context, requests, format)
+        self.dispatcher.call_client_streaming(path, context, requests, format)
     }
 
     fn call_bidi_streaming(
@@ -112,7 +132,7 @@ impl<D: Dispatcher> Dispatcher for Guard<D> {
         format: CodecFormat,
     ) -> StreamingResult {
         let Some(scope) = scope(&context).cloned() else {
-            return self.0.call_bidi_streaming(path, context, requests, format);
+            return self.until_shutdown(path, self.dispatcher.call_bidi_streaming(path, context, requests, format));
         };
         // While the server reads no further, the connection holds up to a window of unread data.
         if !scope.account.try_hold(STREAM_WINDOW_BYTES as usize) {
@@ -126,7 +146,8 @@ impl<D: Dispatcher> Dispatcher for Guard<D> {
             let admission = admission.clone();
             async move { admission.admit(message, arrival).await }
         });
-        self.0.call_bidi_streaming(path, context, Box::pin(requests), format)
+        let call = self.dispatcher.call_bidi_streaming(path, context, Box::pin(requests), format);
+        self.until_shutdown(path, call)
     }
 }
 

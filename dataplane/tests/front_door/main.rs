@@ -10,5 +10,6 @@ mod memory;
 mod outages;
 #[path = "../pipeline/processes.rs"]
 mod processes;
+mod shutdown;
 mod tools;
 mod wire;

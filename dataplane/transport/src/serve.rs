@@ -79,7 +79,7 @@ impl Transport {
 }
 
 /// Serves `services` on `listener` until `shutdown`, then finishes the requests in progress. Each connection uses one of the services,
-/// in turn.
+/// in turn. When the returned future is dropped, all connections are closed.
 pub async fn serve<S, B>(listener: TcpListener, services: Vec<S>, transport: Transport, shutdown: CancellationToken)
 where
     S: Service<Request<Body>, Response = Response<B>, Error = Infallible> + Clone + Send + 'static,
@@ -90,15 +90,18 @@ where
 {
     let connections = Connections::new(&transport.settings, Arc::clone(&transport.metrics));
     let tasks = TaskTracker::new();
+    let dropped = CancellationToken::new();
+    let _dropped = dropped.clone().drop_guard();
     for service in services.iter().cycle() {
         let (stream, peer, open) = select! {
             accepted = accept(&listener, &connections, &transport.proxies) => accepted,
             () = shutdown.cancelled() => break,
         };
         let (service, transport, shutdown) = (service.clone(), transport.clone(), shutdown.clone());
+        let dropped = dropped.clone();
         tasks.spawn(async move {
             let _open = open;
-            serve_connection(stream, peer, service, transport, shutdown).await;
+            dropped.run_until_cancelled(serve_connection(stream, peer, service, transport, shutdown)).await;
         });
     }
     drop(listener);
