@@ -24,6 +24,7 @@ mod json_error;
 mod json_shape;
 mod limits;
 mod live;
+mod log_rate;
 mod measure;
 mod metrics;
 mod page;
