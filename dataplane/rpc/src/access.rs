@@ -1,24 +1,20 @@
 //! Who may call: authenticates each call before its body is read, and checks what it concerns once it is decoded.
 
-use std::{
-    sync::Arc,
-    time::{Duration, Instant, SystemTime},
-};
+use std::{sync::Arc, time::SystemTime};
 
 use connectrpc::{ConnectError, RequestContext};
 use futures::future::BoxFuture;
 use http::{HeaderValue, Request, header};
-use parking_lot::Mutex;
 use ping_identity::{
     AuthenticationError, Authenticator, Caller, CallerQuota, Certificate, Credentials, Extent, Lookup, Permission,
 };
 use ping_ports::TraceContext;
 use ping_transport::RequestScope;
 
-use super::{errors, hosts::Hosts, metrics::AccessMetrics, requirement::Requirement};
+use super::{errors, hosts::Hosts, log_rate::LogRate, metrics::AccessMetrics, requirement::Requirement};
 
-/// Shortest time between two log lines about refused callers. Metrics count all of them.
-const LOG_INTERVAL: Duration = Duration::from_secs(1);
+/// Log lines per second about refused callers.
+const LOG_LINES: u32 = 1;
 
 /// Who may use reflection, which describes the API.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,7 +39,7 @@ struct Settings {
     origins: Vec<HeaderValue>,
     hosts: Hosts,
     metrics: AccessMetrics,
-    last_log: Mutex<Option<Instant>>,
+    log_rate: LogRate,
 }
 
 impl Access {
@@ -57,7 +53,8 @@ impl Access {
         hosts: Hosts,
         metrics: AccessMetrics,
     ) -> Self {
-        Self(Arc::new(Settings { authenticator, reflection, origins, hosts, metrics, last_log: Mutex::default() }))
+        let log_rate = LogRate::per_second(LOG_LINES);
+        Self(Arc::new(Settings { authenticator, reflection, origins, hosts, metrics, log_rate }))
     }
 
     /// Who may use reflection.
@@ -135,7 +132,7 @@ impl Access {
 
     fn refused(&self, error: &AuthenticationError) -> ConnectError {
         self.0.metrics.unauthenticated.get_or_create(&[("reason", error.reason())]).inc();
-        if self.may_log() {
+        if self.0.log_rate.may_log() {
             tracing::warn!(reason = error.reason(), "calls without valid credentials are refused: {error}");
         }
         errors::unauthenticated(error)
@@ -143,19 +140,10 @@ impl Access {
 
     fn denied(&self, permission: Permission, caller: &Caller, message: &str) -> ConnectError {
         self.0.metrics.permission_denied.get_or_create(&[("permission", permission.as_str())]).inc();
-        if self.may_log() {
+        if self.0.log_rate.may_log() {
             tracing::warn!(caller = caller.name(), permission = permission.as_str(), "a call is denied: {message}");
         }
         errors::permission_denied(message)
-    }
-
-    fn may_log(&self) -> bool {
-        let mut last = self.0.last_log.lock();
-        let may = last.is_none_or(|last| last.elapsed() >= LOG_INTERVAL);
-        if may {
-            *last = Some(Instant::now());
-        }
-        may
     }
 }
 

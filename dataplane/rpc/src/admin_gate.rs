@@ -2,6 +2,7 @@
 
 use std::{
     convert::Infallible,
+    sync::Arc,
     task::{Context, Poll},
 };
 
@@ -16,13 +17,20 @@ use super::{
     access::{Access, Admission, Session},
     audit,
     front::{Answer, Protocol, complete},
+    log_rate::LogRate,
     requirement,
 };
+
+/// Lines per second of the audit log about refused calls. Metrics count all of them.
+const REFUSED_LINES: u32 = 10;
+/// Longest name of a method in such a line. Real ones are shorter.
+const METHOD_CHARS: usize = 100;
 
 /// The services of the admin port, behind the access policy.
 #[derive(Clone)]
 pub struct AdminGate<S> {
     access: Access,
+    refused_rate: Arc<LogRate>,
     service: S,
 }
 
@@ -30,7 +38,7 @@ impl<S> AdminGate<S> {
     /// Passes the requests that `access` admits on to `service`.
     #[must_use]
     pub fn new(service: S, access: Access) -> Self {
-        Self { access, service }
+        Self { access, refused_rate: Arc::new(LogRate::per_second(REFUSED_LINES)), service }
     }
 }
 
@@ -50,7 +58,7 @@ where
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let path = request.uri().path();
-        let refusal = Refusal::new(&request);
+        let refusal = Refusal::new(&request, &self.refused_rate);
         if let Err(error) = self.access.hosts().check(&request) {
             return ready(Ok(refusal.response(error))).boxed();
         }
@@ -88,21 +96,24 @@ struct Refusal {
     protocol: Protocol,
     path: Box<str>,
     scope: Option<RequestScope>,
+    rate: Arc<LogRate>,
 }
 
 impl Refusal {
-    fn new<B>(request: &Request<B>) -> Self {
+    fn new<B>(request: &Request<B>, rate: &Arc<LogRate>) -> Self {
         Self {
             protocol: Protocol::of(request.headers()),
             path: request.uri().path().into(),
             scope: request.extensions().get().cloned(),
+            rate: Arc::clone(rate),
         }
     }
 
     fn response<R>(self, error: ConnectError) -> Response<Either<Answer, R>> {
-        // Refused calls are counted, and logged at a bounded rate; only those of methods are admin calls.
-        if self.path.starts_with("/ping.") {
-            audit::log("refused", self.scope.as_ref(), self.path.trim_start_matches('/'), error.code.as_str());
+        // Only those of methods are admin calls.
+        if self.path.starts_with("/ping.") && self.rate.may_log() {
+            let method: String = self.path.trim_start_matches('/').chars().take(METHOD_CHARS).collect();
+            audit::log("refused", self.scope.as_ref(), &method, error.code.as_str());
         }
         complete(self.protocol.answer(error)).map(Either::Left)
     }

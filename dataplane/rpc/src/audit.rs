@@ -1,4 +1,5 @@
-//! The audit log: one line for every call of an admin service, at the target `audit`.
+//! The audit log: one line for every call of an admin service, at the target `audit`. Of refused calls, there are
+//! only a few per second.
 
 use bytes::Bytes;
 use connectrpc::{

@@ -19,14 +19,16 @@ use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Versio
 use http_body::Body as HttpBody;
 use http_body_util::{BodyExt, Either, Full};
 use ping_ports::Traces;
-use ping_transport::{Account, Body, RequestScope, UnreadBody};
+use ping_transport::{Account, Body, Complete, RequestScope, UnreadBody};
 use tokio::time::timeout;
 use tower::Service;
 
 use super::{
     RpcMetrics,
     access::{Access, Admission, Reflection, Session},
-    cloud_events, deadline, errors,
+    cloud_events,
+    credit::StreamBody,
+    deadline, errors, limits,
     measure::Timer,
     page,
     requirement::{self, Requirement},
@@ -97,7 +99,7 @@ where
             }
         };
         match self.access.admit(&request, self.requirement(&request)) {
-            Admission::Admitted(session) => self.respond(request, method.kind, session, exchange),
+            Admission::Admitted(session) => self.respond(request, method, session, exchange),
             Admission::Refused(error) => {
                 drop(request);
                 exchange.refuse_caller(method.kind, error).boxed()
@@ -106,7 +108,7 @@ where
                 let mut front = self.clone();
                 Box::pin(async move {
                     match admission.await {
-                        Ok(session) => front.respond(request, method.kind, session, exchange).await,
+                        Ok(session) => front.respond(request, method, session, exchange).await,
                         Err(error) => {
                             drop(request);
                             exchange.refuse_caller(method.kind, error).await
@@ -186,7 +188,7 @@ impl<D: Dispatcher> Front<D> {
     fn respond<B>(
         &mut self,
         mut request: Request<Body<B>>,
-        kind: MethodKind,
+        method: MethodDescriptor,
         session: Session,
         exchange: Exchange,
     ) -> BoxFuture<'static, Result<Response<Answer>, Infallible>>
@@ -196,8 +198,14 @@ impl<D: Dispatcher> Front<D> {
     {
         request.extensions_mut().insert(session.traced(exchange.timer.trace()));
         request.extensions_mut().insert(exchange.timer.clone());
+        let request = match (method.kind, &exchange.account, method.limits) {
+            (MethodKind::BidiStreaming, Some(account), Some(limits)) => {
+                StreamBody::of_stream(request, Arc::clone(account), limits::max_cost(limits))
+            }
+            _ => request.map(StreamBody::plain),
+        };
         let call = catch_panic(self.service.call(request), exchange.protocol.clone());
-        if kind != MethodKind::Unary {
+        if method.kind != MethodKind::Unary {
             return Box::pin(async move {
                 let response = call.await;
                 exchange.timer.answered(response.status(), response.headers());
@@ -331,6 +339,9 @@ pub(super) fn complete(mut response: Response<ConnectRpcBody>) -> Response<Answe
     {
         response.headers_mut().extend(trailers);
         return response.map(|_| Either::Left(Full::default()));
+    }
+    if matches!(response.body(), ConnectRpcBody::GrpcUnary(_)) {
+        response.extensions_mut().insert(Complete);
     }
     response.map(|body| match body {
         ConnectRpcBody::Full(body) => Either::Left(body),

@@ -51,6 +51,11 @@ pub(super) fn cost(path: &str, message: &[u8], format: CodecFormat) -> Option<us
     (events <= MAX_BATCH_EVENTS + 1).then_some(message.len() + events * EVENT_BYTES)
 }
 
+/// What a message within `limits` can cost at most, in bytes.
+pub(super) fn max_cost(limits: Limits) -> usize {
+    limits.max_message_size() + (MAX_BATCH_EVENTS + 1) * EVENT_BYTES
+}
+
 /// The number of objects in a JSON text, or more: braces in strings count too.
 fn count_json_objects(text: &[u8]) -> usize {
     text.iter().filter(|byte| **byte == b'{').count()

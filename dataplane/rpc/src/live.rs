@@ -5,7 +5,7 @@ mod changes;
 use std::{sync::Arc, time::Duration};
 
 use connectrpc::{ConnectError, RequestContext, Response, ServiceRequest, ServiceResult, ServiceStream};
-use futures::{StreamExt, stream};
+use futures::stream;
 use http::{HeaderName, HeaderValue};
 use ping_identity::Extent;
 use ping_ports::Clock;
@@ -61,7 +61,6 @@ impl LiveService for Api {
                 Err(error) => Some((Err(error), None)),
             }
         });
-        let messages = messages.take_until(self.shutdown.clone().cancelled_owned());
         Ok(Response::stream(messages).with_header(UNBUFFERED.0, UNBUFFERED.1))
     }
 }

@@ -5,7 +5,7 @@
 
 use buffa::view::HasMessageView;
 use connectrpc::{ConnectError, InboundStream, StreamMessage};
-use futures::{Stream, StreamExt, TryStreamExt, stream};
+use futures::{Stream, StreamExt, stream};
 
 use super::{Api, access::Session, errors, guard::StreamCharges, limits::MAX_BATCH_EVENTS};
 use ping_core::{Event, Token};
@@ -165,26 +165,28 @@ impl Api {
         let (validating, admitting) = (self.clone(), self.clone());
         batches
             .take_until(shutdown.cancelled_owned())
-            .map_ok(move |message| {
-                let charge = charges.next();
-                let batch = session.renewed().and_then(|session| {
+            // An error has its turn, too: the acknowledgements of the batches before it come first.
+            .map(move |message| {
+                let charge = message.is_ok().then(|| charges.next()).flatten();
+                let batch = message.and_then(|message| {
+                    let session = session.renewed()?;
                     let batch = validate(&validating, &session, &message)?;
                     Ok((validating.demand(&session, &batch.events), batch))
                 });
                 (batch, charge)
             })
             // One at a time: while a batch waits for a quota, no further one is read.
-            .and_then(move |(batch, charge)| {
+            .then(move |(batch, charge)| {
                 let api = admitting.clone();
                 async move {
                     let admitted = match batch {
                         Ok((demand, batch)) => api.admit_when_it_fits(demand).await.map(|()| batch),
                         Err(error) => Err(error),
                     };
-                    Ok((admitted, charge))
+                    (admitted, charge)
                 }
             })
-            .map_ok(move |(batch, charge)| {
+            .map(move |(batch, charge)| {
                 let (api, trace) = (self.clone(), trace.clone());
                 async move {
                     let recorded = api.record_all(batch?, trace).await;
@@ -192,7 +194,7 @@ impl Api {
                     recorded
                 }
             })
-            .try_buffered(MAX_BATCHES_IN_FLIGHT)
+            .buffered(MAX_BATCHES_IN_FLIGHT)
             .zip(stream::iter(1_i64..))
             .map(|(recorded, durable)| recorded.map(|recorded| (durable, recorded)))
     }

@@ -64,9 +64,11 @@ where
     let events = EventServiceServer::from_arc(Arc::clone(&api));
     let sources = SourceServiceServer::from_arc(Arc::clone(&api));
     let (metrics, traces) = (Arc::clone(&api.metrics), api.traces.clone());
+    let shutdown = api.shutdown.clone();
     let live = LiveServiceServer::from_arc(api);
     let tools = tools(health, access.reflection())?;
-    let dispatcher = Measured(Guard(Chain(pings, Chain(events, Chain(sources, Chain(live, tools))))));
+    let dispatcher = Chain(pings, Chain(events, Chain(sources, Chain(live, tools))));
+    let dispatcher = Measured(Guard { dispatcher, shutdown });
     let deadlines = DeadlinePolicy::new().with_enforce_on_streams(true);
     let service = ConnectRpcService::new(dispatcher).with_limits(limits::of("")).with_deadline_policy(deadlines);
     let cors = cors(access.origins());

@@ -1,6 +1,6 @@
 //! Listening sockets and the admin port.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use anyhow::Context;
 use ping_rpc::AdminGate;
@@ -27,6 +27,10 @@ use crate::Security;
 
 /// Connections to the admin port: probes, scrapes and people.
 const ADMIN_CONNECTIONS: usize = 100;
+/// Connections to the admin port from one address. All probes of a pod come from its node, and all its scrapes from a few addresses.
+const ADMIN_CONNECTIONS_PER_ADDRESS: usize = 20;
+/// How long an idle connection to the admin port stays open. A client that keeps one between two scrapes opens another.
+const ADMIN_IDLE_TIMEOUT: Duration = Duration::from_secs(15);
 /// Bytes that requests to the admin port may hold together.
 const ADMIN_MEMORY_BYTES: usize = 4 * 1024 * 1024;
 
@@ -50,7 +54,8 @@ pub async fn serve_admin(
     let settings = TransportSettings {
         memory_bytes: ADMIN_MEMORY_BYTES,
         connections: ADMIN_CONNECTIONS,
-        connections_per_address: ADMIN_CONNECTIONS,
+        connections_per_address: ADMIN_CONNECTIONS_PER_ADDRESS,
+        idle_timeout: ADMIN_IDLE_TIMEOUT,
         ..TransportSettings::default()
     };
     let transport = Transport::new(settings, TrustedProxies::default(), metrics).with_tls(security.admin_tls);

@@ -5,7 +5,6 @@
 
 use std::{
     collections::VecDeque,
-    io::Write,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -14,7 +13,6 @@ use std::{
 };
 
 use anyhow::Context as _;
-use flate2::{Compression, write::GzEncoder};
 use futures::{FutureExt, StreamExt, future::BoxFuture};
 use ping_client::Client;
 use ping_proto::{PingRequest, StreamPingsRequest};
@@ -153,7 +151,12 @@ fn attackers_of(api: &str) -> Vec<BoxFuture<'static, ()>> {
         post(
             "127.0.0.7",
             "EventService/RecordBatch|Content-Type: application/json\r\nContent-Encoding: gzip\r\n",
-            bomb(),
+            wire::gzip(&[0; 16 << 20]),
+        ),
+        post(
+            "127.0.0.12",
+            "EventService/RecordBatch|Content-Type: application/json\r\nContent-Encoding: gzip\r\n",
+            wire::gzip(format!("{{{}}}", " ".repeat((8 << 20) - 2)).as_bytes()),
         ),
         post(
             "127.0.0.8",
@@ -165,15 +168,6 @@ fn attackers_of(api: &str) -> Vec<BoxFuture<'static, ()>> {
         unread_streams(api.to_owned()).boxed(),
         resets(api.to_owned()).boxed(),
     ]
-}
-
-/// Zeros, compressed: twice what a batch may have.
-fn bomb() -> Vec<u8> {
-    let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
-    for _ in 0..16 {
-        encoder.write_all(&[0; 1 << 20]).unwrap();
-    }
-    encoder.finish().unwrap()
 }
 
 /// Opens as many connections as it can; each sends the first `part` bytes of a request with a large body, and no more.

@@ -104,6 +104,32 @@ async fn connections_are_limited_in_total_and_per_address() {
     pingd.ping(json!({})).await;
 }
 
+/// Probes and scrapes come from other addresses.
+#[tokio::test]
+async fn one_address_cannot_occupy_the_admin_port() {
+    let pingd = Pingd::dev(&["--memory"]).await;
+    let probe = wire::request("GET", "/healthz", "", b"");
+    let mut open = Vec::new();
+    for _ in 0..150 {
+        let mut connection = wire::connect(&pingd.admin, "127.0.0.2").await.unwrap();
+        let _ = connection.write_all(&probe).await;
+        open.push(connection);
+    }
+    let mut other = wire::connect(&pingd.admin, "127.0.0.3").await.unwrap();
+    assert_eq!(wire::exchange(&mut other, &probe).await.0, 200);
+    let name = "ping_admin_closed_connections_total{reason=\"address_limit\"}";
+    let started = Instant::now();
+    while pingd.metric(name).await < 130.0 {
+        assert!(started.elapsed() < Duration::from_secs(60), "not all were closed");
+        sleep(Duration::from_millis(20)).await;
+    }
+    // Idle connections do not stay.
+    open.push(other);
+    for connection in &mut open {
+        assert!(wire::is_closed_within(connection, Duration::from_secs(30)).await);
+    }
+}
+
 #[tokio::test]
 async fn a_batch_of_empty_events_is_refused_before_it_is_decoded() {
     let pingd = Pingd::dev(&["--memory"]).await;

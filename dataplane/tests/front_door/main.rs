@@ -6,8 +6,10 @@ mod attack;
 mod browsers;
 mod clients;
 mod limits;
+mod memory;
 mod outages;
 #[path = "../pipeline/processes.rs"]
 mod processes;
+mod shutdown;
 mod tools;
 mod wire;

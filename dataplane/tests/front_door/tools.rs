@@ -36,6 +36,32 @@ async fn health_answers_for_every_service_and_a_watch_reports_changes_only() {
     }
 }
 
+/// More requests than the memory budget has room for at once.
+#[tokio::test]
+async fn a_stream_of_reflection_holds_one_request_at_a_time() {
+    use tonic_reflection::pb::v1::{
+        ServerReflectionRequest, server_reflection_client::ServerReflectionClient,
+        server_reflection_request::MessageRequest,
+    };
+    let pingd = Pingd::dev(&["--memory", "--max-request-memory", "16777216"]).await;
+    let channel = Channel::from_shared(pingd.api.clone()).unwrap().connect().await.unwrap();
+    let request = ServerReflectionRequest {
+        host: "x".repeat(12_000),
+        message_request: Some(MessageRequest::FileContainingSymbol("no.such.Service".into())),
+    };
+    let requests = futures::stream::iter(std::iter::repeat_n(request, 3_000)).chain(futures::stream::pending());
+    let opened = ServerReflectionClient::new(channel).server_reflection_info(requests).await;
+    let mut answers = opened.unwrap().into_inner().take(3_000);
+    let mut answered = 0;
+    while let Some(answer) = answers.next().await {
+        answer.unwrap();
+        answered += 1;
+    }
+    assert_eq!(answered, 3_000);
+    let held = pingd.metric("ping_transport_budget_bytes").await;
+    assert!(held < 200_000.0, "the stream holds {held} bytes");
+}
+
 #[tokio::test]
 async fn reflection_lists_what_is_served_in_both_versions() {
     use tonic_reflection::pb::{v1, v1alpha};

@@ -1,6 +1,6 @@
 //! Ports and pages: what answers without credentials, and who may use the admin port.
 
-use std::process::Stdio;
+use std::{process::Stdio, time::Instant};
 
 use serde_json::{Value, json};
 use tokio::process::Command;
@@ -95,6 +95,21 @@ async fn the_admin_service_needs_its_permission_and_every_call_is_in_the_audit_l
     );
     assert!(last["peer"].as_str().unwrap().starts_with("127.0.0.1:"), "{last}");
     assert!(!log.contains("t-admin") && !log.contains("t-reader"));
+}
+
+#[tokio::test]
+async fn refused_calls_of_the_admin_service_fill_no_disk() {
+    let (pingd, _policy) = server(&["--log-format", "json"]).await;
+    let started = Instant::now();
+    for _ in 0..300 {
+        let url = format!("{}/ping.v1.AdminService/{}", pingd.admin, "x".repeat(8_000));
+        assert_eq!(call(&url, None, &json!({})).await.0, 401);
+    }
+    let allowed = 10 * (started.elapsed().as_secs() as usize + 2);
+    let log = pingd.log();
+    let lines: Vec<_> = log.lines().filter(|line| line.contains("\"audit\"")).collect();
+    assert!(!lines.is_empty() && lines.len() <= allowed, "{} lines", lines.len());
+    assert!(lines.iter().all(|line| line.len() < 500), "{}", lines[0]);
 }
 
 #[tokio::test]

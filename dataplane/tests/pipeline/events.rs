@@ -98,6 +98,26 @@ async fn a_stream_keeps_the_order_of_a_source() {
     assert!(tokens.iter().all(|token| token.0 == tokens[0].0 && token.1 == tokens[0].1));
 }
 
+/// The last batch is refused before it is decoded, while those before it are being recorded.
+#[tokio::test]
+async fn the_error_of_a_batch_follows_the_acknowledgements_of_those_before_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let pingd = Pingd::dev(&["--data", folder.path().to_str().unwrap()]).await;
+    let client = Client::connect(&pingd.api).await.unwrap();
+    let event = || RecordRequest { source: "s".into(), ..RecordRequest::default() };
+    let good = std::iter::repeat_n(RecordBatchRequest { events: vec![event()] }, 50);
+    let too_many = RecordBatchRequest { events: vec![event(); 10_002] };
+    let mut answers = client.record_stream(tokio_stream::iter(good.chain([too_many]))).await.unwrap().into_inner();
+    let mut durable = 0;
+    let error = loop {
+        match answers.next().await.unwrap() {
+            Ok(answer) => durable = answer.batches,
+            Err(error) => break error,
+        }
+    };
+    assert_eq!((durable, error.code()), (50, tonic::Code::InvalidArgument), "{error}");
+}
+
 /// A client that sends single events faster than they are stored is slowed down, not disconnected: every event is acknowledged.
 #[tokio::test]
 async fn a_stream_of_single_events_may_be_faster_than_the_store() {

@@ -4,10 +4,7 @@ use std::{
     error::Error,
     future::Future,
     pin::Pin,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::Arc,
     task::{Context, Poll, ready},
     time::Duration,
 };
@@ -16,94 +13,12 @@ use bytes::Bytes;
 use futures::future::BoxFuture;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use hyper::body::Incoming;
-use parking_lot::Mutex;
-use smallvec::{SmallVec, smallvec};
 use tokio::time::{Instant, Sleep, sleep};
 
-use crate::{Budget, Charge};
-
-/// Bytes charged to each request for its headers and its bookkeeping. They also cover a body of up to this size.
-const REQUEST_BYTES: usize = 1024;
-
-/// What one request holds of the budget. The body charges to it; the decoder may charge more, or release.
-pub struct Account {
-    budget: Budget,
-    charges: Mutex<Charges>,
-    exhausted: AtomicBool,
-    /// The rest of a body that was dropped before its end.
-    unread: Mutex<Option<UnreadBody>>,
-}
+use crate::{Account, Charge};
 
 /// The rest of a body.
 pub type UnreadBody = Pin<Box<dyn HttpBody<Data = Bytes, Error = Box<dyn Error + Send + Sync>> + Send>>;
-
-#[derive(Default)]
-struct Charges {
-    /// Until the request ends.
-    request: SmallVec<[Charge; 2]>,
-    /// Until the message that the body carries is complete.
-    body: Vec<Charge>,
-    /// Bytes of the body that are paid for and have not arrived.
-    prepaid: usize,
-}
-
-impl Account {
-    /// Charges what every request costs; none if the budget does not have it.
-    #[must_use]
-    pub fn open(budget: Budget) -> Option<Self> {
-        let request = smallvec![budget.try_charge(REQUEST_BYTES)?];
-        let charges = Mutex::new(Charges { request, body: Vec::new(), prepaid: REQUEST_BYTES });
-        Some(Self { budget, charges, exhausted: AtomicBool::new(false), unread: Mutex::default() })
-    }
-
-    /// Charges `bytes` until the request ends. False if the budget does not have them now.
-    #[must_use]
-    pub fn try_hold(&self, bytes: usize) -> bool {
-        let charge = self.budget.try_charge(bytes);
-        let charged = charge.is_some();
-        self.charges.lock().request.extend(charge);
-        charged || self.refuse()
-    }
-
-    /// Charges `bytes`, waiting at most `wait_timeout`; the caller holds the charge. None if the budget does not have them in time.
-    pub async fn charge(&self, bytes: usize, wait_timeout: Duration) -> Option<Charge> {
-        let charge = self.budget.charge(bytes, wait_timeout).await;
-        if charge.is_none() {
-            self.refuse();
-        }
-        charge
-    }
-
-    /// Returns what the body has charged so far: its message is complete, and its owner has charged for it.
-    pub fn release_body(&self) {
-        self.charges.lock().body.clear();
-    }
-
-    /// What is left of a body that was dropped before its end. By HTTP/1.1, the connection can be used again only once it is read.
-    #[must_use]
-    pub fn take_unread(&self) -> Option<UnreadBody> {
-        self.unread.lock().take()
-    }
-
-    /// Whether the budget did not have what this request needed.
-    #[must_use]
-    pub fn is_exhausted(&self) -> bool {
-        self.exhausted.load(Ordering::Relaxed)
-    }
-
-    fn refuse(&self) -> bool {
-        self.exhausted.store(true, Ordering::Relaxed);
-        false
-    }
-
-    /// Whether `bytes` of the body are paid for; if so, takes them from what is prepaid.
-    fn take_prepaid(&self, bytes: usize) -> bool {
-        let mut charges = self.charges.lock();
-        let covered = charges.prepaid >= bytes;
-        charges.prepaid = charges.prepaid.saturating_sub(bytes);
-        covered
-    }
-}
 
 /// Why a body ended early.
 #[derive(Debug, thiserror::Error)]
@@ -158,11 +73,9 @@ impl<B> Body<B> {
         let Some((_, charge)) = &mut self.waiting else { return Poll::Ready(None) };
         let charge = ready!(charge.as_mut().poll(context));
         let frame = self.waiting.take().map(|(frame, _)| frame);
-        let Some(charge) = charge else {
-            self.account.refuse();
-            return Poll::Ready(Some(Err(BodyError::Exhausted)));
-        };
-        self.account.charges.lock().body.push(charge);
+        let Some(charge) = charge else { return Poll::Ready(Some(Err(BodyError::Exhausted))) };
+        let bytes = frame.as_ref().and_then(Frame::data_ref).map_or(0, Bytes::len);
+        self.account.add_frame(charge, bytes);
         Poll::Ready(frame.map(Ok))
     }
 
@@ -173,8 +86,8 @@ impl<B> Body<B> {
         if self.account.take_prepaid(bytes) {
             return Some(frame);
         }
-        let (budget, wait_timeout) = (self.account.budget.clone(), self.wait_timeout);
-        self.waiting = Some((frame, Box::pin(async move { budget.charge(bytes, wait_timeout).await })));
+        let (account, wait_timeout) = (Arc::clone(&self.account), self.wait_timeout);
+        self.waiting = Some((frame, Box::pin(async move { account.charge(bytes, wait_timeout).await })));
         None
     }
 
@@ -232,7 +145,7 @@ where
 impl<B> Drop for Body<B> {
     fn drop(&mut self) {
         if let (Some(keep), Some(incoming)) = (self.keep, self.incoming.take()) {
-            *self.account.unread.lock() = Some(keep(incoming));
+            self.account.keep_unread(keep(incoming));
         }
     }
 }

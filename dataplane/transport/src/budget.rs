@@ -34,7 +34,7 @@ impl Budget {
     pub fn new(bytes: usize, metrics: Arc<TransportMetrics>) -> Self {
         let reserve = bytes / RESERVE;
         let capacity = permits(bytes - reserve);
-        metrics.budget_limit.set(i64::try_from(bytes).unwrap_or(i64::MAX));
+        metrics.budget_limit.set(gauge(bytes));
         Self {
             shared: Arc::new(Semaphore::new(capacity as usize)),
             reserve: Arc::new(Semaphore::new(permits(reserve) as usize)),
@@ -52,7 +52,7 @@ impl Budget {
             let small = bytes <= SMALL;
             small.then(|| Arc::clone(&self.reserve).try_acquire_many_owned(units).ok()).flatten()
         });
-        self.charged(permit, units)
+        self.charged(permit)
     }
 
     /// Charges `bytes`, waiting at most `wait_timeout` for other requests to return theirs; none if they do not in time.
@@ -62,20 +62,20 @@ impl Budget {
         }
         let units = permits(bytes);
         if units > self.capacity {
-            return self.charged(None, units);
+            return self.charged(None);
         }
         let permit = timeout(wait_timeout, Arc::clone(&self.shared).acquire_many_owned(units)).await;
-        self.charged(permit.ok().and_then(Result::ok), units)
+        self.charged(permit.ok().and_then(Result::ok))
     }
 
-    fn charged(&self, permit: Option<OwnedSemaphorePermit>, units: u32) -> Option<Charge> {
+    fn charged(&self, permit: Option<OwnedSemaphorePermit>) -> Option<Charge> {
         let Some(permit) = permit else {
             self.metrics.budget_refusals.inc();
             return None;
         };
-        let bytes = i64::from(units) * UNIT as i64;
-        self.metrics.budget_used.inc_by(bytes);
-        Some(Charge { _permit: permit, bytes, metrics: Arc::clone(&self.metrics) })
+        let charge = Charge { permit, metrics: Arc::clone(&self.metrics) };
+        self.metrics.budget_used.inc_by(gauge(charge.bytes()));
+        Some(charge)
     }
 }
 
@@ -84,16 +84,34 @@ fn permits(bytes: usize) -> u32 {
     u32::try_from(bytes.div_ceil(UNIT)).unwrap_or(u32::MAX)
 }
 
+/// Bytes as the value of a gauge.
+fn gauge(bytes: usize) -> i64 {
+    i64::try_from(bytes).unwrap_or(i64::MAX)
+}
+
 /// Bytes charged to the budget; dropping it returns them.
 pub struct Charge {
-    _permit: OwnedSemaphorePermit,
-    bytes: i64,
+    permit: OwnedSemaphorePermit,
     metrics: Arc<TransportMetrics>,
+}
+
+impl Charge {
+    pub(crate) fn bytes(&self) -> usize {
+        self.permit.num_permits() * UNIT
+    }
+
+    /// Returns what exceeds `bytes`.
+    pub fn shrink(&mut self, bytes: usize) {
+        let excess = self.permit.num_permits().saturating_sub(permits(bytes) as usize);
+        if let Some(permit) = self.permit.split(excess) {
+            drop(Self { permit, metrics: Arc::clone(&self.metrics) });
+        }
+    }
 }
 
 impl Drop for Charge {
     fn drop(&mut self) {
-        self.metrics.budget_used.dec_by(self.bytes);
+        self.metrics.budget_used.dec_by(gauge(self.bytes()));
     }
 }
 
@@ -124,6 +142,19 @@ mod tests {
         assert!(budget.try_charge(SMALL + 1).is_none());
         let reserved: Vec<_> = std::iter::from_fn(|| budget.try_charge(SMALL)).collect();
         assert_eq!(reserved.len(), (1 << 17) / SMALL);
+    }
+
+    #[tokio::test]
+    async fn a_charge_that_shrinks_returns_the_rest() {
+        let budget = budget(1 << 20);
+        let mut charge = budget.try_charge(800 << 10).unwrap();
+        charge.shrink(1000);
+        assert_eq!((charge.bytes(), budget.metrics.budget_used.get()), (1024, 1024));
+        charge.shrink(2000);
+        assert_eq!(charge.bytes(), 1024, "it does not grow");
+        assert!(budget.try_charge(800 << 10).is_some());
+        drop(charge);
+        assert_eq!(budget.metrics.budget_used.get(), 0);
     }
 
     #[tokio::test(start_paused = true)]

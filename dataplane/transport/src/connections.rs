@@ -11,7 +11,7 @@ use std::{
 };
 
 use parking_lot::Mutex;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::{TransportMetrics, TransportSettings};
 
@@ -73,19 +73,29 @@ impl Drop for OpenConnection {
     }
 }
 
-/// The requests in progress on one connection.
+/// The requests in progress on one connection, and the answers that wait to be sent.
 pub(crate) struct Activity {
     requests: AtomicUsize,
     used: AtomicBool,
     /// When the last request ended, or the connection was accepted.
     idle_since: Mutex<Instant>,
+    /// Complete answers that are not sent.
+    answers: AtomicUsize,
+    /// Changes whenever there is another complete answer, or some of one is sent.
+    progress: AtomicUsize,
     metrics: Arc<TransportMetrics>,
 }
 
 impl Activity {
     pub(crate) fn new(metrics: Arc<TransportMetrics>) -> Arc<Self> {
-        let idle_since = Mutex::new(Instant::now());
-        Arc::new(Self { requests: AtomicUsize::new(0), used: AtomicBool::new(false), idle_since, metrics })
+        Arc::new(Self {
+            requests: AtomicUsize::new(0),
+            used: AtomicBool::new(false),
+            idle_since: Mutex::new(Instant::now()),
+            answers: AtomicUsize::new(0),
+            progress: AtomicUsize::new(0),
+            metrics,
+        })
     }
 
     /// A request begins. It ends when the returned value is dropped.
@@ -93,7 +103,7 @@ impl Activity {
         self.requests.fetch_add(1, Ordering::Relaxed);
         self.used.store(true, Ordering::Relaxed);
         self.metrics.requests.inc();
-        ActiveRequest(Arc::clone(self))
+        ActiveRequest { activity: Arc::clone(self), is_answered: false }
     }
 
     /// Completes when no request has arrived within `first`, or none has been in progress for `timeout`.
@@ -109,16 +119,50 @@ impl Activity {
             sleep_until(idle_at).await;
         }
     }
+
+    /// Completes when the peer has accepted nothing of the complete answers that wait for it, for `timeout` to twice as long.
+    pub(crate) async fn unread_for(&self, timeout: Duration) {
+        loop {
+            let before = self.progress.load(Ordering::Relaxed);
+            sleep(timeout).await;
+            if self.answers.load(Ordering::Relaxed) > 0 && self.progress.load(Ordering::Relaxed) == before {
+                return;
+            }
+        }
+    }
 }
 
 /// A request in progress.
-pub(crate) struct ActiveRequest(Arc<Activity>);
+pub(crate) struct ActiveRequest {
+    activity: Arc<Activity>,
+    is_answered: bool,
+}
+
+impl ActiveRequest {
+    /// The same request, whose answer is complete.
+    pub(crate) fn answered(mut self) -> Self {
+        self.is_answered = true;
+        self.activity.answers.fetch_add(1, Ordering::Relaxed);
+        self.sent();
+        self
+    }
+
+    /// Some of the answer is sent.
+    pub(crate) fn sent(&self) {
+        if self.is_answered {
+            self.activity.progress.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
 
 impl Drop for ActiveRequest {
     fn drop(&mut self) {
-        *self.0.idle_since.lock() = Instant::now();
-        self.0.requests.fetch_sub(1, Ordering::Relaxed);
-        self.0.metrics.requests.dec();
+        if self.is_answered {
+            self.activity.answers.fetch_sub(1, Ordering::Relaxed);
+        }
+        *self.activity.idle_since.lock() = Instant::now();
+        self.activity.requests.fetch_sub(1, Ordering::Relaxed);
+        self.activity.metrics.requests.dec();
     }
 }
 
@@ -163,5 +207,24 @@ mod tests {
         });
         activity.idle_for(Duration::from_secs(1), timeout).await;
         assert!(started.elapsed() >= Duration::from_secs(35), "{:?}", started.elapsed());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_complete_answer_is_unread_once_the_peer_has_accepted_nothing_for_long() {
+        let activity = Activity::new(metrics());
+        let timeout = Duration::from_secs(10);
+        let started = Instant::now();
+        let (_stream, read, unread) = (activity.begin(), activity.begin().answered(), activity.begin().answered());
+        tokio::spawn(async move {
+            for _ in 0..9 {
+                sleep(Duration::from_secs(7)).await;
+                read.sent();
+            }
+        });
+        activity.unread_for(timeout).await;
+        assert_eq!(started.elapsed().as_secs(), 80);
+        drop(unread);
+        let forever = tokio::time::timeout(Duration::from_secs(3_600), activity.unread_for(timeout));
+        assert!(forever.await.is_err(), "a stream is not complete");
     }
 }

@@ -3,6 +3,7 @@
 //! HTTP only: this crate knows neither messages nor methods. What it bounds is the caller's doing, so every limit is a setting, and
 //! every limit that is reached is a metric.
 
+mod account;
 mod body;
 mod budget;
 mod caller;
@@ -15,10 +16,12 @@ mod settings;
 mod stream;
 mod tls;
 
-pub use body::{Account, Body, BodyError, UnreadBody};
+pub use account::Account;
+pub use body::{Body, BodyError, UnreadBody};
 pub use budget::{Budget, Charge};
 pub use caller::{CallerAddress, TrustedProxies};
 pub use metrics::TransportMetrics;
+pub use response::Complete;
 pub use scope::RequestScope;
 pub use serve::{BUDGET_TIMEOUT, STREAM_WINDOW_BYTES, Transport, serve};
 pub use settings::TransportSettings;

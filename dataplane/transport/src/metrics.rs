@@ -24,8 +24,9 @@ pub struct TransportMetrics {
     pub budget_refusals: Counter,
 }
 
-/// Why the server closes a connection: the limit of all connections, that of one address, no request for too long, or no TLS handshake.
-pub(crate) const CLOSED: [&str; 4] = ["limit", "address_limit", "idle", "handshake"];
+/// Why the server closes a connection: the limit of all connections, that of one address, no request for too long, answers that are not
+/// read, or no TLS handshake.
+pub(crate) const CLOSED: [&str; 5] = ["limit", "address_limit", "idle", "unread", "handshake"];
 
 impl TransportMetrics {
     /// Creates the handles and registers them under `ping_transport_`.

@@ -21,8 +21,8 @@ use tower::Service;
 
 use crate::{
     Account, Body, Budget, PeerCertificate, RequestScope, Tls, TransportMetrics, TransportSettings, TrustedProxies,
-    connections::{Activity, Connections, OpenConnection},
-    response::ResponseBody,
+    connections::{ActiveRequest, Activity, Connections, OpenConnection},
+    response::{Complete, ResponseBody, Unsent},
     stream::with_write_timeout,
     tls::{Handshake, handshake},
 };
@@ -79,7 +79,7 @@ impl Transport {
 }
 
 /// Serves `services` on `listener` until `shutdown`, then finishes the requests in progress. Each connection uses one of the services,
-/// in turn.
+/// in turn. When the returned future is dropped, all connections are closed.
 pub async fn serve<S, B>(listener: TcpListener, services: Vec<S>, transport: Transport, shutdown: CancellationToken)
 where
     S: Service<Request<Body>, Response = Response<B>, Error = Infallible> + Clone + Send + 'static,
@@ -90,15 +90,18 @@ where
 {
     let connections = Connections::new(&transport.settings, Arc::clone(&transport.metrics));
     let tasks = TaskTracker::new();
+    let dropped = CancellationToken::new();
+    let _dropped = dropped.clone().drop_guard();
     for service in services.iter().cycle() {
         let (stream, peer, open) = select! {
             accepted = accept(&listener, &connections, &transport.proxies) => accepted,
             () = shutdown.cancelled() => break,
         };
         let (service, transport, shutdown) = (service.clone(), transport.clone(), shutdown.clone());
+        let dropped = dropped.clone();
         tasks.spawn(async move {
             let _open = open;
-            serve_connection(stream, peer, service, transport, shutdown).await;
+            dropped.run_until_cancelled(serve_connection(stream, peer, service, transport, shutdown)).await;
         });
     }
     drop(listener);
@@ -190,11 +193,25 @@ where
     B::Data: Send,
     B::Error: Into<Box<dyn Error + Send + Sync>>,
 {
-    /// Serves it until it ends, is idle for too long, or `shutdown`.
+    /// Serves it until it ends, is idle for too long, does not read complete answers, or `shutdown`.
     async fn serve(self, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, shutdown: CancellationToken) {
+        let metrics = Arc::clone(&self.transport.metrics);
+        let activity = Activity::new(Arc::clone(&metrics));
+        let peer_timeout = self.transport.settings.peer_timeout;
+        select! {
+            () = self.serve_requests(stream, Arc::clone(&activity), shutdown) => {}
+            () = activity.unread_for(peer_timeout) => metrics.close("unread"),
+        }
+    }
+
+    async fn serve_requests(
+        self,
+        stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        activity: Arc<Activity>,
+        shutdown: CancellationToken,
+    ) {
         let Self { peer, certificate, service, transport } = self;
         let settings = transport.settings.clone();
-        let activity = Activity::new(Arc::clone(&transport.metrics));
         let metrics = Arc::clone(&transport.metrics);
         let requests = Requests { service, peer, certificate, transport, activity: Arc::clone(&activity) };
         let http = builder(&settings);
@@ -277,15 +294,35 @@ where
         let idle_timeout = self.transport.settings.idle_timeout;
         let mut request =
             request.map(|incoming| Body::new(incoming, Arc::clone(&account), BUDGET_TIMEOUT, idle_timeout).kept());
-        let scope = RequestScope::new(account, self.peer, self.transport.proxies.clone())
+        let scope = RequestScope::new(Arc::clone(&account), self.peer, self.transport.proxies.clone())
             .with_certificate(self.certificate.clone());
         request.extensions_mut().insert(scope);
         let response = self.service.clone().call(request);
-        response.map(|response| response.map(|response| response.map(|body| ResponseBody::new(body, active)))).boxed()
+        response.map(|response| response.map(|response| charged(response, active, account))).boxed()
     }
 }
 
-/// The answer when not even the headers of a request can be charged. Clients of every protocol map the status to a code.
+/// The response, charged until it is sent if it is complete. A stream charges for what it sends.
+fn charged<B: HttpBody>(
+    response: Response<B>,
+    request: ActiveRequest,
+    account: Arc<Account>,
+) -> Response<ResponseBody<B>> {
+    let bytes = response.body().size_hint().exact();
+    if bytes.is_none() && response.extensions().get::<Complete>().is_none() {
+        return response.map(|body| ResponseBody::new(body, Unsent { request, _answer: None }));
+    }
+    // No one reads it any more.
+    drop(account.take_unread());
+    if bytes.is_some_and(|bytes| !account.hold_answer(usize::try_from(bytes).unwrap_or(usize::MAX))) {
+        return out_of_memory();
+    }
+    let unsent = Unsent { request: request.answered(), _answer: Some(account) };
+    response.map(|body| ResponseBody::new(body, unsent))
+}
+
+/// The answer when not even the headers of a request can be charged, or the real answer cannot. Clients of every protocol map the status
+/// to a code.
 fn out_of_memory<B>() -> Response<ResponseBody<B>> {
     let mut response = Response::new(ResponseBody::empty());
     *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;

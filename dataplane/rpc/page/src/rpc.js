@@ -69,10 +69,10 @@ export async function call(method, request) {
  * @param {AbortSignal} signal
  */
 export async function stream(method, request, onMessage, signal) {
-  const silence = new AbortController();
-  let timer = setTimeout(() => silence.abort(), SILENCE_TIMEOUT_MS);
+  const ended = new AbortController();
+  let timer = setTimeout(() => ended.abort(), SILENCE_TIMEOUT_MS);
   try {
-    const either = AbortSignal.any([signal, silence.signal]);
+    const either = AbortSignal.any([signal, ended.signal]);
     const response = await post(method, "application/connect+json", envelope(request), either);
     const reader = /** @type {ReadableStream<Uint8Array>} */ (response.body).getReader();
     let buffer = new Uint8Array(0);
@@ -80,11 +80,13 @@ export async function stream(method, request, onMessage, signal) {
       const { done, value } = await reader.read();
       if (done) return;
       clearTimeout(timer);
-      timer = setTimeout(() => silence.abort(), SILENCE_TIMEOUT_MS);
+      timer = setTimeout(() => ended.abort(), SILENCE_TIMEOUT_MS);
       buffer = take(joined(buffer, value), onMessage);
     }
   } finally {
     clearTimeout(timer);
+    // After an error here, the server must not go on sending.
+    ended.abort();
   }
 }
 
