@@ -88,7 +88,7 @@ pub const CACHE_CA_FILE: &str = "PING_CACHE_CA_FILE";
 pub const CACHE_CERT_FILE: &str = "PING_CACHE_CERT_FILE";
 /// PEM file of this client's key for the cache. Read again for each connection.
 pub const CACHE_KEY_FILE: &str = "PING_CACHE_KEY_FILE";
-/// Maximum number of records per flush of the counters. Default 1000.
+/// Maximum number of records per flush of the counters. Default 4000.
 pub const FLUSH_RECORDS: &str = "PING_FLUSH_RECORDS";
 /// Maximum memory of the events in a flush of the views, in bytes. Default 32 MiB.
 pub const FLUSH_BYTES: &str = "PING_FLUSH_BYTES";

@@ -2,7 +2,7 @@
 //!
 //! With uniform keys, all places at a depth are full after the same flush. A flush that merged them all at once would take seconds, and
 //! the views would be late. It therefore merges for a limited time, and the next flushes merge the rest. A place that has
-//! twice as many segments as a full one does not wait any longer, so merging never falls behind.
+//! more than twice as many segments as a full one does not wait any longer, so merging never falls behind.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -29,7 +29,7 @@ const MIN_PLACES: usize = 64;
 const MAX_COUNTED: usize = 1_000_000;
 /// How long a flush merges places that can wait.
 const MERGE_TIME: Duration = Duration::from_millis(250);
-/// A place with this many times the segments of a full one is merged before the flush ends.
+/// A place with at least this many times the segments of a full one is merged before the flush ends.
 const OVERFULL: usize = 2;
 
 /// Merges full places.
@@ -52,6 +52,12 @@ struct State {
     search: bool,
 }
 
+/// The number of segments from which a place does not wait. It differs between places, or all places at a depth would reach it at the same
+/// time.
+fn overfull_at(place: Place, fan_in: usize) -> usize {
+    OVERFULL * fan_in + place.node.0.unsigned_abs() as usize % fan_in
+}
+
 impl State {
     /// Notes a segment that was added at `place`.
     fn add(&mut self, place: Place, fan_in: usize) {
@@ -59,7 +65,7 @@ impl State {
         *count += 1;
         if *count == fan_in {
             self.full.push_back(place);
-        } else if *count == OVERFULL * fan_in {
+        } else if *count == overfull_at(place, fan_in) {
             self.overfull.push_back(place);
         }
     }
@@ -217,7 +223,7 @@ mod tests {
         assert_eq!(state.take(FULL, 9, false), []);
         assert_eq!(state.take(FULL, 1, true), places[..1]);
         state.added.remove(&places[0]);
-        add(&mut state, &places[2..3], FULL);
+        add(&mut state, &places[2..3], overfull_at(places[2], FULL) - FULL);
         assert_eq!(state.take(FULL, 9, false), places[2..3]);
         state.added.remove(&places[2]);
         assert_eq!(state.take(FULL, 9, true), [places[1], places[3]]);

@@ -9,7 +9,7 @@ use super::{
     row::{Row, sum},
 };
 
-/// How many segments at one place are merged. A reader then reads less than this number at each place.
+/// The number of segments at one place from which they are merged. While merging has to catch up, a reader reads up to three times as many.
 pub const FAN_IN: usize = 8;
 /// Rows of a segment that is split.
 const MAX_ROWS: usize = 1_024;
