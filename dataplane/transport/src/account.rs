@@ -2,14 +2,21 @@
 
 use std::{
     collections::VecDeque,
+    error::Error,
+    pin::Pin,
     sync::atomic::{AtomicBool, Ordering},
     time::Duration,
 };
 
+use bytes::Bytes;
+use http_body::Body as HttpBody;
 use parking_lot::Mutex;
 use smallvec::SmallVec;
 
-use crate::{Budget, Charge, UnreadBody};
+use crate::{Budget, Charge};
+
+/// The rest of a body.
+pub type UnreadBody = Pin<Box<dyn HttpBody<Data = Bytes, Error = Box<dyn Error + Send + Sync>> + Send>>;
 
 /// Bytes charged to each request for its headers and its bookkeeping. They also cover a body of up to this size.
 const REQUEST_BYTES: usize = 1024;

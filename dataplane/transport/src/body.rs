@@ -15,10 +15,7 @@ use http_body::{Body as HttpBody, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep, sleep};
 
-use crate::{Account, Charge};
-
-/// The rest of a body.
-pub type UnreadBody = Pin<Box<dyn HttpBody<Data = Bytes, Error = Box<dyn Error + Send + Sync>> + Send>>;
+use crate::{Account, Charge, UnreadBody};
 
 /// Why a body ended early.
 #[derive(Debug, thiserror::Error)]

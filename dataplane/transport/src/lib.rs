@@ -16,8 +16,8 @@ mod settings;
 mod stream;
 mod tls;
 
-pub use account::Account;
-pub use body::{Body, BodyError, UnreadBody};
+pub use account::{Account, UnreadBody};
+pub use body::{Body, BodyError};
 pub use budget::{Budget, Charge};
 pub use caller::{CallerAddress, TrustedProxies};
 pub use metrics::TransportMetrics;

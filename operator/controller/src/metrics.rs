@@ -110,31 +110,7 @@ impl Metrics {
         );
         registry.register("dependency_served", "Whether the API server serves an API", metrics.served.clone());
         registry.register("leader", "Whether this process is the leader", metrics.leader.clone());
-        registry.register(
-            "pipeline_ready",
-            "Whether a pipeline is ready, or while it is suspended, whether its components are; absent while it hibernates",
-            metrics.ready.clone(),
-        );
-        registry.register(
-            "pipeline_backed_up",
-            "Whether backups are made when they are due; absent without spec.postgres.cluster.backup, and while the pipeline hibernates",
-            metrics.backed_up.clone(),
-        );
-        registry.register(
-            "pipeline_total",
-            "Acknowledged events, as last reported by a server",
-            metrics.totals.clone(),
-        );
-        registry.register(
-            "pipeline_storage_low",
-            "Whether the volume of Postgres has less than 10 % or seven days left; absent while that is not known",
-            metrics.storage_low.clone(),
-        );
-        registry.register(
-            "pipeline_storage_left_ratio",
-            "Share of the volume of Postgres that is left, after what the write-ahead log may need and a margin",
-            metrics.storage_left.clone(),
-        );
+        metrics.register_pipelines(registry);
         registry.register_with_unit(
             "last_reconcile_timestamp",
             "Time at which the last reconcile ended",
@@ -142,6 +118,30 @@ impl Metrics {
             metrics.last_reconcile.clone(),
         );
         metrics
+    }
+
+    fn register_pipelines(&self, registry: &mut Registry) {
+        registry.register(
+            "pipeline_ready",
+            "Whether a pipeline is ready, or while it is suspended, whether its components are; absent while it hibernates",
+            self.ready.clone(),
+        );
+        registry.register(
+            "pipeline_backed_up",
+            "Whether backups are made when they are due; absent without spec.postgres.cluster.backup, and while the pipeline hibernates",
+            self.backed_up.clone(),
+        );
+        registry.register("pipeline_total", "Acknowledged events, as last reported by a server", self.totals.clone());
+        registry.register(
+            "pipeline_storage_low",
+            "Whether the volume of Postgres has less than 10 % or seven days left; absent while that is not known",
+            self.storage_low.clone(),
+        );
+        registry.register(
+            "pipeline_storage_left_ratio",
+            "Share of the volume of Postgres that is left, after what the write-ahead log may need and a margin",
+            self.storage_left.clone(),
+        );
     }
 
     /// A reconcile of `pipeline` starts.

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use crate::{
     at,
-    test_cluster::{PIPELINE, TestCluster},
+    test_cluster::{PIPELINE, TestCluster, total},
 };
 
 /// How clients reach the servers.
@@ -63,6 +63,13 @@ impl TestCluster {
         let address = format!("https://{}", self.address_of(name).await);
         let credentials = vec!["--token-file".into(), token_file];
         Connection { address, server_name: text("/status/access/serverName"), ca, credentials, token }
+    }
+
+    /// The total count, as the caller of `connection`; none if no server answers at once.
+    pub(crate) async fn try_count(&self, connection: &Connection) -> Option<u64> {
+        let count = ["--retries=0", "--timeout=5s", "count", "--json", "--strong"];
+        let output = self.try_run(&self.pingctl_path(), &[&connection.options()[..], &count].concat()).await;
+        output.status.success().then(|| total(&String::from_utf8_lossy(&output.stdout)))
     }
 
     /// IP address and port of the servers' Service.

@@ -21,7 +21,7 @@ use ping_tests::stand_ins;
 use serde_json::Value;
 use tokio::{process::Command, task::JoinHandle};
 
-use crate::{at, connection::Connection, network_namespace::process_of};
+use crate::{at, network_namespace::process_of};
 
 /// The namespace of the pipeline.
 pub(crate) const NAMESPACE: &str = "demo";
@@ -155,7 +155,7 @@ impl TestCluster {
         self.run(&self.pingctl_path().to_string_lossy(), &all).await
     }
 
-    fn pingctl_path(&self) -> PathBuf {
+    pub(crate) fn pingctl_path(&self) -> PathBuf {
         self.programs.join("pingctl")
     }
 
@@ -269,13 +269,6 @@ impl TestCluster {
         total(&self.pingctl_of(pipeline, &["count", "--json", "--strong"]).await)
     }
 
-    /// The same, as the caller of `connection`; none if no server answers at once.
-    pub(crate) async fn try_count(&self, connection: &Connection) -> Option<u64> {
-        let count = ["--retries=0", "--timeout=5s", "count", "--json", "--strong"];
-        let output = self.try_run(&self.pingctl_path(), &[&connection.options()[..], &count].concat()).await;
-        output.status.success().then(|| total(&String::from_utf8_lossy(&output.stdout)))
-    }
-
     /// Waits until the status shows this total.
     pub(crate) async fn total_becomes(&self, total: u64) {
         self.wait_until(&format!("a total of {total}"), Duration::from_secs(60), async || {
@@ -346,7 +339,7 @@ fn is_late(proof: &str) -> bool {
 }
 
 /// The total in what `pingctl count` prints.
-fn total(printed: &str) -> u64 {
+pub(crate) fn total(printed: &str) -> u64 {
     let response: Value = serde_json::from_str(printed).unwrap();
     let count = response["pingCount"].as_str().and_then(|count| count.parse().ok());
     count.unwrap_or_else(|| panic!("{response}"))
