@@ -25,7 +25,7 @@ pub struct Browser {
 }
 
 impl Browser {
-    /// Starts one. Every host name under `.test` is this machine.
+    /// Starts one. Every host name under `.localhost` is this machine.
     pub async fn start() -> Self {
         let (profile, port) = (tempfile::tempdir().unwrap(), free_port().unwrap());
         let driver = Command::new("setpriv")
@@ -51,7 +51,7 @@ impl Browser {
             "--disable-dev-shm-usage",
             "--hide-scrollbars",
             "--disable-background-networking",
-            "--host-resolver-rules=MAP *.test 127.0.0.1",
+            "--host-resolver-rules=MAP *.localhost 127.0.0.1",
             // The browser ends with its driver.
             "--remote-debugging-pipe",
             &data,

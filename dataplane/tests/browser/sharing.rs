@@ -65,7 +65,7 @@ async fn ten_open_pages_cause_no_database_query_per_second_and_share_the_reads_o
             browser.open_window().await;
         }
         // A host name each: over HTTP/1.1 a browser has six connections per name.
-        browser.open(&format!("http://page-{number}.test:{port}/")).await;
+        browser.open(&format!("http://page-{number}.localhost:{port}/")).await;
         browser
             .wait_for(
                 "document.body.dataset.state === 'live' && document.getElementById('hour-sum').textContent === '1'",
