@@ -153,10 +153,7 @@ async fn a_stream_whose_answers_are_not_read_is_slowed_down() {
     let before = pingd.peak_memory();
     let batch = [0x0a, 0x00].repeat(10_000);
     let frame = [&[0][..], &u32::try_from(batch.len()).unwrap().to_be_bytes(), &batch].concat();
-    let connection = wire::connect(&pingd.api, "127.0.0.1").await.unwrap();
-    // No window: the server cannot send answers.
-    let (requests, connection) = h2::client::Builder::new().initial_window_size(0).handshake(connection).await.unwrap();
-    let connection = tokio::spawn(connection);
+    let (requests, connection) = wire::connect_http2(&pingd.api, 0).await;
     let mut streams = Vec::new();
     for _ in 0..64 {
         let request = http::Request::post(format!("{}/ping.v1.PingService/StreamPings", pingd.api));

@@ -6,10 +6,7 @@ use buffa::bytes::Bytes;
 use futures::future::join_all;
 use h2::client::SendRequest;
 use serde_json::json;
-use tokio::{
-    task::JoinHandle,
-    time::{sleep, timeout},
-};
+use tokio::time::{sleep, timeout};
 
 use crate::{
     processes::Pingd,
@@ -17,14 +14,6 @@ use crate::{
 };
 
 const MIB: u64 = 1 << 20;
-
-/// A connection by HTTP/2, whose streams have this window for answers.
-async fn connect(pingd: &Pingd, window: u32) -> (SendRequest<Bytes>, JoinHandle<Result<(), h2::Error>>) {
-    let connection = wire::connect(&pingd.api, "127.0.0.1").await.unwrap();
-    let (requests, connection) =
-        h2::client::Builder::new().initial_window_size(window).handshake(connection).await.unwrap();
-    (requests, tokio::spawn(connection))
-}
 
 /// Begins a call with these headers, e.g. `content-type: application/proto`.
 async fn begin(
@@ -78,7 +67,7 @@ async fn compressed_messages_are_charged_by_their_size_after_decompression() {
     batch.push(b'}');
     let batch = gzip(&batch);
     let headers = [("content-type", "application/json"), ("content-encoding", "gzip")];
-    let (requests, connection) = connect(&pingd, 1 << 20).await;
+    let (requests, connection) = wire::connect_http2(&pingd.api, 1 << 20).await;
     let mut calls = Vec::new();
     for _ in 0..100 {
         calls.push(begin(&requests, &pingd, "EventService/RecordBatch", &headers, batch.clone(), true).await.0);
@@ -102,7 +91,7 @@ async fn messages_of_a_stream_are_decompressed_once_its_handler_waits_for_them()
     let before = pingd.peak_memory();
     let message = envelope(1, &gzip(&padded_batch()));
     let headers = [("content-type", "application/grpc"), ("grpc-encoding", "gzip")];
-    let (requests, connection) = connect(&pingd, 0).await;
+    let (requests, connection) = wire::connect_http2(&pingd.api, 0).await;
     let mut streams = Vec::new();
     for _ in 0..50 {
         let body = message.repeat(4);
@@ -133,7 +122,7 @@ async fn a_stream_may_have_compressed_and_plain_messages() {
     {
         let kind = format!("application/{kind}");
         let headers = [("content-type", kind.as_str()), (encoding, "gzip")];
-        let (requests, connection) = connect(&pingd, 1 << 20).await;
+        let (requests, connection) = wire::connect_http2(&pingd.api, 1 << 20).await;
         // In parts that end within prefixes and messages.
         let (response, mut stream) =
             begin(&requests, &pingd, "EventService/RecordStream", &headers, Vec::new(), false).await;
@@ -169,7 +158,7 @@ async fn unread_answers_are_charged_and_their_connection_is_closed() {
         let kind = format!("application/{kind}");
         let headers = [("content-type", kind.as_str())];
         let body = if kind.ends_with("grpc") { envelope(0, &batch) } else { batch.clone() };
-        let (requests, connection) = connect(&pingd, window).await;
+        let (requests, connection) = wire::connect_http2(&pingd.api, window).await;
         let mut calls = Vec::new();
         for _ in 0..90 {
             calls.push(begin(&requests, &pingd, "EventService/RecordBatch", &headers, body.clone(), true).await);

@@ -34,9 +34,7 @@ async fn a_watch_of_health_and_reflection_end_when_the_server_stops() {
 #[tokio::test]
 async fn a_client_that_reads_nothing_does_not_keep_a_server_from_stopping() {
     let mut pingd = Pingd::dev(&["--memory", "--drain-seconds", "3"]).await;
-    let connection = wire::connect(&pingd.api, "127.0.0.1").await.unwrap();
-    let (requests, connection) = h2::client::Builder::new().initial_window_size(0).handshake(connection).await.unwrap();
-    let connection = tokio::spawn(connection);
+    let (requests, connection) = wire::connect_http2(&pingd.api, 0).await;
     let mut streams = Vec::new();
     for _ in 0..10 {
         let request = http::Request::post(format!("{}/ping.v1.EventService/RecordStream", pingd.api));

@@ -2,10 +2,13 @@
 
 use std::{io::Write, time::Duration};
 
+use buffa::bytes::Bytes;
 use flate2::{Compression, write::GzEncoder};
+use h2::client::SendRequest;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpSocket, TcpStream},
+    task::JoinHandle,
     time::timeout,
 };
 
@@ -14,6 +17,14 @@ pub async fn connect(api: &str, from: &str) -> std::io::Result<TcpStream> {
     let socket = TcpSocket::new_v4()?;
     socket.bind(format!("{from}:0").parse().unwrap())?;
     socket.connect(api.trim_start_matches("http://").parse().unwrap()).await
+}
+
+/// Connects by HTTP/2. The streams have this window for answers: with 0, the server cannot send any.
+pub async fn connect_http2(api: &str, window: u32) -> (SendRequest<Bytes>, JoinHandle<Result<(), h2::Error>>) {
+    let connection = connect(api, "127.0.0.1").await.unwrap();
+    let (requests, connection) =
+        h2::client::Builder::new().initial_window_size(window).handshake(connection).await.unwrap();
+    (requests, tokio::spawn(connection))
 }
 
 /// A request by HTTP/1.1, with its body.
