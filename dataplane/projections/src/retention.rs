@@ -56,7 +56,7 @@ impl RetentionTask {
         }
     }
 
-    /// Deletes nothing while the clocks of this process and of the store differ; counting goes on.
+    /// Deletes nothing while the clocks of this process and of the store differ; counting continues.
     async fn apply(&self, now: Millis) -> Result<(), StoreError> {
         match agreed_time(now, self.outbox.outbox_watermark().await?.now) {
             Ok(agreed) => self.views.apply_retention(self.retention.at(agreed)).await,

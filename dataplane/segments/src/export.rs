@@ -28,7 +28,7 @@ impl ExportSlices {
         Some(Node::at(hash, self.depth))
     }
 
-    /// Goes on to the next slice. After one that took little time, the next is twice as large, if the tree has such a node there.
+    /// Moves to the next slice. After one that took little time, the next is twice as large, if the tree has such a node there.
     pub fn advance(&mut self, took_little_time: bool) {
         let Some(node) = self.current() else { return };
         let number = i64::from(node.0) - (1 << self.depth);

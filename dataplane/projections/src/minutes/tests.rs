@@ -69,7 +69,7 @@ impl Clock for Standing {
     }
 }
 
-/// The views stand still for ten minutes, and have not read everything when they go on.
+/// The views stand still for ten minutes, and have not read everything when they continue.
 #[tokio::test]
 async fn minutes_that_closed_while_the_views_stood_still_are_published() {
     let store = Arc::new(MemoryStore::new(Arc::new(Standing)));

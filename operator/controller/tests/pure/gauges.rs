@@ -28,7 +28,7 @@ fn a_pipeline_that_hibernates_or_is_suspended_is_not_reported_as_broken() {
     };
     assert_eq!(readiness(&pipeline(false, false), false), Some(true));
     assert_eq!(readiness(&pipeline(false, false), true), Some(false));
-    assert_eq!(readiness(&pipeline(true, false), false), Some(true), "what runs goes on");
+    assert_eq!(readiness(&pipeline(true, false), false), Some(true), "running pods keep running");
     assert_eq!(readiness(&pipeline(true, false), true), Some(false), "a failure is one while it is suspended, too");
     for suspend in [false, true] {
         assert_eq!(readiness(&pipeline(suspend, true), false), None, "suspend: {suspend}");
