@@ -147,6 +147,9 @@ pub trait StatusCache: Send + Sync {
     /// The cached status of `source`. Valid for [`CACHE_TTL_MINUTES`] and within its epoch only.
     async fn get(&self, source: &str, now: Minute) -> Result<CachedStatus, CacheError>;
 
+    /// The versions of `nodes`, if the cache is in `epoch`: pass each to [`fill`](Self::fill) with what the store has.
+    async fn versions(&self, epoch: Epoch, nodes: &[Node]) -> Result<Vec<CacheVersion>, CacheError>;
+
     /// Caches the statuses of the sources of `node`. `version` is that of the answer after which they were read from the store; without
     /// effect if the node is held, or was since.
     async fn fill(

@@ -1,11 +1,19 @@
 //! Statuses of sources: from the cache, or from the store if the cache does not hold one.
 
-use std::sync::Arc;
+#[cfg(test)]
+mod tests;
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use futures::future::join_all;
 
 use super::sources::{AsOf, SourceError, validate_source};
 use ping_core::{KindCounts, Millis, Minute, Revocation, StatusCounts, StatusRule, Verdict};
 use ping_ports::{CacheVersion, Cached, Clock, NodeStatuses, SourceReader, StatusCache, StoreError, chain};
 use ping_segments::Node;
+
+/// A group has the nodes that many levels below its top: eight.
+const GROUP_LEVELS: u32 = 3;
 
 /// The status of a source and the counts it follows from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,21 +72,60 @@ impl StatusQuery {
         Ok(AsOf::new(self.status(counts, false), as_of, now))
     }
 
-    /// Reads the sources of a node from the store, which takes hardly longer than reading one of them, and caches their statuses.
+    /// Reads the status of `source` from the store. If the cache may be filled, reads all sources of its group, and caches their statuses.
     async fn read(&self, source: &str, version: Option<CacheVersion>, now: Minute) -> Result<StatusCounts, StoreError> {
         let node = Node::of(source, self.cache.depth());
-        let sources = self.reader.kind_counts_in(node, &self.rule.kinds()).await?;
-        if let Some(version) = version {
-            let statuses = NodeStatuses::new(&self.rule, &sources);
-            if let Err(error) = self.cache.fill(version, now, node, &statuses).await {
-                tracing::debug!(error = chain(&error), "cannot cache statuses; the next query reads the store again");
-            }
+        let group = match version {
+            // Before the store is read.
+            Some(version) => Group::of(node, version, &*self.cache).await,
+            None => Group { top: node, nodes: BTreeMap::new() },
+        };
+        let sources = self.reader.kind_counts_in(group.top, &self.rule.kinds()).await?;
+        let counts = sources.get(source).map(|kinds| self.rule.counts(kinds)).unwrap_or_default();
+        self.fill(group, sources, now).await;
+        Ok(counts)
+    }
+
+    /// Caches the statuses of the `sources` of a group.
+    async fn fill(&self, group: Group, sources: BTreeMap<Box<str>, KindCounts>, now: Minute) {
+        let mut of_nodes: BTreeMap<Node, BTreeMap<Box<str>, KindCounts>> = BTreeMap::new();
+        for (source, kinds) in sources {
+            of_nodes.entry(Node::of(&source, self.cache.depth())).or_default().insert(source, kinds);
         }
-        Ok(sources.get(source).map(|kinds| self.rule.counts(kinds)).unwrap_or_default())
+        let fills = group.nodes.into_iter().map(|(node, version)| {
+            let statuses = NodeStatuses::new(&self.rule, &of_nodes.remove(&node).unwrap_or_default());
+            async move { self.cache.fill(version, now, node, &statuses).await }
+        });
+        for error in join_all(fills).await.into_iter().filter_map(Result::err) {
+            tracing::debug!(error = chain(&error), "cannot cache statuses; the next query reads the store again");
+        }
     }
 
     fn status(&self, counts: StatusCounts, cached: bool) -> SourceStatus {
         SourceStatus { verdict: self.rule.judge(counts), counts, is_final: self.rule.is_final(counts), cached }
+    }
+}
+
+/// Nodes that are read together. Most of the segments with the sources of one node have those of the others too, so that reading all
+/// of them takes hardly longer.
+struct Group {
+    /// The node that all of them are below, or the only one.
+    top: Node,
+    /// Those whose statuses may be cached, each with the version before the store is read.
+    nodes: BTreeMap<Node, CacheVersion>,
+}
+
+impl Group {
+    /// The group of `node`, which has `version`.
+    async fn of(node: Node, version: CacheVersion, cache: &dyn StatusCache) -> Self {
+        let levels = node.depth().min(GROUP_LEVELS);
+        let top = Node(node.0 >> levels);
+        let others: Vec<_> =
+            (top.0 << levels..(top.0 + 1) << levels).map(Node).filter(|other| *other != node).collect();
+        let Ok(versions) = cache.versions(version.epoch, &others).await else {
+            return Self { top: node, nodes: [(node, version)].into() };
+        };
+        Self { top, nodes: others.into_iter().zip(versions).chain([(node, version)]).collect() }
     }
 }
 

@@ -64,6 +64,11 @@ impl StatusCache for FaultyStatuses {
         self.host.call(unavailable, self.inner.get(source, now)).await
     }
 
+    async fn versions(&self, epoch: Epoch, nodes: &[Node]) -> Result<Vec<CacheVersion>, CacheError> {
+        self.host.reach_cache(unavailable)?;
+        self.host.call(unavailable, self.inner.versions(epoch, nodes)).await
+    }
+
     async fn fill(
         &self,
         version: CacheVersion,

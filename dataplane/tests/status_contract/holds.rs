@@ -21,12 +21,14 @@ pub(crate) async fn nothing_is_cached_while_a_node_is_held_nor_what_was_read_bef
     open(&*cache).await;
     let (here, listed, id) = (node(&*cache, "a"), statuses(&[("a", positive())]), Uuid::now_v7());
     let before = cache.get("a", NOW).await.unwrap().version.unwrap();
+    assert_eq!(cache.versions(before.epoch, &[here]).await.unwrap(), [before]);
     store(&*cache, "a", &listed).await;
     cache.hold(id, &[]).await.unwrap();
     assert_eq!(cached(&cache, "a", NOW).await, Cached::Decided(of(0, 1_000)));
     cache.hold(id, &[Node::ROOT, here]).await.unwrap();
     assert_eq!(cached(&cache, "a", NOW).await, Cached::Nothing);
     let meanwhile = cache.get("a", NOW).await.unwrap().version.unwrap();
+    assert_eq!(cache.versions(before.epoch, &[here]).await.unwrap(), [meanwhile]);
     for version in [before, meanwhile] {
         cache.fill(version, NOW, here, &listed).await.unwrap();
         assert_eq!(cached(&cache, "a", NOW).await, Cached::Nothing);

@@ -138,6 +138,11 @@ impl StatusCache for MemoryStatuses {
         })
     }
 
+    async fn versions(&self, epoch: Epoch, nodes: &[Node]) -> Result<Vec<CacheVersion>, CacheError> {
+        let state = self.state.lock();
+        Ok(nodes.iter().map(|node| CacheVersion { epoch, ..state.version(*node) }).collect())
+    }
+
     async fn fill(
         &self,
         version: CacheVersion,

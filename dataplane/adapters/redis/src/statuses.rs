@@ -166,6 +166,12 @@ impl StatusCache for RedisStatuses {
         Ok(answer)
     }
 
+    async fn versions(&self, epoch: Epoch, nodes: &[Node]) -> Result<Vec<CacheVersion>, CacheError> {
+        let commands: Vec<_> = nodes.iter().map(|node| Cmd::hget(self.holds_key(*node), CHANGES)).collect();
+        let changes: Vec<Option<i64>> = self.link.transaction(&commands).await?;
+        Ok(changes.into_iter().map(|changes| CacheVersion { epoch, changes: changes.unwrap_or(0) }).collect())
+    }
+
     async fn fill(
         &self,
         version: CacheVersion,
