@@ -143,6 +143,8 @@ impl Broker<'_> {
     fn stateful_set(&self) -> Value {
         let volume = &self.pool.data["spec"]["storage"]["volumes"][0];
         let delete_claim = volume["deleteClaim"] == json!(true);
+        // The name that Strimzi gives to a volume of a JBOD: the operator deletes claims by it.
+        let claim = format!("data-{}", volume["id"]);
         json!({
             "apiVersion": "apps/v1", "kind": "StatefulSet", "metadata": self.metadata(&self.set()),
             "spec": {
@@ -163,7 +165,7 @@ impl Broker<'_> {
                             "readinessProbe": { "tcpSocket": { "port": self.listener_port() }, "periodSeconds": 2 },
                             "resources": self.pool.data["spec"]["resources"], "securityContext": restricted(),
                             "volumeMounts": [
-                                { "name": "data", "mountPath": "/var/lib/kafka" },
+                                { "name": claim, "mountPath": "/var/lib/kafka" },
                                 { "name": "settings", "mountPath": "/etc/kafka" },
                                 { "name": "certificate", "mountPath": "/etc/kafka-certificate" },
                             ],
@@ -175,7 +177,7 @@ impl Broker<'_> {
                     },
                 },
                 "volumeClaimTemplates": [{
-                    "metadata": { "name": "data" },
+                    "metadata": { "name": claim },
                     "spec": {
                         "accessModes": ["ReadWriteOnce"], "storageClassName": volume["class"],
                         "resources": { "requests": { "storage": volume["size"] } },
