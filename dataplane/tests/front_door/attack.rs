@@ -35,10 +35,6 @@ use crate::{
 const MEMORY: u64 = 256 << 20;
 /// Pings of the honest client per second.
 const RATE: u64 = 1_000;
-/// Pings of the honest client that must succeed during the attack, which lasts until they have, but not longer than [`LONGEST`]: attackers,
-/// parts and the server share two cores, and on a slow machine few pings a second are left.
-const ENOUGH: u64 = 100;
-const LONGEST: Duration = Duration::from_secs(120);
 /// Calls of the honest client in flight.
 const IN_FLIGHT: usize = 64;
 const JSON: &str = "Content-Type: application/json\r\n";
@@ -73,16 +69,16 @@ async fn an_attacked_server_stays_within_its_memory_and_counts_exactly() {
     for attacker in attackers_of(&server.api) {
         attackers.spawn(attacker);
     }
-    let started = Instant::now();
-    send(client, Arc::clone(&honest), Duration::from_secs(seconds)).await;
-    let seconds = started.elapsed().as_secs();
+    let end = Instant::now() + Duration::from_secs(seconds);
+    send(client, Arc::clone(&honest), end).await;
     attackers.shutdown().await;
     let peak = server.peak_memory();
     let (acknowledged, exhausted) =
         (honest.acknowledged.load(Ordering::Relaxed), honest.exhausted.load(Ordering::Relaxed));
     println!("{acknowledged} pings in {seconds} s, {exhausted} refused and retried, peak {} MiB", peak >> 20);
     assert!(peak <= MEMORY, "the server used {peak} bytes");
-    assert!(acknowledged >= ENOUGH, "the honest client got nowhere");
+    // Attackers, parts and the server share two cores.
+    assert!(acknowledged > 100, "the honest client got nowhere");
     let range = json!({"timeRange": {"start": EXAMPLE, "end": EXAMPLE + 1}});
     // Until the server notices that the attackers are gone, they hold connections, and it refuses those above its limit.
     let started = Instant::now();
@@ -100,15 +96,12 @@ async fn an_attacked_server_stays_within_its_memory_and_counts_exactly() {
     assert_eq!(server.terminate().await, Some(0), "it still drains\n{}", server.log_tail());
 }
 
-/// Sends a ping each millisecond, each with an id, for `least` and until [`ENOUGH`] are acknowledged; repeats those that are refused for lack
-/// of resources.
-async fn send(client: Client, honest: Arc<Honest>, least: Duration) {
-    let started = Instant::now();
-    let enough = || honest.acknowledged.load(Ordering::Relaxed) >= ENOUGH;
+/// Sends a ping each millisecond, each with an id, until `end`; repeats those that are refused for lack of resources.
+async fn send(client: Client, honest: Arc<Honest>, end: Instant) {
     let mut tick = interval(Duration::from_secs(1) / u32::try_from(RATE).unwrap());
     let room = Arc::new(Semaphore::new(IN_FLIGHT));
     let mut calls = JoinSet::new();
-    while started.elapsed() < least || (!enough() && started.elapsed() < LONGEST) {
+    while Instant::now() < end {
         tick.tick().await;
         let permit = Arc::clone(&room).acquire_owned().await.unwrap();
         let (client, honest) = (client.clone(), Arc::clone(&honest));
