@@ -79,7 +79,10 @@ struct World {
 /// Runs one schedule to its end.
 pub fn run(seed: u64, bug: Option<Bug>) -> Result<Report, String> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+    // Clocks start at the paused time. Outside of the runtime, they would start at the real time, and schedules would differ.
+    let context = runtime.enter();
     let world = World::new(seed, bug);
+    drop(context);
     let topic = world.topic.clone();
     let result = runtime.block_on(world.run());
     if topic.is_unnoticed() { Ok(Report { unnoticed: 1, ..Report::default() }) } else { result }
