@@ -1,5 +1,8 @@
 //! A lane: commits all waiting submissions together, and acknowledges only what the store has committed.
 
+#[cfg(test)]
+mod tests;
+
 use std::{
     collections::HashMap,
     sync::{
@@ -185,7 +188,12 @@ impl Lane {
                     self.advance(&batch, &committed, trace);
                     return Outcome::Committed(batch, committed);
                 }
-                Err(CommitError::Fenced) => self.abandon("the store has closed it"),
+                Err(error @ CommitError::Fenced) => {
+                    self.abandon("the store has closed it");
+                    if Instant::now() >= deadline {
+                        return Outcome::Refused(self.store_full.refusal(&error));
+                    }
+                }
                 Err(CommitError::Expired) => return Outcome::Refused(Refusal::Expired),
                 Err(error @ CommitError::Refused(_)) => {
                     self.metrics.store_errors.inc();
