@@ -68,7 +68,7 @@ struct Exact {
 }
 
 /// Asks for the total and for the sum over all sources, until it is stopped.
-struct Reader {
+pub struct Reader {
     stop: Arc<AtomicBool>,
     totals: Arc<Mutex<Vec<Exact>>>,
     sums: Arc<Mutex<Vec<Exact>>>,
@@ -98,7 +98,7 @@ async fn total(api: &str, http: &reqwest::Client) -> Option<Exact> {
 }
 
 impl Reader {
-    fn start(server: &Pingd) -> Self {
+    pub fn start(server: &Pingd) -> Self {
         let (stop, totals, sums) = (Arc::new(AtomicBool::new(false)), Arc::default(), Arc::default());
         let (api, http) = (server.api.clone(), reqwest::Client::builder().timeout(TIMEOUT / 10).build().unwrap());
         let (stopped, all_totals, all_sums) = (Arc::clone(&stop), Arc::clone(&totals), Arc::clone(&sums));
@@ -117,7 +117,7 @@ impl Reader {
 
     /// Waits for answers with a watermark after `went_back`, and checks all: with a watermark before `went_back`, at most what the store had `before` or later; with a
     /// later one, what it then had, from `low` to `high`, and at least `cached` from cache and views.
-    async fn check(self, went_back: i64, before: i64, (low, high): (i64, i64), cached: i64) {
+    pub async fn check(self, went_back: i64, before: i64, (low, high): (i64, i64), cached: i64) {
         let started = Instant::now();
         let is_late = |answers: &Mutex<Vec<Exact>>| answers.lock().iter().any(|answer| answer.as_of >= went_back);
         while !(is_late(&self.totals) && is_late(&self.sums)) {

@@ -2,6 +2,7 @@
 #![cfg(test)]
 #![allow(unreachable_pub, missing_docs, dead_code, reason = "a test binary has no callers")]
 
+mod cache_faults;
 mod cloud_events;
 mod collector;
 mod embedded;
