@@ -10,9 +10,14 @@ use std::{
 };
 
 use parking_lot::Mutex;
-use ping_ports::{EventStore, TotalsStore};
+use ping_ports::{EventStore, TotalsStore, chain};
 use ping_postgres::{ClientCertificate, PostgresOptions, PostgresStore, PostgresTls, SslMode};
-use ping_testbed::{Postgres, certificates::Authority};
+use ping_testbed::{
+    Postgres,
+    certificates::Authority,
+    link::{Link, LinkState},
+    ports::free_port,
+};
 use sqlx::{Connection, Executor, PgConnection};
 use tempfile::TempDir;
 use tokio::{
@@ -69,7 +74,7 @@ fn url(host: &str, port: u16) -> String {
 
 async fn connect(url: &str, tls: PostgresTls) -> Result<PostgresStore, String> {
     let options = PostgresOptions { tls, ..PostgresOptions::default() };
-    PostgresStore::connect(url, &options).await.map_err(|error| ping_ports::chain(&error))
+    PostgresStore::connect(url, &options).await.map_err(|error| chain(&error))
 }
 
 /// Records what clients send. Answers the first eight bytes with `answer`, then says nothing.
@@ -141,7 +146,7 @@ async fn an_impostor_is_rejected_before_the_password_is_sent() {
 #[tokio::test]
 async fn another_machine_is_refused_without_tls() {
     let error = PostgresStore::new(&url("db.example", 5432), &PostgresOptions::default()).err().unwrap();
-    let error = ping_ports::chain(&error);
+    let error = chain(&error);
     assert!(error.contains("would not be encrypted") && error.contains("--postgres-sslmode=disable"), "{error}");
     assert!(!error.contains(PASSWORD), "{error}");
 }
@@ -252,4 +257,24 @@ async fn reads_sources(reader: &PostgresStore) {
     use ping_ports::SourceReader;
     reader.as_of().await.unwrap();
     assert!(reader.summary("a source", ping_core::Window(0)).await.unwrap().is_none());
+}
+
+/// With 200 ms in each direction, a login takes longer than a call waits for a connection.
+#[tokio::test]
+async fn a_slow_login_is_finished_for_a_later_call() {
+    let server = Server::start().await;
+    server.connect(server.tls()).await.unwrap().migrate().await.unwrap();
+    let link = Link::start(free_port().unwrap(), server.postgres.port()).await.unwrap();
+    link.set(LinkState { delay: Duration::from_millis(200), ..LinkState::default() });
+    let options = PostgresOptions { tls: server.tls(), ..PostgresOptions::default() };
+    let store = PostgresStore::new(&url("localhost", link.port()), &options).unwrap();
+    let mut refused = 0;
+    while let Err(error) = store.count(None).await {
+        refused += 1;
+        assert!(refused < 5, "{}", chain(&error));
+    }
+    assert!(refused > 0, "the login was not slow");
+    for _ in 0..3 {
+        store.count(None).await.unwrap();
+    }
 }

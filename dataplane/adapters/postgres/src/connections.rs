@@ -12,9 +12,10 @@ use std::{
 };
 
 use parking_lot::Mutex;
-use sqlx::{AssertSqlSafe, Connection, PgConnection};
+use sqlx::{Connection, PgConnection};
 use tokio::{
-    sync::{Semaphore, SemaphorePermit},
+    select,
+    sync::{Notify, Semaphore, SemaphorePermit, oneshot},
     time::{Instant, timeout},
 };
 
@@ -25,6 +26,9 @@ use super::{
 
 /// How long a call waits for a connection.
 pub(super) const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long an attempt to connect may take. It takes six round trips with TLS and a password, and goes on when its caller stops waiting, so
+/// that a later caller has a connection although the network is slow.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// A connection that was idle for longer is pinged before it is used.
 const MAX_IDLE_WITHOUT_PING: Duration = Duration::from_secs(1);
 /// How long a connection may take to answer that ping.
@@ -34,7 +38,7 @@ const MAX_LIFETIME: Duration = Duration::from_secs(30 * 60);
 
 /// Commits rely on reading what others have just committed. The server must not cancel a statement that waits for a replica:
 /// the client would take it for undone, although it is committed on one machine.
-const SESSION: &str = "SET default_transaction_isolation = 'read committed'; SET statement_timeout = 0";
+const SESSION: &str = "SET default_transaction_isolation = 'read committed'; SET statement_timeout = 0;";
 
 /// Counts how often connections turned out to be broken. Idle connections from an earlier epoch are discarded.
 #[derive(Clone, Debug, Default)]
@@ -48,56 +52,109 @@ struct Idle {
 }
 
 pub(super) struct ConnectionPool {
+    connections: Arc<Connections>,
+    permits: Semaphore,
+}
+
+/// What attempts to connect share with the pool.
+struct Connections {
     connector: Connector,
     session: String,
     idle: Mutex<Vec<Idle>>,
-    permits: Semaphore,
     epoch: PoolEpoch,
+    /// For an attempt that goes on without its caller: one at a time.
+    unattended: Semaphore,
+    /// Such an attempt has succeeded.
+    opened: Notify,
 }
 
 /// A connection in use. It is closed if it is dropped before its call is finished: an answer may still be on its way.
 pub(super) struct PooledConnection<'a> {
     connection: PgConnection,
     opened: Instant,
-    pool: &'a ConnectionPool,
+    pool: &'a Connections,
     _permit: SemaphorePermit<'a>,
 }
 
 impl ConnectionPool {
-    /// At most `max_connections` at once; each runs `settings` when it is opened.
+    /// At most `max_connections` at once, and one more in a slow network; each runs `settings` when it is opened.
     pub(super) fn new(connector: Connector, max_connections: usize, settings: &str, epoch: PoolEpoch) -> Self {
-        let session = [SESSION, settings].join("; ");
-        Self { connector, session, idle: Mutex::default(), permits: Semaphore::new(max_connections.max(1)), epoch }
+        let connections = Connections {
+            connector,
+            session: format!("{SESSION} {settings};"),
+            idle: Mutex::default(),
+            epoch,
+            unattended: Semaphore::new(1),
+            opened: Notify::new(),
+        };
+        Self { connections: Arc::new(connections), permits: Semaphore::new(max_connections.max(1)) }
     }
 
     /// The connection that was used last, or a new one.
     pub(super) async fn acquire(&self) -> Result<PooledConnection<'_>, Failure> {
         let acquired = async {
             let permit = self.permits.acquire().await.map_err(|closed| Failure::NotSent(closed.into()))?;
-            let (connection, opened) = match self.pop_idle().await {
+            let (connection, opened) = match self.connections.pop_idle().await {
                 Some(idle) => idle,
-                None => (self.connect().await.map_err(|error| Failure::NotSent(error.into()))?, Instant::now()),
+                None => self.open().await.map_err(|error| Failure::NotSent(error.into()))?,
             };
-            Ok(PooledConnection { connection, opened, pool: self, _permit: permit })
+            Ok(PooledConnection { connection, opened, pool: &self.connections, _permit: permit })
         };
         timeout(ACQUIRE_TIMEOUT, acquired).await.unwrap_or_else(|_| Err(Failure::NotSent(self.timed_out().into())))
     }
 
     /// A connection that does not count towards the limit and is closed after use.
     pub(super) async fn dedicated(&self) -> Result<PgConnection, Failure> {
-        let connected = timeout(ACQUIRE_TIMEOUT, self.connect()).await.unwrap_or_else(|_| Err(self.timed_out()));
-        connected.map_err(|error| Failure::NotSent(error.into()))
+        self.connections.connect().await.map_err(|error| Failure::NotSent(error.into()))
     }
 
     pub(super) fn timed_out(&self) -> ConnectError {
-        self.connector.timed_out(ACQUIRE_TIMEOUT)
+        self.connections.connector.timed_out(ACQUIRE_TIMEOUT)
+    }
+
+    /// A new connection, or one that another caller stopped waiting for; and when it was opened.
+    async fn open(&self) -> Result<(PgConnection, Instant), ConnectError> {
+        let (caller, mut answer) = oneshot::channel();
+        tokio::spawn(Arc::clone(&self.connections).attempt(caller));
+        loop {
+            select! {
+                biased;
+                connected = &mut answer => {
+                    return connected.unwrap_or_else(|_| Err(self.timed_out())).map(|connection| (connection, Instant::now()));
+                }
+                () = self.connections.opened.notified() => {
+                    if let Some(idle) = self.connections.pop_idle().await {
+                        return Ok(idle);
+                    }
+                }
+            }
+        }
+    }
+}
+
+impl Connections {
+    /// Opens a connection for `caller`. If it stops waiting, the connection is for others.
+    async fn attempt(self: Arc<Self>, mut caller: oneshot::Sender<Result<PgConnection, ConnectError>>) {
+        let (epoch, connecting) = (self.epoch.0.load(Ordering::Relaxed), self.connect());
+        tokio::pin!(connecting);
+        let connected = select! {
+            biased;
+            connected = &mut connecting => caller.send(connected).err(),
+            () = caller.closed() => match self.unattended.try_acquire() {
+                Ok(_only_one) => Some(connecting.await),
+                Err(_) => None,
+            },
+        };
+        if let Some(Ok(connection)) = connected {
+            let now = Instant::now();
+            self.idle.lock().push(Idle { connection, opened: now, since: now, epoch });
+            self.opened.notify_one();
+        }
     }
 
     async fn connect(&self) -> Result<PgConnection, ConnectError> {
-        let mut connection = self.connector.connect().await?;
-        let settings = sqlx::raw_sql(AssertSqlSafe(self.session.as_str())).execute(&mut connection).await;
-        settings.map_err(|error| self.connector.failed(&error))?;
-        Ok(connection)
+        let connected = timeout(CONNECT_TIMEOUT, self.connector.connect(&self.session)).await;
+        connected.unwrap_or_else(|_| Err(self.connector.timed_out(CONNECT_TIMEOUT)))
     }
 
     /// An idle connection that works, and when it was opened.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use sqlx::{ConnectOptions, Error, PgConnection, postgres::PgConnectOptions};
+use sqlx::{AssertSqlSafe, ConnectOptions, Error, Executor, PgConnection, Row, postgres::PgConnectOptions};
 
 use super::{
     failure::{ConnectError, is_tls},
@@ -22,14 +22,18 @@ impl Connector {
         Self { options, tls }
     }
 
-    /// Opens a connection to a primary. A standby may lack what was acknowledged, so counts that it answers would be wrong.
-    pub(super) async fn connect(&self) -> Result<PgConnection, ConnectError> {
-        let mut connection = self.log_in().await.map_err(|error| self.failed(&error))?;
-        let is_standby = sqlx::query_scalar("SELECT pg_is_in_recovery()").fetch_one(&mut connection).await;
-        if is_standby.map_err(|error| self.failed(&error))? {
-            return Err(ConnectError::standby(&self.options));
-        }
-        Ok(connection)
+    /// Opens a connection to a primary, and runs `settings` in it: statements, each with a semicolon after it. A standby may lack what was
+    /// acknowledged, so counts that it answers would be wrong.
+    pub(super) async fn connect(&self, settings: &str) -> Result<PgConnection, ConnectError> {
+        let connected = async {
+            let mut connection = self.log_in().await?;
+            // One round trip for all statements.
+            let statements = sqlx::raw_sql(AssertSqlSafe(format!("{settings} SELECT pg_is_in_recovery()")));
+            let is_standby: bool = connection.fetch_one(statements).await?.try_get(0)?;
+            Ok((connection, is_standby))
+        };
+        let (connection, is_standby) = connected.await.map_err(|error: Error| self.failed(&error))?;
+        if is_standby { Err(ConnectError::standby(&self.options)) } else { Ok(connection) }
     }
 
     async fn log_in(&self) -> Result<PgConnection, Error> {

@@ -82,7 +82,7 @@ impl PostgresStore {
     /// # Errors
     /// When the table has columns that cannot be imported, or Postgres fails.
     pub async fn import_pings(&self) -> Result<u64, ImportError> {
-        let mut connection = self.connector.connect().await?;
+        let mut connection = self.connector.connect("").await?;
         let imported = import(&mut connection).await?;
         connection.close().await.map_err(SqlError)?;
         Ok(imported)

@@ -41,7 +41,7 @@ impl PostgresStore {
     /// # Errors
     /// When Postgres cannot be reached, a migration fails, or the table `pings` has columns that cannot be imported.
     pub async fn migrate(&self) -> Result<u64, MigrateError> {
-        let mut connection = self.connector.connect().await?;
+        let mut connection = self.connector.connect("").await?;
         // Not `run`: its future is not Send, which would rule out migrating in a background task.
         let migrated = migrator(&MIGRATIONS).run_direct(None, &mut connection, false).await;
         migrated.map_err(MigrateError::Schema)?;
