@@ -26,7 +26,7 @@ use super::{
 
 /// How long a call waits for a connection.
 pub(super) const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(2);
-/// How long an attempt to connect may take. It takes six round trips with TLS and a password, and goes on when its caller stops waiting, so
+/// How long an attempt to connect may take. It takes six round trips with TLS and a password, and continues when its caller stops waiting, so
 /// that a later caller has a connection although the network is slow.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// A connection that was idle for longer is pinged before it is used.
@@ -62,7 +62,7 @@ struct Connections {
     session: String,
     idle: Mutex<Vec<Idle>>,
     epoch: PoolEpoch,
-    /// For an attempt that goes on without its caller: one at a time.
+    /// For an attempt that continues without its caller: one at a time.
     unattended: Semaphore,
     /// Such an attempt has succeeded.
     opened: Notify,
