@@ -2,6 +2,9 @@
 //! what to do next; the loop here does it, and waits for the next event. One flush runs at a time; meanwhile the next delta
 //! grows, up to its limit.
 
+#[cfg(test)]
+mod tests;
+
 use std::{
     future::{pending, ready},
     sync::Arc,
@@ -276,6 +279,7 @@ impl<'a, C: LogConsumer, P: Projection> Session<'a, C, P> {
                 metrics.drift_events.set(drift.events);
                 let (events, differences) = (drift.events, drift.differences);
                 tracing::error!(events, ?differences, "counts differ from the stored events: rebuilding them");
+                self.drop_calls();
                 self.context.projection.mark_suspect(&generation).await?;
                 self.rebuild(&generation).await
             }
@@ -283,10 +287,15 @@ impl<'a, C: LogConsumer, P: Projection> Session<'a, C, P> {
     }
 
     async fn rebuild(&mut self, generation: &Generation) -> Result<Option<SessionEnd>, CountError> {
-        // Nothing polls it any more. The rebuild would wait for what it holds.
-        self.flush = None;
+        self.drop_calls();
         self.context.rebuild(Some(generation)).await?;
         Ok(Some(SessionEnd::Resume))
+    }
+
+    /// Ends the calls that run. Nothing polls them any more, and what comes next would wait for what they hold: the embedded mode's store
+    /// has one connection for writing.
+    fn drop_calls(&mut self) {
+        (self.flush, self.watermark, self.watermark_check) = (None, None, None);
     }
 }
 
