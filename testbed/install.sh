@@ -131,7 +131,6 @@ parts() {
   have curl || missing+=(curl)
   have sqlite3 || missing+=(sqlite3)
   have java || missing+=("$(java_package jre)")
-  have faketime || missing+=(faketime)
   # Maven is only needed to fill the cache.
   [ -d "$kafka" ] || have mvn || missing+=(maven)
   install_packages "${missing[@]}"

@@ -12,6 +12,7 @@ use anyhow::{Context as _, bail};
 use rustix::process::Signal;
 
 use crate::{
+    clock::Clock,
     folder::Folder,
     pid::Pid,
     ports::free_port,
@@ -40,6 +41,7 @@ struct Launch<'a> {
     links: &'a [u16],
     /// The size of a volume of its own, in MiB.
     volume: Option<u32>,
+    clock: Option<&'a Clock>,
 }
 
 /// A running Kafka. It does not create topics automatically. Stops when dropped.
@@ -70,6 +72,12 @@ impl Kafka {
         Self::launch(Lifetime::Owned, Folder::create("kafka")?, launch).await
     }
 
+    /// Starts an empty Kafka that sees the time of `clock`.
+    pub async fn start_with_clock(clock: &Clock) -> anyhow::Result<Self> {
+        let launch = Launch { clock: Some(clock), ..Launch::default() };
+        Self::launch(Lifetime::Owned, Folder::create("kafka")?, launch).await
+    }
+
     /// Starts an empty Kafka that has a listener for each of the ports `links`: clients that reach it through such a port of this machine
     /// are told to come back there. Where they must be connected to is in [`Self::linked_ports`], in the same order.
     pub async fn start_behind(links: &[u16]) -> anyhow::Result<Self> {
@@ -82,7 +90,7 @@ impl Kafka {
     }
 
     async fn launch(lifetime: Lifetime, folder: Folder, launch: Launch<'_>) -> anyhow::Result<Self> {
-        let Launch { compiler, links, volume } = launch;
+        let Launch { compiler, links, volume, clock } = launch;
         let installed = files::Installed::find()?;
         let linked_ports = links.iter().map(|_| free_port()).collect::<Result<Vec<_>, _>>()?;
         let port = free_port()?;
@@ -115,6 +123,7 @@ impl Kafka {
             name: "Kafka",
             program: files::java()?,
             args,
+            env: clock.map(Clock::env).unwrap_or_default(),
             user: None,
             folder: folder.path().to_owned(),
             lifetime,

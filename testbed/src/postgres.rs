@@ -42,7 +42,7 @@ pub struct Postgres {
 struct Launch<'a> {
     /// Of `postgresql.conf`.
     settings: &'a [(&'a str, &'a str)],
-    env: &'a [(&'a str, String)],
+    clock: Option<&'a Clock>,
     /// A volume of its own, with its size in MiB.
     volume: Option<(VolumeContent, u32)>,
 }
@@ -60,7 +60,7 @@ impl Postgres {
 
     /// Starts a Postgres on a free port that sees the time of `clock`.
     pub async fn start_with_clock(clock: &Clock) -> anyhow::Result<Self> {
-        let launch = Launch { env: &clock.env(), ..Launch::default() };
+        let launch = Launch { clock: Some(clock), ..Launch::default() };
         Self::launch(Lifetime::Owned, Folder::create("postgres")?, launch).await
     }
 
@@ -117,16 +117,15 @@ impl Postgres {
             // Recovery after a kill syncs all files. Syncing the file system once saves 3 s.
             ("recovery_init_sync_method", "syncfs"),
         ];
-        let mut args: Vec<_> = launch.env.iter().map(|(name, value)| format!("{name}={value}").into()).collect();
-        args.extend([template::programs()?.join("postgres").into(), "-D".into(), path.join("data").into()]);
+        let mut args = vec!["-D".into(), path.join("data").into()];
         for (name, value) in own_settings.iter().chain(launch.settings) {
             args.extend(["-c".into(), format!("{name}={value}").into()]);
         }
         let process = Process::new(ProcessSpec {
             name: "Postgres",
-            // Sets what comes before the program in `args`.
-            program: "/usr/bin/env".into(),
+            program: template::programs()?.join("postgres"),
             args,
+            env: launch.clock.map(Clock::env).unwrap_or_default(),
             user: user(),
             folder: path.to_owned(),
             lifetime,

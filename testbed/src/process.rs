@@ -44,6 +44,8 @@ pub struct ProcessSpec {
     pub program: PathBuf,
     /// Its arguments.
     pub args: Vec<OsString>,
+    /// Variables of its environment, besides those that every process has.
+    pub env: Vec<(&'static str, String)>,
     /// The user to run it as; `None` for the current user.
     pub user: Option<&'static str>,
     /// Its working folder, which also receives its output in a file named `log`.
@@ -182,6 +184,7 @@ impl ProcessSpec {
                 command.env(name, value);
             }
         }
+        command.envs(self.env.iter().map(|(name, value)| (name, value)));
         Ok(command)
     }
 
@@ -235,6 +238,7 @@ mod tests {
             name: "a shell",
             program: "sh".into(),
             args: vec!["-c".into(), script.into()],
+            env: Vec::new(),
             user: None,
             folder: folder.to_owned(),
             lifetime: Lifetime::Owned,

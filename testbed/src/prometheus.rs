@@ -64,6 +64,7 @@ impl Prometheus {
                 format!("--web.listen-address=127.0.0.1:{port}").into(),
                 format!("--storage.tsdb.path={}", data.display()).into(),
             ],
+            env: Vec::new(),
             user: None,
             folder: folder.path().to_owned(),
             lifetime: Lifetime::Owned,

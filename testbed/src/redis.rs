@@ -10,6 +10,7 @@ use tokio::{
 
 use crate::{
     certificates::Leaf,
+    clock::Clock,
     folder::Folder,
     pid::Pid,
     ports::free_port,
@@ -31,12 +32,17 @@ pub struct Redis {
 impl Redis {
     /// Starts an empty Redis on a free port that syncs its data to an append-only file once a second.
     pub async fn start() -> anyhow::Result<Self> {
-        Self::launch(Lifetime::Owned, Folder::create("redis")?, "yes").await
+        Self::launch(Lifetime::Owned, Folder::create("redis")?, "yes", None).await
+    }
+
+    /// Starts an empty Redis on a free port, with an append-only file, that sees the time of `clock`.
+    pub async fn start_with_clock(clock: &Clock) -> anyhow::Result<Self> {
+        Self::launch(Lifetime::Owned, Folder::create("redis")?, "yes", Some(clock)).await
     }
 
     /// Starts an empty Redis without an append-only file, like a Dragonfly without snapshots: it never forks to rewrite the file.
     pub async fn start_in_memory() -> anyhow::Result<Self> {
-        Self::launch(Lifetime::Owned, Folder::create("redis")?, "no").await
+        Self::launch(Lifetime::Owned, Folder::create("redis")?, "no", None).await
     }
 
     /// Starts an empty Redis without an append-only file that refuses changes once it uses this many bytes.
@@ -44,7 +50,7 @@ impl Redis {
         let (port, bytes) = (free_port()?, bytes.to_string());
         let port_text = port.to_string();
         let settings = ["--port", &port_text, "--maxmemory", &bytes, "--maxmemory-policy", "noeviction"];
-        Self::launch_with(Lifetime::Owned, Folder::create("redis")?, port, &settings).await
+        Self::launch_with(Lifetime::Owned, Folder::create("redis")?, port, &settings, Vec::new()).await
     }
 
     /// Starts an empty Redis without an append-only file on a free port that accepts TLS only. `acl` is its access control list, one
@@ -64,26 +70,40 @@ impl Redis {
         let port = free_port()?;
         let port_text = port.to_string();
         let ports = [["--port", "0"], ["--tls-port", &port_text]];
-        Self::launch_with(Lifetime::Owned, folder, port, &[ports.as_flattened(), more.as_flattened()].concat()).await
+        let settings = [ports.as_flattened(), more.as_flattened()].concat();
+        Self::launch_with(Lifetime::Owned, folder, port, &settings, Vec::new()).await
     }
 
     pub(crate) async fn start_detached() -> anyhow::Result<Self> {
-        Self::launch(Lifetime::Detached, Folder::create_detached("redis")?, "yes").await
+        Self::launch(Lifetime::Detached, Folder::create_detached("redis")?, "yes", None).await
     }
 
-    async fn launch(lifetime: Lifetime, folder: Folder, appendonly: &str) -> anyhow::Result<Self> {
+    async fn launch(
+        lifetime: Lifetime,
+        folder: Folder,
+        appendonly: &str,
+        clock: Option<&Clock>,
+    ) -> anyhow::Result<Self> {
         let port = free_port()?;
         let port_text = port.to_string();
         let settings = ["--port", &port_text, "--appendonly", appendonly, "--appendfsync", "everysec"];
-        Self::launch_with(lifetime, folder, port, &settings).await
+        let env = clock.map(Clock::env).unwrap_or_default();
+        Self::launch_with(lifetime, folder, port, &settings, env).await
     }
 
-    async fn launch_with(lifetime: Lifetime, folder: Folder, port: u16, settings: &[&str]) -> anyhow::Result<Self> {
+    async fn launch_with(
+        lifetime: Lifetime,
+        folder: Folder,
+        port: u16,
+        settings: &[&str],
+        env: Vec<(&'static str, String)>,
+    ) -> anyhow::Result<Self> {
         let settings = [["--bind", "127.0.0.1", "--save", ""].as_slice(), settings].concat();
         let process = Process::new(ProcessSpec {
             name: "Redis",
             program: tools::on_path("redis-server")?,
             args: settings.iter().map(Into::into).collect(),
+            env,
             user: None,
             folder: folder.path().to_owned(),
             lifetime,

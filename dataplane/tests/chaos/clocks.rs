@@ -53,6 +53,26 @@ async fn a_database_whose_clock_jumps_by_an_hour_loses_and_doubles_nothing() {
     finish(&load, callers, &parts, &pool, &[&server, &processor]).await;
 }
 
+/// The cache's clock ends leases and holds of statuses.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cache_or_broker_whose_clock_jumps_by_an_hour_loses_and_doubles_nothing() {
+    let [of_kafka, of_redis] = [Clock::new().unwrap(), Clock::new().unwrap()];
+    let (kafka, postgres, redis) =
+        tokio::try_join!(Kafka::start_with_clock(&of_kafka), Postgres::start(), Redis::start_with_clock(&of_redis))
+            .unwrap();
+    let parts = Parts { postgres, kafka, redis };
+    Pingd::migrate(&parts).await;
+    let (server, processor) = tokio::join!(Pingd::server(&parts), Pingd::processor(&parts, &[]));
+    let (load, callers) = start_load(&server.api);
+    flowing(&load).await;
+    for (name, clock) in [("Kafka", &of_kafka), ("the cache", &of_redis)] {
+        jump(name, clock, &server, &load).await;
+    }
+    let pool = PgPool::connect(&parts.postgres.url()).await.unwrap();
+    finish(&load, callers, &parts, &pool, &[&server, &processor]).await;
+    check_answers(&load);
+}
+
 /// Lets `clock` jump ahead, back, and to the right time.
 async fn jump(name: &str, clock: &Clock, server: &Pingd, load: &Load) {
     for (what, seconds) in [("an hour ahead", HOUR), ("an hour behind", -HOUR), ("right again", 0)] {

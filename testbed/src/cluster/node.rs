@@ -61,6 +61,7 @@ impl Node {
             name: "a node",
             program: tools::on_path("unshare")?,
             args,
+            env: Vec::new(),
             user: None,
             folder: folder.to_owned(),
             lifetime,

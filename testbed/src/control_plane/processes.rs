@@ -122,6 +122,7 @@ impl ProcessFactory<'_> {
             name,
             program: self.programs.join(name),
             args: args.collect(),
+            env: Vec::new(),
             user: None,
             folder,
             lifetime: self.lifetime,
