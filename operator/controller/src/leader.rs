@@ -1,137 +1,144 @@
 //! Leader election: one replica is active and the others wait. A leader that loses its lease exits, so two never run at once.
+//!
+//! Clocks may be wrong or jump: each replica measures with its monotonic clock how long it has seen the lease unchanged. Times in the lease
+//! are for people.
 
-use std::time::{Duration, Instant};
+mod step;
 
-use kube::{Client, Config};
-use kube_lease_manager::{LeaseManager, LeaseManagerBuilder, LeaseManagerError};
+use std::time::Duration;
+
+use k8s_openapi::{api::coordination::v1::Lease, apimachinery::pkg::apis::meta::v1::MicroTime, jiff::Timestamp};
+use kube::{
+    Api, Client, Config,
+    api::{ObjectMeta, Patch, PatchParams, PostParams},
+};
+use serde_json::{Value, json};
+use tokio::time::{Instant, sleep, timeout_at};
 use tokio_util::sync::CancellationToken;
 
+use self::step::{Observed, Step, step};
 use crate::error::chain;
+use ping_api::names::OPERATOR;
 
-/// Lease duration in seconds.
-const LEASE_SECONDS: u64 = 15;
-/// The lease is renewed this many seconds before it expires.
-const GRACE_SECONDS: u64 = 9;
-/// Delay between attempts while the API server does not respond.
-const RETRY_DELAY: Duration = Duration::from_secs(1);
-/// Timeout of a request for the lease.
+/// A lease ends when it has not changed for this long.
+const LEASE: Duration = Duration::from_secs(15);
+/// A leader that cannot renew its lease for this long gives up, before another replica may lead.
+const GIVE_UP: Duration = Duration::from_secs(12);
+/// Delay between renewals.
+const RENEWAL: Duration = Duration::from_secs(5);
+/// Delay between attempts to become the leader, and between those to renew the lease after a failure.
+const RETRY: Duration = Duration::from_secs(1);
+/// Timeout of connecting to the API server, of reading and of writing, each.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(2);
-/// A leader that cannot renew its lease for this long gives up. The first failure happens at most 8 seconds after the last
-/// success, so the leader stops before its lease expires.
-const RENEWAL_TIMEOUT: Duration = Duration::from_secs(4);
-/// Failures that are further apart have a success in between. Without one, the next failure follows within 13 seconds: the retry delay, and two
-/// requests that each reach the timeouts for connecting, writing and reading.
-const LONGEST_GAP: Duration = Duration::from_secs(LEASE_SECONDS);
 
 /// The lease that determines the leader.
-pub struct Election(LeaseManager);
+pub struct Election {
+    leases: Api<Lease>,
+    name: String,
+    identity: String,
+    observed: Option<Observed>,
+}
 
 impl Election {
-    /// Joins the election for the Lease `name` in `namespace`, as `identity`.
+    /// Takes part in the election for the Lease `name` in `namespace`, as `identity`.
     ///
     /// # Errors
-    /// If the Lease can be neither read nor created.
-    pub async fn join(
-        mut config: Config,
-        namespace: &str,
-        name: &str,
-        identity: &str,
-    ) -> Result<Self, LeaseManagerError> {
+    /// If the client configuration is invalid.
+    pub fn join(mut config: Config, namespace: &str, name: &str, identity: &str) -> kube::Result<Self> {
         config.connect_timeout = Some(REQUEST_TIMEOUT);
         config.read_timeout = Some(REQUEST_TIMEOUT);
         config.write_timeout = Some(REQUEST_TIMEOUT);
-        let manager = LeaseManagerBuilder::new(Client::try_from(config)?, name)
-            .with_namespace(namespace)
-            .with_identity(identity)
-            .with_duration(LEASE_SECONDS)
-            .with_grace(GRACE_SECONDS)
-            .build()
-            .await?;
-        Ok(Self(manager))
+        let leases = Api::namespaced(Client::try_from(config)?, namespace);
+        Ok(Self { leases, name: name.to_owned(), identity: identity.to_owned(), observed: None })
     }
 
     /// Returns true when this process becomes the leader, or false at `shutdown`.
-    pub async fn win(&self, shutdown: &CancellationToken) -> bool {
+    pub async fn win(&mut self, shutdown: &CancellationToken) -> bool {
         loop {
+            match self.acquire().await {
+                Ok(true) => return true,
+                Ok(false) => {}
+                Err(error) => tracing::warn!(error = chain(&error), "cannot acquire the lease"),
+            }
             tokio::select! {
                 () = shutdown.cancelled() => return false,
-                state = self.0.changed() => match state {
-                    Ok(true) => return true,
-                    Ok(false) => {}
-                    Err(error) => {
-                        tracing::warn!(error = chain(&error), "cannot acquire the lease");
-                        tokio::time::sleep(RETRY_DELAY).await;
-                    }
-                },
+                () = sleep(RETRY) => {}
             }
         }
     }
 
     /// Renews the lease until it is lost. At `shutdown`, releases it.
-    pub async fn hold(&self, shutdown: &CancellationToken) {
-        let mut lapse = Lapse::default();
+    pub async fn hold(&mut self, shutdown: &CancellationToken) {
+        let (mut delay, mut until) = (RENEWAL, Instant::now() + GIVE_UP);
         loop {
             tokio::select! {
                 () = shutdown.cancelled() => {
-                    if let Err(error) = self.0.release().await {
+                    if let Err(error) = self.release().await {
                         tracing::warn!(error = chain(&error), "cannot release the lease");
                     }
                     return;
                 }
-                state = self.0.changed() => match state {
-                    Ok(true) => lapse = Lapse::default(),
-                    Ok(false) => return,
-                    Err(error) => {
-                        tracing::warn!(error = chain(&error), "cannot renew the lease");
-                        if lapse.fail(Instant::now()) >= RENEWAL_TIMEOUT {
-                            return;
-                        }
-                        tokio::time::sleep(RETRY_DELAY).await;
-                    }
-                },
+                () = sleep(delay) => {}
+            }
+            let began = Instant::now();
+            match timeout_at(until, self.acquire()).await {
+                Ok(Ok(true)) => (delay, until) = (RENEWAL, began + GIVE_UP),
+                Ok(Err(error)) => {
+                    tracing::warn!(error = chain(&error), "cannot renew the lease");
+                    delay = RETRY;
+                }
+                Ok(Ok(false)) | Err(_) => return,
             }
         }
     }
-}
 
-/// Failures to renew the lease without a success in between: the times of the first and the last one. The lease manager does not report a
-/// success, so the time between failures tells.
-#[derive(Debug, Default)]
-struct Lapse(Option<(Instant, Instant)>);
-
-impl Lapse {
-    /// Records a failure at `now`. Returns for how long renewals have failed.
-    fn fail(&mut self, now: Instant) -> Duration {
-        let first = match self.0 {
-            Some((first, last)) if now.duration_since(last) < LONGEST_GAP => first,
-            Some(_) | None => now,
+    /// Takes the lease if no other replica holds it, and renews it if this process does. Returns whether it holds the lease then.
+    async fn acquire(&mut self) -> kube::Result<bool> {
+        let lease = self.leases.get_opt(&self.name).await?;
+        let unchanged_for = Observed::update(&mut self.observed, lease.as_ref(), Instant::now());
+        let now = MicroTime(Timestamp::now());
+        let spec = match step(lease.as_ref(), &self.identity, unchanged_for) {
+            Step::Wait => return Ok(false),
+            Step::Renew => json!({ "renewTime": now }),
+            Step::Take { transitions } => json!({
+                "holderIdentity": self.identity, "leaseDurationSeconds": LEASE.as_secs(), "acquireTime": now, "renewTime": now,
+                "leaseTransitions": transitions,
+            }),
         };
-        self.0 = Some((first, now));
-        now.duration_since(first)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// How long renewals have failed at the last of these failures, each given by the seconds since the one before.
-    fn failing_for(gaps: &[u64]) -> Duration {
-        let (mut lapse, mut now) = (Lapse::default(), Instant::now());
-        let mut failing = lapse.fail(now);
-        for gap in gaps {
-            now += Duration::from_secs(*gap);
-            failing = lapse.fail(now);
+        let written = match lease {
+            Some(lease) => self.patch(&lease, spec).await,
+            None => self.create(spec).await,
+        };
+        match written {
+            Ok(()) => Ok(true),
+            // Another replica was faster.
+            Err(kube::Error::Api(status)) if status.code == 409 => Ok(false),
+            Err(error) => Err(error),
         }
-        failing
     }
 
-    #[test]
-    fn a_leader_gives_up_after_failures_in_a_row_and_not_after_failures_days_apart() {
-        assert!(failing_for(&[1, 1, 1]) < RENEWAL_TIMEOUT);
-        assert!(failing_for(&[3, 3]) >= RENEWAL_TIMEOUT);
-        assert!(failing_for(&[13]) >= RENEWAL_TIMEOUT, "requests that reach their timeouts");
-        assert!(failing_for(&[2 * 86_400]) < RENEWAL_TIMEOUT, "the lease was renewed in between");
-        assert!(failing_for(&[3, 60, 3]) < RENEWAL_TIMEOUT, "a second lapse begins with its own first failure");
+    async fn release(&mut self) -> kube::Result<()> {
+        let Some(lease) = self.leases.get_opt(&self.name).await? else { return Ok(()) };
+        if step(Some(&lease), &self.identity, Duration::ZERO) != Step::Renew {
+            return Ok(());
+        }
+        let none =
+            json!({ "holderIdentity": null, "leaseDurationSeconds": null, "acquireTime": null, "renewTime": null });
+        self.patch(&lease, none).await
+    }
+
+    async fn create(&self, spec: Value) -> kube::Result<()> {
+        let spec = serde_json::from_value(spec).map_err(kube::Error::SerdeError)?;
+        let metadata = ObjectMeta { name: Some(self.name.clone()), ..ObjectMeta::default() };
+        let lease = Lease { metadata, spec: Some(spec) };
+        let params = PostParams { field_manager: Some(OPERATOR.into()), ..PostParams::default() };
+        self.leases.create(&params, &lease).await.map(drop)
+    }
+
+    /// Changes the lease, unless it has changed since it was read.
+    async fn patch(&self, read: &Lease, spec: Value) -> kube::Result<()> {
+        let patch = json!({ "metadata": { "resourceVersion": read.metadata.resource_version }, "spec": spec });
+        let params = PatchParams { field_manager: Some(OPERATOR.into()), ..PatchParams::default() };
+        self.leases.patch(&self.name, &params, &Patch::Merge(&patch)).await.map(drop)
     }
 }

@@ -73,8 +73,8 @@ pub async fn run(config: Config, settings: Settings, shutdown: CancellationToken
         lead(client, &settings, metrics, shutdown).await;
         return Ok(());
     };
-    let election =
-        Election::join(config, namespace, OPERATOR, &settings.identity).await.context("cannot join leader election")?;
+    let mut election =
+        Election::join(config, namespace, OPERATOR, &settings.identity).context("cannot join leader election")?;
     if !election.win(&shutdown).await {
         return Ok(());
     }
