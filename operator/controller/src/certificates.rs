@@ -36,8 +36,8 @@ const DAY: i64 = 24 * 60 * 60;
 const AUTHORITY_LIFETIME: i64 = 3 * 365 * DAY;
 /// Seconds for which an authority is published before it signs.
 const PUBLISHED_BEFORE_USE: i64 = DAY;
-/// Certificates are valid from this many seconds before they are issued, for clocks that are behind.
-const CLOCK_SKEW: i64 = 5 * 60;
+/// Certificates are valid from this many seconds before they are issued: clocks of nodes may differ by more than an hour.
+const CLOCK_SKEW: i64 = 90 * 60;
 
 /// The DNS names and IP addresses of the first certificate in `pem`; `None` if there is none, or it is malformed.
 #[must_use]

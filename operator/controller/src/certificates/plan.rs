@@ -2,7 +2,9 @@
 
 use k8s_openapi::ByteString;
 
-use super::{CERTIFICATE, KEY, NEXT, PUBLISHED_BEFORE_USE, SIGNER, SecretData, WantedCertificate, parsed::Parsed};
+use super::{
+    CERTIFICATE, CLOCK_SKEW, KEY, NEXT, PUBLISHED_BEFORE_USE, SIGNER, SecretData, WantedCertificate, parsed::Parsed,
+};
 
 /// What to do with the authority.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,7 +47,7 @@ fn authority_step(signer: Option<&Parsed>, next: Option<&Parsed>, now: i64) -> A
     match (signer, next) {
         (None, None) => AuthorityStep::Create,
         (None, Some(_)) => AuthorityStep::Promote,
-        (Some(_), Some(next)) if now - next.not_before >= PUBLISHED_BEFORE_USE => AuthorityStep::Promote,
+        (Some(_), Some(next)) if now - next.not_before >= CLOCK_SKEW + PUBLISHED_BEFORE_USE => AuthorityStep::Promote,
         (Some(signer), None) if signer.is_due(now) => AuthorityStep::AddNext,
         (Some(_), _) => AuthorityStep::Keep,
     }
