@@ -287,7 +287,7 @@ impl TestCluster {
         }
     }
 
-    /// Fails the test, and prints nodes, events, the pipeline, and what every pod that is not ready says about itself.
+    /// Fails the test, and prints nodes, events, the pipeline, its logs, and what every pod that is not ready says about itself.
     pub(crate) async fn fail(&self, what: &str) -> ! {
         let mut report = String::new();
         for arguments in [
@@ -295,6 +295,7 @@ impl TestCluster {
             &["get", "pods", "--all-namespaces", "--output=wide"],
             &["get", "events", "--all-namespaces", "--sort-by=.lastTimestamp"],
             &["describe", "pingpipelines"],
+            &["logs", "--prefix", "--tail=100", "--selector=app.kubernetes.io/component in (server, processor)"],
         ] {
             self.report(&mut report, arguments).await;
         }
