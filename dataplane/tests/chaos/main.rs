@@ -14,6 +14,7 @@ mod network;
 #[path = "../pipeline/processes.rs"]
 mod processes;
 mod readers;
+mod replication;
 mod resources;
 mod soak;
 mod upgrades;

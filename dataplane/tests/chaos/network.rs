@@ -22,8 +22,8 @@ use crate::{
 
 /// How long all links are slow, or lose packets.
 const BAD_SECONDS: u64 = 8;
-const DELAY: Duration = Duration::from_millis(200);
-const LOSS_PERCENT: u8 = 5;
+pub(crate) const DELAY: Duration = Duration::from_millis(200);
+pub(crate) const LOSS_PERCENT: u8 = 5;
 
 /// A link between two programs, and what works while it is cut.
 struct NamedLink {

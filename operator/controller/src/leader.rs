@@ -94,26 +94,28 @@ impl Election {
 
     /// Takes the lease if no other replica holds it, and renews it if this process does. Returns whether it holds the lease then.
     async fn acquire(&mut self) -> kube::Result<bool> {
-        let lease = self.leases.get_opt(&self.name).await?;
-        let unchanged_for = Observed::update(&mut self.observed, lease.as_ref(), Instant::now());
-        let now = MicroTime(Timestamp::now());
-        let spec = match step(lease.as_ref(), &self.identity, unchanged_for) {
-            Step::Wait => return Ok(false),
-            Step::Renew => json!({ "renewTime": now }),
-            Step::Take { transitions } => json!({
-                "holderIdentity": self.identity, "leaseDurationSeconds": LEASE.as_secs(), "acquireTime": now, "renewTime": now,
-                "leaseTransitions": transitions,
-            }),
-        };
-        let written = match lease {
-            Some(lease) => self.patch(&lease, spec).await,
-            None => self.create(spec).await,
-        };
-        match written {
-            Ok(()) => Ok(true),
-            // Another replica was faster.
-            Err(kube::Error::Api(status)) if status.code == 409 => Ok(false),
-            Err(error) => Err(error),
+        loop {
+            let lease = self.leases.get_opt(&self.name).await?;
+            let unchanged_for = Observed::update(&mut self.observed, lease.as_ref(), Instant::now());
+            let now = MicroTime(Timestamp::now());
+            let spec = match step(lease.as_ref(), &self.identity, unchanged_for) {
+                Step::Wait => return Ok(false),
+                Step::Renew => json!({ "renewTime": now }),
+                Step::Take { transitions } => json!({
+                    "holderIdentity": self.identity, "leaseDurationSeconds": LEASE.as_secs(), "acquireTime": now, "renewTime": now,
+                    "leaseTransitions": transitions,
+                }),
+            };
+            let written = match lease {
+                Some(lease) => self.patch(&lease, spec).await,
+                None => self.create(spec).await,
+            };
+            match written {
+                Ok(()) => return Ok(true),
+                // Someone else wrote in between: what they wrote decides.
+                Err(kube::Error::Api(status)) if status.code == 409 => {}
+                Err(error) => return Err(error),
+            }
         }
     }
 

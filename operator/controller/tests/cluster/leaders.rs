@@ -19,14 +19,14 @@ const HOUR: i64 = 3_600;
 const LOOK: Duration = Duration::from_secs(20);
 
 /// An operator in its own process; killed when dropped.
-struct Replica(Child);
+pub(crate) struct Replica(Child);
 
 impl Replica {
-    fn start(test: &TestNamespace, identity: &str) -> Self {
+    pub(crate) fn start(test: &TestNamespace, identity: &str) -> Self {
         Self::start_with_env(test, identity, Vec::new())
     }
 
-    fn start_with_env(test: &TestNamespace, identity: &str, env: Vec<(&str, String)>) -> Self {
+    pub(crate) fn start_with_env(test: &TestNamespace, identity: &str, env: Vec<(&str, String)>) -> Self {
         let child = Command::new(env!("CARGO_BIN_EXE_ping-operator"))
             .args(["run", "--namespace", &test.namespace, "--lease-namespace", &test.namespace])
             .args(["--identity", identity, "--admin-listen", "127.0.0.1:0", "--log-format", "text"])
@@ -46,7 +46,7 @@ impl Drop for Replica {
     }
 }
 
-async fn leader(test: &TestNamespace) -> String {
+pub(crate) async fn leader(test: &TestNamespace) -> String {
     until("leader", async || {
         let leases =
             kube::Api::<k8s_openapi::api::coordination::v1::Lease>::namespaced(test.client.clone(), &test.namespace);

@@ -13,6 +13,7 @@ mod harness;
 mod isolation;
 mod leaders;
 mod life;
+mod links;
 mod refusals;
 mod renewal;
 mod rights;
