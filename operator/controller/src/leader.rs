@@ -67,19 +67,11 @@ impl Election {
         }
     }
 
-    /// Renews the lease until it is lost. At `shutdown`, releases it.
-    pub async fn hold(&mut self, shutdown: &CancellationToken) {
+    /// Renews the lease until it is lost.
+    pub async fn hold(&mut self) {
         let (mut delay, mut until) = (RENEWAL, Instant::now() + GIVE_UP);
         loop {
-            tokio::select! {
-                () = shutdown.cancelled() => {
-                    if let Err(error) = self.release().await {
-                        tracing::warn!(error = chain(&error), "cannot release the lease");
-                    }
-                    return;
-                }
-                () = sleep(delay) => {}
-            }
+            sleep(delay).await;
             let began = Instant::now();
             match timeout_at(until, self.acquire()).await {
                 Ok(Ok(true)) => (delay, until) = (RENEWAL, began + GIVE_UP),
@@ -90,6 +82,20 @@ impl Election {
                 Ok(Ok(false)) | Err(_) => return,
             }
         }
+    }
+
+    /// Ends the lease if this process holds it, so that another replica need not wait until it expires.
+    ///
+    /// # Errors
+    /// If the API server does not answer, or the lease was lost meanwhile.
+    pub async fn release(self) -> kube::Result<()> {
+        let Some(lease) = self.leases.get_opt(&self.name).await? else { return Ok(()) };
+        if step(Some(&lease), &self.identity, Duration::ZERO) != Step::Renew {
+            return Ok(());
+        }
+        let none =
+            json!({ "holderIdentity": null, "leaseDurationSeconds": null, "acquireTime": null, "renewTime": null });
+        self.patch(&lease, none).await
     }
 
     /// Takes the lease if no other replica holds it, and renews it if this process does. Returns whether it holds the lease then.
@@ -117,16 +123,6 @@ impl Election {
                 Err(error) => return Err(error),
             }
         }
-    }
-
-    async fn release(&mut self) -> kube::Result<()> {
-        let Some(lease) = self.leases.get_opt(&self.name).await? else { return Ok(()) };
-        if step(Some(&lease), &self.identity, Duration::ZERO) != Step::Renew {
-            return Ok(());
-        }
-        let none =
-            json!({ "holderIdentity": null, "leaseDurationSeconds": null, "acquireTime": null, "renewTime": null });
-        self.patch(&lease, none).await
     }
 
     async fn create(&self, spec: Value) -> kube::Result<()> {

@@ -25,6 +25,7 @@ use crate::{
     connections::Connections,
     context::{Context, Dependencies},
     controller,
+    error::chain,
     index::Index,
     leader::Election,
     metrics::Metrics,
@@ -82,14 +83,19 @@ pub async fn run(config: Config, settings: Settings, shutdown: CancellationToken
     metrics.leads(true);
     let working = shutdown.child_token();
     let work = lead(client, &settings, metrics, working.clone());
-    tokio::select! {
-        () = work => Ok(()),
-        () = election.hold(&shutdown) => {
-            working.cancel();
-            anyhow::ensure!(shutdown.is_cancelled(), "lost the lease: another replica is the leader now");
-            Ok(())
-        }
+    let is_lost = tokio::select! {
+        () = work => false,
+        () = election.hold() => true,
+    };
+    if is_lost {
+        working.cancel();
+        anyhow::bail!("lost the lease: another replica is the leader now");
     }
+    // The work has ended at `shutdown`.
+    if let Err(error) = election.release().await {
+        tracing::warn!(error = chain(&error), "cannot release the lease");
+    }
+    Ok(())
 }
 
 /// Waits until the API server responds, and reports it as readiness. This applies to leaders and standbys alike.
@@ -97,7 +103,7 @@ async fn wait_for_api_server(client: &Client, readiness: &Readiness, shutdown: &
     loop {
         match client.apiserver_version().await {
             Ok(_) => return readiness.set("kubernetes", Ok(())),
-            Err(error) => readiness.set("kubernetes", Err(crate::error::chain(&error))),
+            Err(error) => readiness.set("kubernetes", Err(chain(&error))),
         }
         tokio::select! {
             () = shutdown.cancelled() => return,
