@@ -12,13 +12,13 @@ use kube::{
     Api, Client, Config,
     api::{ObjectMeta, Patch, PatchParams, PostParams},
 };
+use ping_api::names::OPERATOR;
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use self::step::{Observed, Step, step};
 use crate::error::chain;
-use ping_api::names::OPERATOR;
 
 /// A lease ends when it has not changed for this long.
 const LEASE: Duration = Duration::from_secs(15);
