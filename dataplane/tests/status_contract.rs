@@ -2,6 +2,8 @@
 #![cfg(test)]
 #![allow(unreachable_pub, missing_docs, reason = "a test binary has no callers")]
 
+#[path = "status_contract/conditions.rs"]
+mod conditions;
 #[path = "status_contract/cut_points.rs"]
 mod cut_points;
 #[allow(dead_code, reason = "the contract of the counters uses all of it")]
@@ -15,6 +17,7 @@ mod reordering;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
+use conditions::statuses_stay_that_meet_all_conditions_of_a_hold;
 use dragonfly::Dragonfly;
 use encrypted_cache::EncryptedCache;
 use holds::{
@@ -28,8 +31,8 @@ use reordering::Reordering;
 use ping_core::{KindCounts, Millis, Minute, Partition, StatusCounts, StatusRule};
 use ping_memory::MemoryStatuses;
 use ping_ports::{
-    Access, CACHE_TTL_MINUTES, CacheError, CacheMillis, Cached, Epoch, Listed, MAX_LISTED, NodeStatuses, Renewal,
-    Renewed, StatusCache, StatusTimes,
+    Access, CACHE_TTL_MINUTES, CacheError, CacheMillis, Cached, Epoch, Listed, MAX_LISTED, NodeHold, NodeStatuses,
+    Renewal, Renewed, StatusCache, StatusTimes,
 };
 use ping_redis::{RedisSettings, RedisStatuses};
 use ping_segments::Node;
@@ -73,7 +76,7 @@ fn statuses(listed: &[(&str, Listed)]) -> NodeStatuses {
 }
 
 fn positive() -> Listed {
-    Listed::Decided(of(0, 1_000))
+    Listed::Positive(of(0, 1_000))
 }
 
 fn node(cache: &dyn StatusCache, source: &str) -> Node {
@@ -130,9 +133,14 @@ async fn renew(cache: &dyn StatusCache, as_of: Option<Millis>) {
     renew_in_epoch(cache, renewal(1, from, Some(as_of.unwrap_or(1)))).await.unwrap();
 }
 
+/// Holds that drop the statuses of `nodes` in any case.
+fn dropping(nodes: &[Node]) -> Vec<NodeHold> {
+    nodes.iter().copied().map(NodeHold::dropping).collect()
+}
+
 async fn drop_statuses(cache: &dyn StatusCache, nodes: &[Node]) {
     let id = Uuid::now_v7();
-    cache.hold(id, nodes).await.unwrap();
+    cache.hold(id, &dropping(nodes)).await.unwrap();
     cache.release(id, nodes).await.unwrap();
 }
 
@@ -192,6 +200,7 @@ contract! {
     statuses_read_before_an_epoch_are_not_used_in_it
     nothing_is_cached_while_a_node_is_held_nor_what_was_read_before
     a_node_may_have_several_holds
+    statuses_stay_that_meet_all_conditions_of_a_hold
     a_hold_expires
     a_closed_cache_is_not_used_until_its_owner_opens_it
     a_cache_without_a_lease_is_not_used
@@ -226,7 +235,7 @@ async fn sources_that_are_not_listed_are_unknown(cache: Arc<dyn StatusCache>) {
     open(&*cache).await;
     assert_eq!(cached(&cache, "a", NOW).await, Cached::Nothing);
     let revoked = StatusCounts { negative: 1, revoked: 3, positive: 7 };
-    let listed = [("a", positive()), ("near", Listed::Near), ("revoked 1:2", Listed::Decided(revoked))];
+    let listed = [("a", positive()), ("near", Listed::Near), ("revoked 1:2", Listed::Negative(revoked))];
     store(&*cache, "a", &statuses(&listed)).await;
     assert_eq!(cached(&cache, "a", NOW).await, Cached::Decided(of(0, 1_000)));
     // The others of the same node, and no others.
@@ -266,7 +275,7 @@ async fn statuses_expire(cache: Arc<dyn StatusCache>) {
 /// Not even a negative status outlives its epoch: the processor that was lost may have counted a revocation.
 async fn a_new_epoch_invalidates_statuses(cache: Arc<dyn StatusCache>) {
     open(&*cache).await;
-    let listed = statuses(&[("a", Listed::Decided(of(1, 7)))]);
+    let listed = statuses(&[("a", Listed::Negative(of(1, 7)))]);
     store(&*cache, "a", &listed).await;
     open(&*cache).await;
     assert_eq!(cached(&cache, "a", NOW).await, Cached::Nothing);
@@ -384,6 +393,6 @@ async fn a_server_may_read_and_cache_statuses_but_not_begin_an_epoch() {
     let refused = ping_ports::chain(&refused);
     // In the words of Redis 7, and of Valkey 8.
     assert!(["can't run this command", "no permissions to run"].iter().any(|text| refused.contains(text)), "{refused}");
-    assert!(server.hold(Uuid::now_v7(), &[node(&server, "a")]).await.is_err());
+    assert!(server.hold(Uuid::now_v7(), &dropping(&[node(&server, "a")])).await.is_err());
     assert!(renew_in_epoch(&server, renewal(1, None, Some(5_000))).await.is_err());
 }

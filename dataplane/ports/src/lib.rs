@@ -40,8 +40,8 @@ pub use minutes::{MinuteSummary, MinuteTopic};
 pub use quotas::{Name, NamesAdmitted, QuotaStore};
 pub use source_reader::{SegmentReader, SourceReader, SourceSummary};
 pub use statuses::{
-    Access, CACHE_TTL_MINUTES, CacheMillis, CacheVersion, Cached, CachedStatus, Epoch, Listed, MAX_LISTED,
-    NodeStatuses, Renewal, Renewed, StatusCache, StatusTimes,
+    Access, CACHE_TTL_MINUTES, CacheMillis, CacheVersion, Cached, CachedStatus, Epoch, Listed, MAX_LISTED, NodeHold,
+    NodeStatuses, Renewal, Renewed, StatusCache, StatusTimes, Unless,
 };
 pub use storage::{StoragePart, StorageReader, StorageSizes};
 pub use store::{

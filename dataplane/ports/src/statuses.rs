@@ -102,8 +102,10 @@ pub struct NodeStatuses {
 /// A source that is listed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Listed {
-    /// Its status follows from these counts.
-    Decided(StatusCounts),
+    /// It is negative, with these counts.
+    Negative(StatusCounts),
+    /// It is positive, with these counts.
+    Positive(StatusCounts),
     /// Its status may change before the node is invalidated: always read the store.
     Near,
 }
@@ -115,7 +117,8 @@ impl NodeStatuses {
         let list = |counts: StatusCounts| match rule.judge(counts) {
             _ if rule.is_near(counts) => Some(Listed::Near),
             Verdict::Unknown => None,
-            Verdict::Negative | Verdict::Positive => Some(Listed::Decided(counts)),
+            Verdict::Negative => Some(Listed::Negative(counts)),
+            Verdict::Positive => Some(Listed::Positive(counts)),
         };
         let mut listed = sources.iter().filter_map(|(source, kinds)| Some((source.clone(), list(rule.counts(kinds))?)));
         Self { listed: listed.by_ref().take(MAX_LISTED).collect(), complete: listed.next().is_none() }
@@ -125,9 +128,49 @@ impl NodeStatuses {
     #[must_use]
     pub fn of(&self, source: &str) -> Cached {
         match self.listed.get(source) {
-            Some(Listed::Decided(counts)) => Cached::Decided(*counts),
+            Some(Listed::Negative(counts) | Listed::Positive(counts)) => Cached::Decided(*counts),
             None if self.complete => Cached::Unknown,
             Some(Listed::Near) | None => Cached::Nothing,
+        }
+    }
+}
+
+/// A node to hold.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NodeHold {
+    /// The node.
+    pub node: Node,
+    /// Its cached statuses stay if there are such conditions and the cache meets all of them: the checkpoint then changes none of these
+    /// statuses. Otherwise they are dropped.
+    pub unless: Vec<Unless>,
+}
+
+impl NodeHold {
+    /// A hold that drops the statuses of `node` in any case.
+    #[must_use]
+    pub fn dropping(node: Node) -> Self {
+        Self { node, unless: Vec::new() }
+    }
+}
+
+/// What a cached status must be so that the events of a checkpoint do not change it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Unless {
+    /// This source is negative: it has further negative events.
+    Negative(Box<str>),
+    /// This source is negative or positive: it has further positive events.
+    Decided(Box<str>),
+}
+
+impl Unless {
+    /// Whether `statuses` meet the condition.
+    #[must_use]
+    pub fn is_met(&self, statuses: &NodeStatuses) -> bool {
+        let (Self::Negative(source) | Self::Decided(source)) = self;
+        match statuses.listed.get(source) {
+            Some(Listed::Negative(_)) => true,
+            Some(Listed::Positive(_)) => matches!(self, Self::Decided(_)),
+            Some(Listed::Near) | None => false,
         }
     }
 }
@@ -161,8 +204,8 @@ pub trait StatusCache: Send + Sync {
     ) -> Result<(), CacheError>;
 
     /// Begins the hold `id` of `nodes`: drops the statuses of their sources, because the store may soon have others, and caches none until
-    /// the hold is released or expires. Repeating it prolongs it.
-    async fn hold(&self, id: Uuid, nodes: &[Node]) -> Result<(), CacheError>;
+    /// the hold is released or expires. Keeps those that meet the conditions of their [`NodeHold`]. Repeating it prolongs it.
+    async fn hold(&self, id: Uuid, nodes: &[NodeHold]) -> Result<(), CacheError>;
 
     /// Ends the hold `id`, and refuses statuses that were read before.
     async fn release(&self, id: Uuid, nodes: &[Node]) -> Result<(), CacheError>;

@@ -19,8 +19,8 @@ use super::{
     status_state::StatusState,
 };
 use ping_core::{Positions, StatusRule};
-use ping_ports::{Access, Advance, CacheError, Renewed, StatusCache, chain};
-use ping_segments::{Changes, Node};
+use ping_ports::{Access, Advance, CacheError, NodeHold, Renewed, StatusCache, chain};
+use ping_segments::Changes;
 
 /// Pause between two attempts to reach the cache, while a checkpoint waits for it.
 const RETRY: Duration = Duration::from_millis(50);
@@ -118,7 +118,7 @@ impl StatusUpdater {
     }
 
     /// Does `work` without losing the leases, nor its hold.
-    async fn keep<T>(&self, hold: Option<(Uuid, &[Node])>, work: impl Future<Output = T>) -> T {
+    async fn keep<T>(&self, hold: Option<(Uuid, &[NodeHold])>, work: impl Future<Output = T>) -> T {
         pin!(work);
         let pause = self.statuses.cache.times().lease / 5;
         loop {
@@ -135,7 +135,7 @@ impl StatusUpdater {
     }
 
     /// Returns when nodes are held, or when no cached status is used any more because the cache could not be reached.
-    async fn wait_until_held(&self, hold: Option<(Uuid, &[Node])>) {
+    async fn wait_until_held(&self, hold: Option<(Uuid, &[NodeHold])>) {
         loop {
             let mut state = self.state.lock().await;
             let held = async {
@@ -154,14 +154,14 @@ impl StatusUpdater {
         }
     }
 
-    async fn hold(&self, hold: Option<(Uuid, &[Node])>) -> Result<(), CacheError> {
+    async fn hold(&self, hold: Option<(Uuid, &[NodeHold])>) -> Result<(), CacheError> {
         match hold {
             Some((id, nodes)) if !nodes.is_empty() => self.statuses.cache.hold(id, nodes).await,
             _ => Ok(()),
         }
     }
 
-    async fn prolong(&self, hold: Option<(Uuid, &[Node])>) {
+    async fn prolong(&self, hold: Option<(Uuid, &[NodeHold])>) {
         let mut state = self.state.lock().await;
         if let Some((id, _)) = hold {
             state.see(id, Instant::now());

@@ -7,7 +7,7 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use ping_core::{Generation, Millis, Offset, Partition};
-use ping_ports::{Advance, CacheMillis, Epoch, Renewal, StatusTimes};
+use ping_ports::{Advance, CacheMillis, Epoch, NodeHold, Renewal, StatusTimes};
 use ping_segments::Node;
 
 /// The hold of a checkpoint.
@@ -18,7 +18,7 @@ pub(super) struct Hold {
     /// The offsets that it applies to. Once one of them is another, it never takes effect.
     pub(super) from: BTreeMap<Partition, Offset>,
     /// The nodes whose statuses it may change.
-    pub(super) nodes: Vec<Node>,
+    pub(super) nodes: Vec<NodeHold>,
     /// When it was last known to run.
     pub(super) seen: Instant,
     /// It has taken effect or never will.
@@ -78,7 +78,7 @@ impl StatusState {
     }
 
     /// A checkpoint begins. Returns the id of its hold.
-    pub(super) fn begin(&mut self, advance: &Advance, nodes: Vec<Node>, now: Instant) -> Uuid {
+    pub(super) fn begin(&mut self, advance: &Advance, nodes: Vec<NodeHold>, now: Instant) -> Uuid {
         let (id, generation, from) = (Uuid::now_v7(), advance.generation.clone(), advance.from.clone());
         self.holds.insert(id, Hold { generation, from, nodes, seen: now, is_over: false });
         id
@@ -116,18 +116,15 @@ impl StatusState {
     }
 
     /// The holds of checkpoints that may still take effect.
-    pub(super) fn pending(&self) -> Vec<(Uuid, Vec<Node>)> {
-        self.select(|hold| !hold.is_over)
+    pub(super) fn pending(&self) -> Vec<(Uuid, Vec<NodeHold>)> {
+        let holds = self.holds.iter().filter(|(_, hold)| !hold.is_over);
+        holds.map(|(id, hold)| (*id, hold.nodes.clone())).collect()
     }
 
     /// Holds to release.
     pub(super) fn releasable(&self) -> Vec<(Uuid, Vec<Node>)> {
-        self.select(|hold| hold.is_over)
-    }
-
-    fn select(&self, wanted: impl Fn(&Hold) -> bool) -> Vec<(Uuid, Vec<Node>)> {
-        let holds = self.holds.iter().filter(|(_, hold)| wanted(hold));
-        holds.map(|(id, hold)| (*id, hold.nodes.clone())).collect()
+        let holds = self.holds.iter().filter(|(_, hold)| hold.is_over);
+        holds.map(|(id, hold)| (*id, hold.nodes.iter().map(|hold| hold.node).collect())).collect()
     }
 
     pub(super) fn released(&mut self, id: Uuid) {

@@ -59,6 +59,16 @@ impl Node {
         Self::at(hash(source), depth)
     }
 
+    /// As [`of`](Self::of), and in which of `2^levels` equal parts of the node `source` is, from 0 on. There is at least one
+    /// level.
+    #[must_use]
+    pub fn with_part(source: &str, depth: u32, levels: u32) -> (Self, usize) {
+        let hash = hash(source);
+        let node = Self::at(hash, depth);
+        let part = (hash << node.depth()) >> (u32::BITS - levels);
+        (node, part as usize)
+    }
+
     pub(crate) fn at(hash: u32, depth: u32) -> Self {
         let depth = depth.min(MAX_DEPTH);
         let prefix = if depth == 0 { 0 } else { hash >> (u32::BITS - depth) };

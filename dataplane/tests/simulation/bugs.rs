@@ -41,6 +41,8 @@ pub enum Bug {
     HoldNotTaken,
     /// Servers cache what they read while a checkpoint holds it. It is dropped after the checkpoint.
     FilledWhileHeld,
+    /// Statuses stay although they do not meet the conditions of a hold.
+    ConditionsNotCompared,
     /// A hold ends before its checkpoint takes effect.
     ReleasedBeforeCommit,
     /// A processor that cannot reach the cache does not wait until servers do not use it any more.
@@ -72,7 +74,7 @@ pub enum Bug {
 }
 
 impl Bug {
-    pub const ALL: [Self; 33] = [
+    pub const ALL: [Self; 34] = [
         Self::CacheIgnoresPositions,
         Self::IncompleteCacheTrusted,
         Self::IncompleteInstallTrusted,
@@ -92,6 +94,7 @@ impl Bug {
         Self::CrossingMissed,
         Self::HoldNotTaken,
         Self::FilledWhileHeld,
+        Self::ConditionsNotCompared,
         Self::ReleasedBeforeCommit,
         Self::LeaseNotAwaited,
         Self::OldStatusesCached,

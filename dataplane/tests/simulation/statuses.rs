@@ -6,8 +6,8 @@ use async_trait::async_trait;
 use ping_core::{KindCounts, Minute, SourceCounts, StatusCounts, StatusRule};
 use ping_memory::MemoryStatuses;
 use ping_ports::{
-    Access, CacheError, CacheVersion, Cached, CachedStatus, Epoch, NodeStatuses, Renewal, Renewed, StatusCache,
-    StatusTimes,
+    Access, CacheError, CacheVersion, Cached, CachedStatus, Epoch, NodeHold, NodeStatuses, Renewal, Renewed,
+    StatusCache, StatusTimes,
 };
 use ping_segments::Node;
 use tokio::time::sleep;
@@ -91,13 +91,20 @@ impl StatusCache for FaultyStatuses {
         self.host.change(unavailable, fill).await
     }
 
-    async fn hold(&self, id: Uuid, nodes: &[Node]) -> Result<(), CacheError> {
+    async fn hold(&self, id: Uuid, nodes: &[NodeHold]) -> Result<(), CacheError> {
         self.host.reach_cache(unavailable)?;
         let (inner, nodes, bug) = (Arc::clone(&self.inner), nodes.to_vec(), self.host.rng.bug);
         let hold = async move {
             match bug {
                 Some(Bug::CrossingMissed | Bug::HoldNotTaken) => Ok(()),
-                Some(Bug::FilledWhileHeld | Bug::ReleasedBeforeCommit) => drop_statuses(&inner, id, &nodes).await,
+                Some(Bug::FilledWhileHeld | Bug::ReleasedBeforeCommit) => {
+                    let nodes: Vec<_> = nodes.into_iter().map(|hold| hold.node).collect();
+                    drop_statuses(&inner, id, &nodes).await
+                }
+                Some(Bug::ConditionsNotCompared) => {
+                    let dropping: Vec<_> = nodes.into_iter().filter(|hold| hold.unless.is_empty()).collect();
+                    inner.hold(id, &dropping).await
+                }
                 _ => inner.hold(id, &nodes).await,
             }
         };
@@ -146,7 +153,7 @@ impl StatusCache for FaultyStatuses {
 }
 
 async fn drop_statuses(cache: &MemoryStatuses, id: Uuid, nodes: &[Node]) -> Result<(), CacheError> {
-    cache.hold(id, nodes).await?;
+    cache.hold(id, &nodes.iter().copied().map(NodeHold::dropping).collect::<Vec<_>>()).await?;
     cache.release(id, nodes).await
 }
 

@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 
 use ping_core::StatusCounts;
 use ping_ports::{
-    Access, CacheError, CacheMillis, CacheVersion, Cached, Epoch, Listed, NodeStatuses, Renewal, StatusCache,
+    Access, CacheError, CacheMillis, CacheVersion, Cached, Epoch, Listed, NodeHold, NodeStatuses, Renewal, StatusCache,
+    Unless,
 };
 use ping_redis::RedisStatuses;
 use ping_segments::Node;
@@ -50,11 +51,17 @@ fn as_of(round: i64) -> i64 {
 
 /// What the store has in a round. To the cache it is all the same whether a threshold is reached.
 fn stored(round: i64) -> NodeStatuses {
-    statuses(&SOURCES.map(|source| (source, Listed::Decided(of(0, round)))))
+    statuses(&SOURCES.map(|source| (source, Listed::Positive(of(0, round)))))
 }
 
 fn nodes(cache: &RedisStatuses) -> Vec<Node> {
     Vec::from_iter(BTreeSet::from_iter(SOURCES.iter().map(|source| node(cache, source))))
+}
+
+/// Holds with conditions that are not all met: the statuses are dropped.
+fn holds(cache: &RedisStatuses) -> Vec<NodeHold> {
+    let unless = [Unless::Decided("a".into()), Unless::Negative("b".into()), Unless::Decided("c".into())];
+    nodes(cache).into_iter().map(|node| NodeHold { node, unless: unless.to_vec() }).collect()
 }
 
 /// The hold of a round.
@@ -75,7 +82,7 @@ async fn known_epoch(cache: &RedisStatuses, step: Step) -> Epoch {
 async fn perform_in(epoch: Epoch, cache: &RedisStatuses, step: Step, round: i64) -> Result<(), CacheError> {
     match step {
         Step::BeginEpoch => cache.begin_epoch(Uuid::from_u128(99), Access::Open, 0).await.map(|_| ()),
-        Step::Hold => cache.hold(hold(round), &nodes(cache)).await,
+        Step::Hold => cache.hold(hold(round), &holds(cache)).await,
         Step::Release => cache.release(hold(round), &nodes(cache)).await,
         Step::Renew => {
             let renewal = Renewal { epoch, ..renewal(PARTITIONS, Some(START), Some(as_of(round))) };
@@ -260,6 +267,7 @@ async fn every_planted_bug_is_caught() {
     let planted = [
         ("hold.lua forgets a node", "for index = 1, #KEYS, 2 do\n  local", "for index = 3, #KEYS, 2 do\n  local"),
         ("hold.lua ignores that a deletion is refused", "call('DEL', statuses)", "pcall('DEL', statuses)"),
+        ("hold.lua looks at the first condition only", "for index = first, last do", "for index = first, first do"),
         ("hold.lua ignores that a hold is refused", "call('HSET', holds,", "pcall('HSET', holds,"),
         ("release.lua does not count", "redis.call('HINCRBY', KEYS[index], 'changes', 1)", ""),
         ("fill.lua ignores changes", "if changes ~= ARGV[1] then", "if changes == '' then"),

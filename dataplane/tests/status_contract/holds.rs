@@ -13,8 +13,8 @@ use tokio::time::sleep;
 use uuid::Uuid;
 
 use crate::{
-    NOW, TIMES, cached, connect, drop_statuses, epoch_of, node, of, open, positive, renew, renew_in_epoch, renewal,
-    statuses, store, time_of,
+    NOW, TIMES, cached, connect, drop_statuses, dropping, epoch_of, node, of, open, positive, renew, renew_in_epoch,
+    renewal, statuses, store, time_of,
 };
 
 pub(crate) async fn nothing_is_cached_while_a_node_is_held_nor_what_was_read_before(cache: Arc<dyn StatusCache>) {
@@ -25,7 +25,7 @@ pub(crate) async fn nothing_is_cached_while_a_node_is_held_nor_what_was_read_bef
     store(&*cache, "a", &listed).await;
     cache.hold(id, &[]).await.unwrap();
     assert_eq!(cached(&cache, "a", NOW).await, Cached::Decided(of(0, 1_000)));
-    cache.hold(id, &[Node::ROOT, here]).await.unwrap();
+    cache.hold(id, &dropping(&[Node::ROOT, here])).await.unwrap();
     assert_eq!(cached(&cache, "a", NOW).await, Cached::Nothing);
     let meanwhile = cache.get("a", NOW).await.unwrap().version.unwrap();
     assert_eq!(cache.versions(before.epoch, &[here]).await.unwrap(), [meanwhile]);
@@ -53,7 +53,7 @@ pub(crate) async fn a_node_may_have_several_holds(cache: Arc<dyn StatusCache>) {
     let (here, listed) = (node(&*cache, "a"), statuses(&[("a", positive())]));
     let ids: Vec<_> = (0..6).map(|_| Uuid::now_v7()).collect();
     for id in &ids {
-        cache.hold(*id, &[here]).await.unwrap();
+        cache.hold(*id, &dropping(&[here])).await.unwrap();
     }
     for id in &ids {
         store(&*cache, "a", &listed).await;
@@ -69,7 +69,7 @@ pub(crate) async fn a_hold_expires(cache: Arc<dyn StatusCache>) {
     open(&*cache).await;
     let (here, listed) = (node(&*cache, "a"), statuses(&[("a", positive())]));
     for _ in 0..6 {
-        cache.hold(Uuid::now_v7(), &[here]).await.unwrap();
+        cache.hold(Uuid::now_v7(), &dropping(&[here])).await.unwrap();
     }
     store(&*cache, "a", &listed).await;
     assert_eq!(cached(&cache, "a", NOW).await, Cached::Nothing);

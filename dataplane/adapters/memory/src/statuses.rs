@@ -12,8 +12,8 @@ use uuid::Uuid;
 
 use ping_core::{Minute, Partition, Watermarks, partition_number};
 use ping_ports::{
-    Access, CACHE_TTL_MINUTES, CacheError, CacheMillis, CacheVersion, Cached, CachedStatus, Epoch, NodeStatuses,
-    Renewal, Renewed, StatusCache, StatusTimes,
+    Access, CACHE_TTL_MINUTES, CacheError, CacheMillis, CacheVersion, Cached, CachedStatus, Epoch, NodeHold,
+    NodeStatuses, Renewal, Renewed, StatusCache, StatusTimes,
 };
 use ping_segments::Node;
 
@@ -158,14 +158,17 @@ impl StatusCache for MemoryStatuses {
         Ok(())
     }
 
-    async fn hold(&self, id: Uuid, nodes: &[Node]) -> Result<(), CacheError> {
+    async fn hold(&self, id: Uuid, nodes: &[NodeHold]) -> Result<(), CacheError> {
         let (mut state, now) = (self.state.lock(), self.now());
-        for node in nodes {
+        for NodeHold { node, unless } in nodes {
             let holds = state.holds.entry(*node).or_default();
             holds.changes += 1;
             holds.until.retain(|_, until| *until > now);
             holds.until.insert(id, now + millis(self.times.hold));
-            state.entries.remove(node);
+            let stays = |entry: &Entry| unless.iter().all(|condition| condition.is_met(&entry.statuses));
+            if unless.is_empty() || !state.entries.get(node).is_some_and(stays) {
+                state.entries.remove(node);
+            }
         }
         Ok(())
     }

@@ -1,20 +1,20 @@
 //! Statuses in Redis: one text per node of the tree, with the sources that are listed.
 
 use std::{
-    collections::BTreeMap,
     fmt::{self, Write as _},
     time::Duration,
 };
 
 use async_trait::async_trait;
+use percent_encoding::{AsciiSet, PercentEncode, percent_decode_str, utf8_percent_encode};
 use redis::Cmd;
 use uuid::Uuid;
 
 use super::{link::Link, script::Script, settings::RedisSettings};
 use ping_core::{Millis, Minute, StatusCounts, StatusRule};
 use ping_ports::{
-    Access, CACHE_TTL_MINUTES, CacheError, CacheVersion, CachedStatus, Epoch, Listed, MAX_LISTED, NodeStatuses,
-    Renewal, Renewed, StatusCache, StatusTimes,
+    Access, CACHE_TTL_MINUTES, CacheError, CacheVersion, CachedStatus, Epoch, Listed, MAX_LISTED, NodeHold,
+    NodeStatuses, Renewal, Renewed, StatusCache, StatusTimes, Unless,
 };
 use ping_segments::Node;
 
@@ -23,6 +23,10 @@ const TTL_SECONDS: u32 = 60 * 60;
 /// Nodes that one call of a script holds or releases. The server answers no other client while a script runs (some µs per node), and
 /// reads must take only a few milliseconds.
 const NODES_PER_CALL: usize = 256;
+/// The format of the texts of statuses; part of the keys. The first one had no number.
+const FORMAT: u32 = 2;
+/// What separates the parts of a text of statuses, and so is encoded in names.
+const SEPARATORS: &AsciiSet = &AsciiSet::EMPTY.add(b':').add(b';').add(b'%');
 /// The field of the holds that counts their changes.
 const CHANGES: &str = "changes";
 
@@ -60,7 +64,8 @@ impl RedisStatuses {
         // As many nodes as are full with that many sources.
         let depth = (max_sources as usize / MAX_LISTED).max(1).ilog2();
         // A server with another depth than the processors finds no lease, and reads the store.
-        let prefix = format!("ping:status:{rule}:{depth}");
+        // So does one of a version that caches other texts: each format has a number.
+        let prefix = format!("ping:status:{FORMAT}:{rule}:{depth}");
         let [epoch, open, leases, watermarks, as_of] =
             ["epoch", "open", "leases", "times", "as_of"].map(|name| format!("{prefix}:{name}"));
         Ok(Self {
@@ -96,47 +101,62 @@ impl RedisStatuses {
     }
 }
 
-/// The text of a node's statuses: `epoch:minute:complete:`, then for each listed source the length of its name in bytes, `:`, its name, and
-/// either `negative:positive:revoked;` or, if it is near, `;`.
+/// The text of a node's statuses: `epoch:minute:complete;`, then each listed source: `name:n:negative:positive:revoked;` if it is negative,
+/// `name:p:negative:positive:revoked;` if it is positive, and `name;` if it is near.
 fn format_statuses(epoch: Epoch, now: Minute, statuses: &NodeStatuses) -> String {
-    let mut text = format!("{epoch}:{}:{}:", now.0, u8::from(statuses.complete));
+    let mut text = format!("{epoch}:{}:{};", now.0, u8::from(statuses.complete));
     for (source, listed) in &statuses.listed {
+        let name = encoded(source);
         // Writing to a text does not fail.
         let _ = match listed {
-            Listed::Decided(StatusCounts { negative, revoked, positive }) => {
-                write!(text, "{}:{source}{negative}:{positive}:{revoked};", source.len())
+            Listed::Negative(StatusCounts { negative, revoked, positive }) => {
+                write!(text, "{name}:n:{negative}:{positive}:{revoked};")
             }
-            Listed::Near => write!(text, "{}:{source};", source.len()),
+            Listed::Positive(StatusCounts { negative, revoked, positive }) => {
+                write!(text, "{name}:p:{negative}:{positive}:{revoked};")
+            }
+            Listed::Near => write!(text, "{name};"),
         };
     }
     text
 }
 
-/// The statuses in a text; `None` when it is malformed or no longer valid.
-fn parse_statuses(text: &str, epoch: Epoch, now: Minute) -> Option<NodeStatuses> {
-    let mut header = text.splitn(4, ':');
-    let [stored_epoch, minute, complete] = [(); 3].map(|()| header.next().and_then(|part| part.parse::<i64>().ok()));
-    if stored_epoch? != epoch || minute? <= now.back(CACHE_TTL_MINUTES).0 {
-        return None;
-    }
-    let (mut rest, mut listed) = (header.next()?, BTreeMap::new());
-    while !rest.is_empty() {
-        let (length, named) = rest.split_once(':')?;
-        let (source, counts) = named.split_at_checked(length.parse().ok()?)?;
-        let (counts, others) = counts.split_once(';')?;
-        listed.insert(source.into(), parse_listed(counts)?);
-        rest = others;
-    }
-    Some(NodeStatuses { listed, complete: complete? == 1 })
+fn encoded(source: &str) -> PercentEncode<'_> {
+    utf8_percent_encode(source, SEPARATORS)
 }
 
-fn parse_listed(text: &str) -> Option<Listed> {
-    if text.is_empty() {
-        return Some(Listed::Near);
+/// What a text of statuses contains if and only if they meet `condition`.
+fn part_of_text(condition: &Unless) -> String {
+    match condition {
+        Unless::Negative(source) => format!(";{}:n:", encoded(source)),
+        Unless::Decided(source) => format!(";{}:", encoded(source)),
     }
-    let counts = text.split(':').map(|count| count.parse().ok()).collect::<Option<Vec<i64>>>()?;
+}
+
+/// The statuses in a text; `None` when it is malformed or no longer valid.
+fn parse_statuses(text: &str, epoch: Epoch, now: Minute) -> Option<NodeStatuses> {
+    let (header, listed) = text.split_once(';')?;
+    let header = header.split(':').map(|part| part.parse().ok()).collect::<Option<Vec<i64>>>()?;
+    let [stored_epoch, minute, complete] = *header else { return None };
+    if stored_epoch != epoch || minute <= now.back(CACHE_TTL_MINUTES).0 {
+        return None;
+    }
+    let listed = listed.split_terminator(';').map(parse_listed).collect::<Option<_>>()?;
+    Some(NodeStatuses { listed, complete: complete == 1 })
+}
+
+fn parse_listed(text: &str) -> Option<(Box<str>, Listed)> {
+    let mut parts = text.split(':');
+    let source = percent_decode_str(parts.next()?).decode_utf8().ok()?.into();
+    let Some(verdict) = parts.next() else { return Some((source, Listed::Near)) };
+    let counts = parts.map(|count| count.parse().ok()).collect::<Option<Vec<i64>>>()?;
     let [negative, positive, revoked] = *counts else { return None };
-    Some(Listed::Decided(StatusCounts { negative, revoked, positive }))
+    let counts = StatusCounts { negative, revoked, positive };
+    match verdict {
+        "n" => Some((source, Listed::Negative(counts))),
+        "p" => Some((source, Listed::Positive(counts))),
+        _ => None,
+    }
 }
 
 #[async_trait]
@@ -186,12 +206,15 @@ impl StatusCache for RedisStatuses {
         self.link.script_on(&self.fill, &[self.statuses_key(node), self.holds_key(node)], &arguments).await
     }
 
-    async fn hold(&self, id: Uuid, nodes: &[Node]) -> Result<(), CacheError> {
+    async fn hold(&self, id: Uuid, nodes: &[NodeHold]) -> Result<(), CacheError> {
         for nodes in nodes.chunks(NODES_PER_CALL) {
             let keys: Vec<_> =
-                nodes.iter().flat_map(|node| [self.statuses_key(*node), self.holds_key(*node)]).collect();
+                nodes.iter().flat_map(|hold| [self.statuses_key(hold.node), self.holds_key(hold.node)]).collect();
             let arguments = |command: &mut Cmd| {
                 command.arg(id.to_string()).arg(millis(self.times.hold)).arg(TTL_SECONDS);
+                for NodeHold { unless, .. } in nodes {
+                    command.arg(unless.len()).arg(unless.iter().map(part_of_text).collect::<Vec<_>>());
+                }
             };
             self.link.script_on::<()>(&self.hold, &keys, &arguments).await?;
         }
@@ -246,20 +269,30 @@ mod tests {
     #[test]
     fn statuses_survive_as_a_text_in_their_epoch_and_for_some_minutes() {
         let now = Minute(1_000);
-        let decided = Listed::Decided(StatusCounts { negative: 0, revoked: 5, positive: 7 });
-        let names = ["a", "3:x;", "grün", ":", ";", "1:2:3;"];
-        let near = names.map(|name| (format!("near {name}").into(), Listed::Near));
-        let listed = names.map(|name| (name.into(), decided)).into_iter().chain(near).collect();
-        for statuses in
-            [NodeStatuses { listed, complete: true }, NodeStatuses { listed: BTreeMap::new(), complete: false }]
-        {
+        let counts = StatusCounts { negative: 1, revoked: 5, positive: 7 };
+        let all =
+            [("near", Listed::Near), ("negative", Listed::Negative(counts)), ("positive", Listed::Positive(counts))];
+        let named = |name: &str| all.map(|(prefix, listed)| (format!("{prefix} {name}").into(), listed));
+        let listed =
+            ["a", "3:x;", "grün", ":", ";", "%3A", "1:2:3;", ";a:n:1:0:0;"].into_iter().flat_map(named).collect();
+        for statuses in [
+            NodeStatuses { listed, complete: true },
+            NodeStatuses { listed: std::collections::BTreeMap::new(), complete: false },
+        ] {
             let text = format_statuses(3, now, &statuses);
             assert_eq!(parse_statuses(&text, 3, Minute(1_009)), Some(statuses), "{text}");
             assert_eq!((parse_statuses(&text, 4, now), parse_statuses(&text, 3, Minute(1_010))), (None, None));
         }
-        for malformed in
-            ["", "nonsense", "3:1000:1", "3:1000:1:x", "3:1000:1:9:a;", "3:1000:1:1:a0:7;", "3:1000:1:1:a0:7:x;"]
-        {
+        for malformed in [
+            "",
+            "nonsense",
+            "3:1000:1",
+            "3:1000:1:1;",
+            "3:1000:x;",
+            "3:1000:1;a:;",
+            "3:1000:1;a:x:0:7:0;",
+            "3:1000:1;a:p:0:7;",
+        ] {
             assert_eq!(parse_statuses(malformed, 3, now), None, "{malformed}");
         }
     }

@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use ping_core::Millis;
 use ping_memory::{MemoryStatuses, MemoryStore};
-use ping_ports::{Access, Renewal, Renewed, StatusTimes};
+use ping_ports::{Access, NodeHold, Renewal, Renewed, StatusTimes};
 use uuid::Uuid;
 
 use super::*;
@@ -58,7 +58,7 @@ async fn a_read_of_the_store_caches_the_statuses_of_the_whole_group() {
 async fn a_node_that_is_held_is_left_out_of_its_group() {
     let cache = cache().await;
     let held = neighbour("a", true);
-    cache.hold(Uuid::nil(), &[Node::of(&held, DEPTH)]).await.unwrap();
+    cache.hold(Uuid::nil(), &[NodeHold::dropping(Node::of(&held, DEPTH))]).await.unwrap();
     query(&cache).of("a").await.unwrap();
     assert!(query(&cache).of("a").await.unwrap().value.cached);
     assert!(!query(&cache).of(&held).await.unwrap().value.cached);
