@@ -17,7 +17,7 @@ use ping_segments::{Changes, Node};
 
 /// A node has at most `2^LEVELS` parts.
 const LEVELS: u32 = 5;
-/// And all nodes together have at most `2^DEPTH` parts, which limits the memory of the counts to some 8 MiB per threshold.
+/// And all nodes together have at most `2^DEPTH` parts, which limits the memory of the counts to some 12 MiB per threshold.
 const DEPTH: u32 = 21;
 /// With more conditions, the statuses of a node are dropped.
 const MAX_CONDITIONS: usize = 16;

@@ -20,8 +20,8 @@ use ping_segments::Node;
 
 /// Seconds after its last change until a key expires: longer than a status is valid, and than a hold lasts.
 const TTL_SECONDS: u32 = 60 * 60;
-/// Nodes that one call of a script holds or releases. The server answers no other client while a script runs (some µs per node), and
-/// reads must take only a few milliseconds.
+/// Nodes that one call of a script holds or releases, and their conditions. The server answers no other client while a script runs (some µs
+/// per node and per condition), and reads must take only a few milliseconds.
 const NODES_PER_CALL: usize = 256;
 /// The format of the texts of statuses; part of the keys. The first one had no number.
 const FORMAT: u32 = 2;
@@ -133,6 +133,22 @@ fn part_of_text(condition: &Unless) -> String {
     }
 }
 
+/// Splits `nodes` into calls of a script.
+fn calls(mut nodes: &[NodeHold]) -> Vec<&[NodeHold]> {
+    let mut calls = Vec::new();
+    while !nodes.is_empty() {
+        let mut size = 0;
+        let fits = |hold: &&NodeHold| {
+            size += 1 + hold.unless.len();
+            size <= NODES_PER_CALL
+        };
+        let (call, others) = nodes.split_at(nodes.iter().take_while(fits).count().max(1));
+        calls.push(call);
+        nodes = others;
+    }
+    calls
+}
+
 /// The statuses in a text; `None` when it is malformed or no longer valid.
 fn parse_statuses(text: &str, epoch: Epoch, now: Minute) -> Option<NodeStatuses> {
     let (header, listed) = text.split_once(';')?;
@@ -207,7 +223,7 @@ impl StatusCache for RedisStatuses {
     }
 
     async fn hold(&self, id: Uuid, nodes: &[NodeHold]) -> Result<(), CacheError> {
-        for nodes in nodes.chunks(NODES_PER_CALL) {
+        for nodes in calls(nodes) {
             let keys: Vec<_> =
                 nodes.iter().flat_map(|hold| [self.statuses_key(hold.node), self.holds_key(hold.node)]).collect();
             let arguments = |command: &mut Cmd| {
@@ -264,7 +280,20 @@ fn millis(time: Duration) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
+
+    #[test]
+    fn a_call_holds_all_conditions_of_its_nodes_and_not_too_many() {
+        let hold =
+            |conditions: usize| NodeHold { node: Node::ROOT, unless: vec![Unless::Negative("a".into()); conditions] };
+        let nodes: Vec<_> = [0; 256].into_iter().chain([255, 0, 500, 1, 253, 0]).map(hold).collect();
+        let calls = calls(&nodes);
+        assert_eq!(calls.iter().map(|call| call.len()).collect::<Vec<_>>(), [256, 1, 1, 1, 2, 1]);
+        assert_eq!(calls.concat(), nodes);
+        assert!(super::calls(&[]).is_empty());
+    }
 
     #[test]
     fn statuses_survive_as_a_text_in_their_epoch_and_for_some_minutes() {
@@ -275,10 +304,9 @@ mod tests {
         let named = |name: &str| all.map(|(prefix, listed)| (format!("{prefix} {name}").into(), listed));
         let listed =
             ["a", "3:x;", "grün", ":", ";", "%3A", "1:2:3;", ";a:n:1:0:0;"].into_iter().flat_map(named).collect();
-        for statuses in [
-            NodeStatuses { listed, complete: true },
-            NodeStatuses { listed: std::collections::BTreeMap::new(), complete: false },
-        ] {
+        for statuses in
+            [NodeStatuses { listed, complete: true }, NodeStatuses { listed: BTreeMap::new(), complete: false }]
+        {
             let text = format_statuses(3, now, &statuses);
             assert_eq!(parse_statuses(&text, 3, Minute(1_009)), Some(statuses), "{text}");
             assert_eq!((parse_statuses(&text, 4, now), parse_statuses(&text, 3, Minute(1_010))), (None, None));
